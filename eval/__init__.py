@@ -1,0 +1,1 @@
+"""Two runners' embeddings over the same batches in, Spearman correlation and drift out."""

@@ -1,0 +1,1 @@
+"""PyTorch model (or dynamic ONNX file) to fixed-shape ONNX to proven artifact."""

@@ -1,0 +1,249 @@
+"""From a model's files to a proven artifact under its final name."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import minilmx
+from minilmx.atomic import atomic_folder
+from minilmx.errors import ArtifactError, ExportError, OutputError
+from minilmx.export.checks import check_dynamic_graph, check_fixed_graph
+from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
+from minilmx.export.names import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
+from minilmx.export.parity import Parity, Reference, check_parity
+from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.digest import sha256_of_file
+from minilmx.models.graph import GraphFacts, load_onnx, read_facts
+from minilmx.models.manifest import MANIFEST_NAME, Graph, Manifest, Shape, Source
+from minilmx.models.source import ModelSource, weights_file
+
+TWIN = "onnx/model.onnx"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphMaker:
+    """What makes both graphs of a model and judges them: PyTorch, or a dynamic ONNX file.
+
+    `write(fixed, twin)` writes two files; `reference` is the truth that parity is measured
+    against.
+    """
+
+    write: Callable[[Path, Path], None]
+    reference: Reference
+    pooling: str
+    normalized: bool
+    dimension: int
+    max_sequence_length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export made. `parity` is None where the same artifact was there already."""
+
+    artifact: Artifact
+    facts: GraphFacts
+    parity: Parity | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """All that decides an artifact's bytes, known before a model is loaded."""
+
+    source: Source
+    shape: Shape
+    opset: int
+    tools: Mapping[str, str]
+
+
+def artifact_name(source: ModelSource, shape: Shape) -> str:
+    """The folder name an artifact gets by default, as in all-MiniLM-L6-v2-b1-s128."""
+    return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}"
+
+
+def export_model(
+    source: ModelSource,
+    output: Path,
+    shape: Shape,
+    opset: int | None = None,
+    *,
+    from_onnx: bool = False,
+    replace_existing: bool = False,
+    say: Say = lambda message: None,
+) -> ExportReport:
+    """Export a sentence-embedding model to an artifact at `output`.
+
+    From PyTorch weights (needs the extra `export`; opset 16 unless given), or with `from_onnx`
+    from an ONNX file with dynamic axes, without torch and at the file's own opset. An artifact
+    that the same inputs made is reused.
+
+    Raises ModelError for a model that cannot be read, ExportError where a graph is not what it
+    must be or does not equal the model, OutputError where `output` cannot be written.
+    """
+    started = time.perf_counter()
+    if from_onnx:
+        from minilmx.export.freeze import onnx_file
+
+        file = onnx_file(source)
+        found = read_facts(load_onnx(file)).opset
+        if opset not in (None, found):
+            raise ExportError(f"{file} is opset {found}, and freezing keeps it: leave out --opset")
+        opset, packages = found, ("onnxruntime",)
+    else:
+        file = weights_file(source)
+        opset, packages = opset or DEFAULT_OPSET, ("torch", "transformers")
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
+    request = _Request(_record(source, file), shape, opset, _versions(packages))
+
+    if output.exists() and not replace_existing:
+        artifact = _reusable(output, request)
+        facts = read_facts(load_onnx(artifact.fixed_graph))
+        return ExportReport(artifact, facts, None, time.perf_counter() - started)
+    if output.exists():
+        _check_replaceable(output)
+
+    say("loading the model")
+    maker = _freezer(source, file, shape) if from_onnx else _exporter(source, shape, opset)
+    longest = maker.max_sequence_length
+    if longest is not None and shape.sequence_length > longest:
+        raise ExportError(
+            f"sequence length {shape.sequence_length} is more than the {longest} positions that "
+            f"{source.id} has"
+        )
+    artifact, facts, parity = _build(source, output, request, maker, replace_existing, say)
+    return ExportReport(artifact, facts, parity, time.perf_counter() - started)
+
+
+def _exporter(source: ModelSource, shape: Shape, opset: int) -> GraphMaker:
+    from minilmx.export.graph import write_graph
+    from minilmx.export.pytorch import load_model
+
+    model = load_model(source)
+
+    def write(fixed: Path, twin: Path) -> None:
+        write_graph(model, shape, opset, fixed)
+        write_graph(model, None, opset, twin)
+
+    return GraphMaker(
+        write,
+        model.run,
+        model.pooling,
+        model.normalized,
+        model.embedding_dimension,
+        model.max_sequence_length,
+    )
+
+
+def _freezer(source: ModelSource, file: Path, shape: Shape) -> GraphMaker:
+    from minilmx.export.freeze import load_dynamic_model
+
+    model = load_dynamic_model(source, file)
+    return GraphMaker(
+        lambda fixed, twin: model.write(fixed, twin, shape),
+        model.reference,
+        model.pooling,
+        model.normalized,
+        model.dimension,
+        model.max_sequence_length,
+    )
+
+
+def _build(
+    source: ModelSource,
+    output: Path,
+    request: _Request,
+    maker: GraphMaker,
+    replace_existing: bool,
+    say: Say,
+) -> tuple[Artifact, GraphFacts, Parity]:
+    """Write, check and prove everything in a temporary folder, then give it its name."""
+    shape, opset = request.shape, request.opset
+    with atomic_folder(output, replace=replace_existing) as folder:
+        name = f"model_b{shape.batch_size}_s{shape.sequence_length}.onnx"
+        fixed, twin = folder / name, folder / TWIN
+        twin.parent.mkdir()
+        write_tokenizer(source, folder, shape)
+        say("writing the graphs")
+        maker.write(fixed, twin)
+        say("checking the graphs")
+        facts = check_fixed_graph(fixed, shape, maker.dimension, opset)
+        twin_facts = check_dynamic_graph(twin, opset)
+        say("comparing the graphs with the model")
+        parity = check_parity(fixed, twin, folder / "tokenizer.json", shape, maker.reference)
+        write_consumer_files(
+            source, folder, shape, maker.dimension, maker.pooling, maker.normalized
+        )
+        manifest = Manifest(
+            source=request.source,
+            shape=shape,
+            embedding_dimension=maker.dimension,
+            pooling=maker.pooling,
+            normalized=maker.normalized,
+            precision="float32",
+            opset=facts.opset,
+            ir_version=facts.ir_version,
+            fixed=Graph(name, facts.inputs, facts.outputs),
+            dynamic=Graph(TWIN, twin_facts.inputs, twin_facts.outputs),
+            tools=request.tools,
+            files=(),
+        )
+        write_model_card(folder, manifest)
+        sealed = seal(folder, manifest)
+    return replace(sealed, path=output), facts, parity
+
+
+def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
+    """Versions of what shapes the bytes. Raises ModelError where a package is missing."""
+    try:
+        found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
+    except metadata.PackageNotFoundError as missing:
+        raise ExportError(
+            f"exporting needs {missing.name}, which is not installed: pip install 'minilmx[export]'"
+        ) from missing
+    return {"minilmx": minilmx.__version__} | found
+
+
+def _record(source: ModelSource, file: Path) -> Source:
+    """What the manifest says of the model: its id, and digests of all that is read."""
+    names = ("config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json")
+    state = hashlib.sha256()
+    for name in (*names, "tokenizer_config.json"):
+        if (source.folder / name).is_file():
+            state.update(f"{name} {sha256_of_file(source.folder / name)}\n".encode())
+    return Source(
+        source.id, source.revision, source.origin, sha256_of_file(file), state.hexdigest()
+    )
+
+
+def _reusable(output: Path, request: _Request) -> Artifact:
+    """The artifact at `output` if the same inputs made it. Raises OutputError otherwise."""
+    remedy = "give --force to replace it, or another --output"
+    try:
+        artifact = open_artifact(output)
+    except ArtifactError as error:
+        raise OutputError(f"{output} exists and cannot be reused: {error}; {remedy}") from error
+    made = artifact.manifest
+    for what, there, wanted in (
+        ("model", made.source, request.source),
+        ("shape", made.shape, request.shape),
+        ("opset", made.opset, request.opset),
+        ("tool version", dict(made.tools), dict(request.tools)),
+    ):
+        if there != wanted:
+            raise OutputError(f"{output} exists, made from another {what}: {remedy}")
+    return artifact
+
+
+def _check_replaceable(output: Path) -> None:
+    """--force replaces an artifact or an empty folder, never a folder of somebody's files."""
+    is_artifact = (output / MANIFEST_NAME).is_file()
+    if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
+        raise OutputError(
+            f"{output} is no artifact, and --force replaces nothing else: choose another --output"
+        )

@@ -1,0 +1,205 @@
+"""An ONNX file with dynamic axes to a fixed-shape graph and its twin, without torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from minilmx.errors import ExportError, ModelError
+from minilmx.export.names import LEAST_NORM, MASKED, OUTPUT_NAMES
+from minilmx.export.parity import Outputs, Reference, open_session
+from minilmx.models.graph import as_tensor, load_onnx
+from minilmx.models.manifest import Shape
+from minilmx.models.modules import read_modules
+from minilmx.models.source import ModelSource, read_json
+from minilmx.models.tokenizer import INPUT_NAMES, TokenBatch
+
+_HIDDEN, _POOLED = OUTPUT_NAMES
+_CANDIDATES = ("onnx/model.onnx", "model.onnx")
+# IR 8 is the first that holds opset 17; a lower number is what older tools read.
+_IR_VERSION = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicModel:
+    """A dynamic-axes ONNX model whose interface is made ours: names, outputs, pooling."""
+
+    proto: onnx.ModelProto
+    reference: Reference
+    pooling: str
+    normalized: bool
+    dimension: int
+    max_sequence_length: int | None
+
+    def write(self, fixed: Path, twin: Path, shape: Shape) -> None:
+        """Write the twin, and the graph with every dim folded to a number."""
+        twin.write_bytes(self.proto.SerializeToString(deterministic=True))
+        fixed.write_bytes(_freeze(self.proto, shape).SerializeToString(deterministic=True))
+
+
+def onnx_file(source: ModelSource) -> Path:
+    """The ONNX file of a model folder. Raises ModelError where there is none."""
+    for name in _CANDIDATES:
+        if (source.folder / name).is_file():
+            return source.folder / name
+    raise ModelError(f"{source.folder} has no ONNX model: expected {' or '.join(_CANDIDATES)}")
+
+
+def load_dynamic_model(source: ModelSource, file: Path) -> DynamicModel:
+    """Read a dynamic-axes ONNX file and give it our interface.
+
+    The first output must be token embeddings. Where it has no `sentence_embedding`, the
+    pooling and normalisation that the folder's modules.json asks for are added to the graph.
+    Raises ModelError or ExportError where the file is not such a model.
+    """
+    proto = load_onnx(file)
+    config = read_json(source.folder, "config.json")
+    pooling, normalized = read_modules(source)
+    inputs = [as_tensor(value) for value in proto.graph.input]
+    if {tensor.name for tensor in inputs} != set(INPUT_NAMES):
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise ExportError(f"{file} has inputs {names}; expected {', '.join(INPUT_NAMES)}")
+    if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
+        raise ExportError(f"{file} has a fixed input shape; expected dynamic axes to freeze")
+    outputs = [value.name for value in proto.graph.output]
+    if outputs[0] not in (_HIDDEN, "token_embeddings"):
+        raise ExportError(f"{file}: the first output is {outputs[0]}; expected {_HIDDEN}")
+    reference = _reference(file, outputs, pooling, normalized)
+    _give_interface(proto, outputs, pooling, normalized, int(config["hidden_size"]))
+    return DynamicModel(
+        proto,
+        reference,
+        pooling,
+        normalized,
+        int(config["hidden_size"]),
+        config.get("max_position_embeddings"),
+    )
+
+
+def _reference(file: Path, outputs: list[str], pooling: str, normalized: bool) -> Reference:
+    """The unfrozen file on onnxruntime; pooled by numpy where it does not pool itself."""
+    session = open_session(file)
+
+    def run(batch: TokenBatch) -> Outputs:
+        if _POOLED in outputs:
+            hidden, pooled = session.run([outputs[0], _POOLED], batch.feeds())
+            return hidden, pooled
+        (hidden,) = session.run([outputs[0]], batch.feeds())
+        mask = batch.attention_mask[:, :, None]
+        if pooling == "cls":
+            pooled = hidden[:, 0]
+        elif pooling == "max":
+            pooled = np.where(mask == 1, hidden, -np.inf).max(axis=1)
+        else:
+            pooled = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
+        if normalized:
+            pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        return hidden, pooled.astype(np.float32)
+
+    return run
+
+
+def _give_interface(
+    proto: onnx.ModelProto, outputs: list[str], pooling: str, normalized: bool, dimension: int
+) -> None:
+    """Our input order, output names and named dynamic axes, and pooling where it is missing."""
+    graph = proto.graph
+    _rename(graph, outputs[0], _HIDDEN)
+    if _POOLED not in outputs:
+        _add_pooling(graph, pooling, normalized)
+    dims = ["batch_size", "sequence_length"]
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    int64, float32 = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
+    graph.input.extend(helper.make_tensor_value_info(name, int64, dims) for name in INPUT_NAMES)
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info(_HIDDEN, float32, [*dims, dimension]),
+            helper.make_tensor_value_info(_POOLED, float32, [dims[0], dimension]),
+        ]
+    )
+    proto.ir_version = _IR_VERSION
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None:
+    """Append the same pooling as export/graph.py's, as nodes of opset 13 to 17."""
+
+    def constant(name: str, value: float | list[int]) -> str:
+        kind = np.int64 if isinstance(value, list) else np.float32
+        graph.initializer.append(numpy_helper.from_array(np.array(value, kind), f"pooling/{name}"))
+        return f"pooling/{name}"
+
+    def add(op: str, *inputs: str, output: str, **attributes: object) -> str:
+        name = output if output == _POOLED else f"pooling/{output}"
+        graph.node.append(helper.make_node(op, inputs, [name], name=f"/{name}", **attributes))
+        return name
+
+    last = "pooled" if normalized else _POOLED
+    float32 = onnx.TensorProto.FLOAT
+    tokens_axis = constant("tokens_axis", [1])
+    mask = add("Cast", "attention_mask", output="mask", to=float32)
+    mask = add("Unsqueeze", mask, constant("last_axis", [2]), output="mask_column")
+    if pooling == "cls":
+        pooled = add("Gather", _HIDDEN, constant("first", [0]), output="first_token", axis=1)
+        pooled = add("Squeeze", pooled, tokens_axis, output=last)
+    elif pooling == "max":
+        padding = add("Sub", constant("one", 1.0), mask, output="padding")
+        masked = add("Mul", padding, constant("masked", MASKED), output="masked_padding")
+        hidden = add("Add", _HIDDEN, masked, output="masked_hidden")
+        pooled = add("ReduceMax", hidden, output=last, axes=[1], keepdims=0)
+    else:
+        hidden = add("Mul", _HIDDEN, mask, output="masked_hidden")
+        total = add("ReduceSum", hidden, tokens_axis, output="total", keepdims=0)
+        count = add("ReduceSum", mask, tokens_axis, output="count", keepdims=0)
+        count = add("Clip", count, constant("one", 1.0), output="count_at_least_one")
+        pooled = add("Div", total, count, output=last)
+    if normalized:
+        square = add("Mul", pooled, pooled, output="square")
+        total = add("ReduceSum", square, tokens_axis, output="square_sum", keepdims=1)
+        norm = add("Sqrt", total, output="norm")
+        norm = add("Clip", norm, constant("least_norm", LEAST_NORM), output="norm_clipped")
+        add("Div", pooled, norm, output=_POOLED)
+
+
+def _freeze(proto: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
+    """Put numbers for the dynamic axes and fold what was computed from them.
+
+    onnxruntime's basic optimisations do the folding; they keep to standard operators.
+    """
+    frozen = onnx.ModelProto()
+    frozen.CopyFrom(proto)
+    numbers = {"batch_size": shape.batch_size, "sequence_length": shape.sequence_length}
+    for value in (*frozen.graph.input, *frozen.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = numbers[dim.dim_param]
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(target)
+        try:
+            onnxruntime.InferenceSession(
+                frozen.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base
+            raise ExportError(f"onnxruntime cannot freeze the graph: {error}") from error
+        folded = load_onnx(target)
+    used = {node.domain for node in folded.graph.node}
+    kept = [entry for entry in folded.opset_import if entry.domain in used]
+    del folded.opset_import[:]
+    folded.opset_import.extend(kept)
+    folded.ir_version = _IR_VERSION
+    return folded

@@ -1,0 +1,130 @@
+"""Proof that the exported graphs equal the model, on real sentences of many lengths."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from minilmx.errors import ExportError
+from minilmx.export.names import OUTPUT_NAMES
+from minilmx.models.manifest import Shape
+from minilmx.models.tokenizer import TokenBatch, Tokenizer
+
+MAX_ABS_EMBEDDING = 1e-5
+MAX_ABS_HIDDEN = 1e-4
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+Reference = Callable[[TokenBatch], Outputs]
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The largest absolute differences between both graphs and the reference.
+
+    `sentences` were compared, of `shortest` to `longest` tokens; `truncated` of them lost
+    their end at the sequence length. Padding tokens do not count.
+    """
+
+    sentences: int
+    shortest: int
+    longest: int
+    truncated: int
+    max_abs_embedding: float
+    max_abs_hidden: float
+
+
+def check_parity(
+    fixed: Path, dynamic: Path, tokenizer_file: Path, shape: Shape, reference: Reference
+) -> Parity:
+    """Run the reference, the fixed graph and its twin on the same sentences and compare.
+
+    The twin runs at other batch sizes and lengths than the fixed graph. Raises ExportError
+    above 1e-5 on sentence_embedding or 1e-4 on last_hidden_state, or for anything not finite.
+    """
+    texts = parity_texts(shape.sequence_length)
+    tokenized = Tokenizer(tokenizer_file, shape).encode(texts)
+    counts = tokenized.token_counts
+    worst = np.zeros(2)
+    run_fixed, run_dynamic = _open_graph(fixed), _open_graph(dynamic)
+    for batch in tokenized.batches():
+        worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed))
+    for rows in _ragged_groups(len(texts)):
+        longest = counts[rows].max()
+        feeds = {name: array[rows, :longest] for name, array in tokenized.tokens.feeds().items()}
+        worst = np.maximum(
+            worst, _compare(dynamic.name, TokenBatch(**feeds), reference, run_dynamic)
+        )
+    return Parity(
+        len(texts),
+        int(counts.min()),
+        int(counts.max()),
+        int(tokenized.truncated.sum()),
+        float(worst[0]),
+        float(worst[1]),
+    )
+
+
+def parity_texts(sequence_length: int) -> list[str]:
+    """Sentences from one word to more than `sequence_length` tokens, from parity.txt.
+
+    A word is at least one token, so a text of S words does not fit into S tokens.
+    """
+    lines = (resources.files(__package__) / "parity.txt").read_text("utf-8").splitlines()
+    words = lines[-1].split()
+    words *= sequence_length // len(words) + 1
+    lengths = {2**power + extra for power in range(12) for extra in (-1, 0, 1, 5)}
+    usable = sorted(length for length in lengths if 2 <= length < sequence_length)
+    prefixes = [" ".join(words[:length]) for length in [*usable, sequence_length]]
+    return [*lines[:-1], *prefixes]
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file on onnxruntime's CPU provider. Raises ExportError."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base but Exception
+        raise ExportError(f"onnxruntime cannot load {path.name}: {error}") from error
+
+
+def _open_graph(path: Path) -> Reference:
+    session = open_session(path)
+
+    def run(batch: TokenBatch) -> Outputs:
+        hidden, pooled = session.run(list(OUTPUT_NAMES), batch.feeds())
+        return hidden, pooled
+
+    return run
+
+
+def _ragged_groups(size: int) -> Sequence[slice]:
+    """Slices of 1, 2, 3, ... rows that cover all rows."""
+    groups, start, width = [], 0, 1
+    while start < size:
+        groups.append(slice(start, start + width))
+        start, width = start + width, width + 1
+    return groups
+
+
+def _compare(name: str, batch: TokenBatch, reference: Reference, run: Reference) -> list[float]:
+    """Max abs difference of the embeddings and of the token embeddings, within the limits."""
+    (wanted_hidden, wanted), (hidden, pooled) = reference(batch), run(batch)
+    attended = batch.attention_mask == 1
+    worst = []
+    for what, limit, difference in (
+        (OUTPUT_NAMES[1], MAX_ABS_EMBEDDING, pooled - wanted),
+        (OUTPUT_NAMES[0], MAX_ABS_HIDDEN, (hidden - wanted_hidden)[attended]),
+    ):
+        largest = float(np.abs(difference).max())
+        if not largest <= limit:  # also true for NaN
+            raise ExportError(
+                f"{name} does not equal the model: {what} differs by up to {largest:.3g} at "
+                f"{attended.sum(axis=1).max()} tokens, the limit is {limit:g}"
+            )
+        worst.append(largest)
+    return worst

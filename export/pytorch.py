@@ -1,0 +1,122 @@
+"""A sentence-transformers folder as a PyTorch model, unchanged: the reference for everything.
+
+The forward pass here is the library's own: transformers' encoder with its usual 2-D attention
+mask, then the pooling and normalisation that the model's own files ask for. The graph that is
+exported (export/graph.py) is written apart from it, so that parity between the two means
+something.
+"""
+
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.errors import ModelError
+from minilmx.models.modules import read_modules
+from minilmx.models.source import ModelSource, read_json, weights_file
+from minilmx.models.tokenizer import TokenBatch
+
+try:
+    import torch
+    import transformers
+except ImportError as missing:
+    raise ModelError(
+        f"PyTorch models need {missing.name}, which is not installed: pip install 'minilmx[export]'"
+    ) from missing
+
+# Encoders that take exactly our three inputs and a ready-made additive attention mask.
+ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceModel:
+    """The parts of a sentence-embedding model.
+
+    `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max";
+    `normalized` tells whether embeddings are scaled to unit length.
+    """
+
+    encoder: torch.nn.Module
+    pooling: str
+    normalized: bool
+    max_sequence_length: int
+    embedding_dimension: int
+
+    def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """last_hidden_state float32 [B, S, D] and sentence_embedding float32 [B, D]."""
+        inputs = {name: torch.from_numpy(array) for name, array in batch.feeds().items()}
+        with torch.inference_mode():
+            hidden = self.encoder(**inputs).last_hidden_state
+            pooled = pool(hidden, inputs["attention_mask"], self.pooling)
+            if self.normalized:
+                pooled = torch.nn.functional.normalize(pooled, dim=1)
+        return hidden.numpy(), pooled.numpy()
+
+
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Masked pooling as sentence-transformers' Pooling module defines it: [B, S, D] to [B, D]."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = attention_mask.unsqueeze(-1)
+    if pooling == "max":
+        return hidden.masked_fill(mask == 0, -1e9).max(dim=1).values
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+def load_model(source: ModelSource) -> SentenceModel:
+    """Load a sentence-transformers folder for the CPU, in float32.
+
+    Only safetensors are read and no remote code is run. Raises ModelError where the folder
+    is no model, or one with parts that minilmx does not know.
+    """
+    weights_file(source)
+    config = read_json(source.folder, "config.json")
+    architecture = config.get("model_type")
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{source.id} is a {architecture!r} model, and minilmx exports the BERT family: "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    pooling, normalized = read_modules(source)
+    encoder = _load_encoder(source)
+    positions = int(config["max_position_embeddings"])
+    if architecture in ("roberta", "xlm-roberta"):
+        positions -= int(config.get("pad_token_id", 1)) + 1  # positions start after padding's
+    return SentenceModel(encoder, pooling, normalized, positions, int(config["hidden_size"]))
+
+
+def _load_encoder(source: ModelSource) -> torch.nn.Module:
+    """The encoder without a pooling head, with eager attention, told to be quiet."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    config = transformers.AutoConfig.from_pretrained(
+        source.folder, local_files_only=True, trust_remote_code=False
+    )
+    quiet = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            encoder, report = transformers.AutoModel.from_pretrained(
+                source.folder,
+                config=config,
+                add_pooling_layer=False,
+                attn_implementation="eager",
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # noqa: BLE001 - transformers and safetensors raise many kinds
+        raise ModelError(f"{source.folder} cannot be loaded as a model: {error}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"the weights in {source.folder} are not whole: {len(missing)} tensors are missing, "
+            f"the first is {missing[0]}"
+        )
+    model: torch.nn.Module = encoder.eval()
+    return model

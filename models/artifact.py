@@ -1,0 +1,142 @@
+"""The artifact: a folder with a fixed-shape ONNX graph, its tokenizer and a manifest.
+
+It is the only thing that passes between machines, runners and people, so opening one
+verifies all of it: schema known, paths inside the folder, every size and digest as stated.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minilmx.errors import ArtifactError
+from minilmx.models.digest import sha256_of_files
+from minilmx.models.manifest import MANIFEST_NAME, File, Manifest, Shape, parse_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified artifact. `digest` is the SHA-256 of mlx.json, which covers every file."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def shape(self) -> Shape:
+        """The fixed shape: batch size B and sequence length S."""
+        return self.manifest.shape
+
+    @property
+    def fixed_graph(self) -> Path:
+        """The fixed-shape ONNX file: what every runner consumes."""
+        return self.path / self.manifest.fixed.path
+
+    @property
+    def dynamic_graph(self) -> Path:
+        """The twin with dynamic axes: what other libraries open."""
+        return self.path / self.manifest.dynamic.path
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The Hugging Face tokenizer file."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all listed files together."""
+        return sum(file.size_bytes for file in self.manifest.files)
+
+
+def open_artifact(path: Path) -> Artifact:
+    """Open and verify the artifact at `path`.
+
+    Raises ArtifactError where it is not there, not whole, changed, or of an unknown schema.
+    """
+    artifact = read_artifact(path)
+    problems = find_problems(artifact)
+    if problems:
+        more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
+        file, problem = next(iter(problems.items()))
+        raise ArtifactError(
+            f"the artifact {path} is damaged: {file} {problem}{more}; export it again"
+        )
+    return artifact
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Read an artifact's manifest without verifying its files. Raises ArtifactError."""
+    if not path.exists():
+        raise ArtifactError(f"there is no artifact at {path}: make one with `mlx export`")
+    try:
+        document = (path / MANIFEST_NAME).read_bytes()
+        text = document.decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArtifactError(
+            f"{path} is no artifact: it has no {MANIFEST_NAME}; make one with `mlx export`"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path / MANIFEST_NAME} cannot be read: {error}") from error
+    try:
+        manifest = parse_manifest(text)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    return Artifact(path, manifest, hashlib.sha256(document).hexdigest())
+
+
+def find_problems(artifact: Artifact) -> Mapping[str, str]:
+    """What is wrong with each damaged file: its path, and a few words. Empty if all is well."""
+    problems: dict[str, str] = {}
+    whole: list[File] = []
+    for file in artifact.manifest.files:
+        path = artifact.path / file.path
+        if any(part.is_symlink() for part in _parts_inside(artifact.path, path)):
+            problems[file.path] = "is a symbolic link"
+        elif not path.is_file():
+            problems[file.path] = "is missing"
+        elif path.stat().st_size != file.size_bytes:
+            problems[file.path] = f"has {path.stat().st_size} bytes, expected {file.size_bytes}"
+        else:
+            whole.append(file)
+    try:
+        digests = sha256_of_files(artifact.path / file.path for file in whole)
+    except OSError as error:
+        raise ArtifactError(f"the artifact {artifact.path} cannot be read: {error}") from error
+    for file, digest in zip(whole, digests, strict=True):
+        if digest != file.sha256:
+            problems[file.path] = f"has SHA-256 {digest}, expected {file.sha256}"
+    return problems
+
+
+def unlisted_files(artifact: Artifact) -> list[str]:
+    """Files in the folder that the manifest does not cover."""
+    listed = {file.path for file in artifact.manifest.files} | {MANIFEST_NAME}
+    found = (path for path in artifact.path.rglob("*") if not path.is_dir())
+    return sorted(
+        name for path in found if (name := path.relative_to(artifact.path).as_posix()) not in listed
+    )
+
+
+def seal(folder: Path, manifest: Manifest) -> Artifact:
+    """Write mlx.json over every file now in `folder`, and return the artifact.
+
+    `manifest.files` is filled in here: sorted paths, digests and sizes.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = tuple(
+        File(path.relative_to(folder).as_posix(), digest, path.stat().st_size)
+        for path, digest in zip(paths, sha256_of_files(paths), strict=True)
+    )
+    complete = replace(manifest, files=files)
+    document = complete.to_json().encode("utf-8")
+    (folder / MANIFEST_NAME).write_bytes(document)
+    return Artifact(folder, complete, hashlib.sha256(document).hexdigest())
+
+
+def _parts_inside(root: Path, path: Path) -> list[Path]:
+    """`path` and its parents, up to but without `root`."""
+    parts = []
+    while path != root:
+        parts.append(path)
+        path = path.parent
+    return parts

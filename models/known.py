@@ -1,0 +1,72 @@
+"""The MiniLM models that minilmx knows by name.
+
+Revisions are those that mteb's model metadata states; a model without one is resolved when
+it is exported, and the artifact's manifest records what was found.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that can be exported by its short name.
+
+    `spearman` is MTEB's published Spearman correlation x100 on STSBenchmark (English, test
+    split), or None where we know of none.
+    """
+
+    name: str
+    layers: int
+    revision: str | None
+    spearman: float | None
+    about: str
+
+    @property
+    def hub_id(self) -> str:
+        """The id on the Hugging Face hub."""
+        return f"sentence-transformers/{self.name}"
+
+
+_MODELS = (
+    KnownModel(
+        "all-MiniLM-L6-v2",
+        6,
+        "8b3219a92973c328a8e22fadcfa821b5dc75636a",
+        82.03,
+        "English, general purpose; the default",
+    ),
+    KnownModel(
+        "all-MiniLM-L12-v2",
+        12,
+        "364dd28d28dcd3359b537f3cf1f5348ba679da62",
+        83.09,
+        "English, general purpose, twice the layers",
+    ),
+    KnownModel("paraphrase-MiniLM-L3-v2", 3, None, None, "English, paraphrases, the smallest"),
+    KnownModel(
+        "paraphrase-multilingual-MiniLM-L12-v2",
+        12,
+        "bf3bf13ab40c3157080a7ab344c831b9ad18b5eb",
+        84.42,
+        "50 languages, paraphrases",
+    ),
+    KnownModel(
+        "multi-qa-MiniLM-L6-cos-v1",
+        6,
+        "b207367332321f8e44f96e224ef15bc607f4dbf0",
+        75.98,
+        "English, questions to passages",
+    ),
+)
+
+KNOWN_MODELS = {model.name: model for model in _MODELS}
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+
+def find_known_model(name: str) -> KnownModel | None:
+    """The known model of this short name or hub id, in any letter case, or None."""
+    wanted = name.lower()
+    for model in _MODELS:
+        if wanted in (model.name.lower(), model.hub_id.lower()):
+            return model
+    return None

@@ -1,0 +1,200 @@
+"""mlx.json: what an artifact says of itself. The format is written down in docs/artifact.md."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from minilmx.errors import ArtifactError
+
+MANIFEST_NAME = "mlx.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The fixed shape of a graph's inputs: B rows (batch size) of S tokens (sequence length)."""
+
+    batch_size: int
+    sequence_length: int
+
+    def __str__(self) -> str:
+        return f"{self.batch_size}x{self.sequence_length}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model an artifact was made from.
+
+    `weights_sha256` is the digest of the weights file, `settings_sha256` of the model's
+    configuration and tokenizer files together.
+    """
+
+    id: str
+    revision: str | None
+    origin: str
+    weights_sha256: str
+    settings_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output of a graph: a dim is a number, or a name where it is dynamic."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One ONNX file of the artifact and its interface, in the file's own order."""
+
+    path: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the artifact."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that mlx.json states. `tools` maps a package to its version; `files` is sorted."""
+
+    source: Source
+    shape: Shape
+    embedding_dimension: int
+    pooling: str
+    normalized: bool
+    precision: str
+    opset: int
+    ir_version: int
+    fixed: Graph
+    dynamic: Graph
+    tools: Mapping[str, str]
+    files: tuple[File, ...]
+
+    def to_json(self) -> str:
+        """The bytes of mlx.json: sorted keys, two spaces, a newline at the end."""
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "source": _fields(self.source),
+            "shape": _fields(self.shape),
+            "embedding_dimension": self.embedding_dimension,
+            "pooling": self.pooling,
+            "normalized": self.normalized,
+            "precision": self.precision,
+            "opset": self.opset,
+            "ir_version": self.ir_version,
+            "graphs": {
+                name: {
+                    "path": graph.path,
+                    "inputs": [_fields(tensor) for tensor in graph.inputs],
+                    "outputs": [_fields(tensor) for tensor in graph.outputs],
+                }
+                for name, graph in (("fixed", self.fixed), ("dynamic", self.dynamic))
+            },
+            "tools": dict(self.tools),
+            "files": [_fields(file) for file in self.files],
+        }
+        return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Read mlx.json strictly. Raises ArtifactError for anything but a schema we know."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ArtifactError(f"{MANIFEST_NAME} is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{MANIFEST_NAME} is no JSON object")
+    version = document.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{MANIFEST_NAME} has schema version {version!r}, and this minilmx reads version "
+            f"{SCHEMA_VERSION}: export the model again, or use the minilmx that wrote it"
+        )
+    try:
+        graphs = document.pop("graphs")
+        manifest = Manifest(
+            source=Source(**document.pop("source")),
+            shape=Shape(**document.pop("shape")),
+            fixed=_graph(graphs.pop("fixed")),
+            dynamic=_graph(graphs.pop("dynamic")),
+            files=tuple(File(**file) for file in document.pop("files")),
+            **document,
+        )
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(
+            f"{MANIFEST_NAME} does not follow schema version {SCHEMA_VERSION}: {error}"
+        ) from error
+    _check_values(manifest, leftover=graphs)
+    return manifest
+
+
+def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
+    """The types and ranges that constructing the dataclasses did not check."""
+    positive = {
+        "batch_size": manifest.shape.batch_size,
+        "sequence_length": manifest.shape.sequence_length,
+        "embedding_dimension": manifest.embedding_dimension,
+        "opset": manifest.opset,
+        "ir_version": manifest.ir_version,
+    }
+    for name, value in positive.items():
+        if type(value) is not int or value < 1:
+            raise ArtifactError(f"{MANIFEST_NAME}: {name} is {value!r}, expected a whole number")
+    if leftover:
+        raise ArtifactError(f"{MANIFEST_NAME}: unknown graphs {', '.join(sorted(leftover))}")
+    if not isinstance(manifest.normalized, bool) or not isinstance(manifest.tools, dict):
+        raise ArtifactError(f"{MANIFEST_NAME}: normalized or tools is of the wrong type")
+    for file in manifest.files:
+        if not isinstance(file.path, str) or not _stays_inside(file.path):
+            raise ArtifactError(f"{MANIFEST_NAME}: the path {file.path!r} leaves the artifact")
+        if type(file.size_bytes) is not int or not isinstance(file.sha256, str):
+            raise ArtifactError(f"{MANIFEST_NAME}: {file.path} has no size or digest")
+    paths = [file.path for file in manifest.files]
+    if len(set(paths)) != len(paths):
+        raise ArtifactError(f"{MANIFEST_NAME}: a file is listed twice")
+    for needed in (manifest.fixed.path, manifest.dynamic.path, "tokenizer.json"):
+        if needed not in paths:
+            raise ArtifactError(f"{MANIFEST_NAME}: {needed!r} is not among the listed files")
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a manifest's path is relative, in POSIX form, and goes nowhere but down."""
+    return (
+        path != ""
+        and "\\" not in path
+        and "\0" not in path
+        and not path.startswith("/")
+        and path == str(PurePosixPath(path))
+        and ".." not in path.split("/")
+    )
+
+
+def _graph(document: dict[str, Any]) -> Graph:
+    def tensors(name: str) -> tuple[Tensor, ...]:
+        return tuple(
+            Tensor(tensor.pop("name"), tensor.pop("dtype"), tuple(tensor.pop("shape")), **tensor)
+            for tensor in document.pop(name)
+        )
+
+    inputs, outputs = tensors("inputs"), tensors("outputs")
+    return Graph(inputs=inputs, outputs=outputs, **document)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """A flat dataclass as a dict. dataclasses.asdict would copy every value deeply."""
+    return {name: getattr(record, name) for name in record.__slots__}

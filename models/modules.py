@@ -1,0 +1,47 @@
+"""The modules of a sentence-transformers model: how token embeddings become one embedding."""
+
+from typing import Any
+
+from minilmx.errors import ModelError
+from minilmx.models.source import ModelSource, read_json
+
+POOLINGS = ("mean", "cls", "max")
+
+
+def read_modules(source: ModelSource) -> tuple[str, bool]:
+    """The pooling, and whether embeddings are normalised, as the folder's modules.json says.
+
+    Raises ModelError for modules or poolings that minilmx does not know.
+    """
+    modules = read_json(source.folder, "modules.json")
+    try:
+        kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+        paths = [module["path"] for module in modules]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{source.folder / 'modules.json'} is not understood: {error}") from error
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise ModelError(
+            f"{source.id} is made of {' + '.join(kinds)}, and minilmx exports "
+            "Transformer + Pooling (+ Normalize)"
+        )
+    return _read_pooling(source, paths[1]), "Normalize" in kinds
+
+
+def _read_pooling(source: ModelSource, path: str) -> str:
+    """One pooling mode, from either form of sentence-transformers' Pooling config."""
+    config: dict[str, Any] = read_json(source.folder, f"{path}/config.json")
+    names = {
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_cls_token": "cls",
+        "pooling_mode_max_tokens": "max",
+    }
+    on = [names.get(key, key) for key, value in config.items() if value is True and "mode" in key]
+    if "pooling_mode" in config:
+        stated = config["pooling_mode"]
+        on = list(stated) if isinstance(stated, list | tuple) else [stated]
+    if len(on) != 1 or on[0] not in POOLINGS:
+        raise ModelError(
+            f"{source.id} pools by {' + '.join(map(str, on)) or 'nothing'}, and minilmx exports "
+            f"one of {', '.join(POOLINGS)}"
+        )
+    return str(on[0])

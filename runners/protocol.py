@@ -1,0 +1,75 @@
+"""What a runner is.
+
+A runner has one job: run one token batch at the artifact's shape. Tokenising, padding,
+batching, un-padding and the checks of what comes back are written once around it
+(runners/feeding.py) and are the same for every runner, so drift measures the runner alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import TokenBatch
+
+Details = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """What a user may set; a runner takes what concerns it.
+
+    `threads` is the number of intra-op threads (None: the library's own choice).
+    `graph_optimization` is onnxruntime's level: disable, basic, extended or all.
+    `model` is the folder with the PyTorch weights, for the torch runner.
+    """
+
+    threads: int | None = None
+    graph_optimization: str = "all"
+    model: Path | None = None
+
+
+class Runner(Protocol):
+    """Runs batches of one artifact. Opened by a RunnerEntry, closed by its user."""
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+
+    @property
+    def details(self) -> Details:
+        """Facts worth recording, such as versions and settings; complete after the last batch."""
+
+    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """Embed one batch: int64 [B, S] inputs to float32 [B, D]. Raises RunnerFailed."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerEntry:
+    """A runner in the registry, or in the entry-point group `minilmx.runners`.
+
+    `missing()` says what this machine lacks and how to get it, or None where the runner can
+    run. `open(artifact, options)` raises RunnerUnavailable or RunnerFailed.
+    """
+
+    name: str
+    about: str
+    missing: Callable[[], str | None]
+    open: Callable[[Artifact, RunnerOptions], Runner]

@@ -1,0 +1,60 @@
+"""Which runners there are, and opening one by name."""
+
+import importlib
+from importlib import metadata
+
+from minilmx.errors import RunnerError, RunnerUnavailable
+from minilmx.models.artifact import Artifact
+from minilmx.runners.protocol import Runner, RunnerEntry, RunnerOptions
+
+ENTRY_POINT_GROUP = "minilmx.runners"
+
+# Module paths, so that a runner's libraries are imported when it is asked for and not before.
+_BUILT_IN = {
+    "onnxruntime": "minilmx.runners.onnxruntime",
+    "torch": "minilmx.runners.torch",
+    "groq-emulator": "minilmx.runners.emulator",
+}
+
+
+def runner_names() -> list[str]:
+    """The names of all runners: the built-in ones, then those of installed plug-ins."""
+    return [*_BUILT_IN, *(point.name for point in _plugins() if point.name not in _BUILT_IN)]
+
+
+def find_runner(name: str) -> RunnerEntry:
+    """The runner of this name. Raises RunnerError where there is none."""
+    if name in _BUILT_IN:
+        entry = importlib.import_module(_BUILT_IN[name]).ENTRY
+    else:
+        entry = _find_plugin(name)
+    if not isinstance(entry, RunnerEntry) or entry.name != name:
+        raise RunnerError(f"the plug-in for the runner {name!r} is no RunnerEntry of that name")
+    return entry
+
+
+def open_runner(name: str, artifact: Artifact, options: RunnerOptions | None = None) -> Runner:
+    """Open a runner on an artifact.
+
+    Raises RunnerError for an unknown name, RunnerUnavailable where this machine lacks what
+    the runner needs, RunnerFailed where it cannot be opened.
+    """
+    entry = find_runner(name)
+    missing = entry.missing()
+    if missing is not None:
+        raise RunnerUnavailable(f"the runner {name} cannot run here: {missing}")
+    return entry.open(artifact, options or RunnerOptions())
+
+
+def _plugins() -> metadata.EntryPoints:
+    return metadata.entry_points(group=ENTRY_POINT_GROUP)
+
+
+def _find_plugin(name: str) -> object:
+    for point in _plugins():
+        if point.name == name:
+            try:
+                return point.load()
+            except Exception as error:
+                raise RunnerError(f"the plug-in for {name!r} cannot be loaded: {error}") from error
+    raise RunnerError(f"there is no runner {name!r}: expected one of {', '.join(runner_names())}")

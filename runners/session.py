@@ -1,0 +1,85 @@
+"""One onnxruntime session on the CPU, as the onnxruntime and emulator runners use it."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from minilmx.errors import RunnerFailed
+from minilmx.models.tokenizer import TokenBatch
+from minilmx.runners.protocol import Details
+
+PROVIDER = "CPUExecutionProvider"
+
+OPTIMIZATION_LEVELS = {
+    "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+class SessionRunner:
+    """Runs a graph with onnxruntime and returns its `sentence_embedding`, feeding by name."""
+
+    def __init__(
+        self,
+        name: str,
+        graph: Path | bytes,
+        *,
+        threads: int | None,
+        graph_optimization: str,
+    ) -> None:
+        """Open a session on a file or a serialised model. Raises RunnerFailed."""
+        self.name = name
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3  # errors only
+        settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
+        if threads is not None:
+            settings.intra_op_num_threads = threads
+        self._graph_optimization = graph_optimization
+        self._threads = threads
+        model = graph if isinstance(graph, bytes) else str(graph)
+        try:
+            self._session = onnxruntime.InferenceSession(model, settings, providers=[PROVIDER])
+        except Exception as error:
+            raise RunnerFailed(f"onnxruntime cannot load the graph: {error}") from error
+
+    @property
+    def details(self) -> Details:
+        """onnxruntime's version, its execution provider and the settings."""
+        return {
+            "onnxruntime": onnxruntime.__version__,
+            "execution_provider": PROVIDER,
+            "graph_optimization": self._graph_optimization,
+            "threads": self._threads or "default",
+        }
+
+    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
+        return self._outputs(["sentence_embedding"], batch)[0]
+
+    def close(self) -> None:
+        """Free the session and its weights."""
+        del self._session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _outputs(self, names: list[str], batch: TokenBatch) -> list[NDArray[np.float32]]:
+        try:
+            outputs: list[NDArray[np.float32]] = self._session.run(names, batch.feeds())
+        except Exception as error:
+            raise RunnerFailed(f"onnxruntime failed on a batch: {error}") from error
+        return outputs

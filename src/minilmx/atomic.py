@@ -1,0 +1,100 @@
+"""Files and folders that appear whole or not at all.
+
+Each is written under a hidden temporary name beside its final one (so on the same file
+system) and renamed when it is complete. Whatever ends the writing early, Ctrl-C included,
+leaves the old state as it was.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minilmx.errors import OutputError
+
+
+def check_writable(path: Path, *, replace: bool) -> None:
+    """Raise OutputError unless `path` could be written: asked before long work, not after it."""
+    if not replace and path.exists():
+        raise OutputError(f"{path} exists already: choose another --output, or give --force")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"{path} cannot be written: {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: no permission to write in {parent}")
+
+
+@contextmanager
+def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; it becomes `path` when the block ends without error.
+
+    Raises OutputError where `path` exists (unless `replace`) or cannot be written.
+    """
+    check_writable(path, replace=replace)
+    if path.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a folder")
+    with _no_os_errors(path):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _flush_to_disk(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling folder; it becomes `path` when the block ends without error.
+
+    Raises OutputError where `path` exists (unless `replace`) or cannot be written.
+    """
+    check_writable(path, replace=replace)
+    with _no_os_errors(path):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}."))
+        try:
+            new = scratch / "new"
+            new.mkdir()
+            yield new
+            for file in new.rglob("*"):
+                if file.is_file():
+                    _flush_to_disk(file)
+            old = scratch / "old"
+            if path.exists():
+                path.rename(old)
+            try:
+                new.rename(path)
+            except BaseException:
+                if old.exists():
+                    old.rename(path)
+                raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _no_os_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _flush_to_disk(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,56 @@
+"""Everything that minilmx raises on purpose.
+
+    MinilmxError
+    ├── ModelError          a model that is unknown, out of reach, or not one we can read
+    ├── ExportError         a graph that cannot be made, or that does not equal the model
+    ├── ArtifactError       an artifact that is not there, not whole, or not ours
+    ├── RunnerError
+    │   ├── RunnerUnavailable   what the runner needs is not on this machine
+    │   └── RunnerFailed        the runner was there and went wrong
+    ├── DatasetError        sentences or scores that cannot be read
+    ├── EvalError           numbers that cannot be compared
+    └── OutputError         a file or folder that cannot be written
+
+A message says what was wrong, what was found, what was expected and what to do, in one
+sentence or two. The command line prints it and exits with code 3.
+"""
+
+
+class MinilmxError(Exception):
+    """Base of all errors that minilmx raises on purpose."""
+
+
+class ModelError(MinilmxError):
+    """A model that is unknown, out of reach, or not one that minilmx can read."""
+
+
+class ExportError(MinilmxError):
+    """A graph that cannot be made, or that does not equal the model it came from."""
+
+
+class ArtifactError(MinilmxError):
+    """An artifact that is not there, not whole, or of an unknown schema."""
+
+
+class RunnerError(MinilmxError):
+    """A runner that could not do its job."""
+
+
+class RunnerUnavailable(RunnerError):
+    """What the runner needs is not on this machine."""
+
+
+class RunnerFailed(RunnerError):
+    """The runner was there and went wrong."""
+
+
+class DatasetError(MinilmxError):
+    """Sentences or scores that cannot be read."""
+
+
+class EvalError(MinilmxError):
+    """Numbers that cannot be compared."""
+
+
+class OutputError(MinilmxError):
+    """A file or folder that cannot be written."""
