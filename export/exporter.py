@@ -93,10 +93,10 @@ def export_model(
         found = read_facts(load_onnx(file)).opset
         if opset not in (None, found):
             raise ExportError(f"{file} is opset {found}, and freezing keeps it: leave out --opset")
-        opset, packages = found, ("onnxruntime",)
+        opset, packages = found, ["onnxruntime"]
     else:
         file = weights_file(source)
-        opset, packages = opset or DEFAULT_OPSET, ("torch", "transformers")
+        opset, packages = opset or DEFAULT_OPSET, ["torch", "transformers"]
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
     request = _Request(_record(source, file), shape, opset, _versions(packages))
@@ -198,8 +198,8 @@ def _build(
     return replace(sealed, path=output), facts, parity
 
 
-def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
-    """Versions of what shapes the bytes. Raises ModelError where a package is missing."""
+def _versions(packages: list[str]) -> Mapping[str, str]:
+    """Versions of what shapes the bytes. Raises ExportError where a package is missing."""
     try:
         found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
     except metadata.PackageNotFoundError as missing:

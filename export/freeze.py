@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -140,7 +141,7 @@ def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None
         graph.initializer.append(numpy_helper.from_array(np.array(value, kind), f"pooling/{name}"))
         return f"pooling/{name}"
 
-    def add(op: str, *inputs: str, output: str, **attributes: object) -> str:
+    def add(op: str, *inputs: str, output: str, **attributes: Any) -> str:
         name = output if output == _POOLED else f"pooling/{output}"
         graph.node.append(helper.make_node(op, inputs, [name], name=f"/{name}", **attributes))
         return name
@@ -194,7 +195,7 @@ def _freeze(proto: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
             onnxruntime.InferenceSession(
                 frozen.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base
+        except Exception as error:
             raise ExportError(f"onnxruntime cannot freeze the graph: {error}") from error
         folded = load_onnx(target)
     used = {node.domain for node in folded.graph.node}

@@ -77,14 +77,14 @@ def write_graph(model: SentenceModel, shape: Shape | None, opset: int, path: Pat
             torch.onnx.export(
                 EmbeddingGraph(model).eval(),
                 (example, example, torch.zeros_like(example)),
-                stream,
+                stream,  # type: ignore[arg-type] # the TorchScript exporter writes to streams
                 dynamo=False,
                 opset_version=opset,
                 input_names=list(INPUT_NAMES),
                 output_names=list(OUTPUT_NAMES),
                 dynamic_axes=None if shape else {**axes, "sentence_embedding": {0: "batch_size"}},
             )
-        except Exception as error:  # noqa: BLE001 - the exporter raises whatever its tracer does
+        except Exception as error:
             raise ExportError(f"PyTorch could not write the ONNX graph: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(stream.getvalue())

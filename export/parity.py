@@ -88,7 +88,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3  # errors only
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base but Exception
+    except Exception as error:
         raise ExportError(f"onnxruntime cannot load {path.name}: {error}") from error
 
 

@@ -110,7 +110,7 @@ def _load_encoder(source: ModelSource) -> torch.nn.Module:
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except Exception as error:  # noqa: BLE001 - transformers and safetensors raise many kinds
+    except Exception as error:
         raise ModelError(f"{source.folder} cannot be loaded as a model: {error}") from error
     missing = sorted(report["missing_keys"])
     if missing:

@@ -33,7 +33,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """Parse an ONNX file. Raises ArtifactError where it is none."""
     try:
         return onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError has no stable home
+    except Exception as error:
         raise ArtifactError(f"{path} is no ONNX file: {error}") from error
 
 

@@ -146,6 +146,7 @@ def _from_hub(
     """A hub repo's snapshot: from huggingface_hub's own cache, else downloaded."""
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
 
     patterns = [*_HUB_FILES, "onnx/*.onnx"] if onnx else [*_HUB_FILES, WEIGHTS]
 
@@ -186,7 +187,7 @@ def _from_hub(
             f"{hub_id} is not in the hub cache, and HF_HUB_OFFLINE forbids a download: unset it, "
             "or give a folder"
         ) from error
-    except (OSError, ValueError, hub_errors.HTTPError) as error:  # the last is the client's own
+    except (OSError, ValueError, HTTPError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"{hub_id} is not in the hub cache, and the hub cannot be reached ({first_line}): "

@@ -58,3 +58,13 @@ def _find_plugin(name: str) -> object:
             except Exception as error:
                 raise RunnerError(f"the plug-in for {name!r} cannot be loaded: {error}") from error
     raise RunnerError(f"there is no runner {name!r}: expected one of {', '.join(runner_names())}")
+
+
+def default_runners() -> tuple[list[str], str]:
+    """The runners of an evaluation where none is named, and a line that says why."""
+    if "groq" in runner_names() and find_runner("groq").missing() is None:
+        return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
+    return (
+        ["onnxruntime", "groq-emulator"],
+        "no GroqCard was found: comparing onnxruntime and groq-emulator, an emulation on the CPU",
+    )

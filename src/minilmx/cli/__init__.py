@@ -1,1 +1,74 @@
-def main(): ...
+"""The command line: parse, call one function, print.
+
+Exit codes: 0 success; 1 a limit was broken; 2 wrong usage; 3 an error; 130 interrupted.
+"""
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+import minilmx
+from minilmx.cli.evaluate import evaluate
+from minilmx.cli.export import export
+from minilmx.cli.inspect import inspect
+from minilmx.cli.lists import models, runners
+from minilmx.cli.run import run
+from minilmx.errors import MinilmxError
+
+EXIT_ERROR = 3
+EXIT_INTERRUPTED = 130
+
+_EPILOG = "Exit codes: 0 success, 1 a limit was broken, 2 wrong usage, 3 an error, 130 interrupted."
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(minilmx.__version__, prog_name="mlx")
+def cli() -> None:
+    """Are the embeddings still the same on the accelerator?
+
+    Export a MiniLM sentence-embedding model to one fixed-shape ONNX artifact, run it on any
+    runner, and measure how far the runners' embeddings are apart.
+    """
+
+
+for _command in (export, run, evaluate, inspect, models, runners):
+    cli.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run `mlx` and exit with its documented code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(arguments, prog_name="mlx", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", EXIT_INTERRUPTED)
+    except MinilmxError as error:
+        _fail(str(error), EXIT_ERROR)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_ERROR)
+    except Exception as error:
+        if os.environ.get("MLX_TRACEBACK"):
+            raise
+        _fail(
+            f"unexpected {type(error).__name__}: {error} (a fault in minilmx: set MLX_TRACEBACK=1 "
+            "to see where)",
+            EXIT_ERROR,
+        )
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)

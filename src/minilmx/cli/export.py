@@ -1,0 +1,99 @@
+"""mlx export"""
+
+from pathlib import Path
+
+import click
+
+from minilmx.models.known import DEFAULT_MODEL
+
+
+@click.command()
+@click.argument("model", default=DEFAULT_MODEL)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Rows in a batch, fixed in the graph.",
+)
+@click.option(
+    "--sequence-length",
+    type=click.IntRange(min=3),
+    default=128,
+    show_default=True,
+    help="Tokens in a row, fixed in the graph; longer texts are truncated.",
+)
+@click.option("--revision", help="Commit, tag or branch on the hub. [default: the pinned one]")
+@click.option(
+    "--opset",
+    type=click.IntRange(13, 17),
+    help="ONNX operator set. [default: 16, or with --from-onnx the file's own]",
+)
+@click.option(
+    "--from-onnx",
+    is_flag=True,
+    help="MODEL is ONNX with dynamic axes already: freeze it, without torch.",
+)
+@click.option("--force", is_flag=True, help="Replace an artifact that is at the output.")
+def export(
+    model: str,
+    output: Path | None,
+    batch_size: int,
+    sequence_length: int,
+    revision: str | None,
+    opset: int | None,
+    from_onnx: bool,
+    force: bool,
+) -> None:
+    """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
+
+    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. An
+    artifact that is there already, made from the same inputs, is not made again.
+    """
+    from minilmx.export.exporter import artifact_name, export_model
+    from minilmx.models.manifest import Shape
+    from minilmx.models.source import resolve_model
+
+    def say(message: str) -> None:
+        click.echo(message, err=True)
+
+    source = resolve_model(model, revision, onnx=from_onnx, say=say)
+    say(f"source: {source.note}")
+    shape = Shape(batch_size, sequence_length)
+    report = export_model(
+        source,
+        output or Path(artifact_name(source, shape)),
+        shape,
+        opset,
+        from_onnx=from_onnx,
+        replace_existing=force,
+        say=say,
+    )
+    artifact, facts, parity = report.artifact, report.facts, report.parity
+    ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
+    lines = [
+        ("artifact", f"{artifact.path}{'' if parity else '  (was there already, verified)'}"),
+        ("shape", f"batch size {batch_size}, sequence length {sequence_length}"),
+        ("opset", f"{facts.opset} (IR {facts.ir_version})"),
+        ("ops", ops),
+        ("parameters", f"{facts.parameters:,}"),
+        ("size", f"{artifact.size_bytes / 1e6:.1f} MB in all"),
+    ]
+    if parity:
+        lines.append(
+            (
+                "parity",
+                f"max abs {parity.max_abs_embedding:.2g} on sentence_embedding, "
+                f"{parity.max_abs_hidden:.2g} on last_hidden_state; {parity.sentences} sentences, "
+                f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated",
+            )
+        )
+    lines.append(("seconds", f"{report.seconds:.1f}"))
+    for name, value in lines:
+        click.echo(f"{name:<11} {value}")

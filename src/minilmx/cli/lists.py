@@ -1,0 +1,45 @@
+"""mlx models, mlx runners"""
+
+import json
+from dataclasses import asdict
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def models(as_json: bool) -> None:
+    """List the models that are known by name.
+
+    Any BERT-family sentence-transformers folder or hub id can be exported as well.
+    """
+    from minilmx.models.known import KNOWN_MODELS
+
+    if as_json:
+        click.echo(json.dumps([asdict(model) for model in KNOWN_MODELS.values()], indent=2))
+        return
+    width = max(map(len, KNOWN_MODELS))
+    for model in KNOWN_MODELS.values():
+        pinned = model.revision[:12] if model.revision else "resolved when exported"
+        score = f"STSb {model.spearman:.2f}" if model.spearman else "STSb unknown"
+        click.echo(f"{model.name:<{width}}  {score:<12}  {pinned:<22}  {model.about}")
+    click.echo("\nSTSb: published Spearman x100 on STSBenchmark, English test split (MTEB).")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def runners(as_json: bool) -> None:
+    """List the runners, whether each can run here, and what is missing where it cannot."""
+    from minilmx.runners.registry import find_runner, runner_names
+
+    entries = [find_runner(name) for name in runner_names()]
+    rows = [(entry.name, entry.about, entry.missing()) for entry in entries]
+    if as_json:
+        names = ("name", "about", "missing")
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
+        return
+    width = max(len(name) for name, _, _ in rows)
+    for name, about, missing in rows:
+        click.echo(f"{name:<{width}}  {'missing' if missing else 'ready':<7}  {about}")
+        if missing:
+            click.echo(f"{'':<{width}}           {missing}")
