@@ -1,0 +1,42 @@
+#!/bin/sh
+# Make the environments that tests want beside .venv: one with only the base dependencies for
+# each Python named (for the wheel), and .venv-3.10 with the onnx and onnxruntime that GroqFlow
+# pins. A Python that is not found is said and passed over; with REQUIRE=1 it is an error.
+set -eu
+
+find_python() {
+    for candidate in "python$1" "$HOME/.pyenv/versions/$1".*/bin/python; do
+        if "$candidate" -c '' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "no Python $1 found on PATH or under pyenv" >&2
+    [ -z "${REQUIRE:-}" ]
+}
+
+# make_environment VERSION REQUIREMENT...: once, and again where the requirements changed.
+make_environment() {
+    version=$1
+    shift
+    folder=.venv-$version
+    if [ "$(cat "$folder/installed" 2>/dev/null)" = "$*" ]; then
+        return
+    fi
+    python=$(find_python "$version")
+    [ -n "$python" ] || return 0
+    rm -rf "$folder"
+    "$python" -m venv "$folder"
+    "$folder/bin/python" -m pip install -q "$@"
+    echo "$*" >"$folder/installed"
+}
+
+base=$(.venv/bin/python -c '
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*(dependency.replace(" ", "") for dependency in project["dependencies"]))')
+for version in "$@"; do
+    # shellcheck disable=SC2086 # the list is meant to fall into words
+    make_environment "$version" -c constraints.txt $base pytest pytest-timeout hypothesis pyarrow
+done
+make_environment 3.10 onnx==1.14.0 onnxruntime==1.15.1 "numpy<2"
