@@ -1,0 +1,98 @@
+"""The folders, the links, the package mapping and the documents agree."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from minilmx.cli import cli
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
+
+
+@pytest.fixture(scope="module")
+def setuptools_config() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        config: dict[str, Any] = tomllib.load(stream)["tool"]["setuptools"]
+    return config
+
+
+def test_each_top_level_folder_is_linked_into_the_package() -> None:
+    for name in ("export", "runners", "eval", "models"):
+        link = ROOT / "src" / "minilmx" / name
+        assert link.is_symlink(), name
+        assert link.resolve() == ROOT / name
+
+
+def test_every_package_folder_is_mapped_and_nothing_else(setuptools_config: dict[str, Any]) -> None:
+    package = ROOT / "src" / "minilmx"
+    found = {"minilmx"}
+    for folder in (package, *(package / name for name in ("export", "runners", "eval", "models"))):
+        for marker in folder.glob("**/__init__.py"):
+            relative = marker.parent.relative_to(package).parts
+            found.add(".".join(("minilmx", *relative)))
+    assert set(setuptools_config["packages"]) == found
+    for name, path in setuptools_config["package-dir"].items():
+        seen_as = package.joinpath(*name.split(".")[1:])
+        assert (ROOT / path).resolve() == seen_as.resolve(), name
+
+
+def test_only_export_and_the_torch_runner_import_torch() -> None:
+    importing = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("export", "runners", "eval", "models", "src/minilmx/cli")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"^\s*(import|from) (torch|transformers)\b", path.read_text("utf-8"), re.M)
+    }
+    assert importing == {"export/pytorch.py", "export/graph.py", "runners/torch.py"}
+
+
+def test_imports_go_one_way() -> None:
+    allowed = {
+        "models": {"models"},
+        "export": {"models", "export"},
+        "runners": {"models", "export", "runners"},
+        "eval": {"models", "runners", "eval"},
+    }
+    for layer, layers in allowed.items():
+        for path in (ROOT / layer).rglob("*.py"):
+            text = path.read_text("utf-8")
+            used = set(
+                re.findall(r"^\s*from minilmx\.(models|export|runners|eval|cli)\b", text, re.M)
+            )
+            assert used <= layers, path
+
+
+def _commands_in(document: str) -> list[list[str]]:
+    """The `mlx ...` lines of a document's code blocks, as words."""
+    text = (ROOT / document).read_text("utf-8")
+    blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [
+        found.group(0).split("#")[0].split()
+        for line in lines
+        if (found := re.search(r"(?<![\w./-])mlx [a-z].*", line))
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_and_option_in_the_documents_exists(document: str) -> None:
+    for words in _commands_in(document):
+        command: click.Command = cli
+        for word in words[1:]:
+            if not (isinstance(command, click.Group) and word in command.commands):
+                break
+            command = command.commands[word]
+        assert command is not cli, f"{document}: {' '.join(words)}"
+        known = {name for option in command.params for name in option.opts}
+        used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= known, f"{document}: {' '.join(words)}"
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = {words[1] for words in _commands_in("README.md")}
+    assert shown >= set(cli.commands)
