@@ -23,7 +23,7 @@ lint: .venv/test-installed
 	.venv/bin/mypy
 
 tests: .venv/test-installed environments
-	MINILMX_LEGACY_PYTHON=$(wildcard $(CURDIR)/.venv-3.10/bin/python) .venv/bin/pytest
+	MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python) .venv/bin/pytest
 
 # The built wheel in environments of its own, away from the sources, without the extras.
 wheel-tests: .venv/test-installed environments

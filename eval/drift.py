@@ -30,8 +30,7 @@ def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]
     """Compare two float32 [N, D] arrays; the arithmetic is float64. Raises EvalError."""
     if reference.shape != candidate.shape or reference.size == 0:
         raise EvalError(
-            f"embeddings of shapes {list(reference.shape)} and {list(candidate.shape)} cannot be "
-            "compared"
+            f"embeddings of shapes {list(reference.shape)} and {list(candidate.shape)} cannot be compared"
         )
     if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
         return Drift(False, None, None, None, None, None, None)

@@ -12,9 +12,9 @@ from minilmx.eval.scores import Scores, score_pairs
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.feeding import Advance, Embeddings, run_tokenized
-from minilmx.runners.protocol import Details, RunnerOptions
+from minilmx.runners.protocol import ON_CHIP_SECONDS, Details, RunnerOptions
 from minilmx.runners.provenance import Provenance, record_provenance
-from minilmx.runners.registry import open_runner
+from minilmx.runners.registry import open_runner, require_runner
 
 RESULT_SCHEMA_VERSION = 1
 
@@ -23,7 +23,9 @@ RESULT_SCHEMA_VERSION = 1
 class RunnerResult:
     """One runner over all 2N sentences. `drift` is against the reference; None for itself.
 
-    `seconds` is the time inside the runner, for `batches` batches at the artifact's shape.
+    `seconds` is the time inside the runner, for `batches` batches at the artifact's shape, and
+    `latency_seconds` that of one batch, both measured from end to end.
+    `estimated_on_chip_seconds` is an accelerator's own estimate for one batch, where it has one.
     """
 
     runner: str
@@ -33,6 +35,8 @@ class RunnerResult:
     batches: int
     seconds: float
     sentences_per_second: float
+    latency_seconds: float
+    estimated_on_chip_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,13 @@ def evaluate(
     """Evaluate the artifact on graded pairs; the first runner is the reference.
 
     Every runner gets the very same token batches. `progress(runner, rows)` is asked for a
-    function that is told of each batch's rows. Raises RunnerError, and EvalError for no runner
-    or one named twice.
+    function that is told of each batch's rows. Raises RunnerError, before the first runner
+    runs where another is not available here, and EvalError for no runner or one named twice.
     """
     if not runners or len(set(runners)) != len(runners):
         raise EvalError(f"expected runners that differ, got {', '.join(runners) or 'none'}")
+    for name in runners:
+        require_runner(name, options)
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
     digest = hashlib.sha256()
     tokenized.update_digest(digest)
@@ -96,6 +102,8 @@ def evaluate(
                 batches=found.batches,
                 seconds=found.seconds,
                 sentences_per_second=len(tokenized) / found.seconds,
+                latency_seconds=found.seconds / found.batches,
+                estimated_on_chip_seconds=_number(details.get(ON_CHIP_SECONDS)),
             )
         )
     source = artifact.manifest.source
@@ -115,3 +123,7 @@ def evaluate(
         runners=tuple(results),
         provenance=record_provenance(),
     )
+
+
+def _number(value: str | int | float | None) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -18,6 +18,8 @@ STSB_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "ru", "zh")
 MAX_SCORE = 5.0
 
 _SENTENCE1, _SENTENCE2 = "sentence1", "sentence2"
+_HUB_TIMEOUT_SECONDS = 10.0
+_EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 _SCORES = ("similarity_score", "score", "label")
 
 
@@ -57,15 +59,30 @@ def load_pairs(
         _refuse(dataset, "it is English and has one split", language not in (None, "en"), split)
         path = str(resources.files(__package__) / "pairs.csv")
         table, language = read_table(path), "en"
-    elif dataset == STSB or (dataset.count("/") == 1 and not Path(dataset).exists()):
+    elif dataset == STSB or _is_hub_id(dataset):
         if dataset == STSB:
             language = language or "en"
         split = split or "test"
         table = _read_hub(dataset, language, split)
     else:
+        if not Path(dataset).suffix:
+            raise DatasetError(
+                f"there is no data set {dataset!r}: expected {BUNDLED}, {STSB}, a hub id "
+                "(org/name) or a CSV, TSV, JSONL or Parquet file"
+            )
         _refuse(dataset, "it is a file", language, split)
         table = _read_file(dataset)
     return _as_pairs(dataset, language, split, table, limit)
+
+
+def _is_hub_id(dataset: str) -> bool:
+    """Whether this is org/name, and no path: neither one that exists nor one mistyped."""
+    return (
+        dataset.count("/") == 1
+        and not dataset.startswith(("/", ".", "~"))
+        and not dataset.endswith(("/", *_EXTENSIONS))
+        and not Path(dataset).exists()
+    )
 
 
 def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
@@ -77,11 +94,7 @@ def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
 def _read_file(path: str) -> Table:
     """A file of pairs; a CSV or TSV file of three columns may have no header row, as STSb's."""
     table = read_table(path)
-    if (
-        len(table.names) == 3
-        and path.lower().endswith((".csv", ".tsv"))
-        and _is_number(table.names[2])
-    ):
+    if len(table.names) == 3 and path.lower().endswith((".csv", ".tsv")) and _is_number(table.names[2]):
         bare = read_table(path, header=False)
         return Table(path, (_SENTENCE1, _SENTENCE2, _SCORES[0]), bare.rows, bare.lines)
     return table
@@ -90,6 +103,8 @@ def _read_file(path: str) -> Table:
 def _read_hub(dataset: str, language: str | None, split: str) -> Table:
     try:
         import datasets
+        import huggingface_hub as hub
+        from huggingface_hub import errors as hub_errors
     except ImportError as error:
         raise DatasetError(
             f"the data set {dataset} needs the package datasets, which is not installed: "
@@ -97,17 +112,23 @@ def _read_hub(dataset: str, language: str | None, split: str) -> Table:
         ) from error
     hub_id = STSB_HUB_ID if dataset == STSB else dataset
     if dataset == STSB and language not in STSB_LANGUAGES:
-        raise DatasetError(
-            f"stsb has no language {language!r}: expected one of {', '.join(STSB_LANGUAGES)}"
-        )
+        raise DatasetError(f"stsb has no language {language!r}: expected one of {', '.join(STSB_LANGUAGES)}")
     datasets.disable_progress_bars()
     try:
+        if not hub.is_offline_mode():
+            # One request without retries, so that a machine with no hub is told so in a moment.
+            hub.HfApi().dataset_info(hub_id, timeout=_HUB_TIMEOUT_SECONDS)
         rows = datasets.load_dataset(hub_id, name=language, split=split)
+    except hub_errors.RepositoryNotFoundError as error:
+        raise DatasetError(
+            f"the hub has no data set {hub_id} (or it is private: run `hf auth login`)"
+        ) from error
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
             f"the data set {hub_id} (language {language}, split {split}) cannot be loaded: "
-            f"{reason}; check the connection, or give a file"
+            f"{reason}; check the connection, set HF_HUB_OFFLINE=1 where it is in the cache, or "
+            "give a file"
         ) from error
     columns = [rows[name] for name in rows.column_names]
     values = [list(row) for row in zip(*columns, strict=True)]
@@ -154,12 +175,13 @@ def _score(path: str, line: int, value: object) -> float:
         raise DatasetError(f"{path}, line {line}: the score is {value!r}, expected a number")
     number = float(value)  # type: ignore[arg-type] # checked just above
     if not 0 <= number <= MAX_SCORE:
-        raise DatasetError(f"{path}, line {line}: the score is {number:g}, expected 0 to 5")
+        raise DatasetError(f"{path}, line {line}: the score is {number}, expected 0 to 5")
     return number
 
 
 def _is_number(value: object) -> bool:
     try:
-        return math.isfinite(float(value))  # type: ignore[arg-type] # any object may be tried
-    except (TypeError, ValueError):
+        # True and false are numbers to Python, but no scores.
+        return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         return False

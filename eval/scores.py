@@ -11,16 +11,15 @@ from scipy import stats
 class Scores:
     """Spearman and Pearson correlation of cosine similarity with gold, -1 to 1.
 
-    None where they are not defined: embeddings not finite, or all similarities the same.
+    None where they are not defined: embeddings not finite or all zeros, or all similarities or
+    all gold scores the same.
     """
 
     spearman: float | None
     pearson: float | None
 
 
-def cosine_similarity(
-    first: NDArray[np.float32], second: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def cosine_similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
     """Row by row cosine similarity of two float32 [N, D] arrays, in float64: [N].
 
     NaN where a row is all zeros or not finite.
@@ -31,12 +30,10 @@ def cosine_similarity(
         return np.asarray(np.einsum("nd,nd->n", left, right) / norms)
 
 
-def score_pairs(
-    first: NDArray[np.float32], second: NDArray[np.float32], gold: NDArray[np.float64]
-) -> Scores:
+def score_pairs(first: NDArray[np.float32], second: NDArray[np.float32], gold: NDArray[np.float64]) -> Scores:
     """Score the embeddings of N pairs, each float32 [N, D], against gold [N]."""
     similarities = cosine_similarity(first, second)
-    if not np.isfinite(similarities).all() or np.ptp(similarities) == 0:
+    if not np.isfinite(similarities).all() or 0 in (np.ptp(similarities), np.ptp(gold)):
         return Scores(None, None)
     return Scores(
         float(stats.spearmanr(similarities, gold).statistic),

@@ -11,7 +11,13 @@ import minilmx
 from minilmx.atomic import atomic_folder
 from minilmx.errors import ArtifactError, ExportError, OutputError
 from minilmx.export.checks import check_dynamic_graph, check_fixed_graph
-from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
+from minilmx.export.folder import (
+    COPIED,
+    READ,
+    write_consumer_files,
+    write_model_card,
+    write_tokenizer,
+)
 from minilmx.export.names import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.export.parity import Parity, Reference, check_parity
 from minilmx.models.artifact import Artifact, open_artifact, seal
@@ -211,9 +217,8 @@ def _versions(packages: list[str]) -> Mapping[str, str]:
 
 def _record(source: ModelSource, file: Path) -> Source:
     """What the manifest says of the model: its id, and digests of all that is read."""
-    names = ("config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json")
     state = hashlib.sha256()
-    for name in (*names, "tokenizer_config.json"):
+    for name in (*READ, *COPIED):
         if (source.folder / name).is_file():
             state.update(f"{name} {sha256_of_file(source.folder / name)}\n".encode())
     return Source(

@@ -10,7 +10,9 @@ from minilmx.models.manifest import Manifest, Shape
 from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import load_tokenizer
 
-_COPIED = (
+# The small files of a model that decide what an artifact holds.
+READ = ("modules.json", "1_Pooling/config.json", "tokenizer.json", "tokenizer_config.json")
+COPIED = (
     "config.json",
     "special_tokens_map.json",
     "vocab.txt",
@@ -30,7 +32,7 @@ def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
     tokenizer = load_tokenizer(file)
     settings = _read_json_or_empty(source, "tokenizer_config.json")
     padding = dict(tokenizer.padding or {})
-    pad_token = padding.get("pad_token") or _text(settings.get("pad_token", "[PAD]"))
+    pad_token = padding.get("pad_token") or _text(settings.get("pad_token") or "[PAD]")
     pad_id = tokenizer.token_to_id(pad_token)
     if pad_id is None:
         raise ModelError(f"{file} has no padding token {pad_token!r}")
@@ -53,7 +55,7 @@ def write_consumer_files(
     source: ModelSource, folder: Path, shape: Shape, dimension: int, pooling: str, normalized: bool
 ) -> None:
     """Write what sentence-transformers, transformers and their kin look for in a model folder."""
-    for name in _COPIED:
+    for name in COPIED:
         if (source.folder / name).is_file():
             shutil.copyfile(source.folder / name, folder / name)
     kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalized
@@ -125,12 +127,12 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
 
 
 def _read_json_or_empty(source: ModelSource, name: str) -> dict[str, Any]:
-    return dict(read_json(source.folder, name)) if (source.folder / name).is_file() else {}
+    return read_json(source.folder, name, dict) if (source.folder / name).is_file() else {}
 
 
 def _text(token: Any) -> str:
     """A special token, which tokenizer_config.json gives as a string or as an object."""
-    return str(token["content"] if isinstance(token, dict) else token)
+    return str(token.get("content") if isinstance(token, dict) else token)
 
 
 def _write_json(path: Path, content: Any) -> None:

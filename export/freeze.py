@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 from minilmx.errors import ExportError, ModelError
 from minilmx.export.names import LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.export.parity import Outputs, Reference, open_session
-from minilmx.models.graph import as_tensor, load_onnx
+from minilmx.models.graph import as_tensor, load_onnx, read_facts
 from minilmx.models.manifest import Shape
-from minilmx.models.modules import read_modules
+from minilmx.models.modules import count_positions, read_modules
 from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import INPUT_NAMES, TokenBatch
 
@@ -58,26 +58,36 @@ def load_dynamic_model(source: ModelSource, file: Path) -> DynamicModel:
     Raises ModelError or ExportError where the file is not such a model.
     """
     proto = load_onnx(file)
-    config = read_json(source.folder, "config.json")
+    if read_facts(proto).external_data:
+        raise ExportError(f"{file} keeps weights in another file; expected a single file")
+    config = read_json(source.folder, "config.json", dict)
+    dimension = config.get("hidden_size")
+    if not isinstance(dimension, int):
+        raise ModelError(
+            f"{source.folder / 'config.json'} has hidden_size {dimension!r}; expected a whole "
+            "number"
+        )
     pooling, normalized = read_modules(source)
     inputs = [as_tensor(value) for value in proto.graph.input]
     if {tensor.name for tensor in inputs} != set(INPUT_NAMES):
         names = ", ".join(tensor.name for tensor in inputs)
         raise ExportError(f"{file} has inputs {names}; expected {', '.join(INPUT_NAMES)}")
+    if any(tensor.dtype != "int64" for tensor in inputs):
+        raise ExportError(f"{file} has inputs {', '.join(map(str, inputs))}; expected int64")
     if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
         raise ExportError(f"{file} has a fixed input shape; expected dynamic axes to freeze")
     outputs = [value.name for value in proto.graph.output]
     if outputs[0] not in (_HIDDEN, "token_embeddings"):
         raise ExportError(f"{file}: the first output is {outputs[0]}; expected {_HIDDEN}")
     reference = _reference(file, outputs, pooling, normalized)
-    _give_interface(proto, outputs, pooling, normalized, int(config["hidden_size"]))
+    _give_interface(proto, outputs, pooling, normalized, dimension)
     return DynamicModel(
         proto,
         reference,
         pooling,
         normalized,
-        int(config["hidden_size"]),
-        config.get("max_position_embeddings"),
+        dimension,
+        count_positions(config),
     )
 
 
@@ -193,7 +203,10 @@ def _freeze(proto: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
         options.optimized_model_filepath = str(target)
         try:
             onnxruntime.InferenceSession(
-                frozen.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                frozen.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["MatMulAddFusion"],  # would bring in Gemm
             )
         except Exception as error:
             raise ExportError(f"onnxruntime cannot freeze the graph: {error}") from error

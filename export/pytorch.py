@@ -10,12 +10,13 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import ModelError
-from minilmx.models.modules import read_modules
+from minilmx.models.modules import count_positions, read_modules
 from minilmx.models.source import ModelSource, read_json, weights_file
 from minilmx.models.tokenizer import TokenBatch
 
@@ -42,7 +43,7 @@ class SentenceModel:
     encoder: torch.nn.Module
     pooling: str
     normalized: bool
-    max_sequence_length: int
+    max_sequence_length: int | None
     embedding_dimension: int
 
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -73,8 +74,7 @@ def load_model(source: ModelSource) -> SentenceModel:
     is no model, or one with parts that minilmx does not know.
     """
     weights_file(source)
-    config = read_json(source.folder, "config.json")
-    architecture = config.get("model_type")
+    architecture = read_json(source.folder, "config.json", dict).get("model_type")
     if architecture not in ARCHITECTURES:
         raise ModelError(
             f"{source.id} is a {architecture!r} model, and minilmx exports the BERT family: "
@@ -82,32 +82,35 @@ def load_model(source: ModelSource) -> SentenceModel:
         )
     pooling, normalized = read_modules(source)
     encoder = _load_encoder(source)
-    positions = int(config["max_position_embeddings"])
-    if architecture in ("roberta", "xlm-roberta"):
-        positions -= int(config.get("pad_token_id", 1)) + 1  # positions start after padding's
-    return SentenceModel(encoder, pooling, normalized, positions, int(config["hidden_size"]))
+    config = encoder.config.to_dict()
+    return SentenceModel(
+        encoder, pooling, normalized, count_positions(config), int(config["hidden_size"])
+    )
 
 
-def _load_encoder(source: ModelSource) -> torch.nn.Module:
+def _load_encoder(source: ModelSource) -> Any:
     """The encoder without a pooling head, with eager attention, told to be quiet."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    config = transformers.AutoConfig.from_pretrained(
-        source.folder, local_files_only=True, trust_remote_code=False
-    )
     quiet = io.StringIO()
     try:
+        config = transformers.AutoConfig.from_pretrained(
+            source.folder, local_files_only=True, trust_remote_code=False
+        )
+        # ELECTRA has no pooling head to leave out, and its class refuses to be asked.
+        headless = {} if config.model_type == "electra" else {"add_pooling_layer": False}
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             encoder, report = transformers.AutoModel.from_pretrained(
                 source.folder,
                 config=config,
-                add_pooling_layer=False,
+                **headless,
                 attn_implementation="eager",
                 dtype=torch.float32,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are reported, and refused below
                 output_loading_info=True,
             )
     except Exception as error:
@@ -118,5 +121,9 @@ def _load_encoder(source: ModelSource) -> torch.nn.Module:
             f"the weights in {source.folder} are not whole: {len(missing)} tensors are missing, "
             f"the first is {missing[0]}"
         )
-    model: torch.nn.Module = encoder.eval()
-    return model
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        raise ModelError(
+            f"the weights in {source.folder} do not fit its config.json: {name} is "
+            f"{list(found)}, expected {list(expected)}"
+        )
+    return encoder.eval()

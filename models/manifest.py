@@ -115,12 +115,12 @@ def parse_manifest(text: str) -> Manifest:
     """Read mlx.json strictly. Raises ArtifactError for anything but a schema we know."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{MANIFEST_NAME} is no JSON: {error}") from error
     if not isinstance(document, dict):
         raise ArtifactError(f"{MANIFEST_NAME} is no JSON object")
     version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{MANIFEST_NAME} has schema version {version!r}, and this minilmx reads version "
             f"{SCHEMA_VERSION}: export the model again, or use the minilmx that wrote it"
@@ -132,7 +132,7 @@ def parse_manifest(text: str) -> Manifest:
             shape=Shape(**document.pop("shape")),
             fixed=_graph(graphs.pop("fixed")),
             dynamic=_graph(graphs.pop("dynamic")),
-            files=tuple(File(**file) for file in document.pop("files")),
+            files=tuple(File(**file) for file in _list(document.pop("files"))),
             **document,
         )
     except (TypeError, KeyError, AttributeError) as error:
@@ -159,6 +159,25 @@ def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
         raise ArtifactError(f"{MANIFEST_NAME}: unknown graphs {', '.join(sorted(leftover))}")
     if not isinstance(manifest.normalized, bool) or not isinstance(manifest.tools, dict):
         raise ArtifactError(f"{MANIFEST_NAME}: normalized or tools is of the wrong type")
+    source, tensors = manifest.source, [*manifest.fixed.inputs, *manifest.fixed.outputs]
+    tensors += [*manifest.dynamic.inputs, *manifest.dynamic.outputs]
+    texts = [source.id, source.origin, source.weights_sha256, source.settings_sha256]
+    texts += [manifest.pooling, manifest.precision, *manifest.tools.values()]
+    texts += [text for tensor in tensors for text in (tensor.name, tensor.dtype)]
+    for text in (*texts, "" if source.revision is None else source.revision):
+        if not isinstance(text, str):
+            raise ArtifactError(f"{MANIFEST_NAME}: {text!r} stands where a text is expected")
+    for dim in (dim for tensor in tensors for dim in tensor.shape):
+        if type(dim) not in (int, str) or dim == "" or (type(dim) is int and dim < 1):
+            raise ArtifactError(f"{MANIFEST_NAME}: a dim is {dim!r}, expected a number or a name")
+    size = (manifest.shape.batch_size, manifest.shape.sequence_length)
+    dimension = manifest.embedding_dimension
+    expected = [size, size, size, (*size, dimension), (size[0], dimension)]
+    if [tensor.shape for tensor in (*manifest.fixed.inputs, *manifest.fixed.outputs)] != expected:
+        raise ArtifactError(
+            f"{MANIFEST_NAME}: the fixed graph's tensors do not have the shape {manifest.shape} "
+            f"and {dimension} numbers an embedding"
+        )
     for file in manifest.files:
         if not isinstance(file.path, str) or not _stays_inside(file.path):
             raise ArtifactError(f"{MANIFEST_NAME}: the path {file.path!r} leaves the artifact")
@@ -175,7 +194,7 @@ def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
 def _stays_inside(path: str) -> bool:
     """Whether a manifest's path is relative, in POSIX form, and goes nowhere but down."""
     return (
-        path != ""
+        path not in ("", ".")
         and "\\" not in path
         and "\0" not in path
         and not path.startswith("/")
@@ -187,12 +206,18 @@ def _stays_inside(path: str) -> bool:
 def _graph(document: dict[str, Any]) -> Graph:
     def tensors(name: str) -> tuple[Tensor, ...]:
         return tuple(
-            Tensor(tensor.pop("name"), tensor.pop("dtype"), tuple(tensor.pop("shape")), **tensor)
-            for tensor in document.pop(name)
+            Tensor(shape=tuple(_list(tensor.pop("shape"))), **tensor)
+            for tensor in _list(document.pop(name))
         )
 
     inputs, outputs = tensors("inputs"), tensors("outputs")
     return Graph(inputs=inputs, outputs=outputs, **document)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} stands where a list is expected")
+    return value
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The modules of a sentence-transformers model: how token embeddings become one embedding."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from minilmx.errors import ModelError
@@ -13,7 +14,7 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
 
     Raises ModelError for modules or poolings that minilmx does not know.
     """
-    modules = read_json(source.folder, "modules.json")
+    modules = read_json(source.folder, "modules.json", list)
     try:
         kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
         paths = [module["path"] for module in modules]
@@ -27,9 +28,19 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
     return _read_pooling(source, paths[1]), "Normalize" in kinds
 
 
+def count_positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a row may have, or None where the encoder's config does not say."""
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    if config.get("model_type") in ("roberta", "xlm-roberta"):
+        positions -= int(config.get("pad_token_id", 1)) + 1  # positions start after padding's
+    return positions
+
+
 def _read_pooling(source: ModelSource, path: str) -> str:
     """One pooling mode, from either form of sentence-transformers' Pooling config."""
-    config: dict[str, Any] = read_json(source.folder, f"{path}/config.json")
+    config = read_json(source.folder, f"{path}/config.json", dict)
     names = {
         "pooling_mode_mean_tokens": "mean",
         "pooling_mode_cls_token": "cls",

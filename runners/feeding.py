@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.runners.protocol import Runner
@@ -41,7 +41,8 @@ def run_tokenized(
 ) -> Embeddings:
     """Run every batch and put the real rows together; `advance` is told of each batch's rows.
 
-    Raises RunnerFailed where the runner returns another shape or dtype than float32 [B, D].
+    Raises RunnerFailed where the runner fails, in whatever way, or returns anything else than
+    float32 [B, D].
     Numbers that are not finite are kept: see require_finite.
     """
     values = np.empty((len(texts), dimension), dtype=np.float32)
@@ -49,18 +50,30 @@ def run_tokenized(
     seconds, batches, row = 0.0, 0, 0
     for batch in texts.batches():
         started = time.perf_counter()
-        result = runner.run(batch)
-        seconds += time.perf_counter() - started
-        if result.shape != expected or result.dtype != np.float32:
+        try:
+            result = runner.run(batch)
+        except MinilmxError:
+            raise
+        except Exception as error:
             raise RunnerFailed(
-                f"the runner {runner.name} returned {result.dtype} {list(result.shape)}, "
-                f"expected float32 {list(expected)}"
+                f"the runner {runner.name} failed on a batch: {type(error).__name__}: {error}"
+            ) from error
+        seconds += time.perf_counter() - started
+        if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
+            raise RunnerFailed(
+                f"the runner {runner.name} returned {_describe(result)}, expected float32 {list(expected)}"
             )
         real = min(len(result), len(texts) - row)
         values[row : row + real] = result[:real]
         row, batches = row + real, batches + 1
         advance(real)
     return Embeddings(values, seconds, batches)
+
+
+def _describe(result: object) -> str:
+    if isinstance(result, np.ndarray):
+        return f"{result.dtype} {list(result.shape)}"
+    return f"a {type(result).__name__}"
 
 
 def require_finite(
@@ -70,9 +83,8 @@ def require_finite(
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
         raise RunnerFailed(
-            f"the runner {runner} returned numbers that are not finite for {len(bad)} of "
-            f"{len(texts)} sentences; the first is number {first_row + int(bad[0]) + 1}: "
-            f"{texts[bad[0]][:80]!r}"
+            f"the runner {runner} returned numbers that are not finite for sentence "
+            f"{first_row + int(bad[0]) + 1}: {texts[bad[0]][:80]!r}"
         )
 
 

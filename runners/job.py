@@ -40,6 +40,11 @@ class RunRecord:
     provenance: Provenance
 
     @property
+    def latency_seconds(self) -> float:
+        """One batch from end to end, measured."""
+        return self.seconds / self.batches
+
+    @property
     def sentences_per_second(self) -> float:
         """Rows by the time inside the runner."""
         return self.rows / self.seconds
@@ -50,6 +55,7 @@ class RunRecord:
             "schema_version": RECORD_SCHEMA_VERSION,
             **asdict(self),
             "sentences_per_second": self.sentences_per_second,
+            "latency_seconds": self.latency_seconds,
         }
 
 

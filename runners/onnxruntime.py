@@ -15,4 +15,4 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
     )
 
 
-ENTRY = RunnerEntry("onnxruntime", "the fixed graph on the CPU, in float32", lambda: None, _open)
+ENTRY = RunnerEntry("onnxruntime", "the fixed graph on the CPU, in float32", lambda options: None, _open)

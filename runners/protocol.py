@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenBatch
 
-Details = Mapping[str, str | int | float]
+Details = Mapping[str, str | int | float | None]
+
+# The key under which a runner's details give its own estimate of one batch on the chip, seconds.
+ON_CHIP_SECONDS = "estimated_on_chip_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,17 @@ class RunnerOptions:
     `threads` is the number of intra-op threads (None: the library's own choice).
     `graph_optimization` is onnxruntime's level: disable, basic, extended or all.
     `model` is the folder with the PyTorch weights, for the torch runner.
+    `bundle` is a build from another machine, and `groq_execution` is "held" (the program is
+    loaded once) or "groqflow" (GroqFlow's own path), for the groq runner. `say` is told what
+    takes long before it begins.
     """
 
     threads: int | None = None
     graph_optimization: str = "all"
     model: Path | None = None
+    bundle: Path | None = None
+    groq_execution: str = "held"
+    say: Callable[[str], None] = lambda message: None
 
 
 class Runner(Protocol):
@@ -49,7 +58,7 @@ class Runner(Protocol):
         """Embed one batch: int64 [B, S] inputs to float32 [B, D]. Raises RunnerFailed."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free what it holds. Closing again does nothing."""
 
     def __enter__(self) -> Self: ...
 
@@ -65,11 +74,11 @@ class Runner(Protocol):
 class RunnerEntry:
     """A runner in the registry, or in the entry-point group `minilmx.runners`.
 
-    `missing()` says what this machine lacks and how to get it, or None where the runner can
-    run. `open(artifact, options)` raises RunnerUnavailable or RunnerFailed.
+    `missing(options)` says what this machine lacks and how to get it, or None where the runner
+    can run. `open(artifact, options)` raises RunnerUnavailable or RunnerFailed.
     """
 
     name: str
     about: str
-    missing: Callable[[], str | None]
+    missing: Callable[[RunnerOptions], str | None]
     open: Callable[[Artifact, RunnerOptions], Runner]

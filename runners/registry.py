@@ -3,7 +3,7 @@
 import importlib
 from importlib import metadata
 
-from minilmx.errors import RunnerError, RunnerUnavailable
+from minilmx.errors import MinilmxError, RunnerError, RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.runners.protocol import Runner, RunnerEntry, RunnerOptions
 
@@ -13,6 +13,7 @@ ENTRY_POINT_GROUP = "minilmx.runners"
 _BUILT_IN = {
     "onnxruntime": "minilmx.runners.onnxruntime",
     "torch": "minilmx.runners.torch",
+    "groq": "minilmx.runners.groq.runner",
     "groq-emulator": "minilmx.runners.emulator",
 }
 
@@ -24,12 +25,19 @@ def runner_names() -> list[str]:
 
 def find_runner(name: str) -> RunnerEntry:
     """The runner of this name. Raises RunnerError where there is none."""
-    if name in _BUILT_IN:
-        entry = importlib.import_module(_BUILT_IN[name]).ENTRY
-    else:
-        entry = _find_plugin(name)
+    module = _BUILT_IN.get(name)
+    entry = importlib.import_module(module).ENTRY if module else _find_plugin(name)
     if not isinstance(entry, RunnerEntry) or entry.name != name:
         raise RunnerError(f"the plug-in for the runner {name!r} is no RunnerEntry of that name")
+    return entry
+
+
+def require_runner(name: str, options: RunnerOptions | None = None) -> RunnerEntry:
+    """The runner of this name. Raises RunnerError, RunnerUnavailable where it cannot run here."""
+    entry = find_runner(name)
+    missing = entry.missing(options or RunnerOptions())
+    if missing is not None:
+        raise RunnerUnavailable(f"the runner {name} cannot run here: {missing}")
     return entry
 
 
@@ -39,11 +47,14 @@ def open_runner(name: str, artifact: Artifact, options: RunnerOptions | None = N
     Raises RunnerError for an unknown name, RunnerUnavailable where this machine lacks what
     the runner needs, RunnerFailed where it cannot be opened.
     """
-    entry = find_runner(name)
-    missing = entry.missing()
-    if missing is not None:
-        raise RunnerUnavailable(f"the runner {name} cannot run here: {missing}")
-    return entry.open(artifact, options or RunnerOptions())
+    options = options or RunnerOptions()
+    entry = require_runner(name, options)
+    try:
+        return entry.open(artifact, options)
+    except MinilmxError:
+        raise
+    except Exception as error:
+        raise RunnerFailed(f"the runner {name} cannot be opened: {type(error).__name__}: {error}") from error
 
 
 def _plugins() -> metadata.EntryPoints:
@@ -62,7 +73,7 @@ def _find_plugin(name: str) -> object:
 
 def default_runners() -> tuple[list[str], str]:
     """The runners of an evaluation where none is named, and a line that says why."""
-    if "groq" in runner_names() and find_runner("groq").missing() is None:
+    if find_runner("groq").missing(RunnerOptions()) is None:
         return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
     return (
         ["onnxruntime", "groq-emulator"],

@@ -44,7 +44,9 @@ class SessionRunner:
         self._threads = threads
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
-            self._session = onnxruntime.InferenceSession(model, settings, providers=[PROVIDER])
+            self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
+                model, settings, providers=[PROVIDER]
+            )
         except Exception as error:
             raise RunnerFailed(f"onnxruntime cannot load the graph: {error}") from error
 
@@ -63,8 +65,8 @@ class SessionRunner:
         return self._outputs(["sentence_embedding"], batch)[0]
 
     def close(self) -> None:
-        """Free the session and its weights."""
-        del self._session
+        """Free the session and its weights. Closing again does nothing."""
+        self._session = None
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +80,8 @@ class SessionRunner:
         self.close()
 
     def _outputs(self, names: list[str], batch: TokenBatch) -> list[NDArray[np.float32]]:
+        if self._session is None:
+            raise RunnerFailed(f"the runner {self.name} is closed: open it again")
         try:
             outputs: list[NDArray[np.float32]] = self._session.run(names, batch.feeds())
         except Exception as error:

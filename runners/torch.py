@@ -65,7 +65,7 @@ class TorchRunner:
         self.close()
 
 
-def _missing() -> str | None:
+def _missing(options: RunnerOptions) -> str | None:
     absent = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if not absent:
         return None
@@ -98,6 +98,4 @@ def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:
     return resolve_model(recorded.id, recorded.revision)
 
 
-ENTRY = RunnerEntry(
-    "torch", "the PyTorch model on the CPU, in float32: the reference", _missing, _open
-)
+ENTRY = RunnerEntry("torch", "the PyTorch model on the CPU, in float32: the reference", _missing, _open)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make the environments that tests want beside .venv: one with only the base dependencies for
-# each Python named (for the wheel), and .venv-3.10 with the onnx and onnxruntime that GroqFlow
-# pins. A Python that is not found is said and passed over; with REQUIRE=1 it is an error.
+# each Python named (for the wheel), and .venv-groqflow with real GroqFlow 4.3.1, made by our own
+# command. A Python that is not found is said and passed over; with REQUIRE=1 it is an error.
 set -eu
 
 find_python() {
@@ -39,4 +39,4 @@ for version in "$@"; do
     # shellcheck disable=SC2086 # the list is meant to fall into words
     make_environment "$version" -c constraints.txt $base pytest pytest-timeout hypothesis pyarrow
 done
-make_environment 3.10 onnx==1.14.0 onnxruntime==1.15.1 "numpy<2"
+.venv/bin/mlx groq setup --size lean --prefix .venv-groqflow >/dev/null || [ -z "${REQUIRE:-}" ]

@@ -15,13 +15,19 @@ from pathlib import Path
 from minilmx.errors import OutputError
 
 
-def check_writable(path: Path, *, replace: bool) -> None:
-    """Raise OutputError unless `path` could be written: asked before long work, not after it."""
-    if not replace and path.exists():
-        raise OutputError(f"{path} exists already: choose another --output, or give --force")
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
+def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
+    """Raise OutputError unless a file, or a `folder`, could be written at `path`.
+
+    Asked before long work, not after it.
+    """
+    with _no_os_errors(path):
+        if not folder and path.is_dir():
+            raise OutputError(f"{path} cannot be written: it is a folder, expected a file")
+        if not replace and path.exists():
+            raise OutputError(f"{path} exists already: choose another --output, or give --force")
+        parent = path.absolute().parent
+        while not parent.exists():
+            parent = parent.parent
     if not parent.is_dir():
         raise OutputError(f"{path} cannot be written: {parent} is not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -35,8 +41,6 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises OutputError where `path` exists (unless `replace`) or cannot be written.
     """
     check_writable(path, replace=replace)
-    if path.is_dir():
-        raise OutputError(f"{path} cannot be written: it is a folder")
     with _no_os_errors(path):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
@@ -57,7 +61,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Raises OutputError where `path` exists (unless `replace`) or cannot be written.
     """
-    check_writable(path, replace=replace)
+    check_writable(path, replace=replace, folder=True)
     with _no_os_errors(path):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}."))

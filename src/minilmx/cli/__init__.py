@@ -13,6 +13,7 @@ import click
 import minilmx
 from minilmx.cli.evaluate import evaluate
 from minilmx.cli.export import export
+from minilmx.cli.groq import groq
 from minilmx.cli.inspect import inspect
 from minilmx.cli.lists import models, runners
 from minilmx.cli.run import run
@@ -24,7 +25,23 @@ EXIT_INTERRUPTED = 130
 _EPILOG = "Exit codes: 0 success, 1 a limit was broken, 2 wrong usage, 3 an error, 130 interrupted."
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group in which a closed pipe is an error of ours: click would exit with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise _PipeClosed from error
+        return result
+
+
+class _PipeClosed(Exception):
+    """The reader of our output went away, as `head` does."""
+
+
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(minilmx.__version__, prog_name="mlx")
 def cli() -> None:
     """Are the embeddings still the same on the accelerator?
@@ -34,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (export, run, evaluate, inspect, models, runners):
+for _command in (export, run, evaluate, inspect, groq, models, runners):
     cli.add_command(_command)
 
 
@@ -51,8 +68,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail("interrupted", EXIT_INTERRUPTED)
     except MinilmxError as error:
         _fail(str(error), EXIT_ERROR)
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does: nothing is left to say.
+    except _PipeClosed:
+        # Nothing is left to say, and the interpreter must not try when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_ERROR)
     except Exception as error:
@@ -70,5 +87,5 @@ def _interrupt(*_: Any) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
     sys.exit(code)

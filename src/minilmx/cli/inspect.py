@@ -46,13 +46,11 @@ def inspect(artifact: Path, as_json: bool) -> None:
             ("artifact", f"sha256 {found.digest}"),
             (
                 "shape",
-                f"batch size {found.shape.batch_size}, sequence length "
-                f"{found.shape.sequence_length}",
+                f"batch size {found.shape.batch_size}, sequence length {found.shape.sequence_length}",
             ),
             (
                 "embedding",
-                f"{manifest.embedding_dimension} x {manifest.precision}, "
-                f"{manifest.pooling} pooling, {unit}",
+                f"{manifest.embedding_dimension} x {manifest.precision}, {manifest.pooling} pooling, {unit}",
             ),
             ("opset", f"{manifest.opset} (IR {manifest.ir_version})"),
             *(("input", str(tensor)) for tensor in manifest.fixed.inputs),
@@ -64,9 +62,7 @@ def inspect(artifact: Path, as_json: bool) -> None:
         rows.append(("tools", ", ".join(f"{k} {v}" for k, v in sorted(manifest.tools.items()))))
         for file in manifest.files:
             state = problems.get(file.path, "ok")
-            rows.append(
-                ("file", f"{file.path}  {file.size_bytes:,} bytes  {file.sha256[:12]}  {state}")
-            )
+            rows.append(("file", f"{file.path}  {file.size_bytes:,} bytes  {file.sha256[:12]}  {state}"))
         rows += [("unlisted", name) for name in unlisted]
         rows.append(("verified", f"no: {len(problems)} damaged" if problems else "yes"))
         for name, value in rows:

@@ -30,10 +30,17 @@ def models(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def runners(as_json: bool) -> None:
     """List the runners, whether each can run here, and what is missing where it cannot."""
+    from minilmx.errors import RunnerError
+    from minilmx.runners.protocol import RunnerOptions
     from minilmx.runners.registry import find_runner, runner_names
 
-    entries = [find_runner(name) for name in runner_names()]
-    rows = [(entry.name, entry.about, entry.missing()) for entry in entries]
+    rows: list[tuple[str, str, str | None]] = []
+    for name in runner_names():
+        try:
+            entry = find_runner(name)
+            rows.append((name, entry.about, entry.missing(RunnerOptions())))
+        except RunnerError as error:
+            rows.append((name, "a plug-in that is broken", str(error)))
     if as_json:
         names = ("name", "about", "missing")
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))

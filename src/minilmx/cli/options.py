@@ -15,6 +15,18 @@ def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that runners take; `as_runner_options` reads them."""
     for option in (
         click.option(
+            "--groq-execution",
+            type=click.Choice(["held", "groqflow"]),
+            default="held",
+            show_default=True,
+            help="held: the program is loaded once; groqflow: GroqFlow's own path, once a batch.",
+        ),
+        click.option(
+            "--bundle",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Run this build of the artifact on the card (see `mlx groq build --bundle`).",
+        ),
+        click.option(
             "--model",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             help="Folder with the PyTorch weights, for the torch runner. [default: where the "
@@ -37,8 +49,6 @@ def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def as_runner_options(
-    threads: int | None, graph_optimization: str, model: Path | None
-) -> RunnerOptions:
-    """The values of `runner_settings` as one record."""
-    return RunnerOptions(threads, graph_optimization, model)
+def as_runner_options(**settings: Any) -> RunnerOptions:
+    """The values of `runner_settings` as one record; what takes long is said on standard error."""
+    return RunnerOptions(**settings, say=lambda message: click.echo(message, err=True))

@@ -25,9 +25,7 @@ def progress_bars() -> Iterator[Track]:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
 
         def track(label: str, total: int) -> Advance:
             task = progress.add_task(label, total=total)

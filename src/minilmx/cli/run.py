@@ -18,8 +18,7 @@ from minilmx.cli.options import ARTIFACT, as_runner_options, runner_settings
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="File for the embeddings: .npy, .npz, .parquet or .jsonl. [default: JSONL on standard "
-    "output]",
+    help="File for the embeddings: .npy, .npz, .parquet or .jsonl. [default: JSONL on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace the output where it exists.")
 @runner_settings

@@ -1,0 +1,96 @@
+"""Runs that were saved by `mlx run`, perhaps on different machines, compared."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.errors import EvalError
+from minilmx.eval.drift import Drift, measure_drift
+from minilmx.models.digest import sha256_of_file
+from minilmx.runners.embedding_file import read_embeddings, record_path
+from minilmx.runners.job import RECORD_SCHEMA_VERSION
+
+_RECORD_SUFFIX = ".run.json"
+# What must be equal for two runs to be comparable, and how it is called in words.
+_SAME = {"artifact_sha256": "artifact", "inputs_sha256": "input"}
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A run's record (see RunRecord.to_document) and its embeddings, float32 [N, D]."""
+
+    path: Path
+    record: Mapping[str, Any]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Saved runs of one artifact over one input; the first is the reference of all drifts."""
+
+    runs: tuple[SavedRun, ...]
+    drifts: tuple[Drift, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """The comparison as it is saved in JSON: the records and, for all but the first, the drift."""
+        drifts = [None, *(asdict(drift) for drift in self.drifts)]
+        return {
+            "schema_version": 1,
+            "runs": [{**run.record, "drift": drift} for run, drift in zip(self.runs, drifts, strict=True)],
+        }
+
+
+def load_run(path: Path) -> SavedRun:
+    """Load a run by its embeddings file or its record, FILE.run.json.
+
+    Raises EvalError where either is missing, damaged, or not of a run.
+    """
+    if path.name.endswith(_RECORD_SUFFIX):
+        path = path.with_name(path.name.removesuffix(_RECORD_SUFFIX))
+    record_file = record_path(path)
+    try:
+        record = json.loads(record_file.read_text(encoding="utf-8"))
+        version, digest, rows = record["schema_version"], record["sha256"], record["rows"]
+        comparable = [record[key] for key in (*_SAME, "runner")]
+    except FileNotFoundError as error:
+        raise EvalError(f"{path} is no saved run: there is no {record_file}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalError(f"{record_file} cannot be read as a run's record: {error}") from error
+    if version != RECORD_SCHEMA_VERSION or not all(isinstance(x, str) for x in comparable):
+        raise EvalError(
+            f"{record_file} has schema version {version!r}, and this minilmx reads {RECORD_SCHEMA_VERSION}"
+        )
+    try:
+        found = sha256_of_file(path)
+    except OSError as error:
+        raise EvalError(f"{path} cannot be read: {error.strerror}") from error
+    if found != digest:
+        raise EvalError(f"{path} is not what was saved: SHA-256 {found}, expected {digest}")
+    values = read_embeddings(path)
+    if len(values) != rows:
+        raise EvalError(f"{path} has {len(values)} embeddings, expected {rows}")
+    return SavedRun(path, record, values)
+
+
+def compare_runs(paths: Sequence[Path]) -> RunComparison:
+    """Compare saved runs with the first of them.
+
+    Raises EvalError for fewer than two, or runs of another artifact or another input.
+    """
+    if len(paths) < 2:
+        raise EvalError("comparing saved runs needs at least two: give --from twice")
+    reference, *others = runs = [load_run(path) for path in paths]
+    for run in others:
+        for key, what in _SAME.items():
+            if run.record[key] != reference.record[key]:
+                raise EvalError(
+                    f"{reference.path} and {run.path} are not of the same {what}: "
+                    f"{reference.record[key]} and {run.record[key]}"
+                )
+    drifts = tuple(measure_drift(reference.values, run.values) for run in others)
+    return RunComparison(tuple(runs), drifts)

@@ -1,0 +1,146 @@
+"""A build as one file, for the machine with the card, which needs no compiler.
+
+A bundle is a plain tar of regular files: the program, GroqFlow's state, the compiler's
+statistics, the artifact's manifest, and bundle.json with the digest of each of them and of
+itself. It is bound to the artifact. Nothing in it is a pickle.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minilmx.atomic import atomic_file
+from minilmx.errors import RunnerFailed
+from minilmx.models.artifact import Artifact
+from minilmx.models.digest import sha256_of_file
+from minilmx.models.manifest import MANIFEST_NAME
+from minilmx.runners.groq.build import PROGRAM, STATE, STATISTICS, Build
+
+SCHEMA_VERSION = 1
+_INDEX = "bundle.json"
+_ALLOWED = frozenset({PROGRAM, STATE, STATISTICS, MANIFEST_NAME})
+_REQUIRED = frozenset({PROGRAM, STATE, MANIFEST_NAME})
+_MAX_INDEX_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
+
+
+def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: bool) -> None:
+    """Pack a build: the same build gives the same bytes. Raises OutputError."""
+    files = {PROGRAM: build.program, STATE: build.folder / STATE}
+    if (build.folder / STATISTICS).is_file():
+        files[STATISTICS] = build.folder / STATISTICS
+    files[MANIFEST_NAME] = artifact.path / MANIFEST_NAME
+    index: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "artifact_sha256": build.artifact_sha256,
+        "sdk": build.sdk,
+        "facts": dict(build.facts),
+        "files": {
+            name: {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
+            for name, path in sorted(files.items())
+        },
+    }
+    index["bundle_sha256"] = _digest(index)
+    document = json.dumps(index, indent=2, sort_keys=True).encode()
+    with (
+        atomic_file(output, replace=replace) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        tar.addfile(_member(_INDEX, len(document)), io.BytesIO(document))
+        for name, path in sorted(files.items()):
+            with path.open("rb") as stream:
+                tar.addfile(_member(name, path.stat().st_size), stream)
+
+
+def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder: Path) -> Build:
+    """Check a bundle against an artifact and unpack it into an empty folder.
+
+    `runtime` is the version of groq-runtime here, which must be the SDK's that compiled the
+    program, where both are known. Raises RunnerFailed for anything that is not as stated; no
+    path, link or size in the file is trusted.
+    """
+    try:
+        with tarfile.open(bundle, "r:") as tar:
+            index = _read_index(tar, bundle)
+            if index["artifact_sha256"] != artifact.digest:
+                raise RunnerFailed(
+                    f"{bundle} was built from another artifact: it is for {index['artifact_sha256']}"
+                    f", and {artifact.path} is {artifact.digest}"
+                )
+            sdk = index["sdk"]
+            if None not in (sdk, runtime) and sdk != runtime:
+                raise RunnerFailed(
+                    f"{bundle} was compiled with SDK {sdk}, and groq-runtime here is {runtime}: "
+                    "build it again with that SDK"
+                )
+            _unpack_files(tar, index["files"], folder, bundle)
+    except FileNotFoundError as error:
+        raise RunnerFailed(f"there is no bundle {bundle}") from error
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise RunnerFailed(f"{bundle} cannot be read as a bundle: {error}") from error
+    if sha256_of_file(folder / MANIFEST_NAME) != artifact.digest:
+        raise RunnerFailed(f"{bundle}: its {MANIFEST_NAME} is not the artifact's")
+    return Build(folder, artifact.digest, sdk, index["facts"])
+
+
+def _read_index(tar: tarfile.TarFile, bundle: Path) -> dict[str, Any]:
+    member = tar.next()
+    if member is None or member.name != _INDEX or not member.isreg():
+        raise RunnerFailed(f"{bundle} is no bundle of minilmx: it does not begin with {_INDEX}")
+    if member.size > _MAX_INDEX_BYTES:
+        raise RunnerFailed(f"{bundle}: {_INDEX} has {member.size} bytes, too many")
+    stream = tar.extractfile(member)
+    assert stream is not None  # a regular file has contents
+    try:
+        index = json.loads(stream.read())
+        stated = index.pop("bundle_sha256")
+        version, files = index["schema_version"], index["files"]
+        names = set(files)
+        whole = all({"sha256", "size_bytes"} == set(entry) for entry in files.values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RunnerFailed(f"{bundle}: {_INDEX} is damaged: {error}") from error
+    if version != SCHEMA_VERSION:
+        raise RunnerFailed(f"{bundle} has schema version {version!r}, expected {SCHEMA_VERSION}")
+    if stated != _digest(index):
+        raise RunnerFailed(f"{bundle}: {_INDEX} does not match its own digest")
+    if not (whole and _REQUIRED <= names <= _ALLOWED):
+        raise RunnerFailed(f"{bundle}: {_INDEX} lists {', '.join(sorted(names))}")
+    return dict(index)
+
+
+def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, bundle: Path) -> None:
+    """Write exactly the listed regular files, each of exactly the stated size and digest."""
+    left = dict(files)
+    while (member := tar.next()) is not None:
+        entry = left.pop(member.name, None)
+        if entry is None:
+            raise RunnerFailed(f"{bundle}: {member.name!r} is not listed, or is there twice")
+        if not member.isreg() or member.size != entry["size_bytes"]:
+            raise RunnerFailed(f"{bundle}: {member.name} is no regular file of {entry['size_bytes']} bytes")
+        stream = tar.extractfile(member)
+        assert stream is not None  # a regular file has contents
+        target = folder / member.name  # one of _ALLOWED
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with target.open("wb") as output:
+            while piece := stream.read(_PIECE_BYTES):
+                digest.update(piece)
+                output.write(piece)
+        if digest.hexdigest() != entry["sha256"]:
+            raise RunnerFailed(f"{bundle} is damaged: {member.name} does not match its digest")
+    if left:
+        raise RunnerFailed(f"{bundle} is cut off: {', '.join(sorted(left))} missing")
+
+
+def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size_bytes
+    return member
+
+
+def _digest(index: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()

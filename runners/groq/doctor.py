@@ -1,0 +1,178 @@
+"""What this machine has of all that a run on a GroqCard needs, one check a line."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from minilmx.runners.groq import machine
+from minilmx.runners.groq.build import cache_root
+from minilmx.runners.groq.environment import (
+    GroqFlowEnvironment,
+    find_environment,
+    missing_environment,
+    wrong_pins,
+)
+from minilmx.runners.protocol import RunnerOptions
+
+_SALES = "ask Groq for the GroqWare SDK (sales@groq.com)"
+# A build keeps the ONNX file three times and the program: well under this for MiniLM.
+_FREE_DISK_BYTES = 2 * 10**9
+_SKIPPED = ", not checked: GROQFLOW_SKIP_SDK_CHECK is set"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check. `found` says what is there; `remedy` what to do where it is not `ok`.
+
+    `needed_to` is "build", "run" or "both".
+    """
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str
+    needed_to: str
+
+
+def examine() -> list[Check]:
+    """Check everything that building and running need."""
+    environment = find_environment()
+    return [
+        _check_environment(environment),
+        _check_pins(environment),
+        *(_check_tool(name) for name in machine.TOOLS),
+        _check_system(),
+        _check_package(machine.DEVTOOLS, "build"),
+        _check_package(machine.RUNTIME, "run"),
+        _check_support(environment),
+        _check_runtime(environment),
+        _check_cards(),
+        _check_cache(),
+        _check_disk(),
+    ]
+
+
+def missing_to_run(options: RunnerOptions) -> str | None:
+    """What this machine lacks to run on a card, or None. A bundle needs no compiler."""
+    from_bundle = options.bundle is not None
+    failed = [
+        check for check in examine() if not check.ok and not (from_bundle and check.needed_to == "build")
+    ]
+    if not failed:
+        return None
+    reasons = "; ".join(f"{check.name}: {check.found}" for check in failed)
+    return f"{reasons}. `mlx groq doctor` says what to do about each"
+
+
+def _check_environment(environment: GroqFlowEnvironment | None) -> Check:
+    if environment is None:
+        found = missing_environment().partition(" (")[0]
+        return Check("GroqFlow", False, found, "run `mlx groq setup`", "build")
+    found = (
+        f"GroqFlow {environment.versions['groqflow']}, {environment.size}, on Python "
+        f"{environment.python_version}, {environment.python.parent.parent}"
+    )
+    return Check("GroqFlow", True, found, "", "build")
+
+
+def _check_pins(environment: GroqFlowEnvironment | None) -> Check:
+    wrong = wrong_pins(environment) if environment else ["no GroqFlow to check"]
+    found = "; ".join(wrong) or "as needed"
+    return Check("GroqFlow pins", not wrong, found, "run `mlx groq setup`", "build")
+
+
+def _check_tool(name: str) -> Check:
+    path = machine.find_tool(name)
+    found = str(path) if path else "not on PATH or in /usr/local/groq/bin"
+    return Check(name, path is not None, found, f"install groq-devtools: {_SALES}", "build")
+
+
+def _check_system() -> Check:
+    system = machine.read_os()
+    known = {row[1] for row in machine.SUPPORT}
+    ok = system.name in known or machine.sdk_check_is_skipped()
+    remedy = f"use {' or '.join(sorted(known))}, or set GROQFLOW_SKIP_SDK_CHECK=True"
+    found = f"{system.name} {system.version}".strip() or "unknown"
+    found += _SKIPPED if machine.sdk_check_is_skipped() else ""
+    return Check("operating system", ok, found, remedy, "both")
+
+
+def _check_package(package: str, needed_to: str) -> Check:
+    version = machine.package_version(package)
+    least = ".".join(map(str, machine.MIN_SDK_VERSION))
+    new_enough = bool(version) and machine.version_tuple(version or "") >= machine.MIN_SDK_VERSION
+    ok = new_enough or machine.sdk_check_is_skipped()
+    remedy = f"install {package} {least} or later: {_SALES}"
+    found = (version or "not installed") + (_SKIPPED if not new_enough and ok else "")
+    return Check(package, ok, found, remedy, needed_to)
+
+
+def _check_support(environment: GroqFlowEnvironment | None) -> Check:
+    """Whether the SDK's release supports this system and GroqFlow's Python together."""
+    name = "SDK support"
+    version = machine.package_version(machine.DEVTOOLS) or machine.package_version(machine.RUNTIME)
+    system = machine.read_os()
+    python = environment.python_version if environment else None
+    rows = [row for row in machine.SUPPORT if (row[1], row[2]) == (system.name, system.version)]
+    wanted = ", ".join(f"SDK {row[0]} with Python {row[3]}" for row in rows) or "no SDK release"
+    found = f"SDK {version or 'missing'}, {system.name} {system.version}, Python {python or 'missing'}"
+    found += _SKIPPED if machine.sdk_check_is_skipped() else ""
+    ok = machine.sdk_check_is_skipped() or any(
+        version is not None
+        and machine.version_tuple(version) == machine.version_tuple(row[0])
+        and python == row[3]
+        for row in rows
+    )
+    remedy = f"{system.name} {system.version} is supported by {wanted}"
+    return Check(name, ok, found, remedy, "build")
+
+
+def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
+    """Whether a Python that we would start can import the runtime's module."""
+    name, folder = "groq.runner.tsp", machine.find_runtime()
+    remedy = f"install groq-runtime, or put its site-packages on PYTHONPATH: {_SALES}"
+    if folder is None:
+        return Check(name, False, "not on PYTHONPATH or under /opt/groq/runtime", remedy, "run")
+    python = machine.groq_python() or (environment.python if environment else Path(sys.executable))
+    code = f"import numpy, sys; sys.path.insert(0, {str(folder)!r}); import groq.runner.tsp"
+    try:
+        done = subprocess.run(
+            [str(python), "-c", code], capture_output=True, text=True, timeout=20, check=False
+        )
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        ok = done.returncode == 0
+    except (OSError, subprocess.SubprocessError) as error:
+        ok, said = False, str(error)
+    found = f"{folder} with {python}" if ok else f"{python} cannot import it: {said}"
+    return Check(name, ok, found, remedy, "run")
+
+
+def _check_cards() -> Check:
+    cards = machine.count_cards()
+    found = "no lspci to look with" if cards is None else f"{cards} seen by lspci"
+    remedy = "install pciutils" if cards is None else "plug in a GroqCard, or use another machine"
+    return Check("GroqCards", bool(cards), found, remedy, "run")
+
+
+def _check_cache() -> Check:
+    folder = cache_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ok = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        ok = False
+    found = str(folder) if ok else f"{folder} cannot be written"
+    return Check("build cache", ok, found, "set XDG_CACHE_HOME to a folder of yours", "both")
+
+
+def _check_disk() -> Check:
+    folder = cache_root()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:.1f} GB free in {folder}"
+    remedy = f"free {_FREE_DISK_BYTES / 1e9:g} GB, or set XDG_CACHE_HOME"
+    return Check("free disk", free >= _FREE_DISK_BYTES, found, remedy, "build")

@@ -1,0 +1,104 @@
+"""What of Groq's SDK and hardware is on this machine, found as GroqFlow 4.3.1 finds it."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TOOLS = ("onnxmodelanalyzer", "groq-compiler", "aa-latest")
+DEVTOOLS, RUNTIME = "groq-devtools", "groq-runtime"
+# groqflow/common/sdk_helpers.py: MIN_RELEASE_VERSION, and a card's PCI vendor and device id.
+MIN_SDK_VERSION = (0, 9, 2, 1)
+_CARD = "1de0:0000"
+_TOOL_FOLDER = Path("/usr/local/groq/bin")
+_RUNTIME_FOLDER = Path("/opt/groq/runtime/site-packages")
+
+# Which Python each SDK release supports, by operating system: GroqFlow's installation guide.
+SUPPORT = (
+    ("0.9.2.1", "Ubuntu", "22.04", "3.10"),
+    ("0.10.0", "Ubuntu", "22.04", "3.10"),
+    ("0.9.3", "Ubuntu", "18.04", "3.8"),
+    ("0.9.3", "Ubuntu", "22.04", "3.8"),
+    ("0.9.3", "Rocky Linux", "8.4", "3.8"),
+    ("0.10.0", "Rocky Linux", "8.4", "3.8"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingSystem:
+    """NAME and VERSION_ID of /etc/os-release."""
+
+    name: str
+    version: str
+
+
+def sdk_check_is_skipped() -> bool:
+    """Whether the user told GroqFlow not to check the SDK's packages and the operating system."""
+    return os.environ.get("GROQFLOW_SKIP_SDK_CHECK") == "True"
+
+
+def find_tool(name: str) -> Path | None:
+    """An SDK tool on PATH, then in /usr/local/groq/bin."""
+    found = shutil.which(name) or shutil.which(name, path=str(_TOOL_FOLDER))
+    return Path(found) if found else None
+
+
+def count_cards() -> int | None:
+    """GroqCards that `lspci -n` lists, or None where there is no lspci."""
+    lspci = shutil.which("lspci") or shutil.which("/usr/bin/lspci")
+    output = _output([lspci, "-n"]) if lspci else None
+    return None if output is None else sum(_CARD in line for line in output.splitlines())
+
+
+def package_version(package: str) -> str | None:
+    """The installed version of an SDK package as the package manager states it, or None."""
+    if read_os().name.startswith("Rocky"):
+        output, pattern = _output(["dnf", "info", package]), r"^Version\s*:\s*(\S+)"
+    else:
+        output, pattern = _output(["apt-cache", "policy", package]), r"^\s*Installed:\s*(\S+)"
+    found = re.search(pattern, output or "", re.MULTILINE)
+    return found.group(1) if found and found.group(1) != "(none)" else None
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """The numbers of a version, without a release candidate: "0.10.0~rc1" is (0, 10, 0)."""
+    return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[~+-]", version)[0]))
+
+
+def read_os() -> OperatingSystem:
+    """This machine's operating system; empty where it does not say."""
+    fields = {}
+    try:
+        for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition("=")
+            fields[key] = value.strip('"')
+    except OSError:
+        pass  # no Linux distribution
+    return OperatingSystem(fields.get("NAME", ""), fields.get("VERSION_ID", ""))
+
+
+def find_runtime() -> Path | None:
+    """The folder that holds groq.runner: one on PYTHONPATH, as Groq's guide sets it, or its usual place."""
+    stated = [Path(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    folders = [*stated, _RUNTIME_FOLDER]
+    return next((path for path in folders if (path / "groq" / "runner").is_dir()), None)
+
+
+def groq_python() -> Path | None:
+    """The Python that the SDK ships, where it does."""
+    path = _TOOL_FOLDER / "python"
+    return path if os.access(path, os.X_OK) else None
+
+
+def _output(command: Sequence[str]) -> str | None:
+    """What a program prints, or None where it is not there, fails, or takes over 4 seconds."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=4, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

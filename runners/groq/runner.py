@@ -1,0 +1,162 @@
+"""The runner `groq`: a program held on a GroqCard, fed batch after batch."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import TokenBatch
+from minilmx.runners.groq.bridge import Event, Worker
+from minilmx.runners.groq.build import (
+    BUILD_NAME,
+    DEFAULT_TIME_LIMIT_SECONDS,
+    OUTPUT_NAME,
+    Build,
+    cache_root,
+    get_build,
+)
+from minilmx.runners.groq.bundle import unpack_bundle
+from minilmx.runners.groq.doctor import missing_to_run
+from minilmx.runners.groq.environment import find_environment, require_environment
+from minilmx.runners.groq.machine import RUNTIME, find_runtime, groq_python, package_version
+from minilmx.runners.protocol import ON_CHIP_SECONDS, Details, Runner, RunnerEntry, RunnerOptions
+
+HELD, GROQFLOW = "held", "groqflow"
+
+
+class GroqRunner:
+    """One worker process with the program loaded once; closing it frees the card."""
+
+    name = "groq"
+
+    def __init__(self, build: Build, execution: str, resources: ExitStack) -> None:
+        """Load the program. `resources` is closed with the runner. Raises RunnerFailed."""
+        self._build = build
+        self._execution = execution
+        self._resources = resources
+        self._program_seconds: list[float] = []
+        self._log = cache_root() / f"run-{os.getpid()}.log"
+        self._worker = resources.enter_context(_start(build, execution, self._log))
+        self._ready: Event = self._worker.ready()
+
+    @property
+    def details(self) -> Details:
+        """SDK, chips, load time, and latency on the chip as GroqFlow estimates it."""
+        sdk = str(self._ready.get("sdk") or self._build.sdk or "unknown")
+        details: dict[str, str | int | float] = {
+            "execution": self._execution,
+            "sdk": sdk,
+            "groqflow": str(self._build.facts["versions"].get("groqflow")),
+            "chips": int(self._build.facts["chips"] or 1),
+            "load_seconds": float(self._ready["load_seconds"]),
+            "program_seconds": sum(self._program_seconds),
+        }
+        on_chip = self._build.on_chip_seconds
+        if on_chip:
+            details[ON_CHIP_SECONDS] = on_chip
+        if self._build.is_stand_in or "standin" in sdk:
+            details["caution"] = "a stand-in for Groq's SDK: no number of it is from a GroqCard"
+        return details
+
+    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
+        event, tensors = self._worker.call(batch.feeds())
+        self._program_seconds.append(float(event["seconds"]))
+        return tensors[OUTPUT_NAME]
+
+    def close(self) -> None:
+        """End the worker and delete what a bundle was unpacked to."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._worker.stop()
+        self.close()
+        if error is None:
+            self._log.unlink(missing_ok=True)
+
+
+def build_artifact(
+    artifact: Artifact,
+    *,
+    say: Callable[[str], None],
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
+    rebuild: bool = False,
+) -> Build:
+    """Build an artifact with GroqFlow, or take the build from the cache.
+
+    Raises RunnerUnavailable without GroqFlow's environment, RunnerFailed where it fails.
+    """
+    from minilmx.runners.registry import open_runner
+
+    return get_build(
+        artifact,
+        require_environment(),
+        lambda: open_runner("onnxruntime", artifact),
+        say,
+        time_limit_seconds=time_limit_seconds,
+        rebuild=rebuild,
+    )
+
+
+def _start(build: Build, execution: str, log: Path) -> Worker:
+    """The worker that runs a build: on the held program, or on GroqFlow's own path."""
+    runtime = find_runtime()
+    variables: dict[str, str] | None
+    if execution == GROQFLOW:
+        environment = require_environment()
+        job = {
+            "verb": "groqflow-run",
+            "build_name": BUILD_NAME,
+            "cache_dir": str(build.folder),
+            "outputs": [OUTPUT_NAME],
+            "onnx_sha256": build.facts["onnx_sha256"],
+        }
+        python, variables = environment.python, environment.variables()
+    else:
+        job = {"verb": "execute", "iop": str(build.program), "outputs": [OUTPUT_NAME]}
+        found = find_environment()
+        # The SDK's own Python; else GroqFlow's, which has numpy; else this one.
+        python = groq_python() or (found.python if found else Path(sys.executable))
+        variables = found.variables() if found else None
+    if runtime is not None:
+        job["runtime_path"] = str(runtime)
+    return Worker(python, job, log, variables)
+
+
+def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+    with ExitStack() as guard:  # closes everything unless the runner takes it over
+        resources = guard.enter_context(ExitStack())
+        if options.bundle is None:
+            build = build_artifact(artifact, say=options.say)
+        else:
+            folder = resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))
+            runtime = package_version(RUNTIME)
+            build = unpack_bundle(options.bundle, artifact, runtime, Path(folder).resolve())
+        runner = GroqRunner(build, options.groq_execution, resources)
+        guard.pop_all()
+    return runner
+
+
+ENTRY = RunnerEntry(
+    "groq",
+    "the fixed graph on a GroqCard, compiled by GroqFlow from the artifact's own ONNX",
+    missing_to_run,
+    _open,
+)

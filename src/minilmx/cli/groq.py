@@ -1,0 +1,133 @@
+"""mlx groq setup, doctor, build"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from minilmx.cli.options import ARTIFACT
+
+
+@click.group()
+def groq() -> None:
+    """Set up, check and build for a GroqCard through GroqFlow."""
+
+
+@groq.command()
+@click.option(
+    "--size",
+    type=click.Choice(["full", "lean"]),
+    default="lean",
+    show_default=True,
+    help="full: what Groq's guide installs, 3 GB; lean: what the ONNX path needs, 49 MB.",
+)
+@click.option(
+    "--python",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Python 3.8 to 3.10. [default: found on PATH or under pyenv]",
+)
+@click.option(
+    "--prefix",
+    type=click.Path(path_type=Path),
+    help="Folder for the environment. [default: ~/.local/share/minilmx/groqflow]",
+)
+def setup(size: str, python: Path | None, prefix: Path | None) -> None:
+    """Make GroqFlow's own Python environment and try it.
+
+    GroqFlow 4.3.1 needs Python 3.8 to 3.10 and packages that cannot be installed beside
+    minilmx. Nothing is done where the same environment is there already.
+    """
+    from minilmx.runners.groq.environment import PYTHON_VARIABLE, default_prefix, set_up
+    from minilmx.runners.groq.trial import try_environment
+
+    where = (prefix or default_prefix()).absolute()
+    environment = set_up(where, size, python, lambda message: click.echo(message, err=True))
+    click.echo(f"GroqFlow {environment.versions['groqflow']} ({size}) in {where}")
+    click.echo(f"trial build: {try_environment(environment)}")
+    if prefix is not None:
+        click.echo(f"tell minilmx of it: export {PYTHON_VARIABLE}={environment.python}")
+
+
+@groq.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check all that a run on a GroqCard needs, one line each.
+
+    Exits with 0 only if this machine could build for a card and run on it, else with 3.
+    """
+    from minilmx.runners.groq.doctor import examine
+
+    checks = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:
+            state = "ok" if check.ok else "MISSING"
+            remedy = "" if check.ok else f": {check.remedy}"
+            click.echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
+    if not all(check.ok for check in checks):
+        sys.exit(3)
+
+
+@groq.command()
+@ARTIFACT
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Also write the build as one file, for `mlx run --bundle` on the card's machine.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Minutes after which the build is ended.",
+)
+@click.option("--force", is_flag=True, help="Build again, and replace the bundle where it exists.")
+def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool) -> None:
+    """Build ARTIFACT with GroqFlow, or find its build in the cache."""
+    from minilmx.atomic import check_writable
+    from minilmx.models.artifact import open_artifact
+    from minilmx.runners.groq.bundle import write_bundle
+    from minilmx.runners.groq.runner import build_artifact
+
+    if bundle is not None:
+        check_writable(bundle, replace=force)
+    opened = open_artifact(artifact)
+    done = build_artifact(
+        opened,
+        say=lambda message: click.echo(message, err=True),
+        time_limit_seconds=60 * time_limit,
+        rebuild=force,
+    )
+    info = done.facts["info"]
+    ops = ", ".join(f"{name} {count}" for name, count in sorted(done.op_counts.items()))
+    lines = [
+        ("build", str(done.folder)),
+        ("sdk", done.sdk or "unknown"),
+        ("ops", ops),
+        ("unsupported", ", ".join(info.get("opt_onnx_unsupported_ops") or []) or "none"),
+        ("chips", str(done.facts["chips"])),
+        ("program", ", ".join(f"{k} {v:,} bytes" for k, v in done.facts["program_bytes"].items())),
+    ]
+    if done.on_chip_seconds:
+        lines += [
+            ("cycles", f"{done.facts['total_cycles']:,}"),
+            (
+                "on chip",
+                f"{1000 * done.on_chip_seconds:.3f} ms a batch, "
+                f"{1 / done.on_chip_seconds:,.0f} inferences/s (estimated by GroqFlow's formula)",
+            ),
+        ]
+    if done.facts["warning"]:
+        lines.append(("warning", done.facts["warning"]))
+    if bundle is not None:
+        write_bundle(done, opened, bundle, replace=force)
+        lines.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
+    if done.is_stand_in:
+        lines.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
+    for name, value in lines:
+        click.echo(f"{name:<11} {value}")

@@ -1,0 +1,175 @@
+"""The worker's verbs probe and build, against the real GroqFlow; every switch of the stand-in tools."""
+
+import ast
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+WORKER = Path(__file__).parents[2] / "runners/groq/worker.py"
+STAGES = ["receive_onnx", "optimize_onnx", "check_compatibility", "fp16_conversion", "compile", "assemble"]
+
+
+def test_the_worker_is_python_3_8():
+    ast.parse(WORKER.read_text(), feature_version=(3, 8))
+
+
+def test_probe_reports_versions(start):
+    result = start({"verb": "probe"}).finish()
+    assert result["versions"]["groqflow"] == "4.3.1"
+    assert result["versions"]["onnxconverter-common"] == "1.13.0"
+
+
+def test_a_python_without_groqflow_is_named(start):
+    error = start({"verb": "probe"}, python=sys.executable).finish()
+    assert error["kind"] == "environment"
+    assert sys.executable in error["message"]
+    assert "3.8 to 3.10" in error["message"]
+
+
+@pytest.mark.parametrize("job", [b"not JSON", b'{"verb": "dance"}', b""])
+def test_a_job_that_is_none_is_an_error(start, job):
+    assert start(job).finish()["kind"] == "job"
+
+
+def test_build_reports_stages_and_facts(start, project):
+    worker = start(project.build)
+    events = []
+    while not events or events[-1]["event"] == "stage":
+        events.append(worker.receive()[0])
+    result = events.pop()
+    assert [event["stage"] for event in events if event["status"] == "done"] == STAGES
+    assert all(event["seconds"] > 0 for event in events if event["status"] == "done")
+    assert result["event"] == "result"
+    assert result["output_names"] == ["last_hidden_state", "sentence_embedding"]
+    assert sorted(result["program_bytes"].values())[0] > project.onnx.stat().st_size / 2
+    assert result["chips"] == 1
+    assert result["info"]["opt_onnx_unsupported_ops"] == []
+    assert "MatMul" in result["info"]["opt_onnx_ops"]
+    assert result["versions"]["numpy"].startswith("1.")
+    # GroqFlow's formula: cycles at 900 MHz, and 10 us + bytes / 24 GB/s each way. 3 x 8 int32 in; 32 + 4
+    # float16 out.
+    pcie_seconds = 2e-5 + (3 * 8 * 4 + (32 + 4) * 2) / 24e9
+    assert result["info"]["estimated_latency"] == pytest.approx(result["total_cycles"] / 900e6 + pcie_seconds)
+
+
+FAILURES = {
+    "analyzer crashes": (
+        {"GROQWARE_ANALYZER": "crash"},
+        "check_compatibility",
+        ["exit code 1", "injected crash"],
+    ),
+    "analyzer garbles": ({"GROQWARE_ANALYZER": "garbled"}, "check_compatibility", ["could not read"]),
+    "op unsupported": (
+        {"GROQWARE_ANALYZER": "unsupported:Erf"},
+        "check_compatibility",
+        ["Erf", "not supported"],
+    ),
+    "compiler fails": ({"GROQWARE_COMPILER": "fail"}, "compile", ["exit code 1", "nothing was written"]),
+    "compiler is cut off": ({"GROQWARE_COMPILER": "partial"}, "compile", ["exit code 1", "No space left"]),
+    "compiler fails late": ({"GROQWARE_COMPILER": "late"}, "compile", ["exit code 1", "not to be trusted"]),
+    "two programs": ({"GROQWARE_COMPILER": "two"}, "compile", ["output.1.aa", "output.aa"]),
+    "memory line": (
+        {"GROQWARE_COMPILER": "memory"},
+        "compile",
+        ["could not read", "Max memory usage is a secret"],
+    ),
+    "not UTF-8": ({"GROQWARE_COMPILER": "binary"}, "compile", ["could not read", "UnicodeDecodeError"]),
+    "truncated program": ({"GROQWARE_COMPILER": "truncated"}, "assemble", ["aa-latest ended", "damaged"]),
+    "assembler fails": ({"GROQWARE_ASSEMBLER": "fail"}, "assemble", ["aa-latest ended with exit code 1"]),
+    "no SDK": ({"PATH": "/usr/bin:/bin"}, "check_compatibility", ["onnxmodelanalyzer not found"]),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_build_that_fails_says_why_and_the_next_one_works(start, project, case):
+    switches, stage, fragments = FAILURES[case]
+    error = start(project.build, **switches).finish()
+    assert error["kind"] == "build"
+    assert error["stage"] == stage
+    for fragment in fragments:
+        assert fragment in error["message"]
+    assert "\n" not in error["message"]
+    shutil.rmtree(project.cache)
+    assert start(project.build).finish()["event"] == "result"
+
+
+def test_an_sdk_that_is_too_old_is_refused(start, project):
+    error = start(project.build, GROQFLOW_SKIP_SDK_CHECK="", GROQWARE_DEVTOOLS="0.9.0").finish()
+    assert error["stage"] == "check_compatibility"
+    assert "0.9.0 is installed" in error["message"] or "Your OS must be one of" in error["message"]
+
+
+def external(project):
+    path = project.onnx
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights", size_threshold=0)
+
+
+def symbolic(project):
+    model = onnx.load(project.onnx)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "sequence"
+    onnx.save(model, project.onnx)
+
+
+GRAPHS = {
+    "IR version": (lambda project: project.write(ir=10), "receive_onnx", "ir_version 10 is higher"),
+    "opset too old": (lambda project: project.write(opset=12), "receive_onnx", "opset 12"),
+    "symbolic dims": (symbolic, "receive_onnx", "dynamic input dimensions"),
+    "external data": (external, "receive_onnx", "weights"),
+    "not ONNX": (lambda project: project.onnx.write_bytes(b"no graph"), None, "DecodeError"),
+    "no file": (lambda project: project.onnx.unlink(), None, "tiny.onnx"),
+}
+
+
+@pytest.mark.parametrize("case", GRAPHS)
+def test_a_graph_that_groqflow_refuses(start, project, case):
+    spoil, stage, fragment = GRAPHS[case]
+    spoil(project)
+    error = start(project.build).finish()
+    assert error["kind"] == "build"
+    assert error["stage"] == stage
+    assert fragment in error["message"]
+
+
+def test_a_folder_that_holds_a_build_is_refused(start, project):
+    project.cache.joinpath("tiny").mkdir(parents=True)
+    project.cache.joinpath("tiny", "tiny_state.yaml").write_text("{")
+    error = start(project.build).finish()
+    assert error["kind"] == "job"
+    assert "another build" in error["message"]
+
+
+def test_a_folder_named_like_a_program_is_refused(start, project):
+    error = start({**project.build, "cache_dir": str(project.cache / "output.d")}).finish()
+    assert error["kind"] == "job"
+    assert "output." in error["message"]
+
+
+def test_pickled_inputs_are_refused(start, project):
+    np.savez(project.inputs, input_ids=np.array([{"a": 1}], dtype=object))
+    error = start(project.build).finish()
+    assert error["kind"] == "job"
+    assert "allow_pickle" in error["message"]
+
+
+def test_a_tool_that_asks_gets_no_answer_and_no_frame(start, project):
+    assert start(project.build, GROQWARE_COMPILER="ask").finish()["event"] == "result"
+
+
+def test_a_build_without_an_estimate_is_still_a_build(start, project):
+    for switch in ("no-cycles", "no-stats"):
+        result = start(project.build, GROQWARE_COMPILER=switch).finish()
+        assert result["event"] == "result"
+        assert "stats.json" in result["warning"]
+        assert result["total_cycles"] is None
+        shutil.rmtree(project.cache)
+
+
+def test_a_users_environment_does_not_change_the_build(start, project, tmp_path):
+    home = tmp_path / "c++(home"  # GroqFlow uses it as a regular expression
+    home.mkdir()
+    settings = {"GROQMODEL_BACKEND": "remote", "GROQIT_REBUILD_POLICY": "wrong", "GROQFLOW_BAKE_SDK": "True"}
+    assert start(project.build, HOME=str(home), LC_ALL="C", **settings).finish()["event"] == "result"

@@ -1,0 +1,194 @@
+"""The worker's verbs execute, groqflow-run and compare: every switch of the stand-in runner."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize("verb", ["execute", "groqflow-run", "compare"])
+def test_batches_are_answered_one_after_another(start, built, verb):
+    worker = start(built.job(verb))
+    ready, _ = worker.receive()
+    assert ready["event"] == "ready"
+    assert ready["load_seconds"] > 0
+    for seed in range(3):
+        result, outputs = worker.call(built.batch(seed))
+        assert result["event"] == "result"
+        assert result["seconds"] > 0
+        assert list(outputs) == ["sentence_embedding"]
+        assert outputs["sentence_embedding"].dtype == np.float32
+        np.testing.assert_allclose(
+            outputs["sentence_embedding"], built.expected(built.batch(seed)), atol=1e-2
+        )
+    worker.close()
+
+
+def test_results_say_which_runtime_made_them(start, built):
+    ready, _ = start(built.job("execute")).receive()
+    assert "not.a.card" in ready["sdk"]
+
+
+def test_execute_needs_no_groqflow(start, built):
+    """The Python that runs the tests has numpy, and onnxruntime for the stand-in, and no GroqFlow."""
+    worker = start(built.job("execute"), python=sys.executable)
+    assert worker.receive()[0]["event"] == "ready"
+    _, outputs = worker.call(built.batch())
+    np.testing.assert_allclose(outputs["sentence_embedding"], built.expected(built.batch()), atol=1e-2)
+    worker.close()
+
+
+def test_a_single_output_that_groqflow_gives_bare(start, project):
+    project.write(outputs=["sentence_embedding"])
+    start(project.build).finish()
+    worker = start(project.job("groqflow-run"))
+    worker.receive()
+    _, outputs = worker.call(project.batch())
+    assert outputs["sentence_embedding"].shape == (1, 4)
+
+
+@pytest.mark.parametrize("verb", ["execute", "groqflow-run"])
+def test_float16_outputs_come_back_as_float32(start, built, verb):
+    worker = start(built.job(verb), GROQWARE_RUNNER="float16")
+    worker.receive()
+    _, outputs = worker.call(built.batch())
+    assert outputs["sentence_embedding"].dtype == np.float32
+    np.testing.assert_allclose(outputs["sentence_embedding"], built.expected(built.batch()), atol=1e-2)
+
+
+def test_wrong_numbers_and_shapes_are_left_for_the_parent_to_see(start, built):
+    """The check of shapes and numbers is the same for every runner, and so it is not here."""
+    worker = start(built.job("execute"), GROQWARE_RUNNER="nan")
+    worker.receive()
+    assert np.isnan(worker.call(built.batch())[1]["sentence_embedding"]).all()
+    worker = start(built.job("execute"), GROQWARE_RUNNER="shape")
+    worker.receive()
+    assert worker.call(built.batch())[1]["sentence_embedding"].shape == (1, 3)
+
+
+LOADING = {
+    "import": ("environment", ["cannot import groq.runner.tsp", "injected failure of the import"]),
+    "load": ("program", ["output.iop cannot be loaded", "injected failure of loading"]),
+}
+CALLS = {
+    "call:2": ("program", ["call 2 failed", "injected failure of call 2"]),
+    "missing": ("program", ["call 1 gave ['last_hidden_state']", "expected ['sentence_embedding']"]),
+}
+GROQFLOW_CALLS = {
+    "import": "injected failure of the import",
+    "load": "injected failure of loading",
+    "call": "injected failure of call 1",
+    "die": "exit code -6",
+    "missing": "sentence_embedding",
+    "renamed": "but got ['last_hidden_state', 'something_else']",
+}
+
+
+@pytest.mark.parametrize("switch", LOADING)
+def test_a_program_that_cannot_be_loaded(start, built, switch):
+    kind, fragments = LOADING[switch]
+    error = start(built.job("execute"), GROQWARE_RUNNER=switch).finish()
+    assert error["kind"] == kind
+    assert all(fragment in error["message"] for fragment in fragments), error
+
+
+@pytest.mark.parametrize("switch", CALLS)
+def test_a_call_that_fails(start, built, switch):
+    kind, fragments = CALLS[switch]
+    worker = start(built.job("execute"), GROQWARE_RUNNER=switch)
+    event = worker.receive()[0]
+    while event["event"] != "error":
+        event = worker.call(built.batch())[0]
+    assert event["kind"] == kind
+    assert all(fragment in event["message"] for fragment in fragments), event
+    assert worker.process.wait(10) == 1
+
+
+def test_a_runner_that_dies_ends_the_stream(start, built):
+    worker = start(built.job("execute"), GROQWARE_RUNNER="die:2")
+    worker.receive()
+    assert worker.call(built.batch())[0]["event"] == "result"
+    assert worker.call(built.batch()) == (None, None)
+    assert worker.process.wait(10) < 0
+
+
+@pytest.mark.parametrize("switch", GROQFLOW_CALLS)
+def test_groqflows_own_run_says_why_it_failed(start, built, switch):
+    worker = start(built.job("groqflow-run"), GROQWARE_RUNNER=switch)
+    assert worker.receive()[0]["event"] == "ready"
+    error, _ = worker.call(built.batch())
+    assert error["kind"] == "program"
+    assert GROQFLOW_CALLS[switch] in error["message"], error
+    assert worker.process.wait(10) == 1
+
+
+@pytest.mark.parametrize("backend", ["auto", "cloud", "remote"])
+def test_no_input_ever_leaves_this_machine(start, built, backend):
+    worker = start(built.job("groqflow-run"), GROQMODEL_BACKEND=backend, GROQWARE_CARDS="0")
+    worker.receive()
+    assert "only has 0 GroqChip" in worker.call(built.batch())[0]["message"]  # the local backend says that
+
+
+def test_a_batch_that_does_not_fit_the_program(start, built):
+    for verb in ("execute", "groqflow-run"):
+        worker = start(built.job(verb))
+        worker.receive()
+        error, _ = worker.call(built.batch(sequence=9))
+        assert error["kind"] == "program"
+        assert "9" in error["message"]
+
+
+def test_a_moved_build_runs_at_its_new_place_and_its_state_stays_as_it_was(start, built, tmp_path):
+    shutil.copytree(built.cache, tmp_path / "moved")
+    state = tmp_path / "moved/tiny/tiny_state.yaml"
+    nowhere = state.read_text().replace(str(built.cache), "/nowhere")
+    state.write_text(nowhere)
+    worker = start(built.job("groqflow-run", cache_dir=str(tmp_path / "moved")))
+    worker.receive()
+    assert worker.call(built.batch())[0]["event"] == "result"
+    assert state.read_text() == nowhere
+    worker.close()
+
+
+def test_a_build_of_another_model_is_refused(start, built):
+    error = start(built.job("groqflow-run", onnx_sha256="0" * 64)).finish()
+    assert "another model's" in error["message"]
+
+
+@pytest.mark.parametrize("text", ["{garbled", "", "config: 1"])
+def test_a_garbled_state_is_refused(start, built, tmp_path, text):
+    shutil.copytree(built.cache, tmp_path / "moved")
+    (tmp_path / "moved/tiny/tiny_state.yaml").write_text(text)
+    error = start(built.job("groqflow-run", cache_dir=str(tmp_path / "moved"))).finish()
+    assert error["kind"] == "program"
+    assert "cannot be loaded" in error["message"]
+
+
+def test_an_assembler_that_is_cut_off(start, project):
+    assert start(project.build, GROQWARE_ASSEMBLER="truncated").finish()["event"] == "result"
+    error = start(project.job("execute")).finish()
+    assert error["kind"] == "program"
+    assert "damaged" in error["message"]
+
+
+def test_a_damaged_program_and_a_damaged_graph_are_refused(start, built, tmp_path):
+    for verb, field in (("execute", "iop"), ("compare", "onnx")):
+        job = built.job(verb)
+        damaged = tmp_path / "damaged"
+        with open(job[field], "rb") as file:
+            damaged.write_bytes(file.read()[:-100])
+        error = start({**job, field: str(damaged)}).finish()
+        assert error["kind"] == "program"
+        assert "damaged" in error["message"]
+
+
+def test_a_frame_that_is_cut_off_or_asks_for_objects_is_refused(start, built):
+    cut_off = b'{"tensors": [["input_ids", "<i8", [1, 8]]]}\nxx'
+    objects = b'{"tensors": [["input_ids", "|O", [1]]]}\n' + b"x" * 8
+    for line in (cut_off, objects):
+        worker = start(built.job("execute"))
+        worker.receive()
+        worker.process.stdin.write(line)
+        worker.process.stdin.close()
+        assert worker.receive()[0]["event"] == "error"
