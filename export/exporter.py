@@ -182,9 +182,7 @@ def _build(
         twin_facts = check_dynamic_graph(twin, opset)
         say("comparing the graphs with the model")
         parity = check_parity(fixed, twin, folder / "tokenizer.json", shape, maker.reference)
-        write_consumer_files(
-            source, folder, shape, maker.dimension, maker.pooling, maker.normalized
-        )
+        write_consumer_files(source, folder, shape, maker.dimension, maker.pooling, maker.normalized)
         manifest = Manifest(
             source=request.source,
             shape=shape,
@@ -221,9 +219,7 @@ def _record(source: ModelSource, file: Path) -> Source:
     for name in (*READ, *COPIED):
         if (source.folder / name).is_file():
             state.update(f"{name} {sha256_of_file(source.folder / name)}\n".encode())
-    return Source(
-        source.id, source.revision, source.origin, sha256_of_file(file), state.hexdigest()
-    )
+    return Source(source.id, source.revision, source.origin, sha256_of_file(file), state.hexdigest())
 
 
 def _reusable(output: Path, request: _Request) -> Artifact:

@@ -42,9 +42,7 @@ def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
             f"sequence length {shape.sequence_length} leaves no room for a token beside the "
             f"special tokens: give at least {smallest}"
         )
-    tokenizer.enable_padding(
-        pad_id=pad_id, pad_token=pad_token, pad_type_id=padding.get("pad_type_id", 0)
-    )
+    tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token, pad_type_id=padding.get("pad_type_id", 0))
     tokenizer.enable_truncation(shape.sequence_length)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings |= {"model_max_length": shape.sequence_length, "pad_token": pad_token}

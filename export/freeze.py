@@ -64,8 +64,7 @@ def load_dynamic_model(source: ModelSource, file: Path) -> DynamicModel:
     dimension = config.get("hidden_size")
     if not isinstance(dimension, int):
         raise ModelError(
-            f"{source.folder / 'config.json'} has hidden_size {dimension!r}; expected a whole "
-            "number"
+            f"{source.folder / 'config.json'} has hidden_size {dimension!r}; expected a whole number"
         )
     pooling, normalized = read_modules(source)
     inputs = [as_tensor(value) for value in proto.graph.input]
@@ -77,8 +76,9 @@ def load_dynamic_model(source: ModelSource, file: Path) -> DynamicModel:
     if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
         raise ExportError(f"{file} has a fixed input shape; expected dynamic axes to freeze")
     outputs = [value.name for value in proto.graph.output]
-    if outputs[0] not in (_HIDDEN, "token_embeddings"):
-        raise ExportError(f"{file}: the first output is {outputs[0]}; expected {_HIDDEN}")
+    first = outputs[0] if outputs else "missing"
+    if first not in (_HIDDEN, "token_embeddings"):
+        raise ExportError(f"{file}: the first output is {first}; expected {_HIDDEN}")
     reference = _reference(file, outputs, pooling, normalized)
     _give_interface(proto, outputs, pooling, normalized, dimension)
     return DynamicModel(
@@ -96,10 +96,13 @@ def _reference(file: Path, outputs: list[str], pooling: str, normalized: bool) -
     session = open_session(file)
 
     def run(batch: TokenBatch) -> Outputs:
-        if _POOLED in outputs:
-            hidden, pooled = session.run([outputs[0], _POOLED], batch.feeds())
-            return hidden, pooled
-        (hidden,) = session.run([outputs[0]], batch.feeds())
+        wanted = [outputs[0], _POOLED] if _POOLED in outputs else [outputs[0]]
+        try:
+            hidden, *rest = session.run(wanted, batch.feeds())
+        except Exception as error:
+            raise ExportError(f"onnxruntime cannot run {file}: {error}") from error
+        if rest:
+            return hidden, rest[0]
         mask = batch.attention_mask[:, :, None]
         if pooling == "cls":
             pooled = hidden[:, 0]

@@ -55,9 +55,7 @@ def check_parity(
     for rows in _ragged_groups(len(texts)):
         longest = counts[rows].max()
         feeds = {name: array[rows, :longest] for name, array in tokenized.tokens.feeds().items()}
-        worst = np.maximum(
-            worst, _compare(dynamic.name, TokenBatch(**feeds), reference, run_dynamic)
-        )
+        worst = np.maximum(worst, _compare(dynamic.name, TokenBatch(**feeds), reference, run_dynamic))
     return Parity(
         len(texts),
         int(counts.min()),

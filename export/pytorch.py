@@ -50,7 +50,13 @@ class SentenceModel:
         """last_hidden_state float32 [B, S, D] and sentence_embedding float32 [B, D]."""
         inputs = {name: torch.from_numpy(array) for name, array in batch.feeds().items()}
         with torch.inference_mode():
-            hidden = self.encoder(**inputs).last_hidden_state
+            try:
+                hidden = self.encoder(**inputs).last_hidden_state
+            except IndexError as error:
+                raise ModelError(
+                    "tokenizer.json gives token ids that the model has no embeddings for: they are "
+                    "not of the same model"
+                ) from error
             pooled = pool(hidden, inputs["attention_mask"], self.pooling)
             if self.normalized:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
@@ -83,9 +89,7 @@ def load_model(source: ModelSource) -> SentenceModel:
     pooling, normalized = read_modules(source)
     encoder = _load_encoder(source)
     config = encoder.config.to_dict()
-    return SentenceModel(
-        encoder, pooling, normalized, count_positions(config), int(config["hidden_size"])
-    )
+    return SentenceModel(encoder, pooling, normalized, count_positions(config), int(config["hidden_size"]))
 
 
 def _load_encoder(source: ModelSource) -> Any:

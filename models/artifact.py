@@ -58,9 +58,7 @@ def open_artifact(path: Path) -> Artifact:
     if problems:
         more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
         file, problem = next(iter(problems.items()))
-        raise ArtifactError(
-            f"the artifact {path} is damaged: {file} {problem}{more}; export it again"
-        )
+        raise ArtifactError(f"the artifact {path} is damaged: {file} {problem}{more}; export it again")
     return artifact
 
 

@@ -57,8 +57,7 @@ def as_tensor(value: ValueInfoProto) -> Tensor:
     """Name, dtype and dims of a graph value; a dim without number or name is "?"."""
     tensor = value.type.tensor_type
     shape = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
-        for dim in tensor.shape.dim
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
     )
     dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
     return Tensor(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)

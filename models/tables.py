@@ -41,8 +41,7 @@ class Table:
             if not isinstance(value, str):
                 kind = "null" if value is None else type(value).__name__
                 raise DatasetError(
-                    f"{self.path}, line {line}: {name} is {kind}, expected a text: mend or "
-                    "remove the line"
+                    f"{self.path}, line {line}: {name} is {kind}, expected a text: mend or remove the line"
                 )
             if not value.strip():
                 raise DatasetError(
@@ -65,9 +64,7 @@ def read_texts(path: str, column: str | None = None) -> list[str]:
     table = read_table(path)
     if column is None:
         if len(table.names) != 1:
-            raise DatasetError(
-                f"{path} has the columns {', '.join(table.names)}: choose one with --column"
-            )
+            raise DatasetError(f"{path} has the columns {', '.join(table.names)}: choose one with --column")
         column = table.names[0]
     elif path == STANDARD_INPUT or path.endswith(".txt"):
         raise DatasetError(f"--column goes with CSV, TSV, JSONL and Parquet, and {path} is text")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,11 @@ class TokenizedTexts:
     def token_counts(self) -> NDArray[np.int64]:
         """Tokens of each text that are fed, special tokens included: int64 [N]."""
         return np.asarray(self.tokens.attention_mask.sum(axis=1), dtype=np.int64)
+
+    def take(self, rows: slice) -> "TokenizedTexts":
+        """Some of the texts, or all in another order."""
+        tokens = TokenBatch(**{name: array[rows] for name, array in self.tokens.feeds().items()})
+        return replace(self, tokens=tokens, truncated=self.truncated[rows])
 
     def batches(self) -> Iterator[TokenBatch]:
         """The texts in order, B at a time; the last batch is filled up with empty texts.

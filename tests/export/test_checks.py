@@ -1,0 +1,214 @@
+"""The proof before an artifact gets its name: it must fail where a graph is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from minilmx.errors import ArtifactError, ExportError
+from minilmx.export.checks import check_dynamic_graph, check_fixed_graph
+from minilmx.export.parity import Outputs, Parity, check_parity, open_session, parity_texts
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.graph import GraphFacts
+from minilmx.models.manifest import Shape
+from minilmx.models.tokenizer import TokenBatch, Tokenizer
+
+Change = Callable[[onnx.ModelProto], object]
+
+
+def change_graph(path: Path, change: Change) -> None:
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def compare(tiny: Path, original: Artifact) -> Parity:
+    """Parity of the graphs in `tiny` with the untouched twin as the reference."""
+    session = open_session(original.dynamic_graph)
+
+    def reference(batch: TokenBatch) -> Outputs:
+        hidden, pooled = session.run(None, batch.feeds())
+        return hidden, pooled
+
+    fixed, twin = tiny / "model_b4_s16.onnx", tiny / "onnx" / "model.onnx"
+    return check_parity(fixed, twin, tiny / "tokenizer.json", original.shape, reference)
+
+
+def add_to_a_weight(amount: float) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "mix")
+        values: NDArray[np.float32] = numpy_helper.to_array(tensor).copy()
+        values[0, 0] += amount
+        tensor.CopyFrom(numpy_helper.from_array(values, "mix"))
+
+    return change
+
+
+def swap(first: str, second: str) -> Change:
+    """Feed each of two inputs where the other belongs: the classic silent error."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = {first: second, second: first}.get(name, name)
+
+    return change
+
+
+def test_untouched_graphs_are_equal_on_sentences_of_many_lengths(tiny: Path, tiny_original: Artifact) -> None:
+    parity = compare(tiny, tiny_original)
+    assert parity.max_abs_embedding <= 1e-6
+    assert parity.max_abs_hidden <= 1e-6
+    assert (parity.shortest, parity.longest) == (3, 16)
+    assert parity.sentences > parity.truncated > 0
+
+
+def test_a_difference_within_the_limit_is_measured_and_accepted(tiny: Path, tiny_original: Artifact) -> None:
+    change_graph(tiny / "model_b4_s16.onnx", add_to_a_weight(1e-6))
+    assert 1e-7 < compare(tiny, tiny_original).max_abs_hidden < 1e-5
+
+
+@pytest.mark.parametrize("name", ["model_b4_s16.onnx", "onnx/model.onnx"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        add_to_a_weight(1e-3),
+        add_to_a_weight(float("nan")),
+        add_to_a_weight(float("inf")),
+        swap("attention_mask", "token_type_ids"),
+    ],
+    ids=["a weight", "not a number", "infinite", "swapped inputs"],
+)
+def test_a_wrong_graph_is_refused_by_its_name(
+    tiny: Path, tiny_original: Artifact, name: str, change: Change
+) -> None:
+    change_graph(tiny / name, change)
+    with pytest.raises(ExportError) as caught:
+        compare(tiny, tiny_original)
+    assert f"{Path(name).name} does not equal the model" in str(caught.value)
+    assert "the limit is" in str(caught.value)
+
+
+@pytest.mark.parametrize("difference", [np.float32(2e-5), np.float32("nan")])
+def test_a_difference_in_the_sentence_embedding_alone_is_refused(
+    tiny_original: Artifact, difference: np.float32
+) -> None:
+    session = open_session(tiny_original.dynamic_graph)
+
+    def reference(batch: TokenBatch) -> Outputs:
+        hidden, pooled = session.run(None, batch.feeds())
+        return hidden, pooled + difference
+
+    with pytest.raises(ExportError, match=r"sentence_embedding differs by .*, the limit is"):
+        check_parity(
+            tiny_original.fixed_graph,
+            tiny_original.dynamic_graph,
+            tiny_original.tokenizer_file,
+            tiny_original.shape,
+            reference,
+        )
+
+
+def test_padding_tokens_do_not_count(tiny_original: Artifact) -> None:
+    session = open_session(tiny_original.dynamic_graph)
+
+    def reference(batch: TokenBatch) -> Outputs:
+        hidden, pooled = session.run(None, batch.feeds())
+        return np.where(batch.attention_mask[:, :, None] == 1, hidden, 99), pooled
+
+    parity = check_parity(
+        tiny_original.fixed_graph,
+        tiny_original.dynamic_graph,
+        tiny_original.tokenizer_file,
+        tiny_original.shape,
+        reference,
+    )
+    assert parity.max_abs_hidden <= 1e-6
+
+
+@pytest.mark.parametrize("length", [3, 4, 16, 48, 128, 256, 512])
+def test_parity_texts_go_from_one_word_to_truncated(artifact: Artifact, length: int) -> None:
+    texts = parity_texts(length)
+    tokenized = Tokenizer(artifact.tokenizer_file, Shape(1, length)).encode(texts)
+    counts = tokenized.token_counts
+    assert counts.min() == 3
+    assert tokenized.truncated[-1]
+    assert set(counts) >= {3, length}
+    assert len(set(counts.tolist())) >= min(length - 2, 10)
+
+
+def check(tiny: Path) -> GraphFacts:
+    artifact = open_artifact(tiny)
+    return check_fixed_graph(artifact.fixed_graph, artifact.shape, 8, 16)
+
+
+def test_a_sound_graph_passes_with_its_facts(tiny: Path) -> None:
+    facts = check(tiny)
+    assert (facts.opset, facts.ir_version, facts.domains) == (16, 8, ("",))
+    assert facts.ops["MatMul"] == 1
+    assert check_dynamic_graph(tiny / "onnx" / "model.onnx", 16).opset == 16
+
+
+def add_domain(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def free_a_dim(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "length"
+
+
+def swap_outputs(model: onnx.ModelProto) -> None:
+    first, second = model.graph.output
+    values = [second.SerializeToString(), first.SerializeToString()]
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto.FromString(value) for value in values)
+
+
+def move_weights_out(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        onnx.external_data_helper.set_external_data(tensor, "weights.bin")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda model: model.opset_import[0].__setattr__("version", 17), "opset 17 and IR 8"),
+        (lambda model: model.__setattr__("ir_version", 10), "opset 16 and IR 10"),
+        (add_domain, "uses operators of com.microsoft"),
+        (free_a_dim, "length"),
+        (lambda model: model.graph.input.reverse(), "has inputs ('token_type_ids'"),
+        (swap_outputs, "has outputs (('sentence_embedding', 'float32')"),
+        (lambda model: model.graph.output.pop(), "has outputs (('last_hidden_state', 'float32'),)"),
+        (lambda model: model.graph.node.pop(), "ONNX's checker refuses"),
+        (move_weights_out, "model_b4_s16.onnx"),
+    ],
+    ids=["opset", "IR", "domain", "dim", "inputs", "outputs", "output", "node", "external data"],
+)
+def test_a_graph_that_breaks_a_rule_is_refused(tiny: Path, change: Change, words: str) -> None:
+    manifest = open_artifact(tiny).manifest
+    change_graph(tiny / manifest.fixed.path, change)
+    with pytest.raises(ExportError) as caught:
+        check_fixed_graph(tiny / manifest.fixed.path, manifest.shape, 8, 16)
+    assert words in str(caught.value)
+
+
+def test_a_fixed_graph_of_another_size_is_refused(tiny: Path) -> None:
+    manifest = open_artifact(tiny).manifest
+    with pytest.raises(ExportError, match=r"input_ids int64 \[4, 16\], expected int64 \[5, 16\]"):
+        check_fixed_graph(tiny / manifest.fixed.path, Shape(5, 16), 8, 16)
+    with pytest.raises(ExportError, match=r"expected shapes \[4, 16, 9\] and \[4, 9\]"):
+        check_fixed_graph(tiny / manifest.fixed.path, manifest.shape, 9, 16)
+
+
+def test_a_twin_with_fixed_axes_is_refused(tiny: Path) -> None:
+    with pytest.raises(ExportError, match="expected int64 with dynamic axes"):
+        check_dynamic_graph(tiny / "model_b4_s16.onnx", 16)
+
+
+def test_a_file_that_is_no_onnx_is_refused(tiny: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is no ONNX file"):
+        check_dynamic_graph(tiny / "tokenizer.json", 16)

@@ -1,0 +1,252 @@
+"""What stands at the output before, during and after an export."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minilmx.errors import ExportError, OutputError
+from minilmx.export.exporter import ExportReport, artifact_name, export_model
+from minilmx.models.artifact import open_artifact
+from minilmx.models.manifest import Shape
+from minilmx.models.source import resolve_model
+
+SHAPE = Shape(4, 16)
+STEPS = [
+    "loading the model",
+    "writing the graphs",
+    "checking the graphs",
+    "comparing the graphs with the model",
+]
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A dynamic ONNX model of this test's own."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "models" / "tiny"))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts" / "out"
+
+
+def export(folder: Path, output: Path, shape: Shape = SHAPE, *, force: bool = False) -> ExportReport:
+    source = resolve_model(str(folder))
+    return export_model(source, output, shape, from_onnx=True, replace_existing=force)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def test_two_exports_are_byte_identical(folder: Path, tmp_path: Path) -> None:
+    export(folder, tmp_path / "one")
+    export(folder, tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_two_exports_from_pytorch_are_byte_identical(bert_original: Path, tmp_path: Path) -> None:
+    source = resolve_model(str(bert_original))
+    export_model(source, tmp_path / "one", Shape(2, 8))
+    export_model(source, tmp_path / "two", Shape(2, 8))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+FREEZE = """
+import sys
+from pathlib import Path
+from minilmx.export.exporter import export_model
+from minilmx.models.manifest import Shape
+from minilmx.models.source import resolve_model
+source = resolve_model(sys.argv[1])
+export_model(source, Path(sys.argv[2]), Shape(4, 16), from_onnx=True)
+print(*{"torch", "transformers"} & set(sys.modules))
+"""
+
+
+def test_another_process_freezes_the_same_bytes_without_torch(folder: Path, output: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FREEZE, str(folder), str(output)],
+        env={**os.environ, "PYTHONHASHSEED": "77"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == []
+    assert contents(export(folder, output.parent / "here").artifact.path) == contents(output)
+
+
+def test_the_default_name_states_model_and_shape(folder: Path) -> None:
+    assert artifact_name(resolve_model(str(folder)), Shape(4, 16)) == "tiny-b4-s16"
+
+
+def test_the_report_is_of_the_artifact_under_its_final_name(folder: Path, output: Path) -> None:
+    report = export(folder, output)
+    assert report.artifact == open_artifact(output)
+    assert report.parity is not None
+    assert report.parity.max_abs_embedding <= 1e-5
+    weights = 140 * 8 + 2 * 8 + 8 * 8
+    assert weights <= report.facts.parameters < weights + 10  # and a few pooling constants
+    assert report.seconds > 0
+
+
+def test_an_artifact_of_the_same_inputs_is_left_as_it_is(folder: Path, output: Path) -> None:
+    first = export(folder, output)
+    before = times(output.parent)
+    again = export(folder, output)
+    assert times(output.parent) == before
+    assert again.parity is None
+    assert (again.artifact, again.facts) == (first.artifact, first.facts)
+
+
+def test_a_pytorch_artifact_is_left_as_it_is_and_another_opset_is_refused(
+    bert_original: Path, output: Path
+) -> None:
+    source = resolve_model(str(bert_original))
+    export_model(source, output, Shape(2, 8))
+    before = times(output)
+    assert export_model(source, output, Shape(2, 8), 16).parity is None
+    with pytest.raises(OutputError, match="made from another opset"):
+        export_model(source, output, Shape(2, 8), 15)
+    assert times(output) == before
+
+
+@pytest.mark.parametrize("shape", [Shape(5, 16), Shape(4, 15)], ids=str)
+def test_an_artifact_of_another_shape_is_not_replaced_unasked(
+    folder: Path, output: Path, shape: Shape
+) -> None:
+    export(folder, output)
+    before = contents(output)
+    with pytest.raises(OutputError) as caught:
+        export(folder, output, shape)
+    assert f"{output} exists, made from another shape" in str(caught.value)
+    assert "give --force to replace it, or another --output" in str(caught.value)
+    assert contents(output) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "1_Pooling/config.json", "tokenizer_config.json", "vocab.txt", "name"],
+)
+def test_an_artifact_of_another_model_is_not_replaced_unasked(folder: Path, output: Path, name: str) -> None:
+    export(folder, output)
+    if name == "name":
+        folder = folder.rename(folder.with_name("other"))
+    elif name == "vocab.txt":
+        (folder / name).write_text("other")
+    else:
+        path = folder / name
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(content | {"another": "setting"}))
+    with pytest.raises(OutputError, match="made from another model"):
+        export(folder, output)
+
+
+def test_force_replaces_an_artifact(folder: Path, output: Path) -> None:
+    export(folder, output)
+    export(folder, output, Shape(2, 8), force=True)
+    assert open_artifact(output).shape == Shape(2, 8)
+    assert not (output / "model_b4_s16.onnx").exists()
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+
+
+def test_a_damaged_artifact_is_not_reused_and_can_be_replaced(folder: Path, output: Path) -> None:
+    export(folder, output)
+    (output / "tokenizer.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"cannot be reused: .*tokenizer\.json has 2 bytes"):
+        export(folder, output)
+    export(folder, output, force=True)
+    assert open_artifact(output).shape == Shape(4, 16)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_is_no_artifact_is_never_replaced(folder: Path, output: Path, force: bool) -> None:
+    output.mkdir(parents=True)
+    (output / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="no artifact"):
+        export(folder, output, force=force)
+    assert contents(output) == {"thesis.tex": b"years of work"}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_is_never_replaced(folder: Path, output: Path, force: bool) -> None:
+    output.parent.mkdir()
+    output.write_text("mine")
+    with pytest.raises(OutputError, match="no artifact"):
+        export(folder, output, force=force)
+    assert output.read_text() == "mine"
+
+
+def test_force_fills_an_empty_folder(folder: Path, output: Path) -> None:
+    output.mkdir(parents=True)
+    export(folder, output, force=True)
+    assert open_artifact(output).shape == Shape(4, 16)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("force", [False, True], ids=["new", "over an older one"])
+def test_an_interruption_leaves_what_was_there(folder: Path, output: Path, step: str, force: bool) -> None:
+    output.parent.mkdir()
+    if force:
+        export(folder, output)
+    before = contents(output.parent)
+
+    def interrupt(message: str) -> None:
+        if message == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_model(
+            resolve_model(str(folder)),
+            output,
+            Shape(2, 8),
+            from_onnx=True,
+            replace_existing=force,
+            say=interrupt,
+        )
+    assert contents(output.parent) == before
+    assert [path.name for path in output.parent.iterdir()] == ["out"] * force
+
+
+def test_the_steps_are_told_in_order(folder: Path, output: Path) -> None:
+    said: list[str] = []
+    source = resolve_model(str(folder))
+    export_model(source, output, Shape(2, 8), from_onnx=True, say=said.append)
+    assert said == STEPS
+
+
+def test_a_failed_export_keeps_the_older_artifact(folder: Path, output: Path) -> None:
+    export(folder, output)
+    before = contents(output.parent)
+    with pytest.raises(ExportError, match="positions"):
+        export(folder, output, Shape(4, 65), force=True)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(Exception, match=r"tokenizer\.json"):
+        export(folder, output, force=True)
+    assert contents(output.parent) == before
+
+
+@pytest.mark.parametrize("parent", ["a file", "/proc"])
+def test_an_output_that_cannot_be_written_is_said(folder: Path, tmp_path: Path, parent: str) -> None:
+    (tmp_path / "a file").write_text("")
+    output = tmp_path / parent / "out"
+    with pytest.raises(OutputError, match=f"{output} cannot be written"):
+        export(folder, output)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_said(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="no permission to write"):
+        export(folder, tmp_path / "locked" / "out")

