@@ -14,6 +14,7 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
 
     Raises ModelError for modules or poolings that minilmx does not know.
     """
+    _refuse_what_changes_texts(source)
     modules = read_json(source.folder, "modules.json", list)
     try:
         kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
@@ -26,6 +27,19 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
             "Transformer + Pooling (+ Normalize)"
         )
     return _read_pooling(source, paths[1]), "Normalize" in kinds
+
+
+def _refuse_what_changes_texts(source: ModelSource) -> None:
+    """sentence-transformers would put a prompt before each text, or lower its case; we would not."""
+    for name, key in (
+        ("config_sentence_transformers.json", "default_prompt_name"),
+        ("sentence_bert_config.json", "do_lower_case"),
+    ):
+        if (source.folder / name).is_file() and read_json(source.folder, name, dict).get(key):
+            raise ModelError(
+                f"{source.id} sets {key} in {name}, and minilmx embeds texts as they are: its embeddings "
+                "would not be the same"
+            )
 
 
 def count_positions(config: Mapping[str, Any]) -> int | None:

@@ -221,3 +221,17 @@ def test_a_tokenizer_with_more_ids_than_the_model_has(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
     message = refusal(folder, MinilmxError)
     assert "tokenizer.json" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("config_sentence_transformers.json", "default_prompt_name", "query"),
+        ("sentence_bert_config.json", "do_lower_case", True),
+    ],
+)
+def test_settings_that_would_change_the_texts(folder: Path, name: str, key: str, value: object) -> None:
+    if not (folder / name).exists():
+        (folder / name).write_text("{}")
+    change_json(folder / name, **{key: value})
+    assert key in refusal(folder)
