@@ -1,5 +1,6 @@
 """What a graph must be before it may be called an artifact's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -8,10 +9,13 @@ from minilmx.errors import ExportError
 from minilmx.export.names import OUTPUT_NAMES
 from minilmx.models.graph import GraphFacts, as_tensor, load_onnx, read_facts
 from minilmx.models.manifest import Shape
+from minilmx.models.packing import PACKED_INPUT_NAMES
 from minilmx.models.tokenizer import INPUT_NAMES
 
 # The newest IR that GroqFlow 4.3.1's onnx 1.14.0 reads.
 MAX_IR_VERSION = 9
+
+Dims = tuple[int, ...]
 
 
 def check_fixed_graph(path: Path, shape: Shape, dimension: int, opset: int) -> GraphFacts:
@@ -21,36 +25,50 @@ def check_fixed_graph(path: Path, shape: Shape, dimension: int, opset: int) -> G
     inputs and outputs have our names, dtypes and shapes; opset and IR are as wanted; there is
     one operator domain and one file.
     """
-    model, facts = _check_common(path, opset)
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
-    for tensor in map(as_tensor, values):
-        if not all(isinstance(dim, int) and dim > 0 for dim in tensor.shape):
-            raise ExportError(f"the fixed graph has a dim that is not static: {tensor}")
     size = (shape.batch_size, shape.sequence_length)
-    for tensor in facts.inputs:
-        if tensor.dtype != "int64" or tensor.shape != size:
-            raise ExportError(f"the fixed graph's input is {tensor}, expected int64 {list(size)}")
-    hidden, pooled = facts.outputs
-    expected = (*size, dimension), (shape.batch_size, dimension)
-    if (hidden.shape, pooled.shape) != expected:
-        raise ExportError(
-            f"the fixed graph's outputs are {hidden} and {pooled}, expected shapes "
-            f"{list(expected[0])} and {list(expected[1])}"
-        )
-    return facts
+    outputs = dict(zip(OUTPUT_NAMES, ((*size, dimension), (shape.batch_size, dimension)), strict=True))
+    return _check_static(path, opset, dict.fromkeys(INPUT_NAMES, size), outputs)
+
+
+def check_packed_graph(path: Path, shape: Shape, segments: int, dimension: int, opset: int) -> GraphFacts:
+    """Check the packed graph as the fixed one; its one output is [B, N, D]. Raises ExportError."""
+    size = (shape.batch_size, shape.sequence_length)
+    outputs = {OUTPUT_NAMES[1]: (shape.batch_size, segments, dimension)}
+    return _check_static(path, opset, dict.fromkeys(PACKED_INPUT_NAMES, size), outputs)
 
 
 def check_dynamic_graph(path: Path, opset: int) -> GraphFacts:
     """Check the dynamic-axes twin and return its facts. Raises ExportError, naming the fault."""
-    _, facts = _check_common(path, opset)
+    _, facts = _check_common(path, opset, INPUT_NAMES, OUTPUT_NAMES)
     for tensor in facts.inputs:
         if tensor.dtype != "int64" or not all(isinstance(dim, str) for dim in tensor.shape):
             raise ExportError(f"the twin's input is {tensor}, expected int64 with dynamic axes")
     return facts
 
 
-def _check_common(path: Path, opset: int) -> tuple[onnx.ModelProto, GraphFacts]:
+def _check_static(
+    path: Path, opset: int, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims]
+) -> GraphFacts:
+    model, facts = _check_common(path, opset, tuple(inputs), tuple(outputs))
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
+    for tensor in map(as_tensor, values):
+        if not all(isinstance(dim, int) and dim > 0 for dim in tensor.shape):
+            raise ExportError(f"{path.name} has a dim that is not static: {tensor}")
+    for tensor in facts.inputs:
+        if tensor.dtype != "int64" or tensor.shape != inputs[tensor.name]:
+            expected = list(inputs[tensor.name])
+            raise ExportError(f"{path.name} has the input {tensor}, expected int64 {expected}")
+    for tensor in facts.outputs:
+        if tensor.shape != outputs[tensor.name]:
+            expected = list(outputs[tensor.name])
+            raise ExportError(f"{path.name} has the output {tensor}, expected {expected}")
+    return facts
+
+
+def _check_common(
+    path: Path, opset: int, input_names: tuple[str, ...], output_names: tuple[str, ...]
+) -> tuple[onnx.ModelProto, GraphFacts]:
     model = load_onnx(path)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -67,9 +85,9 @@ def _check_common(path: Path, opset: int) -> tuple[onnx.ModelProto, GraphFacts]:
     if facts.external_data:
         raise ExportError(f"{path.name} keeps weights in another file, expected a single file")
     inputs = tuple(tensor.name for tensor in facts.inputs)
-    if inputs != INPUT_NAMES:
-        raise ExportError(f"{path.name} has inputs {inputs}, expected {INPUT_NAMES}")
+    if inputs != input_names:
+        raise ExportError(f"{path.name} has inputs {inputs}, expected {input_names}")
     outputs = tuple((tensor.name, tensor.dtype) for tensor in facts.outputs)
-    if outputs != tuple((name, "float32") for name in OUTPUT_NAMES):
-        raise ExportError(f"{path.name} has outputs {outputs}, expected float32 {OUTPUT_NAMES}")
+    if outputs != tuple((name, "float32") for name in output_names):
+        raise ExportError(f"{path.name} has outputs {outputs}, expected float32 {output_names}")
     return model, facts

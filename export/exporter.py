@@ -10,7 +10,7 @@ from pathlib import Path
 import minilmx
 from minilmx.atomic import atomic_folder
 from minilmx.errors import ArtifactError, ExportError, OutputError
-from minilmx.export.checks import check_dynamic_graph, check_fixed_graph
+from minilmx.export.checks import check_dynamic_graph, check_fixed_graph, check_packed_graph
 from minilmx.export.folder import (
     COPIED,
     READ,
@@ -40,6 +40,7 @@ class GraphMaker:
     """
 
     write: Callable[[Path, Path], None]
+    write_packed: Callable[[Path], None] | None
     reference: Reference
     pooling: str
     normalized: bool
@@ -63,6 +64,7 @@ class _Request:
 
     source: Source
     shape: Shape
+    segments: int | None
     opset: int
     tools: Mapping[str, str]
 
@@ -78,6 +80,7 @@ def export_model(
     shape: Shape,
     opset: int | None = None,
     *,
+    segments: int | None = None,
     from_onnx: bool = False,
     replace_existing: bool = False,
     say: Say = lambda message: None,
@@ -85,14 +88,17 @@ def export_model(
     """Export a sentence-embedding model to an artifact at `output`.
 
     From PyTorch weights (needs the extra `export`; opset 16 unless given), or with `from_onnx`
-    from an ONNX file with dynamic axes, without torch and at the file's own opset. An artifact
-    that the same inputs made is reused.
+    from an ONNX file with dynamic axes, without torch and at the file's own opset. With
+    `segments` (PyTorch only) the artifact also has a packed graph, whose rows hold up to that
+    many texts. An artifact that the same inputs made is reused.
 
     Raises ModelError for a model that cannot be read, ExportError where a graph is not what it
     must be or does not equal the model, OutputError where `output` cannot be written.
     """
     started = time.perf_counter()
     if from_onnx:
+        if segments is not None:
+            raise ExportError("a packed graph is made from PyTorch: leave out --pack or --from-onnx")
         from minilmx.export.freeze import onnx_file
 
         file = onnx_file(source)
@@ -105,7 +111,7 @@ def export_model(
         opset, packages = opset or DEFAULT_OPSET, ["torch", "transformers"]
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
-    request = _Request(_record(source, file), shape, opset, _versions(packages))
+    request = _Request(_record(source, file), shape, segments, opset, _versions(packages))
 
     if output.exists() and not replace_existing:
         artifact = _reusable(output, request)
@@ -115,7 +121,7 @@ def export_model(
         _check_replaceable(output)
 
     say("loading the model")
-    maker = _freezer(source, file, shape) if from_onnx else _exporter(source, shape, opset)
+    maker = _freezer(source, file, shape) if from_onnx else _exporter(source, shape, segments, opset)
     longest = maker.max_sequence_length
     if longest is not None and shape.sequence_length > longest:
         raise ExportError(
@@ -126,8 +132,8 @@ def export_model(
     return ExportReport(artifact, facts, parity, time.perf_counter() - started)
 
 
-def _exporter(source: ModelSource, shape: Shape, opset: int) -> GraphMaker:
-    from minilmx.export.graph import write_graph
+def _exporter(source: ModelSource, shape: Shape, segments: int | None, opset: int) -> GraphMaker:
+    from minilmx.export.graph import write_graph, write_packed_graph
     from minilmx.export.pytorch import load_model
 
     model = load_model(source)
@@ -136,8 +142,12 @@ def _exporter(source: ModelSource, shape: Shape, opset: int) -> GraphMaker:
         write_graph(model, shape, opset, fixed)
         write_graph(model, None, opset, twin)
 
+    def write_packed(packed: Path) -> None:
+        write_packed_graph(model, shape, segments or 1, opset, packed)
+
     return GraphMaker(
         write,
+        write_packed if segments else None,
         model.run,
         model.pooling,
         model.normalized,
@@ -152,6 +162,7 @@ def _freezer(source: ModelSource, file: Path, shape: Shape) -> GraphMaker:
     model = load_dynamic_model(source, file)
     return GraphMaker(
         lambda fixed, twin: model.write(fixed, twin, shape),
+        None,
         model.reference,
         model.pooling,
         model.normalized,
@@ -177,11 +188,21 @@ def _build(
         write_tokenizer(source, folder, shape)
         say("writing the graphs")
         maker.write(fixed, twin)
+        packed = None
+        if maker.write_packed and request.segments:
+            packed = folder / f"model_b{shape.batch_size}_s{shape.sequence_length}_p{request.segments}.onnx"
+            maker.write_packed(packed)
         say("checking the graphs")
         facts = check_fixed_graph(fixed, shape, maker.dimension, opset)
+        packed_graph = None
+        if packed and request.segments:
+            found = check_packed_graph(packed, shape, request.segments, maker.dimension, opset)
+            packed_graph = Graph(packed.name, found.inputs, found.outputs)
         twin_facts = check_dynamic_graph(twin, opset)
         say("comparing the graphs with the model")
-        parity = check_parity(fixed, twin, folder / "tokenizer.json", shape, maker.reference)
+        parity = check_parity(
+            fixed, twin, folder / "tokenizer.json", shape, maker.reference, packed
+        )
         write_consumer_files(source, folder, shape, maker.dimension, maker.pooling, maker.normalized)
         manifest = Manifest(
             source=request.source,
@@ -194,6 +215,7 @@ def _build(
             ir_version=facts.ir_version,
             fixed=Graph(name, facts.inputs, facts.outputs),
             dynamic=Graph(TWIN, twin_facts.inputs, twin_facts.outputs),
+            packed=packed_graph,
             tools=request.tools,
             files=(),
         )
@@ -233,6 +255,7 @@ def _reusable(output: Path, request: _Request) -> Artifact:
     for what, there, wanted in (
         ("model", made.source, request.source),
         ("shape", made.shape, request.shape),
+        ("number of texts a row", artifact.packed_segments, request.segments),
         ("opset", made.opset, request.opset),
         ("tool version", dict(made.tools), dict(request.tools)),
     ):

@@ -10,6 +10,7 @@ accelerator that computes in float16:
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from minilmx.errors import ExportError
 from minilmx.export.names import LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.export.pytorch import SentenceModel
 from minilmx.models.manifest import Shape
+from minilmx.models.packing import PACKED_INPUT_NAMES
 from minilmx.models.tokenizer import INPUT_NAMES
 
 
@@ -51,38 +53,101 @@ class EmbeddingGraph(torch.nn.Module):
         else:
             tokens = mask.sum(dim=1, keepdim=True).clamp(min=1.0)
             pooled = (hidden * mask[:, :, None]).sum(dim=1) / tokens
-        if self.normalized:
-            norm = (pooled * pooled).sum(dim=1, keepdim=True).sqrt()
-            pooled = pooled / norm.clamp(min=LEAST_NORM)
-        return hidden, pooled
+        return hidden, _normalize(pooled) if self.normalized else pooled
+
+
+class PackedGraph(torch.nn.Module):
+    """Rows of several texts: token ids in, one embedding for each segment out, [B, N, D].
+
+    A token attends to its own segment alone: the mask is -10000 where segments differ. Pooling
+    is a matrix product with the segments' one-hot rows; an empty segment comes out as zeros.
+    """
+
+    def __init__(self, model: SentenceModel, segments: int) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.pooling = model.pooling
+        self.normalized = model.normalized
+        self.numbers = torch.arange(1, segments + 1)[None, :, None]
+
+    def forward(
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, segment_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """All inputs int64 [B, S]; see models/packing.py."""
+        same = (segment_ids[:, :, None] == segment_ids[:, None, :]).to(torch.float32)
+        hidden = self.encoder(
+            input_ids=input_ids,
+            attention_mask=((1.0 - same) * MASKED)[:, None],
+            token_type_ids=torch.zeros_like(input_ids),
+            position_ids=position_ids,
+        ).last_hidden_state
+        members = (segment_ids[:, None, :] == self.numbers).to(torch.float32)
+        if self.pooling == "cls":
+            members = members * (position_ids == 0).to(torch.float32)[:, None, :]
+        pooled = members @ hidden / members.sum(dim=2, keepdim=True).clamp(min=1.0)
+        return _normalize(pooled) if self.normalized else pooled
+
+
+def _normalize(pooled: torch.Tensor) -> torch.Tensor:
+    norm = (pooled * pooled).sum(dim=-1, keepdim=True).sqrt()
+    return pooled / norm.clamp(min=LEAST_NORM)
 
 
 def write_graph(model: SentenceModel, shape: Shape | None, opset: int, path: Path) -> None:
     """Write the model as ONNX: at a fixed shape, or with dynamic axes where `shape` is None.
 
-    Uses PyTorch's TorchScript exporter: the newer one writes IR 10 and does not keep to
-    opset 16, which GroqFlow needs. Raises ExportError.
+    Raises ExportError.
     """
     example = torch.ones((shape.batch_size, shape.sequence_length) if shape else (2, 8)).long()
     both = {0: "batch_size", 1: "sequence_length"}
     axes = dict.fromkeys((*INPUT_NAMES, "last_hidden_state"), both)
+    _write(
+        EmbeddingGraph(model),
+        dict(zip(INPUT_NAMES, (example, example, torch.zeros_like(example)), strict=True)),
+        OUTPUT_NAMES,
+        opset,
+        path,
+        dynamic_axes=None if shape else {**axes, "sentence_embedding": {0: "batch_size"}},
+    )
+
+
+def write_packed_graph(model: SentenceModel, shape: Shape, segments: int, opset: int, path: Path) -> None:
+    """Write the model as ONNX with up to `segments` texts in a row. Raises ExportError."""
+    if model.pooling == "max":
+        raise ExportError("a model with max pooling cannot be packed: leave out --pack")
+    if model.first_position != 0:
+        raise ExportError("a model of RoBERTa's kind, which numbers positions itself, cannot be packed")
+    example = torch.ones((shape.batch_size, shape.sequence_length)).long()
+    inputs = dict.fromkeys(PACKED_INPUT_NAMES, example)
+    _write(PackedGraph(model, segments), inputs, OUTPUT_NAMES[1:], opset, path, dynamic_axes=None)
+
+
+def _write(
+    module: torch.nn.Module,
+    inputs: dict[str, torch.Tensor],
+    outputs: Sequence[str],
+    opset: int,
+    path: Path,
+    dynamic_axes: dict[str, dict[int, str]] | None,
+) -> None:
+    """Uses PyTorch's TorchScript exporter: the newer one writes IR 10 and does not keep to
+    opset 16, which GroqFlow needs."""
     stream = io.BytesIO()
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.jit")]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    for name in ("torch.onnx", "torch.jit"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # The exporter warns that it is deprecated, and of each Python branch that it traces.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                EmbeddingGraph(model).eval(),
-                (example, example, torch.zeros_like(example)),
+                module.eval(),
+                tuple(inputs.values()),
                 stream,  # type: ignore[arg-type] # the TorchScript exporter writes to streams
                 dynamo=False,
                 opset_version=opset,
-                input_names=list(INPUT_NAMES),
-                output_names=list(OUTPUT_NAMES),
-                dynamic_axes=None if shape else {**axes, "sentence_embedding": {0: "batch_size"}},
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes=dynamic_axes,
             )
         except Exception as error:
             raise ExportError(f"PyTorch could not write the ONNX graph: {error}") from error

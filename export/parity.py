@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from minilmx.errors import ExportError
 from minilmx.export.names import OUTPUT_NAMES
 from minilmx.models.manifest import Shape
-from minilmx.models.tokenizer import TokenBatch, Tokenizer
+from minilmx.models.packing import pack
+from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 MAX_ABS_EMBEDDING = 1e-5
 MAX_ABS_HIDDEN = 1e-4
@@ -26,7 +27,8 @@ class Parity:
     """The largest absolute differences between both graphs and the reference.
 
     `sentences` were compared, of `shortest` to `longest` tokens; `truncated` of them lost
-    their end at the sequence length. Padding tokens do not count.
+    their end at the sequence length. Padding tokens do not count. `max_abs_packed` is that of
+    the packed graph's embeddings, where there is one.
     """
 
     sentences: int
@@ -35,12 +37,18 @@ class Parity:
     truncated: int
     max_abs_embedding: float
     max_abs_hidden: float
+    max_abs_packed: float | None
 
 
 def check_parity(
-    fixed: Path, dynamic: Path, tokenizer_file: Path, shape: Shape, reference: Reference
+    fixed: Path,
+    dynamic: Path,
+    tokenizer_file: Path,
+    shape: Shape,
+    reference: Reference,
+    packed: Path | None = None,
 ) -> Parity:
-    """Run the reference, the fixed graph and its twin on the same sentences and compare.
+    """Run the reference, the fixed graph, its twin and the packed graph on the same sentences.
 
     The twin runs at other batch sizes and lengths than the fixed graph. Raises ExportError
     above 1e-5 on sentence_embedding or 1e-4 on last_hidden_state, or for anything not finite.
@@ -63,7 +71,26 @@ def check_parity(
         int(tokenized.truncated.sum()),
         float(worst[0]),
         float(worst[1]),
+        _check_packed(packed, tokenized, reference) if packed else None,
     )
+
+
+def _check_packed(packed: Path, texts: TokenizedTexts, reference: Reference) -> float:
+    """Max abs difference of the packed embeddings from the reference's, within the limit."""
+    session = open_session(packed)
+    segments = int(session.get_outputs()[0].shape[1])
+    expected = np.concatenate([reference(batch)[1] for batch in texts.batches()])
+    worst = 0.0
+    for batch in pack(texts, segments):
+        (found,) = session.run([OUTPUT_NAMES[1]], batch.feeds())
+        taken = batch.texts >= 0
+        worst = max(worst, float(np.abs(found[taken] - expected[batch.texts[taken]]).max()))
+        if not (worst <= MAX_ABS_EMBEDDING and np.isfinite(found).all()):
+            raise ExportError(
+                f"{packed.name} does not equal the model: an embedding differs by up to {worst:.3g}, "
+                f"the limit is {MAX_ABS_EMBEDDING:g}"
+            )
+    return worst
 
 
 def parity_texts(sequence_length: int) -> list[str]:

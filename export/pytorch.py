@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import ModelError
-from minilmx.models.modules import count_positions, read_modules
+from minilmx.models.modules import count_positions, first_position, read_modules
 from minilmx.models.source import ModelSource, read_json, weights_file
 from minilmx.models.tokenizer import TokenBatch
 
@@ -37,7 +37,8 @@ class SentenceModel:
     """The parts of a sentence-embedding model.
 
     `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max";
-    `normalized` tells whether embeddings are scaled to unit length.
+    `normalized` tells whether embeddings are scaled to unit length. `first_position` is the
+    number of a text's first position: RoBERTa's start after the padding token's.
     """
 
     encoder: torch.nn.Module
@@ -45,6 +46,7 @@ class SentenceModel:
     normalized: bool
     max_sequence_length: int | None
     embedding_dimension: int
+    first_position: int
 
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """last_hidden_state float32 [B, S, D] and sentence_embedding float32 [B, D]."""
@@ -89,7 +91,14 @@ def load_model(source: ModelSource) -> SentenceModel:
     pooling, normalized = read_modules(source)
     encoder = _load_encoder(source)
     config = encoder.config.to_dict()
-    return SentenceModel(encoder, pooling, normalized, count_positions(config), int(config["hidden_size"]))
+    return SentenceModel(
+        encoder,
+        pooling,
+        normalized,
+        count_positions(config),
+        int(config["hidden_size"]),
+        first_position(config),
+    )
 
 
 def _load_encoder(source: ModelSource) -> Any:

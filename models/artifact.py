@@ -33,6 +33,33 @@ class Artifact:
         return self.path / self.manifest.fixed.path
 
     @property
+    def fixed_graph_sha256(self) -> str:
+        """The digest of the fixed-shape ONNX file."""
+        paths = {file.path: file.sha256 for file in self.manifest.files}
+        return paths[self.manifest.fixed.path]
+
+    @property
+    def segments(self) -> int | None:
+        """How many texts a row of the graph holds, N; None where it holds one."""
+        output = self.manifest.fixed.outputs[-1].shape
+        return int(output[1]) if len(output) == 3 else None
+
+    @property
+    def packed_segments(self) -> int | None:
+        """How many texts a row of the packed graph holds; None where there is no such graph."""
+        packed = self.manifest.packed
+        return int(packed.outputs[-1].shape[1]) if packed else None
+
+    def as_packed(self) -> "Artifact":
+        """This artifact with the packed graph in the fixed graph's place, for any runner.
+
+        Raises ArtifactError where it has none.
+        """
+        if self.manifest.packed is None:
+            raise ArtifactError(f"the artifact {self.path} has no packed graph: export it with --pack 16")
+        return replace(self, manifest=replace(self.manifest, fixed=self.manifest.packed))
+
+    @property
     def dynamic_graph(self) -> Path:
         """The twin with dynamic axes: what other libraries open."""
         return self.path / self.manifest.dynamic.path

@@ -70,7 +70,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that mlx.json states. `tools` maps a package to its version; `files` is sorted."""
+    """All that mlx.json states. `tools` maps a package to its version; `files` is sorted.
+
+    `packed` is the graph whose rows hold several texts each, where the artifact has one.
+    """
 
     source: Source
     shape: Shape
@@ -82,6 +85,7 @@ class Manifest:
     ir_version: int
     fixed: Graph
     dynamic: Graph
+    packed: Graph | None
     tools: Mapping[str, str]
     files: tuple[File, ...]
 
@@ -103,12 +107,16 @@ class Manifest:
                     "inputs": [_fields(tensor) for tensor in graph.inputs],
                     "outputs": [_fields(tensor) for tensor in graph.outputs],
                 }
-                for name, graph in (("fixed", self.fixed), ("dynamic", self.dynamic))
+                for name, graph in self._graphs().items()
             },
             "tools": dict(self.tools),
             "files": [_fields(file) for file in self.files],
         }
         return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def _graphs(self) -> dict[str, Graph]:
+        optional = {"packed": self.packed} if self.packed else {}
+        return {"fixed": self.fixed, "dynamic": self.dynamic, **optional}
 
 
 def parse_manifest(text: str) -> Manifest:
@@ -132,6 +140,7 @@ def parse_manifest(text: str) -> Manifest:
             shape=Shape(**document.pop("shape")),
             fixed=_graph(graphs.pop("fixed")),
             dynamic=_graph(graphs.pop("dynamic")),
+            packed=_graph(graphs.pop("packed")) if "packed" in graphs else None,
             files=tuple(File(**file) for file in _list(document.pop("files"))),
             **document,
         )
@@ -159,8 +168,9 @@ def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
         raise ArtifactError(f"{MANIFEST_NAME}: unknown graphs {', '.join(sorted(leftover))}")
     if not isinstance(manifest.normalized, bool) or not isinstance(manifest.tools, dict):
         raise ArtifactError(f"{MANIFEST_NAME}: normalized or tools is of the wrong type")
-    source, tensors = manifest.source, [*manifest.fixed.inputs, *manifest.fixed.outputs]
-    tensors += [*manifest.dynamic.inputs, *manifest.dynamic.outputs]
+    graphs = [graph for graph in (manifest.fixed, manifest.dynamic, manifest.packed) if graph]
+    source = manifest.source
+    tensors = [tensor for graph in graphs for tensor in (*graph.inputs, *graph.outputs)]
     texts = [source.id, source.origin, source.weights_sha256, source.settings_sha256]
     texts += [manifest.pooling, manifest.precision, *manifest.tools.values()]
     texts += [text for tensor in tensors for text in (tensor.name, tensor.dtype)]
@@ -178,6 +188,18 @@ def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
             f"{MANIFEST_NAME}: the fixed graph's tensors do not have the shape {manifest.shape} "
             f"and {dimension} numbers an embedding"
         )
+    if manifest.packed is not None:
+        shapes = [tensor.shape for tensor in (*manifest.packed.inputs, *manifest.packed.outputs)]
+        if (
+            shapes[:3] != [size] * 3
+            or len(shapes) != 4
+            or (shapes[3][:1], shapes[3][2:])
+            != (
+                size[:1],
+                (dimension,),
+            )
+        ):
+            raise ArtifactError(f"{MANIFEST_NAME}: the packed graph's tensors do not have its shape")
     for file in manifest.files:
         if not isinstance(file.path, str) or not _stays_inside(file.path):
             raise ArtifactError(f"{MANIFEST_NAME}: the path {file.path!r} leaves the artifact")
@@ -186,7 +208,7 @@ def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
     paths = [file.path for file in manifest.files]
     if len(set(paths)) != len(paths):
         raise ArtifactError(f"{MANIFEST_NAME}: a file is listed twice")
-    for needed in (manifest.fixed.path, manifest.dynamic.path, "tokenizer.json"):
+    for needed in (*(graph.path for graph in graphs), "tokenizer.json"):
         if needed not in paths:
             raise ArtifactError(f"{MANIFEST_NAME}: {needed!r} is not among the listed files")
 

@@ -47,9 +47,14 @@ def count_positions(config: Mapping[str, Any]) -> int | None:
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int):
         return None
+    return positions - first_position(config)
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """The number of a text's first position: 0, but RoBERTa's start after the padding token's."""
     if config.get("model_type") in ("roberta", "xlm-roberta"):
-        positions -= int(config.get("pad_token_id", 1)) + 1  # positions start after padding's
-    return positions
+        return int(config.get("pad_token_id", 1)) + 1
+    return 0
 
 
 def _read_pooling(source: ModelSource, path: str) -> str:

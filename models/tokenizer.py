@@ -33,13 +33,15 @@ class TokenizedTexts:
     """N texts at one sequence length S.
 
     `tokens` holds the N texts' inputs, int64 [N, S]. `truncated` is bool [N]: whether a text
-    had more than S tokens and lost its end. `shape` is the artifact's.
+    had more than S tokens and lost its end. `shape` is the artifact's. `empty` is a text
+    without words, int64 [1, S], and `pad_id` the token that padding is made of.
     """
 
     tokens: TokenBatch
     truncated: NDArray[np.bool_]
     shape: Shape
     empty: TokenBatch
+    pad_id: int
 
     def __len__(self) -> int:
         return len(self.truncated)
@@ -93,12 +95,13 @@ class Tokenizer:
             pad_token=padding.get("pad_token", "[PAD]"),
             pad_type_id=padding.get("pad_type_id", 0),
         )
+        self._pad_id = int(padding.get("pad_id", 0))
         self._empty = self._arrays([""])[0]
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenize N texts, padded and truncated to the sequence length."""
         tokens, truncated = self._arrays(texts)
-        return TokenizedTexts(tokens, truncated, self.shape, self._empty)
+        return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id)
 
     def _arrays(self, texts: Sequence[str]) -> tuple[TokenBatch, NDArray[np.bool_]]:
         encodings = self._tokenizer.encode_batch(list(texts))

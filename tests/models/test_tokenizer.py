@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_parts_have_the_digest_of_the_whole(tokenizer: Tokenizer, sentences: lis
 def test_a_digest_tells_texts_masks_and_type_ids_apart(tokenizer: Tokenizer) -> None:
     one = tokenizer.encode(["ab c"])
     ids, mask, types = one.tokens.feeds().values()
-    swapped = TokenizedTexts(TokenBatch(ids, types, mask), one.truncated, one.shape, one.empty)
+    swapped = replace(one, tokens=TokenBatch(ids, types, mask))
     others = [tokenizer.encode(["ab d"]), tokenizer.encode(["ab c", ""]), swapped]
     assert len({digest_of(other) for other in (one, *others)}) == 4
 

