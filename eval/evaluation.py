@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from minilmx.errors import EvalError
-from minilmx.eval.drift import Drift, measure_drift
+from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.ladder import Ladder, climb
+from minilmx.eval.noise import NoiseFloor, measure_noise
 from minilmx.eval.pairs import SentencePairs
-from minilmx.eval.scores import Scores, score_pairs
+from minilmx.eval.scores import Scores, pair_similarities, score_pairs
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.feeding import Advance, Embeddings, run_tokenized
@@ -16,22 +17,22 @@ from minilmx.runners.protocol import ON_CHIP_SECONDS, Details, RunnerOptions
 from minilmx.runners.provenance import Provenance, record_provenance
 from minilmx.runners.registry import open_runner, require_runner
 
-RESULT_SCHEMA_VERSION = 1
-
 
 @dataclass(frozen=True, slots=True)
 class RunnerResult:
-    """One runner over all 2N sentences. `drift` is against the reference; None for itself.
+    """One runner over all 2N sentences. `comparison` is with the reference; None for itself.
 
-    `seconds` is the time inside the runner, for `batches` batches at the artifact's shape, and
-    `latency_seconds` that of one batch, both measured from end to end.
-    `estimated_on_chip_seconds` is an accelerator's own estimate for one batch, where it has one.
+    `similarities` are the cosines of the N pairs, None where not finite. `seconds` is the time
+    inside the runner, for `batches` batches at the artifact's shape, and `latency_seconds` that
+    of one batch, both measured from end to end. `estimated_on_chip_seconds` is an accelerator's
+    own estimate for one batch, where it has one.
     """
 
     runner: str
     details: Details
     scores: Scores
-    drift: Drift | None
+    similarities: tuple[float, ...] | None
+    comparison: Comparison | None
     batches: int
     seconds: float
     sentences_per_second: float
@@ -41,7 +42,11 @@ class RunnerResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A whole evaluation; the first runner is the reference. All numbers are unrounded."""
+    """An artifact on one data set in one language; the first runner is the reference.
+
+    All numbers are unrounded. `texts_per_row` is more than 1 for a packed graph. `noise` is the
+    reference's difference from itself.
+    """
 
     artifact: str
     artifact_sha256: str
@@ -49,18 +54,19 @@ class Evaluation:
     model_revision: str | None
     batch_size: int
     sequence_length: int
+    texts_per_row: int
     dataset: str
+    dataset_revision: str | None
     language: str | None
     split: str | None
     pairs: int
     truncated_sentences: int
     inputs_sha256: str
+    gold: tuple[float, ...]
     runners: tuple[RunnerResult, ...]
+    noise: NoiseFloor | None
+    ladder: Ladder | None
     provenance: Provenance
-
-    def to_document(self) -> dict[str, Any]:
-        """The result as it is saved in JSON."""
-        return {"schema_version": RESULT_SCHEMA_VERSION, **asdict(self)}
 
 
 def evaluate(
@@ -69,15 +75,19 @@ def evaluate(
     pairs: SentencePairs,
     options: RunnerOptions | None = None,
     progress: Callable[[str, int], Advance] = lambda runner, rows: lambda done: None,
+    *,
+    ladder: bool = False,
 ) -> Evaluation:
     """Evaluate the artifact on graded pairs; the first runner is the reference.
 
     Every runner gets the very same token batches. `progress(runner, rows)` is asked for a
-    function that is told of each batch's rows. Raises RunnerError, before the first runner
-    runs where another is not available here, and EvalError for no runner or one named twice.
+    function that is told of each batch's rows. With `ladder` the steps from PyTorch to the
+    hardware are run, too. Raises RunnerError, before the first runner runs where another is
+    not available here, and EvalError for no runner or one named twice.
     """
     if not runners or len(set(runners)) != len(runners):
         raise EvalError(f"expected runners that differ, got {', '.join(runners) or 'none'}")
+    options = options or RunnerOptions()
     for name in runners:
         require_runner(name, options)
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
@@ -88,24 +98,15 @@ def evaluate(
     reference: Embeddings | None = None
     for name in runners:
         with open_runner(name, artifact, options) as runner:
-            found = run_tokenized(runner, tokenized, dimension, progress(name, len(tokenized)))
+            advance = progress(name, len(tokenized))
+            found = run_tokenized(runner, tokenized, dimension, advance, segments=artifact.segments)
             details = dict(runner.details)
-        drift = None if reference is None else measure_drift(reference.values, found.values)
+        comparison = None
+        if reference is not None:
+            comparison = compare(reference.values, found.values, pairs, tokenized.token_counts)
         reference = reference or found
-        first, second = found.values[: len(pairs)], found.values[len(pairs) :]
-        results.append(
-            RunnerResult(
-                runner=name,
-                details=details,
-                scores=score_pairs(first, second, pairs.gold),
-                drift=drift,
-                batches=found.batches,
-                seconds=found.seconds,
-                sentences_per_second=len(tokenized) / found.seconds,
-                latency_seconds=found.seconds / found.batches,
-                estimated_on_chip_seconds=_number(details.get(ON_CHIP_SECONDS)),
-            )
-        )
+        results.append(_result(name, details, found, pairs, comparison))
+    several = len(runners) > 1 and reference is not None and reference.finite
     source = artifact.manifest.source
     return Evaluation(
         artifact=artifact.path.resolve().name,
@@ -114,16 +115,37 @@ def evaluate(
         model_revision=source.revision,
         batch_size=artifact.shape.batch_size,
         sequence_length=artifact.shape.sequence_length,
+        texts_per_row=artifact.segments or 1,
         dataset=pairs.name,
+        dataset_revision=pairs.revision,
         language=pairs.language,
         split=pairs.split,
         pairs=len(pairs),
         truncated_sentences=int(tokenized.truncated.sum()),
         inputs_sha256=digest.hexdigest(),
+        gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
+        noise=measure_noise(artifact, runners[0], tokenized, options) if several else None,
+        ladder=climb(artifact, tokenized, options) if ladder else None,
         provenance=record_provenance(),
     )
 
 
-def _number(value: str | int | float | None) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _result(
+    name: str, details: Details, found: Embeddings, pairs: SentencePairs, comparison: Comparison | None
+) -> RunnerResult:
+    on_chip = details.get(ON_CHIP_SECONDS)
+    similarities = pair_similarities(found.values)
+    scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold)
+    return RunnerResult(
+        runner=name,
+        details=details,
+        scores=scores,
+        similarities=None if scores.spearman is None else tuple(similarities.tolist()),
+        comparison=comparison,
+        batches=found.batches,
+        seconds=found.seconds,
+        sentences_per_second=len(found.values) / found.seconds,
+        latency_seconds=found.seconds / found.batches,
+        estimated_on_chip_seconds=float(on_chip) if isinstance(on_chip, int | float) else None,
+    )

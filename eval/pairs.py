@@ -1,6 +1,7 @@
 """Graded sentence pairs: the ones that ship with minilmx, a hub data set, or a file."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,11 @@ from minilmx.models.tables import Table, read_table
 BUNDLED = "bundled"
 STSB = "stsb"
 STSB_HUB_ID = "PhilipMay/stsb_multi_mt"
+# As mteb's task metadata states them; for others the hub's present commit is taken and recorded.
+PINNED_REVISIONS = {
+    "mteb/stsbenchmark-sts": "b0fddb56ed78048fa8b90373c8a3cfc37b684831",
+    "mteb/stsb_multi_mt": "29afa2569dcedaaa2fe6a3dcfebab33d28b82e8c",
+}
 STSB_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "ru", "zh")
 MAX_SCORE = 5.0
 
@@ -25,9 +31,14 @@ _SCORES = ("similarity_score", "score", "label")
 
 @dataclass(frozen=True, slots=True)
 class SentencePairs:
-    """N sentence pairs with gold similarity, float64 [N], each 0 (unrelated) to 5 (the same)."""
+    """N sentence pairs with gold similarity, float64 [N], each 0 (unrelated) to 5 (the same).
+
+    `revision` is the commit of a hub data set; None for others, and for one from the cache
+    while offline.
+    """
 
     name: str
+    revision: str | None
     language: str | None
     split: str | None
     sentences1: list[str]
@@ -55,6 +66,7 @@ def load_pairs(
     `limit` keeps the first pairs. Raises DatasetError where there is no such data set, or its
     rows are not pairs with a score from 0 to 5, or fewer than two, or all of one score.
     """
+    revision = None
     if dataset == BUNDLED:
         _refuse(dataset, "it is English and has one split", language not in (None, "en"), split)
         path = str(resources.files(__package__) / "pairs.csv")
@@ -63,7 +75,7 @@ def load_pairs(
         if dataset == STSB:
             language = language or "en"
         split = split or "test"
-        table = _read_hub(dataset, language, split)
+        table, revision = _read_hub(dataset, language, split)
     else:
         if not Path(dataset).suffix:
             raise DatasetError(
@@ -72,7 +84,16 @@ def load_pairs(
             )
         _refuse(dataset, "it is a file", language, split)
         table = _read_file(dataset)
-    return _as_pairs(dataset, language, split, table, limit)
+    return _as_pairs(dataset, revision, language, split, table, limit)
+
+
+def expand_languages(dataset: str, languages: Sequence[str]) -> Sequence[str | None]:
+    """The languages to load: those given, all of stsb's for "all", or the data set's default."""
+    if "all" in languages:
+        if dataset != STSB:
+            raise DatasetError(f"--language all goes with {STSB}: name the languages of {dataset}")
+        return STSB_LANGUAGES
+    return list(dict.fromkeys(languages)) or [None]
 
 
 def _is_hub_id(dataset: str) -> bool:
@@ -100,7 +121,8 @@ def _read_file(path: str) -> Table:
     return table
 
 
-def _read_hub(dataset: str, language: str | None, split: str) -> Table:
+def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, str | None]:
+    """A hub data set at its pinned revision, or at the one that the hub has now; and which."""
     try:
         import datasets
         import huggingface_hub as hub
@@ -114,11 +136,13 @@ def _read_hub(dataset: str, language: str | None, split: str) -> Table:
     if dataset == STSB and language not in STSB_LANGUAGES:
         raise DatasetError(f"stsb has no language {language!r}: expected one of {', '.join(STSB_LANGUAGES)}")
     datasets.disable_progress_bars()
+    revision = PINNED_REVISIONS.get(hub_id)
     try:
         if not hub.is_offline_mode():
             # One request without retries, so that a machine with no hub is told so in a moment.
-            hub.HfApi().dataset_info(hub_id, timeout=_HUB_TIMEOUT_SECONDS)
-        rows = datasets.load_dataset(hub_id, name=language, split=split)
+            info = hub.HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
+            revision = info.sha
+        rows = datasets.load_dataset(hub_id, name=language, split=split, revision=revision)
     except hub_errors.RepositoryNotFoundError as error:
         raise DatasetError(
             f"the hub has no data set {hub_id} (or it is private: run `hf auth login`)"
@@ -132,11 +156,16 @@ def _read_hub(dataset: str, language: str | None, split: str) -> Table:
         ) from error
     columns = [rows[name] for name in rows.column_names]
     values = [list(row) for row in zip(*columns, strict=True)]
-    return Table(hub_id, tuple(rows.column_names), values, list(range(1, len(values) + 1)))
+    return Table(hub_id, tuple(rows.column_names), values, list(range(1, len(values) + 1))), revision
 
 
 def _as_pairs(
-    dataset: str, language: str | None, split: str | None, table: Table, limit: int | None
+    dataset: str,
+    revision: str | None,
+    language: str | None,
+    split: str | None,
+    table: Table,
+    limit: int | None,
 ) -> SentencePairs:
     score = next((name for name in _SCORES if name in table.names), None)
     if score is None or not {_SENTENCE1, _SENTENCE2} <= set(table.names):
@@ -154,6 +183,7 @@ def _as_pairs(
     )
     pairs = SentencePairs(
         Path(dataset).name if Path(dataset).suffix else dataset,
+        revision,
         language,
         split,
         first[:limit],

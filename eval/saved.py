@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.atomic import atomic_file
 from minilmx.errors import EvalError
 from minilmx.eval.drift import Drift, measure_drift
 from minilmx.models.digest import sha256_of_file
@@ -36,13 +37,17 @@ class RunComparison:
     runs: tuple[SavedRun, ...]
     drifts: tuple[Drift, ...]
 
-    def to_document(self) -> dict[str, Any]:
-        """The comparison as it is saved in JSON: the records and, for all but the first, the drift."""
+    def to_json(self) -> str:
+        """The comparison as JSON: the records and, for all but the first, the drift."""
         drifts = [None, *(asdict(drift) for drift in self.drifts)]
-        return {
-            "schema_version": 1,
-            "runs": [{**run.record, "drift": drift} for run, drift in zip(self.runs, drifts, strict=True)],
-        }
+        runs = [{**run.record, "drift": drift} for run, drift in zip(self.runs, drifts, strict=True)]
+        return json.dumps({"schema_version": 1, "runs": runs}, indent=2, allow_nan=False) + "\n"
+
+
+def save_comparison(comparison: RunComparison, path: Path, *, replace: bool) -> None:
+    """Write a comparison as JSON. Raises OutputError."""
+    with atomic_file(path, replace=replace) as temporary:
+        temporary.write_text(comparison.to_json(), encoding="utf-8")
 
 
 def load_run(path: Path) -> SavedRun:
@@ -56,15 +61,19 @@ def load_run(path: Path) -> SavedRun:
     try:
         record = json.loads(record_file.read_text(encoding="utf-8"))
         version, digest, rows = record["schema_version"], record["sha256"], record["rows"]
-        comparable = [record[key] for key in (*_SAME, "runner")]
+        comparable = [record[key] for key in (*_SAME, "runner", "model")]
+        details = record["details"]
     except FileNotFoundError as error:
         raise EvalError(f"{path} is no saved run: there is no {record_file}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvalError(f"{record_file} cannot be read as a run's record: {error}") from error
-    if version != RECORD_SCHEMA_VERSION or not all(isinstance(x, str) for x in comparable):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise EvalError(f"{record_file} cannot be read as a run's record: {what}") from error
+    if version != RECORD_SCHEMA_VERSION:
         raise EvalError(
             f"{record_file} has schema version {version!r}, and this minilmx reads {RECORD_SCHEMA_VERSION}"
         )
+    if not (isinstance(details, dict) and all(isinstance(value, str) for value in comparable)):
+        raise EvalError(f"{record_file} cannot be read as a run's record: it is not of a run")
     try:
         found = sha256_of_file(path)
     except OSError as error:
@@ -92,5 +101,10 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
                     f"{reference.path} and {run.path} are not of the same {what}: "
                     f"{reference.record[key]} and {run.record[key]}"
                 )
+        if run.values.shape != reference.values.shape:
+            raise EvalError(
+                f"{reference.path} and {run.path} are of different shapes: "
+                f"{list(reference.values.shape)} and {list(run.values.shape)}"
+            )
     drifts = tuple(measure_drift(reference.values, run.values) for run in others)
     return RunComparison(tuple(runs), drifts)

@@ -30,6 +30,12 @@ def cosine_similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -
         return np.asarray(np.einsum("nd,nd->n", left, right) / norms)
 
 
+def pair_similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosines of N pairs from float32 [2N, D], all first sentences before all second ones: [N]."""
+    half = len(embeddings) // 2
+    return cosine_similarity(embeddings[:half], embeddings[half:])
+
+
 def score_pairs(first: NDArray[np.float32], second: NDArray[np.float32], gold: NDArray[np.float64]) -> Scores:
     """Score the embeddings of N pairs, each float32 [N, D], against gold [N]."""
     similarities = cosine_similarity(first, second)

@@ -17,8 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.graph import load_onnx
-from minilmx.models.tokenizer import TokenBatch
-from minilmx.runners.protocol import Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.protocol import Batch, Details, Runner, RunnerEntry, RunnerOptions
 from minilmx.runners.session import SessionRunner
 
 FLOAT16_MAX = 65504.0
@@ -54,7 +53,7 @@ class EmulatorRunner(SessionRunner):
             "float16_max": FLOAT16_MAX,
         }
 
-    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding as float16 would hold it, float32 [B, D]. Raises RunnerFailed."""
         embeddings, largest = self._outputs(["sentence_embedding", _LARGEST], batch)
         self._largest = float(np.maximum(self._largest, largest))  # keeps NaN, unlike max

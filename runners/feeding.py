@@ -1,7 +1,7 @@
 """From texts to embeddings through any runner: the part that is the same for all of them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from minilmx.errors import MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
+from minilmx.models.packing import pack
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
-from minilmx.runners.protocol import Runner
+from minilmx.runners.protocol import Batch, Runner
 
 Advance = Callable[[int], None]
 
@@ -38,17 +39,21 @@ def run_tokenized(
     texts: TokenizedTexts,
     dimension: int,
     advance: Advance = lambda rows: None,
+    *,
+    segments: int | None = None,
 ) -> Embeddings:
-    """Run every batch and put the real rows together; `advance` is told of each batch's rows.
+    """Run every batch and put the texts' embeddings in order; `advance` is told of each batch's.
+
+    With `segments` (Artifact.segments) the runner has a packed graph: its rows hold up to so
+    many texts, and it returns float32 [B, N, D].
 
     Raises RunnerFailed where the runner fails, in whatever way, or returns anything else than
-    float32 [B, D].
-    Numbers that are not finite are kept: see require_finite.
+    float32 [B, D]. Numbers that are not finite are kept: see require_finite.
     """
     values = np.empty((len(texts), dimension), dtype=np.float32)
-    expected = (texts.shape.batch_size, dimension)
-    seconds, batches, row = 0.0, 0, 0
-    for batch in texts.batches():
+    seconds, batches = 0.0, 0
+    for batch, owners in feed_batches(texts, segments):
+        expected = (*owners.shape, dimension)
         started = time.perf_counter()
         try:
             result = runner.run(batch)
@@ -63,11 +68,22 @@ def run_tokenized(
             raise RunnerFailed(
                 f"the runner {runner.name} returned {_describe(result)}, expected float32 {list(expected)}"
             )
-        real = min(len(result), len(texts) - row)
-        values[row : row + real] = result[:real]
-        row, batches = row + real, batches + 1
-        advance(real)
+        taken = owners >= 0
+        values[owners[taken]] = result[taken]
+        batches += 1
+        advance(int(taken.sum()))
     return Embeddings(values, seconds, batches)
+
+
+def feed_batches(texts: TokenizedTexts, segments: int | None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+    """Each batch, and which text each of its embeddings is of; -1 where it is of none."""
+    if segments is not None:
+        for packed in pack(texts, segments):
+            yield packed, packed.texts
+        return
+    for number, batch in enumerate(texts.batches()):
+        rows = number * texts.shape.batch_size + np.arange(texts.shape.batch_size)
+        yield batch, np.where(rows < len(texts), rows, -1)
 
 
 def _describe(result: object) -> str:
@@ -91,6 +107,7 @@ def require_finite(
 def embed(artifact: Artifact, runner: Runner, texts: Sequence[str]) -> NDArray[np.float32]:
     """Embed N texts: float32 [N, D]. Raises RunnerFailed, also for numbers not finite."""
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
-    found = run_tokenized(runner, tokenized, artifact.manifest.embedding_dimension)
+    dimension, segments = artifact.manifest.embedding_dimension, artifact.segments
+    found = run_tokenized(runner, tokenized, dimension, segments=segments)
     require_finite(found.values, texts, runner.name)
     return found.values

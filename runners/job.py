@@ -76,7 +76,7 @@ def embed_texts(
     for rows in _chunks(len(texts), artifact.shape.batch_size):
         tokenized = tokenizer.encode(texts[rows])
         tokenized.update_digest(digest)
-        found = run_tokenized(runner, tokenized, values.shape[1], advance)
+        found = run_tokenized(runner, tokenized, values.shape[1], advance, segments=artifact.segments)
         require_finite(found.values, texts[rows], runner.name, rows.start)
         values[rows] = found.values
         seconds, batches = seconds + found.seconds, batches + found.batches

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
-from minilmx.models.tokenizer import TokenBatch
 
 Details = Mapping[str, str | int | float | None]
 
@@ -43,6 +42,13 @@ class RunnerOptions:
     say: Callable[[str], None] = lambda message: None
 
 
+class Batch(Protocol):
+    """What a runner is fed: a TokenBatch, or a PackedBatch where the graph is packed."""
+
+    def feeds(self) -> dict[str, NDArray[np.int64]]:
+        """The graph's inputs by name, each int64 [B, S]."""
+
+
 class Runner(Protocol):
     """Runs batches of one artifact. Opened by a RunnerEntry, closed by its user."""
 
@@ -54,8 +60,11 @@ class Runner(Protocol):
     def details(self) -> Details:
         """Facts worth recording, such as versions and settings; complete after the last batch."""
 
-    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
-        """Embed one batch: int64 [B, S] inputs to float32 [B, D]. Raises RunnerFailed."""
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """Embed one batch: int64 [B, S] inputs to float32 [B, D]. Raises RunnerFailed.
+
+        Where the graph is packed, to float32 [B, N, D].
+        """
 
     def close(self) -> None:
         """Free what it holds. Closing again does nothing."""

@@ -9,8 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
-from minilmx.models.tokenizer import TokenBatch
-from minilmx.runners.protocol import Details
+from minilmx.runners.protocol import Batch, Details
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -60,7 +59,7 @@ class SessionRunner:
             "threads": self._threads or "default",
         }
 
-    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
         return self._outputs(["sentence_embedding"], batch)[0]
 
@@ -79,7 +78,7 @@ class SessionRunner:
     ) -> None:
         self.close()
 
-    def _outputs(self, names: list[str], batch: TokenBatch) -> list[NDArray[np.float32]]:
+    def _outputs(self, names: list[str], batch: Batch) -> list[NDArray[np.float32]]:
         if self._session is None:
             raise RunnerFailed(f"the runner {self.name} is closed: open it again")
         try:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.digest import sha256_of_file
 from minilmx.models.source import ModelSource, resolve_model, weights_file
 from minilmx.models.tokenizer import TokenBatch
-from minilmx.runners.protocol import Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.protocol import Batch, Details, Runner, RunnerEntry, RunnerOptions
 
 if TYPE_CHECKING:
     from minilmx.export.pytorch import SentenceModel
@@ -43,10 +43,10 @@ class TorchRunner:
         """Versions, threads, and where the weights came from."""
         return self._details
 
-    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
         try:
-            return self._model.run(batch)[1]
+            return self._model.run(TokenBatch(**batch.feeds()))[1]
         except (RuntimeError, IndexError, ValueError) as error:
             raise RunnerFailed(f"PyTorch failed on a batch: {error}") from error
 
@@ -76,6 +76,8 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
     """Find the weights that the artifact was made from, and no others."""
     from minilmx.export.pytorch import load_model
 
+    if artifact.segments is not None:
+        raise RunnerUnavailable("the torch runner runs the model itself, which has no packed graph")
     source = _find_weights(artifact, options.model)
     digest = sha256_of_file(weights_file(source))
     if digest != artifact.manifest.source.weights_sha256:

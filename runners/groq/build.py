@@ -1,103 +1,42 @@
-"""Builds: an artifact's ONNX bytes through GroqFlow, kept under a key of all that matters.
+"""Builds: an artifact's ONNX bytes through GroqFlow, or what the cache holds of it already."""
 
-A build has its own folder in the cache. It counts as done when build.json is in it, written
-last, and the digests there match: a half-built or garbled folder is built again, never run.
-One builder at a time holds the folder's lock, which dies with its process.
-"""
-
-import fcntl
-import hashlib
-import json
-import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minilmx.atomic import atomic_file
 from minilmx.errors import RunnerFailed
 from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact
 from minilmx.models.digest import sha256_of_file
-from minilmx.models.tokenizer import TokenBatch, Tokenizer
-from minilmx.runners.groq.bridge import WORKER, Event, Worker
+from minilmx.models.tokenizer import Tokenizer
+from minilmx.runners.feeding import feed_batches
+from minilmx.runners.groq.bridge import Event, Worker
+from minilmx.runners.groq.cache import (
+    BUILD_NAME,
+    LOG,
+    Build,
+    Say,
+    build_key,
+    cache_root,
+    delete_all_but_logs,
+    lock_folder,
+    mark_done,
+    read_done,
+)
 from minilmx.runners.groq.environment import GroqFlowEnvironment
 from minilmx.runners.groq.machine import DEVTOOLS, package_version
 from minilmx.runners.groq.preflight import Preflight, check_before_build
-from minilmx.runners.protocol import Runner
+from minilmx.runners.protocol import Batch, Runner
 
-BUILD_NAME = "model"
 OUTPUT_NAME = "sentence_embedding"
-PROGRAM = f"{BUILD_NAME}/compile/output.iop"
-STATE = f"{BUILD_NAME}/{BUILD_NAME}_state.yaml"
-STATISTICS = f"{BUILD_NAME}/compile/stats.json"
 DEFAULT_TIME_LIMIT_SECONDS = 3600.0
-_DONE = "build.json"
-_LOG = "build.log"
 # Relative L2 error an embedding may have after GroqFlow's conversion to float16. MiniLM has
 # 1.2e-3; the conversion that onnxconverter-common 1.16 gets wrong does not even run.
 _MAX_FP16_ERROR = 0.02
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """A finished build. `facts` is what GroqFlow and the SDK said of it (worker.py's result)."""
-
-    folder: Path
-    artifact_sha256: str
-    sdk: str | None
-    facts: Mapping[str, Any]
-
-    @property
-    def program(self) -> Path:
-        """The .iop file that a card runs."""
-        return self.folder / PROGRAM
-
-    @property
-    def on_chip_seconds(self) -> float | None:
-        """GroqFlow's estimate for one batch: cycles at 900 MHz and the transfers over PCIe.
-
-        groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance. None without cycles.
-        """
-        seconds = self.facts["info"].get("estimated_latency")
-        return float(seconds) if self.facts["total_cycles"] and seconds else None
-
-    @property
-    def op_counts(self) -> dict[str, int]:
-        """Nodes by operator in the graph that was compiled."""
-        ops = self.facts["info"].get("opt_onnx_ops") or []
-        return dict(ops) if isinstance(ops, dict) else dict(Counter(ops))
-
-    @property
-    def is_stand_in(self) -> bool:
-        """Whether the SDK that compiled it says of itself that it is the tests' stand-in."""
-        return "standin" in str(self.sdk)
-
-
-def cache_root() -> Path:
-    """Where builds are kept."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "minilmx" / "groq"
-
-
-def build_key(artifact: Artifact, environment: GroqFlowEnvironment, sdk: str | None) -> str:
-    """A digest of all that decides a build: the ONNX bytes, the tools, and the worker itself."""
-    tools = ("groqflow", "onnx", "onnxruntime", "onnxconverter-common", "onnxmltools", "numpy")
-    parts = {
-        "artifact": artifact.digest,  # covers the ONNX bytes and the tokenizer
-        "sdk": sdk,
-        "worker": sha256_of_file(WORKER),
-        "versions": {name: environment.versions.get(name) for name in tools},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def get_build(
@@ -116,9 +55,9 @@ def get_build(
     """
     sdk = package_version(DEVTOOLS)
     folder = cache_root() / build_key(artifact, environment, sdk)
-    with _lock(folder, say):
+    with lock_folder(folder, say):
         if not rebuild:
-            found = _read_done(folder, say)
+            found = read_done(folder, say)
             if found is not None:
                 say(f"build: from the cache, {folder}")
                 return found
@@ -131,10 +70,9 @@ def get_build(
             facts = _run_groqflow(artifact, environment, folder, preflight, time_limit_seconds, say)
             error = _check_conversion(artifact, environment, folder, facts, reference)
             say(f"FP16 conversion checked on the CPU: relative error {error:.1e}")
-            return _mark_done(folder, artifact, sdk, facts)
+            return mark_done(folder, artifact, sdk, facts)
         except BaseException:
-            # Nothing half-built stays but the log.
-            shutil.rmtree(folder / BUILD_NAME, ignore_errors=True)
+            delete_all_but_logs(folder)
             raise
 
 
@@ -148,7 +86,7 @@ def _run_groqflow(
 ) -> Event:
     """One worker process, one build. Raises RunnerFailed."""
     example = folder / "example_inputs.npz"
-    np.savez(example, **_example_batches(artifact)[0].feeds())  # type: ignore[arg-type] # numpy's stub
+    np.savez(example, **_example_batches(artifact)[0][0].feeds())  # type: ignore[arg-type] # numpy's stub
     job = {
         "verb": "build",
         "onnx": str(artifact.fixed_graph.resolve()),
@@ -157,7 +95,7 @@ def _run_groqflow(
         "inputs": str(example),
         "chips": preflight.chips,
     }
-    log = folder / _LOG
+    log = folder / LOG
     say(f"building with GroqFlow; follow it with: tail -f {log}")
     started = time.perf_counter()
     with Worker(environment.python, job, log, environment.variables()) as worker:
@@ -190,74 +128,33 @@ def _check_conversion(
 ) -> float:
     """Run the FP16 graph on the CPU and compare it: GroqFlow does not notice a wrong one.
 
-    Returns the largest relative L2 error of an embedding. Raises RunnerFailed past 2%.
+    Returns the largest relative L2 error of an embedding. Raises RunnerFailed past the limit.
     """
     graph = str(folder / BUILD_NAME / facts["f16_onnx"])
     job = {"verb": "compare", "onnx": graph, "outputs": [OUTPUT_NAME]}
+    log = folder / LOG
     worst = 0.0
     with (
-        Worker(environment.python, job, folder / _LOG, environment.variables()) as worker,
+        Worker(environment.python, job, log, environment.variables()) as worker,
         reference() as runner,
     ):
         worker.ready()
-        for batch in _example_batches(artifact):
-            expected = runner.run(batch)
-            converted = worker.call(batch.feeds())[1][OUTPUT_NAME]
+        for batch, owners in _example_batches(artifact):
+            taken = owners >= 0
+            expected = runner.run(batch)[taken]
+            converted = worker.call(batch.feeds())[1][OUTPUT_NAME][taken]
             error = np.linalg.norm(converted - expected, axis=1) / np.linalg.norm(expected, axis=1)
             worst = max(worst, float(error.max()) if np.isfinite(error).all() else np.inf)
     if worst > _MAX_FP16_ERROR:
         raise RunnerFailed(
             f"GroqFlow's conversion to float16 is wrong: an embedding differs by {worst:.1%}, "
-            f"expected at most {_MAX_FP16_ERROR:.0%}; check `mlx groq doctor` for the pins"
+            f"expected at most {_MAX_FP16_ERROR:.0%} (log: {log}); check `mlx groq doctor` for the pins"
         )
     return worst
 
 
-def _example_batches(artifact: Artifact) -> list[TokenBatch]:
-    """A few batches of real sentences from one word to truncated."""
+def _example_batches(artifact: Artifact) -> list[tuple[Batch, NDArray[np.int64]]]:
+    """A few batches of real sentences from one word to truncated, and which embeddings count."""
     texts = parity_texts(artifact.shape.sequence_length)[::4]
-    return list(Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).batches())
-
-
-def _mark_done(folder: Path, artifact: Artifact, sdk: str | None, facts: Event) -> Build:
-    kept = [PROGRAM, STATE, f"{BUILD_NAME}/{facts['f16_onnx']}"]
-    if (folder / STATISTICS).is_file():
-        kept.append(STATISTICS)
-    document = {
-        "artifact_sha256": artifact.digest,
-        "sdk": sdk,
-        "facts": facts,
-        "files": {name: sha256_of_file(folder / name) for name in kept},
-    }
-    with atomic_file(folder / _DONE, replace=True) as temporary:
-        temporary.write_text(json.dumps(document, indent=2), encoding="utf-8")
-    return Build(folder, artifact.digest, sdk, facts)
-
-
-def _read_done(folder: Path, say: Say) -> Build | None:
-    """The build in a folder, if it is whole; else None, and why."""
-    try:
-        document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
-        for name, digest in document["files"].items():
-            if sha256_of_file(folder / name) != digest:
-                say(f"the cached build is damaged ({name}): building again")
-                return None
-        return Build(folder, document["artifact_sha256"], document["sdk"], document["facts"])
-    except FileNotFoundError:
-        return None  # never finished
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        say("the cached build is damaged: building again")
-        return None
-
-
-@contextmanager
-def _lock(folder: Path, say: Say) -> Iterator[None]:
-    """Hold the lock of a build's folder; the system frees it when the process ends."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another process is building this artifact: waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    return list(feed_batches(tokenized, artifact.segments))

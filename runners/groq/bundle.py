@@ -18,7 +18,14 @@ from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.digest import sha256_of_file
 from minilmx.models.manifest import MANIFEST_NAME
-from minilmx.runners.groq.build import PROGRAM, STATE, STATISTICS, Build
+from minilmx.runners.groq.cache import (
+    PROGRAM,
+    STATE,
+    STATISTICS,
+    Build,
+    document_digest,
+    stated_build,
+)
 
 SCHEMA_VERSION = 1
 _INDEX = "bundle.json"
@@ -44,7 +51,7 @@ def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: boo
             for name, path in sorted(files.items())
         },
     }
-    index["bundle_sha256"] = _digest(index)
+    index["bundle_sha256"] = document_digest(index)
     document = json.dumps(index, indent=2, sort_keys=True).encode()
     with (
         atomic_file(output, replace=replace) as temporary,
@@ -65,31 +72,36 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
     """
     try:
         with tarfile.open(bundle, "r:") as tar:
-            index = _read_index(tar, bundle)
-            if index["artifact_sha256"] != artifact.digest:
+            build, files = _read_index(tar, bundle, folder)
+            if build.artifact_sha256 != artifact.digest:
                 raise RunnerFailed(
-                    f"{bundle} was built from another artifact: it is for {index['artifact_sha256']}"
-                    f", and {artifact.path} is {artifact.digest}"
+                    f"{bundle} was built from another artifact: it is for {build.artifact_sha256}, "
+                    f"and {artifact.path} is {artifact.digest}"
                 )
-            sdk = index["sdk"]
-            if None not in (sdk, runtime) and sdk != runtime:
+            if build.facts["onnx_sha256"] != artifact.fixed_graph_sha256:
                 raise RunnerFailed(
-                    f"{bundle} was compiled with SDK {sdk}, and groq-runtime here is {runtime}: "
+                    f"{bundle} was built from another graph of the artifact than "
+                    f"{artifact.fixed_graph.name}: give --packed to both commands, or to neither"
+                )
+            if None not in (build.sdk, runtime) and build.sdk != runtime:
+                raise RunnerFailed(
+                    f"{bundle} was compiled with SDK {build.sdk}, and groq-runtime here is {runtime}: "
                     "build it again with that SDK"
                 )
-            _unpack_files(tar, index["files"], folder, bundle)
+            _unpack_files(tar, files, folder, bundle)
     except FileNotFoundError as error:
         raise RunnerFailed(f"there is no bundle {bundle}") from error
     except (tarfile.TarError, OSError, EOFError) as error:
         raise RunnerFailed(f"{bundle} cannot be read as a bundle: {error}") from error
     if sha256_of_file(folder / MANIFEST_NAME) != artifact.digest:
         raise RunnerFailed(f"{bundle}: its {MANIFEST_NAME} is not the artifact's")
-    return Build(folder, artifact.digest, sdk, index["facts"])
+    return build
 
 
-def _read_index(tar: tarfile.TarFile, bundle: Path) -> dict[str, Any]:
+def _read_index(tar: tarfile.TarFile, bundle: Path, folder: Path) -> tuple[Build, Mapping[str, Any]]:
+    """The build that is stated, which `folder` is to hold, and the stated files of the bundle."""
     member = tar.next()
-    if member is None or member.name != _INDEX or not member.isreg():
+    if member is None or member.name != _INDEX or not _is_plain_file(member):
         raise RunnerFailed(f"{bundle} is no bundle of minilmx: it does not begin with {_INDEX}")
     if member.size > _MAX_INDEX_BYTES:
         raise RunnerFailed(f"{bundle}: {_INDEX} has {member.size} bytes, too many")
@@ -98,18 +110,21 @@ def _read_index(tar: tarfile.TarFile, bundle: Path) -> dict[str, Any]:
     try:
         index = json.loads(stream.read())
         stated = index.pop("bundle_sha256")
-        version, files = index["schema_version"], index["files"]
-        names = set(files)
-        whole = all({"sha256", "size_bytes"} == set(entry) for entry in files.values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RunnerFailed(f"{bundle}: {_INDEX} is damaged: {error}") from error
+        version = index["schema_version"]
+        if version == SCHEMA_VERSION:
+            files = index["files"]
+            names = set(files)
+            whole = all({"sha256", "size_bytes"} == set(entry) for entry in files.values())
+            build = stated_build(folder, index)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise RunnerFailed(f"{bundle}: {_INDEX} is damaged: {type(error).__name__}: {error}") from error
     if version != SCHEMA_VERSION:
         raise RunnerFailed(f"{bundle} has schema version {version!r}, expected {SCHEMA_VERSION}")
-    if stated != _digest(index):
+    if stated != document_digest(index):
         raise RunnerFailed(f"{bundle}: {_INDEX} does not match its own digest")
     if not (whole and _REQUIRED <= names <= _ALLOWED):
         raise RunnerFailed(f"{bundle}: {_INDEX} lists {', '.join(sorted(names))}")
-    return dict(index)
+    return build, files
 
 
 def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, bundle: Path) -> None:
@@ -119,7 +134,7 @@ def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, 
         entry = left.pop(member.name, None)
         if entry is None:
             raise RunnerFailed(f"{bundle}: {member.name!r} is not listed, or is there twice")
-        if not member.isreg() or member.size != entry["size_bytes"]:
+        if not _is_plain_file(member) or member.size != entry["size_bytes"]:
             raise RunnerFailed(f"{bundle}: {member.name} is no regular file of {entry['size_bytes']} bytes")
         stream = tar.extractfile(member)
         assert stream is not None  # a regular file has contents
@@ -136,11 +151,12 @@ def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, 
         raise RunnerFailed(f"{bundle} is cut off: {', '.join(sorted(left))} missing")
 
 
+def _is_plain_file(member: tarfile.TarInfo) -> bool:
+    """A sparse member, a regular file to tarfile, could state any size in a few bytes."""
+    return member.isreg() and not member.issparse()
+
+
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size = size_bytes
     return member
-
-
-def _digest(index: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minilmx.runners.groq import machine
-from minilmx.runners.groq.build import cache_root
+from minilmx.runners.groq.cache import cache_root
 from minilmx.runners.groq.environment import (
     GroqFlowEnvironment,
+    clean_variables,
     find_environment,
     missing_environment,
     wrong_pins,
@@ -140,7 +141,13 @@ def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
     code = f"import numpy, sys; sys.path.insert(0, {str(folder)!r}); import groq.runner.tsp"
     try:
         done = subprocess.run(
-            [str(python), "-c", code], capture_output=True, text=True, timeout=20, check=False
+            [str(python), "-c", code],
+            env=clean_variables(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
         )
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         ok = done.returncode == 0

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,15 +39,18 @@ class GroqFlowEnvironment:
         return "full" if "torch" in self.versions else "lean"
 
     def variables(self) -> dict[str, str]:
-        """The environment variables of a worker: this process's, without what misleads Python."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("PYTHON") and name not in ("VIRTUAL_ENV", "CONDA_PREFIX")
-        }
-        if self.size == "lean":
-            kept["PYTHONPATH"] = str(LEAN_MODULES)
-        return kept
+        """The environment variables of a worker that imports GroqFlow."""
+        lean = {"PYTHONPATH": str(LEAN_MODULES)} if self.size == "lean" else {}
+        return clean_variables() | lean
+
+
+def clean_variables() -> dict[str, str]:
+    """This process's environment variables, without what misleads another Python."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTHON") and name not in ("VIRTUAL_ENV", "CONDA_PREFIX")
+    }
 
 
 def default_prefix() -> Path:
@@ -110,14 +114,19 @@ def set_up(prefix: Path, size: str, python: Path | None, say: Say) -> GroqFlowEn
         required = pins.LEAN_ON_PYTHON_3_8
     wanted = {"size": size, "requirements": list(required), "python": ".".join(map(str, version))}
     marker = prefix / _MARKER
-    if marker.is_file() and json.loads(marker.read_text("utf-8")) == wanted:
+    if _read_marker(marker) == wanted:
         found = _read_environment(prefix / "bin" / "python")
         if found is not None and not wrong_pins(found):
             say(f"{prefix} is there already")
             return found
-    if prefix.exists() and not marker.is_file() and any(prefix.iterdir()):
+    if prefix.exists() and not marker.is_file() and not _is_empty_folder(prefix):
         raise RunnerFailed(f"{prefix} is no environment of minilmx: choose another --prefix")
-    shutil.rmtree(prefix, ignore_errors=True)
+    try:
+        shutil.rmtree(prefix, ignore_errors=True)
+        prefix.mkdir(parents=True, exist_ok=True)
+        marker.write_text("{}", encoding="utf-8")  # ours to replace, also when we are killed here
+    except OSError as error:
+        raise RunnerFailed(f"{prefix} cannot be made: {error.strerror}") from error
     try:
         say(f"making {prefix} with {interpreter}")
         _run([str(interpreter), "-m", "venv", str(prefix)])
@@ -171,18 +180,46 @@ def _read_environment(python: Path) -> GroqFlowEnvironment | None:
     if not os.access(python, os.X_OK) or not folders:
         return None
     found = metadata.distributions(path=[str(folders[0])])
-    versions = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in found}
+    named = ((each.metadata["Name"], each) for each in found)  # pip's leftovers have no name
+    versions = {name.lower().replace("_", "-"): each.version for name, each in named if name}
     if "groqflow" not in versions:
         return None
     return GroqFlowEnvironment(python, folders[0].parent.name.removeprefix("python"), versions)
 
 
 def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode != 0:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    """Run a command in a session of its own, and leave nothing of it when we are interrupted."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_variables(),
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    if process.returncode != 0:
+        lines = (stderr.strip() or stdout.strip()).splitlines()
         last = lines[-1] if lines else "no output"
         raise RunnerFailed(f"{' '.join(command[:4])} failed: {last}")
+
+
+def _read_marker(marker: Path) -> object:
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # no environment of ours, or a damaged one
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _groqflow_version() -> str:

@@ -11,7 +11,7 @@ from minilmx.errors import RunnerFailed
 from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact
 from minilmx.models.graph import GraphFacts, load_onnx, read_facts
-from minilmx.models.tokenizer import INPUT_NAMES, Tokenizer
+from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.emulator import FLOAT16_MAX, EmulatorRunner
 from minilmx.runners.feeding import run_tokenized
 
@@ -75,7 +75,6 @@ def check_before_build(artifact: Artifact) -> Preflight:
 
 
 def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
-    shape = (artifact.shape.batch_size, artifact.shape.sequence_length)
     problems = []
     if facts.opset not in OPSETS:
         problems.append(f"opset {facts.opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
@@ -85,11 +84,13 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
         problems.append("the first operator set is not ONNX's own")
     if facts.external_data:
         problems.append("its weights are in another file")
-    if tuple(tensor.name for tensor in facts.inputs) != INPUT_NAMES:
-        problems.append(f"its inputs are {', '.join(tensor.name for tensor in facts.inputs)}")
+    stated = artifact.manifest.fixed
+    for found, expected in ((facts.inputs, stated.inputs), (facts.outputs, stated.outputs)):
+        if found != expected:
+            problems.append(f"it has {', '.join(map(str, found))}, not as its manifest says")
     for tensor in facts.inputs:
-        if tensor.dtype != "int64" or tensor.shape != shape:
-            problems.append(f"its input is {tensor}, expected int64 {list(shape)}")
+        if tensor.dtype != "int64" or not all(isinstance(dim, int) for dim in tensor.shape):
+            problems.append(f"its input is {tensor}, expected int64 and numbers for dims")
     if not all(isinstance(dim, int) for tensor in facts.outputs for dim in tensor.shape):
         problems.append("an output's shape is not static")
     chips = chips_needed(facts.parameters)
@@ -103,6 +104,7 @@ def _largest_magnitude(artifact: Artifact) -> float:
     texts = parity_texts(artifact.shape.sequence_length)[::3]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     with EmulatorRunner(artifact, None) as emulator:
-        run_tokenized(emulator, tokenized, artifact.manifest.embedding_dimension)
+        dimension = artifact.manifest.embedding_dimension
+        run_tokenized(emulator, tokenized, dimension, segments=artifact.segments)
         largest = emulator.details["largest_magnitude"]
     return largest if isinstance(largest, float) else math.inf

@@ -1,9 +1,11 @@
 """The runner `groq`: a program held on a GroqCard, fed batch after batch."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -13,21 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
-from minilmx.models.tokenizer import TokenBatch
 from minilmx.runners.groq.bridge import Event, Worker
-from minilmx.runners.groq.build import (
-    BUILD_NAME,
-    DEFAULT_TIME_LIMIT_SECONDS,
-    OUTPUT_NAME,
-    Build,
-    cache_root,
-    get_build,
-)
+from minilmx.runners.groq.build import DEFAULT_TIME_LIMIT_SECONDS, OUTPUT_NAME, get_build
 from minilmx.runners.groq.bundle import unpack_bundle
+from minilmx.runners.groq.cache import BUILD_NAME, PROGRAM, STATE, STATISTICS, Build, cache_root
 from minilmx.runners.groq.doctor import missing_to_run
-from minilmx.runners.groq.environment import find_environment, require_environment
+from minilmx.runners.groq.environment import (
+    clean_variables,
+    find_environment,
+    require_environment,
+)
 from minilmx.runners.groq.machine import RUNTIME, find_runtime, groq_python, package_version
-from minilmx.runners.protocol import ON_CHIP_SECONDS, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.protocol import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry, RunnerOptions
 
 HELD, GROQFLOW = "held", "groqflow"
 
@@ -66,7 +65,7 @@ class GroqRunner:
             details["caution"] = "a stand-in for Groq's SDK: no number of it is from a GroqCard"
         return details
 
-    def run(self, batch: TokenBatch) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
         event, tensors = self._worker.call(batch.feeds())
         self._program_seconds.append(float(event["seconds"]))
@@ -118,7 +117,6 @@ def build_artifact(
 def _start(build: Build, execution: str, log: Path) -> Worker:
     """The worker that runs a build: on the held program, or on GroqFlow's own path."""
     runtime = find_runtime()
-    variables: dict[str, str] | None
     if execution == GROQFLOW:
         environment = require_environment()
         job = {
@@ -134,10 +132,23 @@ def _start(build: Build, execution: str, log: Path) -> Worker:
         found = find_environment()
         # The SDK's own Python; else GroqFlow's, which has numpy; else this one.
         python = groq_python() or (found.python if found else Path(sys.executable))
-        variables = found.variables() if found else None
+        variables = clean_variables()
     if runtime is not None:
         job["runtime_path"] = str(runtime)
     return Worker(python, job, log, variables)
+
+
+def _copy(build: Build, folder: Path) -> Build:
+    """A copy that GroqFlow may write its inputs and outputs into.
+
+    It does so beside the program under fixed names, so that two runs of one build would take
+    each other's embeddings.
+    """
+    for name in (PROGRAM, STATE, STATISTICS):
+        if (build.folder / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(build.folder / name, folder / name)
+    return replace(build, folder=folder)
 
 
 def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
@@ -145,6 +156,9 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
         resources = guard.enter_context(ExitStack())
         if options.bundle is None:
             build = build_artifact(artifact, say=options.say)
+            if options.groq_execution == GROQFLOW:
+                folder = resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))
+                build = _copy(build, Path(folder).resolve())
         else:
             folder = resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))
             runtime = package_version(RUNTIME)

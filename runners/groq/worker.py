@@ -210,7 +210,8 @@ def report_stages(send):
                 raise Failure("build", "it left a program, which is not to be trusted")
         except Failure as failure:
             message = why(stage, state, failure)
-            raise Failure("build", message, name, stage.logfile_path) from failure.__cause__
+            log = stage.logfile_path if read_text(stage.logfile_path).strip() else None
+            raise Failure("build", message, name, log) from failure.__cause__
         seconds = time.perf_counter() - started
         send({"event": "stage", "stage": name, "status": "done", "seconds": seconds})
         return state
@@ -395,17 +396,18 @@ def groqflow_run(job, requests, send):
         with open(log, "wb") as file:
             os.dup2(file.fileno(), 2)
         try:
-            with failing("program", "GroqFlow's run failed", log=log):
+            with failing("program", "GroqFlow's run failed"):
                 outputs = model.run(inputs)  # Trap: run_abunch refuses a tuple, and gives one batch bare.
         except Failure as failure:
             code = getattr(failure.__cause__.__cause__, "returncode", None)
             if code is None:  # it was not even started
                 raise
             said = f"The runner ended with exit code {code}; it last said: {last_line(read_text(log))}"
-            raise Failure("program", f"{failure} {said}", log=log) from failure.__cause__
+            raise Failure("program", f"{failure} {said}") from failure.__cause__
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+            print(read_text(log), file=sys.stderr)  # into the log that stays
         names = model.state.expected_output_names
         return dict(zip(names, outputs if len(names) > 1 else [outputs]))  # Trap: a single output comes bare.
 

@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 import click
 
 import minilmx
+from minilmx.cli.bisect import bisect
 from minilmx.cli.evaluate import evaluate
 from minilmx.cli.export import export
 from minilmx.cli.groq import groq
 from minilmx.cli.inspect import inspect
 from minilmx.cli.lists import models, runners
+from minilmx.cli.report import report
 from minilmx.cli.run import run
 from minilmx.errors import MinilmxError
 
@@ -51,7 +53,7 @@ def cli() -> None:
     """
 
 
-for _command in (export, run, evaluate, inspect, groq, models, runners):
+for _command in (export, run, evaluate, bisect, report, inspect, groq, models, runners):
     cli.add_command(_command)
 
 

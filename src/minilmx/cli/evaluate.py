@@ -1,11 +1,35 @@
 """mlx eval"""
 
+import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from minilmx.cli.options import as_runner_options, runner_settings
+from minilmx.cli.options import PACKED, as_runner_options, runner_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from minilmx.eval.limits import LimitRules
+    from minilmx.eval.result import Result
+
+_LIMITS = (
+    ("--max-abs", "Largest absolute difference of an embedding from the reference's."),
+    ("--min-cosine", "Smallest cosine of a sentence's embedding with the reference's."),
+    ("--max-spearman-drop", "Points of Spearman x100 that a runner may be below the reference."),
+    ("--min-spearman", "Smallest Spearman x100 of any runner."),
+    ("--min-recall-at-10", "Smallest share, 0 to 1, of the reference's 10 nearest neighbours."),
+    ("--max-rank-swaps", "Most comparisons of two sentence pairs in another order."),
+)
+
+
+def _limit_options(command: Any) -> Any:
+    for name, text in reversed(_LIMITS):
+        command = click.option(name, type=float, help=f"{text} Exit code 1 where it is not kept.")(command)
+    return command
 
 
 @click.command("eval")
@@ -23,16 +47,29 @@ from minilmx.cli.options import as_runner_options, runner_settings
     show_default=True,
     help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
 )
-@click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
+@click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    help="Language of a hub data set, such as de; repeatable, and all for every one of stsb's. "
+    "[default for stsb: en]",
+)
 @click.option("--split", help="Split of a hub data set. [default: test]")
 @click.option("--limit", type=click.IntRange(min=2), help="Use the first pairs only.")
+@click.option("--ladder", is_flag=True, help="Also show which step from PyTorch on brings the drift.")
+@_limit_options
+@click.option(
+    "--limits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A limits.toml: limits by runner and by language. Options given here go first.",
+)
 @click.option(
     "--from",
     "saved",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Compare embeddings that `mlx run` saved, perhaps on another machine, instead of running "
-    "anything. Give it at least twice; the first is the reference.",
+    help="Run nothing. A saved result: check limits against it. Embeddings that `mlx run` saved, "
+    "given at least twice: compare them; the first is the reference.",
 )
 @click.option(
     "--output",
@@ -42,43 +79,54 @@ from minilmx.cli.options import as_runner_options, runner_settings
 )
 @click.option("--force", is_flag=True, help="Replace the output where it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+@PACKED
 @runner_settings
 def evaluate(
     artifact: Path | None,
     runners: tuple[str, ...],
     dataset: str,
-    language: str | None,
+    languages: tuple[str, ...],
     split: str | None,
     limit: int | None,
+    ladder: bool,
+    limits: Path | None,
     saved: tuple[Path, ...],
     output: Path | None,
     force: bool,
     as_json: bool,
+    packed: bool,
     **settings: Any,
 ) -> None:
     """Run ARTIFACT on several runners over identical inputs and compare the embeddings.
 
     Prints each runner's Spearman and Pearson correlation (x100) of cosine similarity with the
-    gold scores, and its element-wise embedding drift from the first runner. With --from, the
-    drift between saved runs of the same artifact over the same input.
+    gold scores, and its embedding drift from the first runner: element by element, in the order
+    of the pairs, and in what a search returns. Exits with 1 where a limit is not kept.
     """
+    from minilmx.eval.limits import Limits
+
+    stated = Limits(**{field.name: settings.pop(field.name) for field in fields(Limits)})
     if saved:
         if artifact or runners:
-            raise click.UsageError("--from compares saved runs: leave out ARTIFACT and --runner")
-        _compare_saved(saved, output, force, as_json)
+            raise click.UsageError("--from runs nothing: leave out ARTIFACT and --runner")
+        if all(_is_result(path) for path in saved) and len(saved) == 1:
+            _check_saved(saved[0], _rules(stated, limits), output, force, as_json)
+        else:
+            _compare_saved(saved, output, force, as_json)
         return
     if artifact is None:
         raise click.UsageError("Missing argument 'ARTIFACT'.")
-    from rich.console import Console
 
     from minilmx.atomic import check_writable
     from minilmx.cli.progress import progress_bars
     from minilmx.eval.evaluation import evaluate as evaluate_artifact
-    from minilmx.eval.pairs import load_pairs
-    from minilmx.eval.report import RESULTS, default_result_path, print_table, save_result, to_json
+    from minilmx.eval.limits import apply_limits
+    from minilmx.eval.pairs import expand_languages, load_pairs
+    from minilmx.eval.result import RESULTS, Result
     from minilmx.models.artifact import open_artifact
     from minilmx.runners.registry import default_runners
 
+    rules = _rules(stated, limits)
     check_writable(output or RESULTS / "any.json", replace=force)
     options = as_runner_options(**settings)
     names = list(runners)
@@ -86,29 +134,75 @@ def evaluate(
         names, note = default_runners()
         click.echo(note, err=True)
     opened = open_artifact(artifact)
-    pairs = load_pairs(dataset, language, split, limit)
+    if packed:
+        opened = opened.as_packed()
+    data = [load_pairs(dataset, each, split, limit) for each in expand_languages(dataset, languages)]
     with progress_bars() as track:
-        result = evaluate_artifact(opened, names, pairs, options, track)
+        evaluations = tuple(
+            evaluate_artifact(opened, names, pairs, options, track, ladder=ladder) for pairs in data
+        )
+    checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
+    _finish(Result(evaluations, checks), output, force, as_json)
+
+
+def _is_result(path: Path) -> bool:
+    return path.suffix == ".json" and not path.name.endswith(".run.json")
+
+
+def _rules(stated: Any, file: Path | None) -> "LimitRules":
+    """The limits of the file, and before them those stated as options."""
+    from minilmx.eval.limits import LimitRules, Limits, read_limits
+
+    rules = read_limits(file) if file else LimitRules(Limits(), {}, {}, {})
+    return rules.under(stated)
+
+
+def _check_saved(path: Path, rules: "LimitRules", output: Path | None, force: bool, as_json: bool) -> None:
+    from minilmx.eval.limits import apply_limits
+    from minilmx.eval.result import Result, load_result
+
+    evaluations = load_result(path).evaluations
+    checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
+    _finish(Result(evaluations, checks), output, force, as_json, save=output is not None)
+
+
+def _finish(result: "Result", output: Path | None, force: bool, as_json: bool, *, save: bool = True) -> None:
+    """Save, print, and exit with 1 where a limit was not kept."""
+    from minilmx.eval.result import default_result_path, save_result, to_json
+    from minilmx.eval.terminal import print_result
+
     path = output or default_result_path(result)
-    save_result(result, path, replace=force)
+    if save:
+        save_result(result, path, replace=force)
     if as_json:
         click.echo(to_json(result), nl=False)
     else:
-        print_table(result, Console(markup=False, emoji=False, highlight=False))
-    click.echo(f"result: {path}", err=True)
+        _show(lambda console: print_result(result, console))
+    if save:
+        click.echo(f"result: {path}", err=True)
+    if result.passed is False:
+        sys.exit(1)
+
+
+def _show(write: Callable[["Console"], None]) -> None:
+    """Print through click: rich itself ends with 1, a broken limit's code, where a pipe is closed."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    with console.capture() as shown:
+        write(console)
+    click.echo(shown.get(), nl=False)
 
 
 def _compare_saved(saved: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
-    from rich.console import Console
-
-    from minilmx.eval.report import print_comparison, save_result, to_json
-    from minilmx.eval.saved import compare_runs
+    from minilmx.eval.saved import compare_runs, save_comparison
+    from minilmx.eval.terminal import print_comparison
 
     comparison = compare_runs(saved)
     if output is not None:
-        save_result(comparison, output, replace=force)
+        save_comparison(comparison, output, replace=force)
         click.echo(f"result: {output}", err=True)
     if as_json:
-        click.echo(to_json(comparison), nl=False)
+        click.echo(comparison.to_json(), nl=False)
     else:
-        print_comparison(comparison, Console(markup=False, emoji=False, highlight=False))
+        _show(lambda console: print_comparison(comparison, console))

@@ -36,6 +36,12 @@ from minilmx.models.known import DEFAULT_MODEL
     help="ONNX operator set. [default: 16, or with --from-onnx the file's own]",
 )
 @click.option(
+    "--pack",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also write a packed graph: rows that hold up to N texts each (see --packed of run and eval).",
+)
+@click.option(
     "--from-onnx",
     is_flag=True,
     help="MODEL is ONNX with dynamic axes already: freeze it, without torch.",
@@ -48,6 +54,7 @@ def export(
     sequence_length: int,
     revision: str | None,
     opset: int | None,
+    pack: int | None,
     from_onnx: bool,
     force: bool,
 ) -> None:
@@ -71,6 +78,7 @@ def export(
         output or Path(artifact_name(source, shape)),
         shape,
         opset,
+        segments=pack,
         from_onnx=from_onnx,
         replace_existing=force,
         say=say,
@@ -94,6 +102,8 @@ def export(
                 f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated",
             )
         )
+    if parity and parity.max_abs_packed is not None:
+        lines.append(("packed", f"{pack} texts a row; max abs {parity.max_abs_packed:.2g}"))
     lines.append(("seconds", f"{report.seconds:.1f}"))
     for name, value in lines:
         click.echo(f"{name:<11} {value}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minilmx.cli.options import ARTIFACT
+from minilmx.cli.options import ARTIFACT, PACKED
 
 
 @click.group()
@@ -87,7 +87,8 @@ def doctor(as_json: bool) -> None:
     help="Minutes after which the build is ended.",
 )
 @click.option("--force", is_flag=True, help="Build again, and replace the bundle where it exists.")
-def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool) -> None:
+@PACKED
+def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, packed: bool) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache."""
     from minilmx.atomic import check_writable
     from minilmx.models.artifact import open_artifact
@@ -97,6 +98,8 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool) -
     if bundle is not None:
         check_writable(bundle, replace=force)
     opened = open_artifact(artifact)
+    if packed:
+        opened = opened.as_packed()
     done = build_artifact(
         opened,
         say=lambda message: click.echo(message, err=True),

@@ -55,6 +55,11 @@ def inspect(artifact: Path, as_json: bool) -> None:
             ("opset", f"{manifest.opset} (IR {manifest.ir_version})"),
             *(("input", str(tensor)) for tensor in manifest.fixed.inputs),
             *(("output", str(tensor)) for tensor in manifest.fixed.outputs),
+            *(
+                (("packed", f"{manifest.packed.path}, {manifest.packed.outputs[0]}"),)
+                if manifest.packed
+                else ()
+            ),
         ]
         if facts:
             ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())

@@ -8,6 +8,11 @@ import click
 
 from minilmx.runners.protocol import RunnerOptions
 
+PACKED = click.option(
+    "--packed",
+    is_flag=True,
+    help="Use the artifact's packed graph: several texts a row (see `mlx export --pack`).",
+)
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from minilmx.cli.options import ARTIFACT, as_runner_options, runner_settings
+from minilmx.cli.options import ARTIFACT, PACKED, as_runner_options, runner_settings
 
 
 @click.command()
@@ -21,6 +21,7 @@ from minilmx.cli.options import ARTIFACT, as_runner_options, runner_settings
     help="File for the embeddings: .npy, .npz, .parquet or .jsonl. [default: JSONL on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace the output where it exists.")
+@PACKED
 @runner_settings
 def run(
     artifact: Path,
@@ -29,6 +30,7 @@ def run(
     column: str | None,
     output: Path | None,
     force: bool,
+    packed: bool,
     **settings: Any,
 ) -> None:
     """Embed SENTENCES with ARTIFACT: one float32 embedding a sentence, in order.
@@ -46,6 +48,8 @@ def run(
     if output is not None:
         check_output(output, replace=force)
     opened = open_artifact(artifact)
+    if packed:
+        opened = opened.as_packed()
     texts = read_texts(sentences, column)
     options = as_runner_options(**settings)
     with open_runner(runner, opened, options) as running, progress_bars() as track:

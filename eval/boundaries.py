@@ -1,0 +1,178 @@
+"""The boundaries of a BERT-family model in its ONNX graph, and cutting the graph there.
+
+A boundary is a tensor that all computing behind it needs, beside the attention mask: the
+embeddings and the two halves of each layer, each after its LayerNorm, the pooled tokens, and
+the sentence embedding.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from minilmx.errors import EvalError
+
+_EMBEDDINGS, _POOLING, _POOLED, _MASK = "embeddings", "pooling", "sentence_embedding", "attention_mask"
+# The LayerNorm modules at the boundaries, as PyTorch's exporters write them into the names of nodes
+# (/encoder/encoder/layer.0/output/LayerNorm/Add_1) and of weights (with dots for slashes).
+_LAYER_NORM = re.compile(
+    r"(?:^|[./])(?:embeddings|layer[./](\d+)[./](attention[./]output|output))[./]LayerNorm[./]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """`tensor` is float32 [B, S, D] where it is `per_token`, else [B, D]."""
+
+    name: str
+    tensor: str
+    per_token: bool
+
+
+def find_boundaries(model: ModelProto) -> tuple[Boundary, ...]:
+    """The boundaries in the order of computing. Layers count from 0, as transformers' do.
+
+    There is no "pooling" where the graph does not normalise. Raises EvalError where the graph's
+    names do not tell which LayerNorm is which, or a value goes around a boundary.
+    """
+    graph = model.graph
+    tensors = _layer_norm_outputs(graph)
+    layers = max((layer for layer, _ in tensors), default=-1) + 1
+    wanted = [(-1, _EMBEDDINGS), *((layer, part) for layer in range(layers) for part in ("attention", "MLP"))]
+    missing = [_title(*key) for key in wanted if len(tensors.get(key, ())) != 1]
+    if missing or layers == 0:
+        where = missing[0] if missing else "any layer"
+        raise EvalError(
+            f"the graph cannot be bisected: no one tensor in it is the output of the LayerNorm of {where}. "
+            "They are found by PyTorch's module names in the graph, such as "
+            "encoder/layer.0/attention/output/LayerNorm, which this graph's exporter did not keep: export "
+            "the model with `mlx export` from its weights, without --from-onnx"
+        )
+    found = [Boundary(_title(*key), tensors[key][0], True) for key in wanted]
+    pooled = _before_normalisation(graph, found[-1].tensor)
+    if pooled is not None:
+        found.append(Boundary(_POOLING, pooled, False))
+    found.append(Boundary(_POOLED, _POOLED, False))
+    for boundary in found:
+        _require_cut(graph, boundary)
+    return tuple(found)
+
+
+def nodes_for(graph: GraphProto, outputs: Iterable[str], known: Collection[str] = ()) -> list[NodeProto]:
+    """The nodes that compute `outputs`, in the graph's order, where the values of `known` are given."""
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    found: set[int] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = waiting.pop()
+        index = None if name in known else producers.get(name)
+        if index is not None and index not in found:
+            found.add(index)
+            waiting += graph.node[index].input
+    return [graph.node[index] for index in sorted(found)]
+
+
+def float_outputs(model: ModelProto, boundaries: Sequence[Boundary]) -> list[tuple[str, ...]]:
+    """For each boundary, the float32 values that are computed for it and not for the ones before.
+
+    Weights that stand in the graph as Constant nodes are none. Raises EvalError.
+    """
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise EvalError(f"the graph cannot be bisected: {error}") from error
+    values = (*inferred.value_info, *inferred.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    seen: set[str] = set()
+    steps = []
+    for boundary in boundaries:
+        names = [
+            name
+            for node in nodes_for(model.graph, [boundary.tensor])
+            if node.op_type != "Constant"
+            for name in node.output
+            if name in floats and name not in seen
+        ]
+        seen.update(names)
+        steps.append(tuple(names))
+    return steps
+
+
+def cut(model: ModelProto, outputs: Sequence[str], start: Boundary | None = None) -> ModelProto:
+    """The part of the model that computes float32 `outputs`, from `start` on where one is given.
+
+    The tensor of `start` is an input of it then, of any shape; inputs that nothing reads are gone.
+    """
+    graph = model.graph
+    nodes = nodes_for(graph, outputs, () if start is None else (start.tensor,))
+    used = {name for node in nodes for name in node.input}
+    inputs = [value for value in graph.input if value.name in used]
+    if start is not None:
+        inputs.append(helper.make_tensor_value_info(start.tensor, TensorProto.FLOAT, None))
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            graph.name or "part",
+            inputs,
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [tensor for tensor in graph.initializer if tensor.name in used],
+        ),
+        opset_imports=model.opset_import,
+        ir_version=model.ir_version,
+    )
+
+
+def _title(layer: int, part: str) -> str:
+    return part if layer < 0 else f"layer {layer} {part}"
+
+
+def _layer_norm_outputs(graph: GraphProto) -> dict[tuple[int, str], list[str]]:
+    """What leaves each LayerNorm at a boundary, by layer (-1: the embeddings) and part."""
+    weights = {tensor.name for tensor in graph.initializer}
+    modules = [_module(node, weights) for node in graph.node]
+    readers: dict[str, set[tuple[int, str] | None]] = {value.name: {None} for value in graph.output}
+    for node, module in zip(graph.node, modules, strict=True):
+        for name in node.input:
+            readers.setdefault(name, set()).add(module)
+    found: dict[tuple[int, str], list[str]] = {}
+    for node, module in zip(graph.node, modules, strict=True):
+        if module is not None:
+            leaving = [name for name in node.output if readers.get(name, {module}) != {module}]
+            found.setdefault(module, []).extend(leaving)
+    return found
+
+
+def _module(node: NodeProto, weights: Collection[str]) -> tuple[int, str] | None:
+    """The LayerNorm that a node is of, by its own name or else by those of the weights that it reads."""
+    for name in (node.name, *(name for name in node.input if name in weights)):
+        match = _LAYER_NORM.search(name)
+        if match:
+            layer, part = match.groups()
+            if layer is None:
+                return -1, _EMBEDDINGS
+            return int(layer), "MLP" if part == "output" else "attention"
+    return None
+
+
+def _before_normalisation(graph: GraphProto, last_layer: str) -> str | None:
+    """The tensor behind the last layer that is divided by what is computed from it: its norm."""
+    for node in reversed(nodes_for(graph, [_POOLED], (last_layer,))):
+        if node.op_type == "Div":
+            pooled, norm = node.input
+            if any(pooled in other.input for other in nodes_for(graph, [norm], (pooled,))):
+                return str(pooled)
+    return None
+
+
+def _require_cut(graph: GraphProto, boundary: Boundary) -> None:
+    """Refuse a boundary that some other value than the attention mask goes around."""
+    behind = nodes_for(graph, [_POOLED], (boundary.tensor,))
+    read = {name for node in behind for name in node.input}
+    around = sorted(value.name for value in graph.input if value.name in read - {_MASK})
+    if around:
+        raise EvalError(
+            f"the graph cannot be bisected: {around[0]} goes around the boundary {boundary.name} "
+            f"({boundary.tensor}), so that what is behind it does not depend on it alone"
+        )

@@ -1,0 +1,52 @@
+"""Everything that is said of one runner's embeddings against the reference's."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.eval.bootstrap import PairedDifference, compare_correlations
+from minilmx.eval.drift import Drift, DriftProfile, measure_drift, profile_drift
+from minilmx.eval.pairs import SentencePairs
+from minilmx.eval.ranks import RankDrift, measure_ranks
+from minilmx.eval.retrieval import RetrievalDrift, measure_retrieval
+from minilmx.eval.scores import pair_similarities
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate against the reference over the same 2N sentences.
+
+    `max_delta_cosine` and `mean_delta_cosine` are of the N pairs' similarities. All but `drift`
+    is None where embeddings are not finite or all zeros, or too few.
+    """
+
+    drift: Drift
+    profile: DriftProfile | None
+    max_delta_cosine: float | None
+    mean_delta_cosine: float | None
+    correlation: PairedDifference | None
+    ranks: RankDrift | None
+    retrieval: RetrievalDrift | None
+
+
+def compare(
+    reference: Rows, candidate: Rows, pairs: SentencePairs, token_counts: NDArray[np.int64]
+) -> Comparison:
+    """Compare float32 [2N, D] embeddings of all first sentences, then all second ones."""
+    drift = measure_drift(reference, candidate)
+    before, after = pair_similarities(reference), pair_similarities(candidate)
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        return Comparison(drift, None, None, None, None, None, None)
+    delta = np.abs(after - before)
+    return Comparison(
+        drift=drift,
+        profile=profile_drift(reference, candidate, pairs.texts, token_counts),
+        max_delta_cosine=float(delta.max()),
+        mean_delta_cosine=float(delta.mean()),
+        correlation=compare_correlations(before, after, pairs.gold),
+        ranks=measure_ranks(before, after, list(zip(pairs.sentences1, pairs.sentences2, strict=True))),
+        retrieval=measure_retrieval(reference, candidate, pairs.texts),
+    )

@@ -1,0 +1,224 @@
+"""A result, or several over time, as one HTML page that needs no network and no script."""
+
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+
+from minilmx.eval import plots
+from minilmx.eval.evaluation import Evaluation
+from minilmx.eval.figures import time_axis
+from minilmx.eval.history import HISTORY_COLUMNS, History, history_rows, history_series, trace_history
+from minilmx.eval.html_candidate import candidate_section
+from minilmx.eval.ladder import Ladder
+from minilmx.eval.markup import facts, heading_row, notes, number, row, table
+from minilmx.eval.noise import NoiseFloor
+from minilmx.eval.notes import explanations
+from minilmx.eval.result import Result
+from minilmx.eval.rows import (
+    CHECK_COLUMNS,
+    LANGUAGE_COLUMNS,
+    cautions,
+    check_cells,
+    language_rows,
+    runner_rows,
+)
+from minilmx.eval.terminal import describe_data
+from minilmx.eval.versions import versions_of
+
+# The page may load nothing at all: what is in a sentence stays text.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def render_html(results: Sequence[Result]) -> str:
+    """One result as a page; several as their history, with the newest in full below."""
+    newest = max(results, key=lambda result: result.evaluations[0].provenance.created)
+    history = trace_history(results) if len(results) > 1 else None
+    first = newest.evaluations[0]
+    name = first.model.rsplit("/", 1)[-1]
+    title = f"{name} on {first.dataset}"
+    body = [_header(newest, name, history)]
+    if history:
+        body.append(_history(history))
+    if len(newest.evaluations) == 1:
+        body.append(_evaluation(first))
+    else:
+        body.append(_languages(newest.evaluations))
+    style = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(body)
+        + f"\n</main>\n<footer>minilmx {escape(first.provenance.minilmx)}. Rendered from the result alone; "
+        "the numbers there are not rounded.</footer>\n</body>\n</html>\n"
+    )
+
+
+def _header(result: Result, name: str, history: History | None) -> str:
+    """What was measured, the verdict, what it means, and what must be said beside it."""
+    first = result.evaluations[0]
+    what = f"{first.dataset}{f', {first.split}' if first.split else ''}"
+    runners = " · ".join(each.runner for each in first.runners)
+    meaning = [
+        f"{one.language}: {note}" if len(result.evaluations) > 1 else note
+        for one in result.evaluations
+        for each in one.runners
+        for note in explanations(each)
+    ]
+    checks = [
+        f'<tr><td><span class="chip {"pass" if check.passed else "fail"}">{cells[0]}</span></td>'
+        f"<td>{escape(cells[1])}</td><td>{escape(cells[2])}</td>"
+        f"<td>{number(cells[3])}</td><td>{number(cells[4])}</td></tr>"
+        for check in sorted(result.checks, key=lambda each: each.passed)
+        for cells in [check_cells(check)]
+    ]
+    return (
+        f'<header><p class="eyebrow">Embedding drift{" · the newest result" if history else ""}</p>'
+        f"<h1>{escape(name)} <small>on {escape(what)}</small></h1>"
+        f'<p class="runners">{escape(runners)}</p>{_verdict(result)}'
+        + notes(cautions(result.evaluations), "caution")
+        + (table(CHECK_COLUMNS, checks, "checks") if checks else notes(meaning, "meaning"))
+        + "</header>"
+    )
+
+
+def _verdict(result: Result) -> str:
+    if result.passed is None:
+        return (
+            '<p class="verdict"><strong>No limits were set</strong> The numbers are reported, not judged.</p>'
+        )
+    kept = sum(check.passed for check in result.checks)
+    word, style = ("PASS", "pass") if result.passed else ("FAIL", "fail")
+    return (
+        f'<p class="verdict {style}"><strong>{word}</strong> {kept} of {len(result.checks)} limits kept</p>'
+    )
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    """One language in full."""
+    names = [each.runner for each in evaluation.runners]
+    rows = [
+        line
+        for group in runner_rows(evaluation)
+        for line in (
+            heading_row(group.heading, len(names) + 1),
+            *(row(*cells) for cells in group.rows),
+        )
+    ]
+    return (
+        f'<section><h2>The runners</h2><p class="lead">{escape(describe_data(evaluation))}.</p>'
+        + table(("", *names), rows, "numbers")
+        + notes(cautions([evaluation]), "caution quiet")
+        + "</section>"
+        + "".join(candidate_section(evaluation, each) for each in evaluation.runners[1:])
+        + (_ladder(evaluation.ladder) if evaluation.ladder else "")
+        + (_noise(evaluation.noise) if evaluation.noise else "")
+        + _provenance(evaluation)
+    )
+
+
+def _languages(evaluations: Sequence[Evaluation]) -> str:
+    """A row for each language and runner, then each language to unfold."""
+    rows = [row(*cells) for cells in language_rows(evaluations)]
+    details = "".join(
+        f"<details><summary>{escape(each.language or each.dataset)} "
+        f"<small>{escape(describe_data(each))}</small></summary>{_evaluation(each)}</details>"
+        for each in evaluations
+    )
+    return (
+        f"<section><h2>Languages</h2>{table(LANGUAGE_COLUMNS, rows, 'numbers')}"
+        f"{notes(cautions(evaluations), 'caution quiet')}</section>{details}"
+    )
+
+
+def _ladder(ladder: Ladder) -> str:
+    """Each step's share of the final drift, as a bar."""
+    rows = []
+    for index, step in enumerate(ladder.steps):
+        cells = "<td></td><td></td><td></td><td></td>"
+        if index:
+            width = min(abs(step.share), 1.0)
+            cells = (
+                f"<td>{number(f'{step.max_abs:.2e}')}</td><td>{number(f'{step.rms_abs:.2e}')}</td>"
+                f'<td>{step.share:.1%}</td><td class="meter"><i style="width:{width:.2%}"></i></td>'
+            )
+        rows.append(f'<tr><th scope="row">{escape(step.name)}</th><td>{escape(step.runner)}</td>{cells}</tr>')
+    missing = f" Not run here: {', '.join(ladder.missing)}." if ladder.missing else ""
+    head = ("step", "runner", "max abs", "RMS", "share", "of the final drift")
+    return (
+        "<section><h2>Which step brings the drift</h2>"
+        f'<p class="lead">From PyTorch to the last runner, one change at a time, over the first '
+        f"{ladder.sentences:,} sentences. A negative share undoes what others did.{escape(missing)}</p>"
+        + table(head, rows, "shares ladder")
+        + "</section>"
+    )
+
+
+def _noise(noise: NoiseFloor) -> str:
+    rows = (
+        ("run again", noise.repeat),
+        ("one thread", noise.threads),
+        ("other places in the batch", noise.position),
+    )
+    return (
+        '<section><h2>Noise floor</h2><p class="lead">'
+        f"{escape(noise.runner)} against itself over {noise.sentences:,} sentences: drift below "
+        "this says nothing.</p>"
+        + table(
+            ("", "largest difference"), [row(name, f"{value:.2e}" if value else "0") for name, value in rows]
+        )
+        + "</section>"
+    )
+
+
+def _provenance(evaluation: Evaluation) -> str:
+    made = evaluation.provenance
+    known = [
+        ("artifact", evaluation.artifact),
+        ("artifact SHA-256", evaluation.artifact_sha256),
+        ("inputs SHA-256", evaluation.inputs_sha256),
+        ("model", evaluation.model),
+        ("model revision", evaluation.model_revision or "not known"),
+        ("shape", _shape(evaluation)),
+        ("data set revision", evaluation.dataset_revision or "not known"),
+        ("created", made.created),
+        ("machine", f"{made.processor}, {made.cpus} CPUs, {made.system}"),
+        ("software", f"minilmx {made.minilmx}, Python {made.python}"),
+        *((each.runner, versions_of(each) or "no versions recorded") for each in evaluation.runners),
+    ]
+    return f"<section><h2>Where the numbers come from</h2>{facts(known)}</section>"
+
+
+def _shape(evaluation: Evaluation) -> str:
+    packed = f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
+    return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
+
+
+def _history(history: History) -> str:
+    """Four numbers over time, a line for each runner, and all of them as a table."""
+    figures = []
+    x = time_axis(len(history.dates))
+    for name, unit, series in history_series(history):
+        values = [value for each in series for value in each.y]
+        if values:
+            spread = (max(values) - min(values)) * 0.1
+            y = plots.linear_axis(min(values) - spread, max(values) + spread, unit)
+            figures.append(
+                f'<figure><h3>{escape(name)}</h3><p class="unit">{escape(y.title)}</p>'
+                f"{plots.lines(series, x, y, name)}</figure>"
+            )
+    legend = "".join(
+        f'<span class="legend"><i class="run{index % 6}"></i> {escape(name)}</span>'
+        for index, name in enumerate(history.lines)
+    )
+    rows = [row(*cells) for cells in history_rows(history)]
+    return (
+        f'<section><h2>History</h2><p class="lead">{len(history.dates)} results, drift from '
+        f"{escape(history.reference)}. {legend}</p>"
+        + f'<div class="figures">{"".join(figures)}</div>'
+        + table(HISTORY_COLUMNS, rows, "numbers")
+        + notes(history.cautions, "caution quiet")
+        + "</section>"
+    )

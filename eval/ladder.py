@@ -1,0 +1,78 @@
+"""Which step between PyTorch and the accelerator the drift comes from."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from minilmx.errors import EvalError
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import TokenizedTexts
+from minilmx.runners.feeding import run_tokenized
+from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.registry import find_runner, open_runner
+
+SENTENCES = 128
+# From the model to the hardware; each step changes one thing.
+_STEPS = (
+    ("PyTorch", "torch", None),
+    ("ONNX graph, unoptimised", "onnxruntime", "disable"),
+    ("ONNX graph, optimised", "onnxruntime", None),
+    ("float16, emulated", "groq-emulator", None),
+    ("GroqCard", "groq", None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LadderStep:
+    """What one step changed, over N x D numbers, against the step before it.
+
+    `share` is how much of the final drift points the way of this step: its difference projected
+    on the difference between last and first step, over that difference's square. The shares add
+    up to 1, and one is negative where a step undoes what others did. The first step has none.
+    """
+
+    name: str
+    runner: str
+    max_abs: float
+    rms_abs: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The steps that can run here, over `sentences` sentences; `missing` names the others."""
+
+    sentences: int
+    steps: tuple[LadderStep, ...]
+    missing: tuple[str, ...]
+
+
+def climb(artifact: Artifact, texts: TokenizedTexts, options: RunnerOptions) -> Ladder:
+    """Run up to 128 texts on every step that this machine has.
+
+    Raises RunnerError, and EvalError where fewer than two steps can run or one is not finite.
+    """
+    some = texts.take(slice(0, SENTENCES))
+    dimension = artifact.manifest.embedding_dimension
+    taken, missing = [], []
+    for name, runner, level in _STEPS:
+        set_options = replace(options, graph_optimization=level) if level else options
+        if find_runner(runner).missing(set_options) is not None:
+            missing.append(name)
+            continue
+        with open_runner(runner, artifact, set_options) as opened:
+            found = run_tokenized(opened, some, dimension, segments=artifact.segments)
+        if not found.finite:
+            raise EvalError(f"the ladder stops at {name}: its embeddings are not finite")
+        taken.append((name, runner, found.values.astype(np.float64)))
+    if len(taken) < 2:
+        raise EvalError(f"the ladder needs two steps, and this machine lacks {', '.join(missing)}")
+    final = taken[-1][2] - taken[0][2]
+    steps = [LadderStep(*taken[0][:2], max_abs=0.0, rms_abs=0.0, share=0.0)]
+    for (_, _, before), (name, runner, values) in pairwise(taken):
+        moved = values - before
+        share = float((moved * final).sum() / (final * final).sum()) if final.any() else 0.0
+        rms = float(np.sqrt(np.mean(moved**2)))
+        steps.append(LadderStep(name, runner, float(np.abs(moved).max()), rms, share))
+    return Ladder(len(some), tuple(steps), tuple(missing))

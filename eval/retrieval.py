@@ -1,0 +1,100 @@
+"""Whether a search returns the same neighbours, and whether an existing index may stay."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOP = 10
+# An index may stay where queries of the new runner still find 99 of 100 of the neighbours.
+MIN_MIXED_RECALL = 0.99
+_BLOCK_ROWS = 512
+
+Rows = NDArray[np.float32]
+Neighbours = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalDrift:
+    """Each of N different sentences as a query against all others, by cosine similarity.
+
+    Recall is of the reference's nearest 1 and 10, in the candidate's own index, and "mixed":
+    the candidate's queries in the reference's index. `changed_queries` have another order within
+    the first 10; `first_flipped_rank` is the highest rank, 1 to 10, that changed in any query
+    (None if none did), `median_flipped_rank` that of the changed queries. `operations` is the
+    cost: multiply-adds of all similarities, in blocks of bounded memory.
+    """
+
+    queries: int
+    recall_at_1: float
+    recall_at_10: float
+    changed_queries: int
+    first_flipped_rank: int | None
+    median_flipped_rank: float | None
+    mixed_recall_at_1: float
+    mixed_recall_at_10: float
+    index_may_stay: bool
+    operations: int
+
+    @property
+    def meaning(self) -> str:
+        """The mixed-index verdict as a plain sentence."""
+        found = f"{100 * self.mixed_recall_at_10:.2f}% of the 10 nearest neighbours"
+        if self.index_may_stay:
+            return f"An existing index may stay: new queries find {found} in it."
+        return f"Embed the index again: new queries find only {found} in the existing one."
+
+
+def measure_retrieval(reference: Rows, candidate: Rows, texts: list[str]) -> RetrievalDrift | None:
+    """Compare the neighbours of float32 [N, D] embeddings, each text once.
+
+    None where there are fewer than 12 different texts, or an embedding is zero or not finite.
+    """
+    keep = np.sort(np.unique(np.array(texts, dtype=object), return_index=True)[1])
+    first, second = _unit(reference[keep]), _unit(candidate[keep])
+    n = len(keep)
+    if n < TOP + 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    own, mixed, flipped = np.zeros(2), np.zeros(2), []
+    for start in range(0, n, _BLOCK_ROWS):
+        rows = np.arange(start, min(start + _BLOCK_ROWS, n))
+        truth = _nearest(first[rows], first, rows)
+        found = _nearest(second[rows], second, rows)
+        own += _hits(truth, found)
+        mixed += _hits(truth, _nearest(second[rows], first, rows))
+        differs = truth != found
+        flipped += (differs[differs.any(axis=1)].argmax(axis=1) + 1).tolist()
+    recall, mixed_recall = own / (n, n * TOP), mixed / (n, n * TOP)
+    return RetrievalDrift(
+        queries=n,
+        recall_at_1=float(recall[0]),
+        recall_at_10=float(recall[1]),
+        changed_queries=len(flipped),
+        first_flipped_rank=min(flipped, default=None),
+        median_flipped_rank=float(np.median(flipped)) if flipped else None,
+        mixed_recall_at_1=float(mixed_recall[0]),
+        mixed_recall_at_10=float(mixed_recall[1]),
+        index_may_stay=bool(mixed_recall.min() >= MIN_MIXED_RECALL),
+        operations=3 * n * n * reference.shape[1],
+    )
+
+
+def _unit(rows: Rows) -> Rows:
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _nearest(queries: Rows, index: Rows, own: Neighbours) -> Neighbours:
+    """The 10 nearest rows of the index for each query but itself, nearest first: [Q, 10]."""
+    similarity = queries @ index.T
+    similarity[np.arange(len(own)), own] = -np.inf
+    top = np.argpartition(-similarity, TOP, axis=1)[:, :TOP]
+    top.sort(axis=1)  # so that equal similarities keep the order of the index
+    order = np.argsort(-np.take_along_axis(similarity, top, axis=1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(top, order, axis=1))
+
+
+def _hits(truth: Neighbours, found: Neighbours) -> NDArray[np.float64]:
+    """How many of the true nearest 1 and nearest 10 were found."""
+    at_10 = (truth[:, :, None] == found[:, None, :]).any(axis=2).sum()
+    return np.array([(truth[:, 0] == found[:, 0]).sum(), at_10], dtype=np.float64)

@@ -1,0 +1,196 @@
+"""A result as tables in the terminal."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from minilmx.eval.drift import Drift
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.ladder import Ladder
+from minilmx.eval.limits import Check
+from minilmx.eval.notes import caution, explanations
+from minilmx.eval.result import Result
+from minilmx.eval.saved import RunComparison
+
+_SCORE_ROWS: dict[str, Callable[[RunnerResult], str]] = {
+    "Spearman x100": lambda result: hundredfold(result.scores.spearman),
+    "Pearson x100": lambda result: hundredfold(result.scores.pearson),
+    "sentences/s": lambda result: f"{result.sentences_per_second:,.1f}",
+    "latency ms (measured)": lambda result: f"{1000 * result.latency_seconds:,.2f}",
+    "inferences/s (measured)": lambda result: f"{1 / result.latency_seconds:,.1f}",
+}
+
+# For runners whose chip has an estimate; an inference is one batch.
+_ON_CHIP_ROWS: dict[str, Callable[[float], str]] = {
+    "on-chip latency ms (estimated)": lambda seconds: f"{1000 * seconds:,.3f}",
+    "on-chip inferences/s (estimated)": lambda seconds: f"{1 / seconds:,.1f}",
+}
+
+_DRIFT_ROWS = (
+    ("max abs", "max_abs", ".2e"),
+    ("mean abs", "mean_abs", ".2e"),
+    ("RMS", "rms_abs", ".2e"),
+    ("p99 abs", "p99_abs", ".2e"),
+    ("p99.9 abs", "p99_9_abs", ".2e"),
+    ("max float16 ulps", "max_ulps", ".1f"),
+    ("min cosine", "min_cosine", ".8f"),
+    ("mean cosine", "mean_cosine", ".8f"),
+)
+
+
+def print_result(result: Result, console: Console) -> None:
+    """Print one evaluation in full, or several as a row each; then the limits."""
+    if len(result.evaluations) == 1:
+        _print_evaluation(result.evaluations[0], console)
+    else:
+        _print_languages(result.evaluations, console)
+    for check in result.checks:
+        console.print(check_line(check), soft_wrap=True)
+    if result.passed is not None:
+        console.print("PASS" if result.passed else "FAIL", style="bold")
+
+
+def print_comparison(comparison: RunComparison, console: Console) -> None:
+    """Print the drift of saved runs from the first: a column each."""
+    reference = comparison.runs[0]
+    table = Table("", box=box.SIMPLE_HEAD)
+    for run in comparison.runs:
+        table.add_column(run.path.name, justify="right")
+    table.add_row("runner", *(str(run.record["runner"]) for run in comparison.runs))
+    _add_drift(table, reference.path.name, comparison.drifts)
+    console.print(
+        f"{reference.record['model']}, {reference.record['rows']} identical inputs, "
+        f"{len(comparison.runs)} saved runs",
+        soft_wrap=True,
+    )
+    console.print(table)
+    for run in comparison.runs:
+        for note in caution(run.path.name, run.record["details"]):
+            console.print(note, soft_wrap=True)
+
+
+def describe_data(evaluation: Evaluation) -> str:
+    """The data set in words: name, language, split, pairs and how many sentences were cut."""
+    parts = (evaluation.dataset, evaluation.language, evaluation.split)
+    return (
+        f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
+        f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated"
+    )
+
+
+def check_line(check: Check) -> str:
+    """One limit as a line: PASS or FAIL, where, what was found and what was allowed."""
+    where = f"{check.runner}{f' {check.language}' if check.language else ''}"
+    found = "undefined" if check.found is None else f"{check.found:.6g}"
+    return f"{'PASS' if check.passed else 'FAIL'}  {where}  {check.limit} {check.allowed:g}: {found}"
+
+
+def hundredfold(value: float | None) -> str:
+    """A correlation x100, with the four digits that drift moves."""
+    return "undefined" if value is None else f"{100 * value:.4f}"
+
+
+def drift_cell(drift: Drift | None, metric: str, digits: str) -> str:
+    """One number of a drift, or why there is none."""
+    if drift is None or not drift.finite:
+        return "not finite"
+    value = getattr(drift, metric)
+    return "undefined" if value is None else format(value, digits)
+
+
+def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """A column for each runner: its correlation with gold, and its drift from the first one."""
+    reference, *others = evaluation.runners
+    console.print(
+        f"{evaluation.model}, batch size {evaluation.batch_size}, sequence length "
+        f"{evaluation.sequence_length}{_packing(evaluation)}\n{describe_data(evaluation)}",
+        soft_wrap=True,
+    )
+    table = Table("", box=box.SIMPLE_HEAD)
+    for result in evaluation.runners:
+        table.add_column(result.runner, justify="right")
+    for name, value in _SCORE_ROWS.items():
+        table.add_row(name, *map(value, evaluation.runners))
+    on_chip = [result.estimated_on_chip_seconds for result in evaluation.runners]
+    if any(on_chip):
+        for name, shown in _ON_CHIP_ROWS.items():
+            table.add_row(name, *(shown(seconds) if seconds else "" for seconds in on_chip))
+    if others:
+        compared = [result.comparison for result in others]
+        _add_drift(table, reference.runner, [each.drift if each else None for each in compared])
+        noise = evaluation.noise.largest if evaluation.noise else None
+        table.add_row("  max abs / noise floor", "", *(_multiple(each, noise) for each in others))
+        table.add_row("  rank swaps", "", *(_found(each, "ranks", "swaps", ",d") for each in others))
+        recall = [_found(each, "retrieval", "recall_at_10", ".4f") for each in others]
+        table.add_row("  recall@10", "", *recall)
+    console.print(table)
+    for result in evaluation.runners:
+        for note in (*caution(result.runner, result.details), *explanations(result)):
+            console.print(note, soft_wrap=True)
+    if evaluation.ladder:
+        _print_ladder(evaluation.ladder, console)
+
+
+def _packing(evaluation: Evaluation) -> str:
+    return f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
+
+
+def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> None:
+    """A row for each language and runner."""
+    first = evaluations[0]
+    console.print(f"{first.model}, {first.dataset}, {first.split}", soft_wrap=True)
+    table = Table("language", "runner", box=box.SIMPLE_HEAD)
+    for name in ("pairs", "Spearman x100", "max abs", "min cosine", "recall@10", "rank swaps"):
+        table.add_column(name, justify="right")
+    for evaluation in evaluations:
+        for result in evaluation.runners:
+            drift = result.comparison.drift if result.comparison else None
+            table.add_row(
+                evaluation.language or "",
+                result.runner,
+                str(evaluation.pairs),
+                hundredfold(result.scores.spearman),
+                drift_cell(drift, "max_abs", ".2e") if result.comparison else "reference",
+                drift_cell(drift, "min_cosine", ".8f") if result.comparison else "",
+                _found(result, "retrieval", "recall_at_10", ".4f") if result.comparison else "",
+                _found(result, "ranks", "swaps", ",d") if result.comparison else "",
+            )
+    console.print(table)
+    for result in first.runners:
+        for note in caution(result.runner, result.details):
+            console.print(note, soft_wrap=True)
+
+
+def _print_ladder(ladder: Ladder, console: Console) -> None:
+    table = Table("step", "runner", box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("max abs", "RMS", "share of final drift"):
+        table.add_column(name, justify="right")
+    for index, step in enumerate(ladder.steps):
+        cells = (f"{step.max_abs:.2e}", f"{step.rms_abs:.2e}", f"{step.share:.1%}") if index else ("",) * 3
+        table.add_row(step.name, step.runner, *cells)
+    console.print(f"ladder, the first {ladder.sentences} sentences", soft_wrap=True)
+    console.print(table)
+    if ladder.missing:
+        console.print(f"not run here: {', '.join(ladder.missing)}", soft_wrap=True)
+
+
+def _add_drift(table: Table, reference: str, drifts: Sequence[Drift | None]) -> None:
+    table.add_section()
+    table.add_row(f"drift from {reference}")
+    for name, metric, digits in _DRIFT_ROWS:
+        cells = [drift_cell(drift, metric, digits) for drift in drifts]
+        table.add_row(f"  {name}", "reference", *cells)
+
+
+def _multiple(result: RunnerResult, noise: float | None) -> str:
+    largest = result.comparison.drift.max_abs if result.comparison else None
+    if noise is None or largest is None:
+        return "undefined"
+    return f"{largest / noise:,.0f}" if noise else "noise is 0"
+
+
+def _found(result: RunnerResult, part: str, name: str, digits: str) -> str:
+    value = getattr(result.comparison, part)
+    return "undefined" if value is None else format(getattr(value, name), digits)

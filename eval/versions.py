@@ -1,0 +1,11 @@
+"""What a runner's details say of its versions."""
+
+from minilmx.eval.evaluation import RunnerResult
+
+# Keys of the runners' details that hold a version.
+_KEYS = ("onnxruntime", "torch", "transformers", "groqflow", "sdk")
+
+
+def versions_of(result: RunnerResult) -> str:
+    """The versions that a runner recorded, in words; empty where it recorded none."""
+    return ", ".join(f"{key} {result.details[key]}" for key in _KEYS if key in result.details)

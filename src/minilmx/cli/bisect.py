@@ -1,0 +1,106 @@
+"""mlx bisect"""
+
+from pathlib import Path
+
+import click
+
+from minilmx.cli.options import ARTIFACT
+
+
+@click.command()
+@ARTIFACT
+@click.option("--reference", default="onnxruntime", show_default=True, help="onnxruntime or groq-emulator.")
+@click.option("--candidate", help="The same choice. [default: the reference, with --candidate-artifact]")
+@click.option(
+    "--candidate-artifact",
+    type=click.Path(path_type=Path),
+    help="Another artifact of the same model, shape and tokenizer, for the candidate to run.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    show_default=True,
+    help="Name the first boundary with a greater relative error. It is no limit: the exit code is 0.",
+)
+@click.option(
+    "--dataset",
+    default="bundled",
+    show_default=True,
+    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
+)
+@click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
+@click.option("--split", help="Split of a hub data set. [default: test]")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=2),
+    default=64,
+    show_default=True,
+    help="Use the first pairs only. All tensors are held in memory: about 1 MB a pair.",
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
+@click.option("--force", is_flag=True, help="Replace the output where it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads inside an operator. [default: onnxruntime's own choice]",
+)
+def bisect(
+    artifact: Path,
+    reference: str,
+    candidate: str | None,
+    candidate_artifact: Path | None,
+    threshold: float,
+    dataset: str,
+    language: str | None,
+    split: str | None,
+    limit: int,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    threads: int | None,
+) -> None:
+    """Find the step of ARTIFACT's graph that makes the drift between two runners or artifacts.
+
+    Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
+    the pooling, and the sentence embeddings. Prints for each boundary the cosine, the relative error, its
+    step's own share of the final drift, and float16 headroom.
+    """
+    if candidate is None and candidate_artifact is None:
+        raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
+    from rich.console import Console
+
+    from minilmx.atomic import check_writable
+    from minilmx.cli.progress import progress_bars
+    from minilmx.eval.bisect import bisect as bisect_artifacts
+    from minilmx.eval.bisect_report import bisection_to_json, print_bisection, save_bisection
+    from minilmx.eval.pairs import load_pairs
+    from minilmx.models.artifact import open_artifact
+
+    if output is not None:
+        check_writable(output, replace=force)
+    opened = open_artifact(artifact)
+    other = None if candidate_artifact is None else open_artifact(candidate_artifact)
+    pairs = load_pairs(dataset, language, split, limit)
+    with progress_bars() as track:
+        result = bisect_artifacts(
+            opened,
+            reference,
+            candidate or reference,
+            pairs,
+            candidate_artifact=other,
+            threshold=threshold,
+            threads=threads,
+            progress=track,
+        )
+    if output is not None:
+        save_bisection(result, output, replace=force)
+        click.echo(f"result: {output}", err=True)
+    if as_json:
+        click.echo(bisection_to_json(result), nl=False)
+    else:
+        console = Console(markup=False, emoji=False, highlight=False)
+        with console.capture() as table:  # rich itself would end a closed pipe with exit code 1
+            print_bisection(result, console)
+        click.echo(table.get(), nl=False)

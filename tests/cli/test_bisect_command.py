@@ -1,0 +1,102 @@
+"""mlx bisect: the table, the JSON, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from minilmx.models.artifact import Artifact, read_artifact, seal
+from minilmx.models.graph import load_onnx
+
+Mlx = Callable[..., Any]
+SETTINGS = ("--limit", "4", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def coarse(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with layer 4's weights into the MLP rounded to 8 bits."""
+    folder = tmp_path_factory.mktemp("coarse") / "layer-4-rounded"
+    new = read_artifact(Path(shutil.copytree(artifact.path, folder)))
+    model = load_onnx(new.fixed_graph)
+    (node,) = (n for n in model.graph.node if n.name.endswith("layer.4/intermediate/dense/MatMul"))
+    (tensor,) = (t for t in model.graph.initializer if t.name == node.input[1])
+    weights = numpy_helper.to_array(tensor)
+    scale = np.abs(weights).max() / 127
+    tensor.CopyFrom(numpy_helper.from_array(np.round(weights / scale) * scale, tensor.name))
+    onnx.save(model, str(new.fixed_graph))
+    (folder / "mlx.json").unlink()
+    return seal(folder, new.manifest).path
+
+
+def test_the_emulator_beside_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
+    outcome = mlx("bisect", artifact.path, "--candidate", "groq-emulator", "-o", "r.json", *SETTINGS)
+    assert outcome.code == 0, outcome
+    assert "result: r.json" in outcome.stderr
+    assert "8 sentences" in outcome.stdout
+    assert "groq-emulator is an emulation (float16 weights" in outcome.stdout
+    assert "First boundary past a relative error of 0.01: none." in outcome.stdout
+    assert "Least float16 headroom: layer 0 MLP" in outcome.stdout
+    assert "…" not in outcome.stdout
+    result = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    words = outcome.stdout.split()
+    for step in result["steps"]:
+        assert {f"{step['min_cosine']:.8f}", f"{step['relative_error']:.2e}"} <= set(words)
+        assert {f"{step['share']:.1%}", f"{step['float16_headroom']:,.2f}"} <= set(words)
+    assert f"Largest own share of the final drift: {result['largest_share']}, " in outcome.stdout
+    assert f"Final drift: {result['final_drift']:.3g} " in outcome.stdout
+    assert max(map(len, outcome.stdout.splitlines()[4:20])) <= 80
+
+
+def test_an_artifact_beside_another_names_the_rounded_layer(
+    artifact: Artifact, coarse: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    words = ("bisect", artifact.path, "--candidate-artifact", coarse, *SETTINGS)
+    outcome = mlx(*words, "--threshold", "0.005", "--json", "-o", "r.json")
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == (tmp_path / "r.json").read_text(encoding="utf-8")
+    result = json.loads(outcome.stdout)
+    assert result["schema_version"] == 1
+    assert (result["pairs"], result["threshold"]) == (4, 0.005)
+    assert result["reference"]["runner"] == result["candidate"]["runner"] == "onnxruntime"
+    assert result["candidate"]["artifact"] == "layer-4-rounded"
+    assert result["first_past_threshold"] == result["largest_share"] == "layer 4 MLP"
+    assert result["reference"]["emulation"] is result["candidate"]["emulation"] is None
+
+
+def test_nothing_to_compare_with_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("bisect", tiny)
+    assert outcome.code == 2
+    assert "give --candidate or --candidate-artifact" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--candidate", "groq"), "the runner groq cannot be bisected"),
+        (("--candidate", "gorq"), "there is no runner 'gorq'"),
+        (("--candidate", "groq-emulator"), "the graph cannot be bisected"),
+        (("--candidate-artifact", "nowhere"), "there is no artifact at nowhere"),
+    ],
+)
+def test_what_cannot_be_bisected_is_one_line_and_exit_code_3(
+    tiny: Path, mlx: Mlx, words: tuple[str, ...], message: str
+) -> None:
+    outcome = mlx("bisect", tiny, *words)
+    assert outcome.code == 3, outcome
+    assert message in outcome.stderr
+    assert outcome.stdout == ""
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_an_output_that_exists_is_kept(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("mine", encoding="utf-8")
+    outcome = mlx("bisect", tiny, "--candidate", "groq-emulator", "-o", "r.json")
+    assert outcome.code == 3
+    assert "r.json exists already" in outcome.stderr
+    assert (tmp_path / "r.json").read_text(encoding="utf-8") == "mine"

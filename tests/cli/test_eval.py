@@ -1,0 +1,156 @@
+"""mlx eval: the table, the JSON, and where the result lies."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from minilmx.models.artifact import open_artifact, seal
+from minilmx.models.graph import load_onnx
+from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.registry import find_runner
+
+Mlx = Callable[..., Any]
+BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")
+
+
+def strict(text: str) -> Any:
+    """JSON as other languages read it: NaN and Infinity are no JSON."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def only(text: str) -> Any:
+    """The one evaluation of a result."""
+    (evaluation,) = strict(text)["evaluations"]
+    return evaluation
+
+
+def reweighted(folder: Path, value: float) -> Path:
+    """The artifact with all type embeddings of this value, sealed anew."""
+    artifact = open_artifact(folder)
+    model = load_onnx(artifact.fixed_graph)
+    for tensor in model.graph.initializer:
+        if list(tensor.dims) == [2, 8]:
+            weights = np.full((2, 8), value, np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    onnx.save(model, str(artifact.fixed_graph))
+    (folder / "mlx.json").unlink()
+    return seal(folder, artifact.manifest).path
+
+
+def test_the_default_compares_onnxruntime_with_an_emulation_and_says_so(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("eval", tiny, "--limit", "20")
+    assert outcome.code == 0, outcome
+    assert "no GroqCard was found: comparing onnxruntime and groq-emulator, an emul" in outcome.stderr
+    assert "groq-emulator is an emulation" in outcome.stdout
+    assert "bundled en: 20 pairs" in outcome.stdout
+    for row in ("Spearman x100", "Pearson x100", "sentences/s", "max abs", "p99 abs", "min cosine"):
+        assert row in outcome.stdout
+
+
+def test_the_result_lies_where_it_is_said_to(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    outcome = mlx("eval", tiny, "--limit", "5", *BOTH)
+    path = re.search(r"^result: (.*)$", outcome.stderr, re.MULTILINE)
+    assert path
+    assert re.fullmatch(r"results/tiny-b4-s16/bundled-en-\d{8}T\d{6}Z\.json", path[1])
+    assert only((tmp_path / path[1]).read_text())["pairs"] == 5
+
+
+def test_two_evaluations_in_one_second_are_both_kept(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    for _ in range(3):
+        assert mlx("eval", tiny, "--limit", "5", "--runner", "onnxruntime").code == 0
+    assert len(list((tmp_path / "results" / "tiny-b4-s16").iterdir())) == 3
+
+
+def test_json_is_what_is_saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    outcome = mlx("eval", tiny, "--limit", "9", "--json", "-o", "out/r.json", *BOTH)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == (tmp_path / "out" / "r.json").read_text()
+    assert strict(outcome.stdout)["schema_version"] == 1
+    result = only(outcome.stdout)
+    assert result["pairs"] == 9
+    assert (result["batch_size"], result["sequence_length"]) == (4, 16)
+    reference, emulator = result["runners"]
+    assert reference["comparison"] is None
+    assert 0 < emulator["comparison"]["drift"]["max_abs"] < 0.01
+    assert "not from a GroqCard" in emulator["details"]["emulation"]
+    assert reference["batches"] == emulator["batches"] == 5
+    assert result["truncated_sentences"] > 0
+
+
+def test_the_table_has_every_runner_and_unshortened_numbers(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    outcome = mlx("eval", tiny, "--limit", "9", "-o", "r.json", *BOTH)
+    result = only((tmp_path / "r.json").read_text())
+    for runner in result["runners"]:
+        assert runner["runner"] in outcome.stdout
+        assert f"{100 * runner['scores']['spearman']:.4f}" in outcome.stdout
+    drift = result["runners"][1]["comparison"]["drift"]
+    assert f"{drift['max_abs']:.2e}" in outcome.stdout
+    assert f"{drift['min_cosine']:.8f}" in outcome.stdout
+    assert "…" not in outcome.stdout
+
+
+def test_the_first_runner_is_the_reference(tiny: Path, mlx: Mlx) -> None:
+    words = ("--runner", "groq-emulator", "--runner", "onnxruntime")
+    outcome = mlx("eval", tiny, "--limit", "5", *words)
+    assert "drift from groq-emulator" in outcome.stdout
+    assert "groq-emulator is an emulation" in outcome.stdout
+
+
+def test_one_runner_has_no_drift(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("eval", tiny, "--limit", "5", "--runner", "onnxruntime")
+    assert outcome.code == 0
+    assert "drift" not in outcome.stdout
+    assert "emulat" not in outcome.stdout + outcome.stderr
+
+
+def test_a_data_set_with_brackets_in_its_name_is_shown_as_it_is(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "p[red]:smile:.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
+    outcome = mlx("eval", tiny, "--dataset", "p[red]:smile:.csv", "--runner", "onnxruntime")
+    assert outcome.code == 0, outcome
+    assert "p[red]:smile:.csv: 2 pairs" in outcome.stdout
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 60000.0])
+def test_numbers_past_all_limits_are_reported_and_the_json_stays_valid(
+    value: float, tiny: Path, mlx: Mlx
+) -> None:
+    artifact = reweighted(tiny, value)
+    outcome = mlx("eval", artifact, "--limit", "5", "--json", *BOTH)
+    assert outcome.code == 0, outcome
+    emulator = only(outcome.stdout)["runners"][1]
+    largest = emulator["details"]["largest_magnitude"]
+    assert largest is None or largest > 0
+    table = mlx("eval", artifact, "--limit", "5", *BOTH).stdout
+    assert "groq-emulator is an emulation" in table
+    if np.isnan(value):
+        drift = emulator["comparison"]["drift"]
+        assert drift["finite"] is False
+        assert drift["max_abs"] is drift["min_cosine"] is None
+        assert emulator["scores"] == {"spearman": None, "pearson": None}
+        assert "not finite" in table
+        assert "undefined" in table
+    elif np.isinf(value):
+        assert largest is None
+        assert "past float16's limit of 65,504" in table
+
+
+def test_a_runner_that_is_missing_is_said_before_the_first_one_runs(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    if find_runner("groq").missing(RunnerOptions()) is None:
+        pytest.skip("a GroqCard is here")
+    outcome = mlx("eval", tiny, "--runner", "onnxruntime", "--runner", "groq")
+    assert outcome.code == 3, outcome
+    assert "the runner groq cannot run here" in outcome.stderr
+    assert not (tmp_path / "results").exists()

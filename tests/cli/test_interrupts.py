@@ -1,0 +1,105 @@
+"""Real processes that are interrupted, or whose reader goes away."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    for _ in range(400):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"{path} never came")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["run", "eval"])
+def test_an_interrupted_command_leaves_nothing_half_written(
+    command: str, number: signal.Signals, tiny: Path, tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "in.txt").write_text("one sentence\n" * 4000)
+    (tmp_path / "out").mkdir()
+    before = files(tmp_path)
+    words: dict[str, list[object]] = {
+        "run": ["run", tiny, "in.txt", "--runner", "slow", "-o", "out/e.npy"],
+        "eval": ["eval", tiny, "--runner", "slow", "--runner", "onnxruntime", "-o", "out/r.json"],
+    }
+    process = start(*words[command])
+    wait_for(tmp_path / "started", process)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert stderr.split("\n")[-2:] == ["Error: interrupted", ""]
+    assert [line for line in stderr.splitlines() if line] == ["Error: interrupted"]
+    assert stdout == ""
+    assert {name for name in files(tmp_path) if "__pycache__" not in name} == {*before, "started"}
+
+
+def test_a_command_that_waits_for_standard_input_can_be_interrupted(tiny: Path, start: Start) -> None:
+    process = start("run", tiny)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(tiny: Path, tmp_path: Path, start: Start) -> None:
+    (tmp_path / "in.txt").write_text("one sentence\n" * 4000)
+    process = start("run", tiny, "in.txt")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith('{"text": "one sentence"')
+    process.stdout.close()
+    stderr = process.stderr.read()
+    assert process.wait(30) == 3
+    assert stderr == ""
+
+
+@pytest.mark.parametrize("words", [["eval", "--limit", "2", "-o", "r.json"], ["run"], ["inspect"]])
+def test_a_reader_that_was_never_there_is_no_traceback(
+    words: list[str], tiny: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Little output, which a closed pipe refuses only when it is flushed."""
+    read, write = os.pipe()
+    os.close(read)
+    command, *rest = words
+    done = subprocess.run(
+        [sys.executable, "-m", "minilmx", command, str(tiny), *rest],
+        cwd=tmp_path,
+        env=environment,
+        input="one sentence\n",
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_faulty_runner_ends_in_one_line(tiny: Path, tmp_path: Path, start: Start) -> None:
+    process = start("run", tiny, "--runner", "faulty", "-o", "e.npy")
+    stdout, stderr = process.communicate("a sentence\n", timeout=30)
+    assert process.returncode == 3
+    assert stdout == ""
+    assert stderr == (
+        "Error: the runner onnxruntime failed on a batch: ZeroDivisionError: division by zero\n"
+    )
+    assert not (tmp_path / "e.npy").exists()

@@ -1,0 +1,184 @@
+"""mlx run: every input and every output, as a new user would type it."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from minilmx.models.artifact import open_artifact
+from minilmx.runners.feeding import embed
+from minilmx.runners.registry import open_runner
+
+Mlx = Callable[..., Any]
+TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indented"]
+
+
+@pytest.fixture
+def expected(tiny: Path) -> NDArray[np.float32]:
+    artifact = open_artifact(tiny)
+    with open_runner("onnxruntime", artifact) as runner:
+        return embed(artifact, runner, TEXTS)
+
+
+def write_input(path: Path, columns: int = 1) -> Path:
+    if path.suffix == ".txt":
+        path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+        return path
+    names = ["text", "id"][:columns]
+    rows = [[text, str(i)][:columns] for i, text in enumerate(TEXTS)]
+    if path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    elif path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for Parquet")
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for Parquet")
+        table = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        parquet.write_table(pyarrow.table(table), str(path))
+    else:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            delimiter = "\t" if path.suffix == ".tsv" else ","
+            csv.writer(stream, delimiter=delimiter).writerows([names, *rows])
+    return path
+
+
+def read_jsonl(text: str) -> tuple[list[str], NDArray[np.float32]]:
+    records = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    values = np.array([record["embedding"] for record in records], np.float64)
+    assert np.array_equal(values, values.astype(np.float32))
+    return [record["text"] for record in records], values.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.tsv", "in.jsonl", "in.parquet"])
+def test_every_input_gives_the_same_embeddings(
+    name: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    outcome = mlx("run", tiny, write_input(tmp_path / name))
+    assert outcome.code == 0, outcome
+    texts, values = read_jsonl(outcome.stdout)
+    assert texts == TEXTS
+    assert np.array_equal(values, expected)
+    assert "5 sentences with onnxruntime in" in outcome.stderr
+    assert "2 truncated" in outcome.stderr
+
+
+@pytest.mark.parametrize("dash", [[], ["-"]])
+def test_standard_input_is_one_sentence_a_line(
+    dash: list[str], tiny: Path, mlx: Mlx, expected: NDArray[np.float32]
+) -> None:
+    outcome = mlx("run", tiny, *dash, stdin="\r\n".join(TEXTS))
+    assert outcome.code == 0, outcome
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.tsv", "in.jsonl", "in.parquet"])
+def test_a_column_is_chosen_where_there_are_several(
+    name: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    file = write_input(tmp_path / name, columns=2)
+    outcome = mlx("run", tiny, file, "--column", "text")
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+    outcome = mlx("run", tiny, file)
+    assert outcome.code == 3
+    assert "has the columns text, id: choose one with --column" in outcome.stderr
+    outcome = mlx("run", tiny, file, "--column", "texts")
+    assert outcome.code == 3
+    assert "has no column 'texts': it has text, id" in outcome.stderr
+
+
+def test_a_column_of_a_text_file_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "--column", "text")
+    assert outcome.code == 3
+    assert "--column goes with CSV, TSV, JSONL and Parquet" in outcome.stderr
+
+
+def load(path: Path) -> NDArray[np.float32]:
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path, allow_pickle=False))
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            assert "embeddings" in file.files
+            return np.asarray(file["embeddings"])
+    if path.suffix == ".parquet":
+        table = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow").read_table(str(path))
+        assert table.column("text").to_pylist() == TEXTS
+        return np.array(table.column("embedding").to_pylist(), np.float32)
+    texts, values = read_jsonl(path.read_text(encoding="utf-8"))
+    assert texts == TEXTS
+    return values
+
+
+@pytest.mark.parametrize("name", ["e.npy", "e.npz", "e.parquet", "e.jsonl", "E.NPY", "a/b/e.npy"])
+def test_every_output_holds_the_same_embeddings_exactly(
+    name: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "-o", name)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == ""
+    assert f"5 sentences to {name} with" in outcome.stderr
+    path = tmp_path / name
+    values = load(path.rename(path.with_suffix(path.suffix.lower())))
+    assert values.dtype == np.float32
+    assert np.array_equal(values, expected)
+
+
+def test_the_record_beside_an_output_says_what_ran(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    import hashlib
+
+    file = write_input(tmp_path / "in.txt")
+    assert mlx("run", tiny, file, "-o", "e.npy", "--threads", "1").code == 0
+    record = json.loads((tmp_path / "e.npy.run.json").read_text())
+    assert record["artifact"] == "tiny-b4-s16"
+    manifest = (tiny / "mlx.json").read_bytes()
+    assert record["artifact_sha256"] == hashlib.sha256(manifest).hexdigest()
+    assert record["output"] == "e.npy"
+    assert record["sha256"] == hashlib.sha256((tmp_path / "e.npy").read_bytes()).hexdigest()
+    assert (record["rows"], record["truncated_rows"], record["batches"]) == (5, 2, 2)
+    assert record["runner"] == "onnxruntime"
+    assert record["details"]["threads"] == 1
+    assert record["sentences_per_second"] == pytest.approx(5 / record["seconds"])
+    assert {"minilmx", "python", "created", "system", "processor"} <= set(record["provenance"])
+
+
+def test_equal_inputs_have_equal_digests_whatever_the_runner(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    def digest(name: str, text: str, runner: str) -> str:
+        outcome = mlx("run", tiny, "--runner", runner, "-o", f"{name}.npy", stdin=text)
+        assert outcome.code == 0, outcome
+        record = json.loads((tmp_path / f"{name}.npy.run.json").read_text())
+        return str(record["inputs_sha256"])
+
+    first = digest("a", "one\ntwo\n", "onnxruntime")
+    assert digest("b", "one\ntwo\n", "groq-emulator") == first
+    assert digest("c", "two\none\n", "onnxruntime") != first
+
+
+def test_an_output_is_replaced_only_with_force(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    assert mlx("run", tiny, "-o", "e.npy", stdin="a\n").code == 0
+    before = (tmp_path / "e.npy").read_bytes()
+    outcome = mlx("run", tiny, "-o", "e.npy", stdin="b\nc\n")
+    assert outcome.code == 3
+    assert outcome.stderr == ("Error: e.npy exists already: choose another --output, or give --force\n")
+    assert (tmp_path / "e.npy").read_bytes() == before
+    assert mlx("run", tiny, "-o", "e.npy", "--force", stdin="b\nc\n").code == 0
+    assert np.load(tmp_path / "e.npy").shape == (2, 8)
+    assert json.loads((tmp_path / "e.npy.run.json").read_text())["rows"] == 2
+
+
+def test_a_record_that_is_in_the_way_is_noticed_before_any_work(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "e.npy.run.json").write_text("mine")
+    outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n")
+    assert outcome.code == 3
+    assert "e.npy.run.json exists already" in outcome.stderr
+    assert not (tmp_path / "e.npy").exists()
+
+
+def test_the_emulator_is_said_to_be_an_emulation(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    outcome = mlx("run", tiny, "--runner", "groq-emulator", "-o", "e.npy", stdin="a\n")
+    assert outcome.code == 0, outcome
+    assert "with groq-emulator" in outcome.stderr
+    record = json.loads((tmp_path / "e.npy.run.json").read_text())
+    assert "not from a GroqCard" in record["details"]["emulation"]

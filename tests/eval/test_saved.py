@@ -1,0 +1,196 @@
+"""mlx eval --from: runs that were saved, perhaps on different machines, compared."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+FORMATS = [".npy", ".npz", ".jsonl", ".parquet"]
+TEXT = "one sentence\nanother one\na third, longer than both of the others\n"
+
+Mlx = Callable[..., Any]
+
+
+@pytest.fixture
+def save(mlx: Mlx, tiny: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Save a run of the tiny artifact over some sentences."""
+
+    def run(name: str, *words: object, text: str = TEXT, artifact: Path = tiny) -> Path:
+        outcome = mlx("run", artifact, *words, "-o", name, stdin=text)
+        assert outcome.code == 0, outcome
+        return tmp_path / name
+
+    return run
+
+
+Save = Callable[..., Path]
+
+
+def compare(mlx: Mlx, *paths: Path) -> list[Any]:
+    """The runs of a comparison, each with its drift from the first."""
+    outcome = mlx("eval", *(word for path in paths for word in ("--from", path)), "--json")
+    assert outcome.code == 0, outcome
+    runs: list[Any] = json.loads(outcome.stdout)["runs"]
+    return runs
+
+
+def refusal(mlx: Mlx, *paths: Path) -> str:
+    outcome = mlx("eval", *(word for path in paths for word in ("--from", path)))
+    assert outcome.code == 3, outcome
+    assert outcome.stdout == ""
+    lines = outcome.stderr.splitlines()
+    assert len(lines) == 1
+    assert "a fault in minilmx" not in lines[0]
+    return str(lines[0])
+
+
+def edit(path: Path, **fields: object) -> None:
+    """Change the record of a run."""
+    record = path.with_name(path.name + ".run.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | fields))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_saved_run_agrees_with_itself_in_every_format(mlx: Mlx, save: Save, suffix: str) -> None:
+    reference, other = save("a.npy"), save(f"b{suffix}")
+    runs = compare(mlx, reference, other)
+    assert runs[0]["drift"] is None
+    assert runs[1]["drift"]["max_abs"] == 0
+    assert runs[1]["drift"]["min_cosine"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_drift_is_that_of_the_saved_numbers(mlx: Mlx, save: Save, tmp_path: Path, suffix: str) -> None:
+    reference, other = save(f"cpu{suffix}"), save(f"fp16{suffix}", "--runner", "groq-emulator")
+    expected = np.abs(np.load(save("a.npy")) - np.load(save("b.npy", "--runner", "groq-emulator"))).max()
+    runs = compare(mlx, reference, other)
+    assert [run["runner"] for run in runs] == ["onnxruntime", "groq-emulator"]
+    assert runs[1]["drift"]["max_abs"] == pytest.approx(float(expected), rel=1e-6)
+    assert expected > 0
+
+
+def test_several_runs_are_compared_with_the_first(mlx: Mlx, save: Save) -> None:
+    paths = [save("a.npy"), save("b.npy", "--runner", "groq-emulator"), save("c.npz")]
+    outcome = mlx("eval", *(word for path in paths for word in ("--from", path)))
+    assert outcome.code == 0
+    assert "3 identical inputs, 3 saved runs" in outcome.stdout
+    max_abs = next(line.split() for line in outcome.stdout.splitlines() if "max abs" in line)
+    assert max_abs[2] == "reference"
+    assert float(max_abs[3]) > 0
+    assert float(max_abs[4]) == 0
+
+
+def test_a_run_can_be_named_by_its_record(mlx: Mlx, save: Save) -> None:
+    path = save("a.npy")
+    runs = compare(mlx, path.with_name("a.npy.run.json"), path)
+    assert runs[1]["drift"]["max_abs"] == 0
+
+
+def test_saved_runs_can_be_moved(mlx: Mlx, save: Save, tmp_path: Path) -> None:
+    reference, path = save("a.npy"), save("b.npy")
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("b.npy", "b.npy.run.json"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    assert compare(mlx, reference, tmp_path / "elsewhere" / path.name)[1]["drift"]["max_abs"] == 0
+
+
+def test_the_comparison_is_saved_as_json(mlx: Mlx, save: Save, tmp_path: Path) -> None:
+    words = ("eval", "--from", save("a.npy"), "--from", save("b.npy"), "-o", "r.json")
+    assert mlx(*words).code == 0
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert [run["rows"] for run in document["runs"]] == [3, 3]
+    assert "exists already" in mlx(*words).stderr
+    assert mlx(*words, "--force").code == 0
+
+
+def test_runs_of_another_artifact_are_refused(
+    mlx: Mlx, save: Save, tiny_folder: Path, tmp_path: Path
+) -> None:
+    shape = ("--batch-size", 2, "--sequence-length", 16)
+    assert mlx("export", tiny_folder, "--from-onnx", *shape, "-o", "other").code == 0
+    message = refusal(mlx, save("a.npy"), save("b.npy", artifact=tmp_path / "other"))
+    assert "are not of the same artifact" in message
+
+
+@pytest.mark.parametrize("text", [TEXT.upper() + "x\n", TEXT.replace("one", "two"), "only one\n"])
+def test_runs_over_another_input_are_refused(mlx: Mlx, save: Save, text: str) -> None:
+    assert "are not of the same input" in refusal(mlx, save("a.npy"), save("b.npy", text=text))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_embeddings_that_changed_are_refused(mlx: Mlx, save: Save, suffix: str) -> None:
+    reference, path = save("a.npy"), save(f"b{suffix}")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert f"b{suffix} is not what was saved: SHA-256 " in refusal(mlx, reference, path)
+
+
+def test_a_run_without_its_record_is_refused(mlx: Mlx, save: Save, tmp_path: Path) -> None:
+    path = save("a.npy")
+    (tmp_path / "a.npy.run.json").unlink()
+    message = refusal(mlx, path, save("b.npy"))
+    assert "a.npy is no saved run: there is no " in message
+
+
+def test_a_record_without_its_embeddings_is_refused(mlx: Mlx, save: Save, tmp_path: Path) -> None:
+    save("a.npy").unlink()
+    assert "a.npy cannot be read" in refusal(mlx, tmp_path / "a.npy.run.json", save("b.npy"))
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000, b"null"])
+def test_a_record_that_is_none_is_refused(mlx: Mlx, save: Save, tmp_path: Path, record: bytes) -> None:
+    path = save("a.npy")
+    (tmp_path / "a.npy.run.json").write_bytes(record)
+    assert "cannot be read as a run's record" in refusal(mlx, path, save("b.npy"))
+
+
+@pytest.mark.parametrize("field", ["artifact_sha256", "inputs_sha256", "runner", "rows", "sha256", "details"])
+def test_a_record_that_lacks_a_field_or_has_it_of_another_kind_is_refused(
+    mlx: Mlx, save: Save, tmp_path: Path, field: str
+) -> None:
+    path, other = save("a.npy"), save("b.npy")
+    edit(path, **{field: None})
+    assert "a.npy" in refusal(mlx, path, other)
+    record = tmp_path / "a.npy.run.json"
+    document = json.loads(record.read_text())
+    del document[field]
+    record.write_text(json.dumps(document))
+    assert "a.npy" in refusal(mlx, path, other)
+
+
+def test_a_record_of_another_version_is_refused(mlx: Mlx, save: Save) -> None:
+    path = save("a.npy")
+    edit(path, schema_version=2)
+    assert "has schema version 2, and this minilmx reads 1" in refusal(mlx, path, save("b.npy"))
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (3, 7), (0, 8), (24,)])
+def test_embeddings_of_another_shape_are_refused(mlx: Mlx, save: Save, shape: tuple[int, ...]) -> None:
+    path = save("a.npy")
+    np.save(path, np.ones(shape, np.float32))
+    edit(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert "a.npy" in refusal(mlx, path, save("b.npy"))
+
+
+def test_pickled_embeddings_are_refused(mlx: Mlx, save: Save) -> None:
+    path = save("a.npy")
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    edit(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert "allow_pickle" in refusal(mlx, path, save("b.npy"))
+
+
+def test_one_run_alone_cannot_be_compared(mlx: Mlx, save: Save) -> None:
+    assert "needs at least two" in refusal(mlx, save("a.npy"))
+
+
+def test_saved_runs_go_with_neither_an_artifact_nor_a_runner(mlx: Mlx, save: Save, tiny: Path) -> None:
+    words = ("eval", "--from", save("a.npy"), "--from", save("b.npy"))
+    for more in ((tiny,), ("--runner", "groq")):
+        outcome = mlx(*words, *more)
+        assert outcome.code == 2
+        assert "leave out ARTIFACT and --runner" in outcome.stderr

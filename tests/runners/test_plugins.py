@@ -1,0 +1,116 @@
+"""Runners of other packages, found through the entry-point group `minilmx.runners`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minilmx.errors import RunnerError, RunnerFailed, RunnerUnavailable
+from minilmx.models.artifact import Artifact
+from minilmx.runners.feeding import embed
+from minilmx.runners.registry import default_runners, find_runner, open_runner, runner_names
+
+MODULE = """
+from minilmx.runners.protocol import RunnerEntry
+from minilmx.runners.registry import find_runner
+
+
+def broken(artifact, options):
+    raise OSError("no such device")
+
+
+def original(artifact, options):
+    return find_runner("onnxruntime").open(artifact, options)
+
+
+GOOD = RunnerEntry("good", "onnxruntime by another name", lambda options: None, original)
+ABSENT = RunnerEntry("absent", "never here", lambda options: "no chip; buy one", original)
+BROKEN = RunnerEntry("broken", "does not open", lambda options: None, broken)
+NUMBER = 7
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with runners: good, absent, and wrong in several ways."""
+    info = tmp_path / "third_party-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[minilmx.runners]\n"
+        "good = third_party_runners:GOOD\n"
+        "absent = third_party_runners:ABSENT\n"
+        "broken = third_party_runners:BROKEN\n"
+        "number = third_party_runners:NUMBER\n"
+        "renamed = third_party_runners:GOOD\n"
+        "nowhere = third_party_runners:NOWHERE\n"
+        "gone = third_party_gone:ENTRY\n"
+        "onnxruntime = third_party_runners:NUMBER\n"
+    )
+    (tmp_path / "third_party_runners.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_is_listed_once_and_runs(tiny_original: Artifact) -> None:
+    names = runner_names()
+    assert names.count("good") == names.count("onnxruntime") == 1
+    with open_runner("good", tiny_original) as runner:
+        theirs = embed(tiny_original, runner, ["a cat"])
+    with open_runner("onnxruntime", tiny_original) as runner:
+        assert np.array_equal(theirs, embed(tiny_original, runner, ["a cat"]))
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_cannot_take_a_built_in_name() -> None:
+    assert find_runner("onnxruntime").about == "the fixed graph on the CPU, in float32"
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("number", "the plug-in for the runner 'number' is no RunnerEntry of that name"),
+        ("renamed", "the plug-in for the runner 'renamed' is no RunnerEntry of that name"),
+        ("nowhere", "the plug-in for 'nowhere' cannot be loaded"),
+        ("gone", "the plug-in for 'gone' cannot be loaded: No module named 'third_party_gone'"),
+    ],
+)
+def test_a_wrong_plugin_is_named(name: str, message: str) -> None:
+    with pytest.raises(RunnerError) as caught:
+        find_runner(name)
+    assert message in str(caught.value)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_says_what_is_missing(tiny_original: Artifact) -> None:
+    with pytest.raises(RunnerUnavailable, match="absent cannot run here: no chip; buy one"):
+        open_runner("absent", tiny_original)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_that_does_not_open_is_named(tiny_original: Artifact) -> None:
+    with pytest.raises(RunnerFailed, match="broken cannot be opened: OSError: no such device"):
+        open_runner("broken", tiny_original)
+
+
+def test_an_unknown_runner_is_told_which_there_are() -> None:
+    with pytest.raises(RunnerError, match="no runner 'gpu': expected one of onnxruntime, torch"):
+        find_runner("gpu")
+
+
+def test_the_default_runners_say_when_one_is_an_emulation() -> None:
+    names, note = default_runners()
+    assert names[0] == "onnxruntime"
+    assert ("groq-emulator" in names) == ("emulation" in note)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_mlx_runners_lists_the_rest_beside_a_broken_one(mlx: Callable[..., Any]) -> None:
+    outcome = mlx("runners")
+    assert outcome.code == 0, outcome
+    assert "good " in outcome.stdout
+    assert "no chip; buy one" in outcome.stdout
+    assert "No module named 'third_party_gone'" in outcome.stdout
