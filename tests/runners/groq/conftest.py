@@ -1,221 +1,185 @@
-"""Drive runners/groq/worker.py as its parent does: the real GroqFlow, the stand-in SDK of tests/groqware."""
+"""Machines on which `mlx` runs: the real GroqFlow, and tests/groqware in place of Groq's closed SDK."""
 
-import importlib.util
-import json
 import os
-import signal
+import shutil
 import subprocess
+import sys
 import time
+import uuid
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).parents[2]
-WORKER = ROOT / "runners/groq/worker.py"
-GROQWARE = ROOT / "tests/groqware"
-GROQFLOW_PYTHON = os.environ.get("MINILMX_GROQFLOW_PYTHON", "/tmp/groqlean/bin/python")
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
-spec = importlib.util.spec_from_file_location("groq_worker", WORKER)
-protocol = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(protocol)
-
-
-def environment(**switches):
-    """What the worker's process gets: the lean modules, the stand-in tools first on PATH, the switches."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROQ"))}
-    return {
-        **kept,
-        "PYTHONPATH": str(ROOT / "runners/groq/lean"),
-        "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
-        "GROQWARE_PYTHON": GROQFLOW_PYTHON,
-        "GROQFLOW_SKIP_SDK_CHECK": "True",
-        **switches,
-    }
-
-
-class Worker:
-    """One worker process, and the parent's side of the protocol."""
-
-    def __init__(self, job, log, python=GROQFLOW_PYTHON, **switches):
-        self.log = log
-        with open(log, "wb") as stderr:
-            self.process = subprocess.Popen(
-                [python, "-u", WORKER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment(**switches),
-                start_new_session=True,
-            )
-        line = job if isinstance(job, bytes) else json.dumps(job).encode()
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-
-    def receive(self):
-        """The next (event, tensors); (None, None) when the worker has ended."""
-        return protocol.read_frame(self.process.stdout) or (None, None)
-
-    def call(self, inputs):
-        protocol.write_frame(self.process.stdin, {}, inputs)
-        return self.receive()
-
-    def wait_for(self, stage):
-        while (event := self.receive()[0]) != {"event": "stage", "stage": stage, "status": "started"}:
-            assert event["event"] == "stage", event
-
-    def finish(self):
-        """The last event, once the worker ended by itself, with its exit code and with no process left."""
-        events = iter(lambda: self.receive()[0], None)
-        last = next((event for event in events if event["event"] in ("result", "error")), None)
-        assert self.process.wait(10) == (0 if last and last["event"] == "result" else 1)
-        assert self.members() == []
-        return last
-
-    def close(self):
-        self.process.stdin.close()
-        assert self.process.wait(10) == 0
-        assert self.members() == []
-
-    def members(self):
-        """The processes of the worker's session, [(pid, command line)], zombies left out."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-                command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(session) == self.process.pid and state != "Z":
-                found.append((int(stat.parent.name), command))
-        return found
-
-    def is_gone(self, seconds=5):
-        """Whether no process of the session is left, waiting a while for it."""
-        deadline = time.monotonic() + seconds
-        while self.members() and time.monotonic() < deadline:
-            self.process.poll()
-            time.sleep(0.02)
-        return self.members() == []
-
-    def kill_session(self):
-        if self.members():
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def groqflow_python():
-    return GROQFLOW_PYTHON
-
-
-@pytest.fixture
-def groqware_environment():
-    return environment
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start workers; whatever a failed test leaves of them is killed after it."""
-    workers = []
-
-    def start(job, **options):
-        workers.append(Worker(job, tmp_path / f"worker-{len(workers)}.log", **options))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.kill_session()
-
-
-def write_tiny(
-    path, outputs=("last_hidden_state", "sentence_embedding"), opset=16, ir=8, sequence=8, width=4
-):
-    """A graph with MiniLM's inputs and outputs: embeddings, one matrix product, masked sum."""
-    random = np.random.default_rng(0)
-    weights = {
-        "words": random.standard_normal((50, width), dtype=np.float32),
-        "matrix": random.standard_normal((width, width), dtype=np.float32),
-        "last": np.array([2]),
-    }
-    nodes = [
-        helper.make_node("Gather", ["words", "input_ids"], ["embedded"]),
-        helper.make_node("Add", ["input_ids", "token_type_ids"], ["unused"]),
-        helper.make_node("MatMul", ["embedded", "matrix"], ["last_hidden_state"]),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["mask", "last"], ["wide_mask"]),
-        helper.make_node("Mul", ["last_hidden_state", "wide_mask"], ["masked"]),
-        helper.make_node("ReduceMean", ["masked"], ["sentence_embedding"], axes=[1], keepdims=0),
-    ]
-    shapes = {"last_hidden_state": [1, sequence, width], "sentence_embedding": [1, width]}
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, [1, sequence]) for name in INPUTS],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in outputs],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir), path)
-
-
-class Project:
-    """An ONNX file, its example inputs, and an empty cache next to them; the jobs about them."""
-
-    def __init__(self, folder, **graph):
-        self.onnx, self.inputs, self.cache = folder / "tiny.onnx", folder / "inputs.npz", folder / "cache"
-        self.write(**graph)
-        np.savez(self.inputs, **self.batch())
-        self.build = {
-            "verb": "build",
-            "onnx": str(self.onnx),
-            "build_name": "tiny",
-            "cache_dir": str(self.cache),
-            "inputs": str(self.inputs),
-        }
-
-    def write(self, **graph):
-        write_tiny(self.onnx, **graph)
-
-    def batch(self, seed=0, sequence=8):
-        mask = np.ones((1, sequence), np.int64)
-        mask[0, -2:] = 0
-        ids = np.random.default_rng(seed).integers(0, 50, (1, sequence))
-        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(mask)}
-
-    def job(self, verb, **fields):
-        fields = {
-            "outputs": ["sentence_embedding"],
-            "runtime_path": str(GROQWARE / "site-packages"),
-            **fields,
-        }
-        if verb == "groqflow-run":
-            return {"verb": verb, "build_name": "tiny", "cache_dir": str(self.cache), **fields}
-        path = "compile/output.iop" if verb == "execute" else "onnx/tiny-op16-opt-f16.onnx"
-        return {
-            "verb": verb,
-            "iop" if verb == "execute" else "onnx": str(self.cache / "tiny" / path),
-            **fields,
-        }
-
-    def expected(self, inputs):
-        return onnxruntime.InferenceSession(self.onnx).run(["sentence_embedding"], inputs)[0]
-
-
-@pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path)
+GROQWARE = Path(__file__).parents[2] / "groqware"
+PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
+MARK = "MINILMX_TEST_MACHINE"  # in the environment of all that a machine starts
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """A project whose build is done; tests that write into it copy it first."""
-    folder = tmp_path_factory.mktemp("built")
-    project = Project(folder)
-    assert Worker(project.build, folder / "worker.log").finish()["event"] == "result"
-    return project
+def groqflow_python():
+    """The Python of a GroqFlow environment, which `mlx groq setup` makes."""
+    python = os.environ.get(PYTHON_VARIABLE)
+    if not python:
+        pytest.skip(f"needs {PYTHON_VARIABLE}: a Python with GroqFlow, as `mlx groq setup` makes it")
+    return python
+
+
+@pytest.fixture(scope="session")
+def groqware():
+    return GROQWARE
+
+
+class Machine:
+    """A home, a cache, and environment variables of its own, with the stand-ins unless told otherwise.
+
+    `mlx` runs in this process, `start` and `run` in another; each takes switches of tests/groqware.
+    """
+
+    def __init__(self, folder, run_here=None, monkeypatch=None, python=None):
+        self.folder, self.run_here, self.monkeypatch = folder, run_here, monkeypatch
+        self.cache = folder / "cache" / "minilmx" / "groq"
+        self.id = uuid.uuid4().hex
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROQ"))}
+        self.variables = {
+            **kept,
+            MARK: self.id,
+            "HOME": str(folder / "home"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "TMPDIR": str(folder / "tmp"),
+        }
+        self.variables.pop(PYTHON_VARIABLE, None)
+        for name in ("home", "tmp"):
+            (folder / name).mkdir(parents=True)
+        if python is not None:
+            self.variables |= {
+                "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
+                "PYTHONPATH": str(GROQWARE / "site-packages"),
+                "GROQWARE_PYTHON": python,
+                "GROQFLOW_SKIP_SDK_CHECK": "True",
+                PYTHON_VARIABLE: python,
+            }
+
+    def mlx(self, *arguments, stdin=None, **switches):
+        """Run `mlx` to its end, and see that it leaves no process behind."""
+        with self.monkeypatch.context() as patch:
+            for name in set(os.environ) - set(self.variables):
+                patch.delenv(name)
+            for name, value in {**self.variables, **switches}.items():
+                patch.setenv(name, value)
+            patch.setattr("tempfile.tempdir", None)
+            patch.chdir(self.folder)
+            outcome = self.run_here(*arguments, stdin=stdin)
+        assert "Traceback" not in outcome.stderr
+        assert "a fault in minilmx" not in outcome.stderr, outcome
+        assert self.is_quiet(), self.processes()
+        return outcome
+
+    def fails(self, *arguments, **switches):
+        """Run `mlx`, which is to end with an error: its one line."""
+        outcome = self.mlx(*arguments, **switches)
+        assert outcome.code == 3, outcome
+        message = outcome.stderr.splitlines()[-1]
+        assert message.startswith("Error: "), outcome
+        return message
+
+    def start(self, *arguments, **switches):
+        return subprocess.Popen(
+            [sys.executable, "-m", "minilmx", *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.variables, **switches},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, stdin=None, **switches):
+        """Exit code, stdout and stderr of a real process."""
+        process = self.start(*arguments, **switches)
+        stdout, stderr = process.communicate(stdin, timeout=300)
+        return process.returncode, stdout, stderr
+
+    def processes(self):
+        """Everything alive that this machine started, {pid: command line}."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.id}".encode() in (folder / "environ").read_bytes():
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(folder.name)] = command
+            except OSError:  # it has ended, or is another user's
+                continue
+        return found
+
+    def find(self, part, count=1, seconds=20):
+        """The pids of processes with `part` in their command line, once there are so many."""
+        deadline = time.monotonic() + seconds
+        while len(found := [pid for pid, command in self.processes().items() if part in command]) < count:
+            assert time.monotonic() < deadline, (part, self.processes())
+            time.sleep(0.02)
+        return found
+
+    def is_quiet(self, seconds=6):
+        """Whether nothing it started is alive, waiting a while for it."""
+        deadline = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return not self.processes()
+
+    def builds(self):
+        """The folders in the cache that count as done, and those that hold anything but logs."""
+        done = {path.parent for path in self.cache.glob("*/build.json")}
+        begun = {path for path in self.cache.glob("*/model/*") if not path.match("log_*.txt")}
+        return done, begun
+
+
+@pytest.fixture
+def make_machine(tmp_path, mlx, monkeypatch, groqflow_python):
+    """Make machines with the stand-ins: each has its own home and an empty cache."""
+
+    def make(name="machine"):
+        return Machine(tmp_path / name, mlx, monkeypatch, groqflow_python)
+
+    return make
+
+
+@pytest.fixture
+def machine(make_machine):
+    return make_machine()
+
+
+@pytest.fixture
+def bare_machine(tmp_path, mlx, monkeypatch):
+    """A machine with nothing of Groq's, GroqFlow included."""
+    return Machine(tmp_path / "bare", mlx, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def built_tiny(tiny_original, tmp_path_factory, groqflow_python):
+    """A cache that holds the build of the tiny artifact, and that as a bundle."""
+    machine = Machine(tmp_path_factory.mktemp("built") / "tiny", python=groqflow_python)
+    code, _, stderr = machine.run("groq", "build", tiny_original.path, "--bundle", "tiny.tar")
+    assert code == 0, stderr
+    return machine
+
+
+@pytest.fixture
+def bundle(built_tiny):
+    return built_tiny.folder / "tiny.tar"
+
+
+@pytest.fixture
+def ready(machine, built_tiny):
+    """A machine on which the tiny artifact is built already."""
+    shutil.copytree(built_tiny.cache, machine.cache)
+    return machine
+
+
+@pytest.fixture(scope="session")
+def built_minilm(artifact, tmp_path_factory, groqflow_python):
+    """A machine on which the real MiniLM artifact is built, and that build as a bundle."""
+    machine = Machine(tmp_path_factory.mktemp("built") / "minilm", python=groqflow_python)
+    code, machine.stdout, machine.stderr = machine.run("groq", "build", artifact.path, "--bundle", "m.tar")
+    assert code == 0, machine.stderr
+    return machine

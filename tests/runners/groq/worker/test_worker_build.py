@@ -1,7 +1,6 @@
 """The worker's verbs probe and build, against the real GroqFlow; every switch of the stand-in tools."""
 
 import ast
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-WORKER = Path(__file__).parents[2] / "runners/groq/worker.py"
+WORKER = Path(__file__).parents[4] / "runners/groq/worker.py"
 STAGES = ["receive_onnx", "optimize_onnx", "check_compatibility", "fp16_conversion", "compile", "assemble"]
 
 
@@ -54,53 +53,6 @@ def test_build_reports_stages_and_facts(start, project):
     # float16 out.
     pcie_seconds = 2e-5 + (3 * 8 * 4 + (32 + 4) * 2) / 24e9
     assert result["info"]["estimated_latency"] == pytest.approx(result["total_cycles"] / 900e6 + pcie_seconds)
-
-
-FAILURES = {
-    "analyzer crashes": (
-        {"GROQWARE_ANALYZER": "crash"},
-        "check_compatibility",
-        ["exit code 1", "injected crash"],
-    ),
-    "analyzer garbles": ({"GROQWARE_ANALYZER": "garbled"}, "check_compatibility", ["could not read"]),
-    "op unsupported": (
-        {"GROQWARE_ANALYZER": "unsupported:Erf"},
-        "check_compatibility",
-        ["Erf", "not supported"],
-    ),
-    "compiler fails": ({"GROQWARE_COMPILER": "fail"}, "compile", ["exit code 1", "nothing was written"]),
-    "compiler is cut off": ({"GROQWARE_COMPILER": "partial"}, "compile", ["exit code 1", "No space left"]),
-    "compiler fails late": ({"GROQWARE_COMPILER": "late"}, "compile", ["exit code 1", "not to be trusted"]),
-    "two programs": ({"GROQWARE_COMPILER": "two"}, "compile", ["output.1.aa", "output.aa"]),
-    "memory line": (
-        {"GROQWARE_COMPILER": "memory"},
-        "compile",
-        ["could not read", "Max memory usage is a secret"],
-    ),
-    "not UTF-8": ({"GROQWARE_COMPILER": "binary"}, "compile", ["could not read", "UnicodeDecodeError"]),
-    "truncated program": ({"GROQWARE_COMPILER": "truncated"}, "assemble", ["aa-latest ended", "damaged"]),
-    "assembler fails": ({"GROQWARE_ASSEMBLER": "fail"}, "assemble", ["aa-latest ended with exit code 1"]),
-    "no SDK": ({"PATH": "/usr/bin:/bin"}, "check_compatibility", ["onnxmodelanalyzer not found"]),
-}
-
-
-@pytest.mark.parametrize("case", FAILURES)
-def test_a_build_that_fails_says_why_and_the_next_one_works(start, project, case):
-    switches, stage, fragments = FAILURES[case]
-    error = start(project.build, **switches).finish()
-    assert error["kind"] == "build"
-    assert error["stage"] == stage
-    for fragment in fragments:
-        assert fragment in error["message"]
-    assert "\n" not in error["message"]
-    shutil.rmtree(project.cache)
-    assert start(project.build).finish()["event"] == "result"
-
-
-def test_an_sdk_that_is_too_old_is_refused(start, project):
-    error = start(project.build, GROQFLOW_SKIP_SDK_CHECK="", GROQWARE_DEVTOOLS="0.9.0").finish()
-    assert error["stage"] == "check_compatibility"
-    assert "0.9.0 is installed" in error["message"] or "Your OS must be one of" in error["message"]
 
 
 def external(project):
@@ -157,15 +109,6 @@ def test_pickled_inputs_are_refused(start, project):
 
 def test_a_tool_that_asks_gets_no_answer_and_no_frame(start, project):
     assert start(project.build, GROQWARE_COMPILER="ask").finish()["event"] == "result"
-
-
-def test_a_build_without_an_estimate_is_still_a_build(start, project):
-    for switch in ("no-cycles", "no-stats"):
-        result = start(project.build, GROQWARE_COMPILER=switch).finish()
-        assert result["event"] == "result"
-        assert "stats.json" in result["warning"]
-        assert result["total_cycles"] is None
-        shutil.rmtree(project.cache)
 
 
 def test_a_users_environment_does_not_change_the_build(start, project, tmp_path):

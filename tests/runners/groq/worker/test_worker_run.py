@@ -78,10 +78,7 @@ CALLS = {
 GROQFLOW_CALLS = {
     "import": "injected failure of the import",
     "load": "injected failure of loading",
-    "call": "injected failure of call 1",
-    "die": "exit code -6",
     "missing": "sentence_embedding",
-    "renamed": "but got ['last_hidden_state', 'something_else']",
 }
 
 
@@ -163,13 +160,6 @@ def test_a_garbled_state_is_refused(start, built, tmp_path, text):
     error = start(built.job("groqflow-run", cache_dir=str(tmp_path / "moved"))).finish()
     assert error["kind"] == "program"
     assert "cannot be loaded" in error["message"]
-
-
-def test_an_assembler_that_is_cut_off(start, project):
-    assert start(project.build, GROQWARE_ASSEMBLER="truncated").finish()["event"] == "result"
-    error = start(project.job("execute")).finish()
-    assert error["kind"] == "program"
-    assert "damaged" in error["message"]
 
 
 def test_a_damaged_program_and_a_damaged_graph_are_refused(start, built, tmp_path):

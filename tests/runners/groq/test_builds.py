@@ -1,0 +1,177 @@
+"""Builds: the cache and its key, damage, two builders at once, the time limit, wrong conversions."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+BROKEN_COMPILER = {"GROQWARE_COMPILER": "fail"}  # fails if it is called at all
+AT_ONCE = ("--time-limit", 0.00001)  # ends a build as it begins
+
+
+def test_a_build_reports_what_it_made(machine, tiny):
+    outcome = machine.mlx("groq", "build", tiny, "--bundle", "out.tar")
+    assert outcome.code == 0
+    lines = dict(re.split(r" +", line, maxsplit=1) for line in outcome.stdout.splitlines())
+    assert "MatMul 1" in lines["ops"]
+    assert lines["unsupported"] == "none"
+    assert lines["chips"] == "1"
+    assert re.search(r"compile/output.aa [\d,]+ bytes, compile/output.iop [\d,]+ bytes", lines["program"])
+    nodes = sum(int(count) for count in re.findall(r" (\d+)(?:,|$)", lines["ops"]))
+    assert int(lines["cycles"].replace(",", "")) >= 1000 + 45 * nodes
+    assert re.search(r"on chip +0\.\d{3} ms a batch, [\d,]+ inferences/s \(estimated", outcome.stdout)
+    assert "stand-in" in lines["caution"]
+    for stage in ("receive_onnx", "fp16_conversion", "compile", "assemble"):
+        assert re.search(rf"^ +\d+\.\d s  {stage}$", outcome.stderr, re.MULTILINE)
+    log = Path(re.search(r"tail -f (\S+)", outcome.stderr).group(1))
+    assert "Compiled" in log.read_text()
+
+
+def test_the_stand_in_is_named_also_where_the_package_manager_knows_no_sdk(ready, tiny):
+    outcome = ready.mlx("groq", "build", tiny, GROQWARE_DEVTOOLS="none")
+    assert outcome.code == 0
+    assert re.search(r"^sdk +unknown$", outcome.stdout, re.MULTILINE)
+    assert "caution" in outcome.stdout
+
+
+def test_a_cached_build_is_not_built_again(ready, tiny):
+    outcome = ready.mlx("groq", "build", tiny, **BROKEN_COMPILER)
+    assert outcome.code == 0
+    assert "from the cache" in outcome.stderr
+
+
+def test_another_sdk_and_another_artifact_are_other_builds(ready, tiny, tiny_folder):
+    words = ("groq", "build", *AT_ONCE)
+    assert "was not done" in ready.fails(*words, tiny, GROQWARE_DEVTOOLS="0.11.0")
+    shape = ("--batch-size", 2, "--sequence-length", 16)
+    assert ready.mlx("export", tiny_folder, "--from-onnx", *shape, "-o", "other").code == 0
+    assert "was not done" in ready.fails(*words, "other")
+    assert "from the cache" in ready.mlx(*words, tiny).stderr
+
+
+def test_force_builds_again(ready, tiny):
+    assert "was not done" in ready.fails("groq", "build", tiny, "--force", *AT_ONCE)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def misstate_chips(path):
+    path.write_text(path.read_text().replace('"chips": 1', '"chips": 2'))
+
+
+def unlist(path):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": {}}))
+
+
+DAMAGE = {
+    "program cut": ("model/compile/output.iop", cut),
+    "program flipped": ("model/compile/output.iop", flip),
+    "program gone": ("model/compile/output.iop", Path.unlink),
+    "state garbled": ("model/model_state.yaml", lambda path: path.write_text("{")),
+    "statistics changed": ("model/compile/stats.json", flip),
+    "record gone": ("build.json", Path.unlink),
+    "record garbled": ("build.json", lambda path: path.write_bytes(b"\xff{")),
+    "record empty": ("build.json", lambda path: path.write_text("{}")),
+    "record a list": ("build.json", lambda path: path.write_text("[]")),
+    "record nested": ("build.json", lambda path: path.write_text("[" * 100_000)),
+    "record of other chips": ("build.json", misstate_chips),
+    "record of no files": ("build.json", unlist),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_cache_entry_is_never_run(ready, tiny, case):
+    name, damage = DAMAGE[case]
+    damage(next(ready.cache.glob(f"*/{name}")))
+    assert "was not done" in ready.fails("groq", "build", tiny, *AT_ONCE)  # it was being built again
+    assert ready.builds() == (set(), set())
+
+
+def test_a_damaged_cache_entry_is_built_again(ready, tiny):
+    flip(next(ready.cache.glob("*/model/compile/output.iop")))
+    outcome = ready.mlx("run", tiny, "--runner", "groq", stdin="a\n")
+    assert outcome.code == 0
+    assert "damaged (model/compile/output.iop): building again" in outcome.stderr
+    assert "from the cache" in ready.mlx("groq", "build", tiny, **BROKEN_COMPILER).stderr
+
+
+def test_two_processes_that_build_at_once_build_once(machine, tiny):
+    first = machine.start("groq", "build", tiny, GROQWARE_COMPILER="slow:2")
+    machine.find("groq_compiler.py")
+    second = machine.start("groq", "build", tiny, **BROKEN_COMPILER)
+    outputs = [process.communicate(timeout=60) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert "another process is building" in outputs[1][1]
+    assert "from the cache" in outputs[1][1]
+    assert outputs[0][0] == outputs[1][0]
+    assert machine.is_quiet()
+
+
+def test_a_build_that_takes_too_long_is_ended(machine, tiny):
+    started = time.monotonic()
+    words = ("groq", "build", tiny, "--time-limit", 0.03)
+    message = machine.fails(*words, GROQWARE_COMPILER="stubborn")
+    assert time.monotonic() - started < 15
+    assert "not done after 0.03 minutes" in message
+    assert "build.log" in message
+    assert "--time-limit" in message
+    assert machine.builds() == (set(), set())
+
+
+def test_an_artifact_that_is_damaged_is_not_built(ready, tiny):
+    cut(next(tiny.glob("model_*.onnx")))
+    assert "is damaged" in ready.fails("groq", "build", tiny)
+
+
+@pytest.fixture
+def wrong_groqflow(groqflow_python, tmp_path):
+    """GroqFlow's environment with a converter to float16 that is wrong by a tenth, and says nothing."""
+    original = Path(groqflow_python).parent.parent
+    wrong = tmp_path / "wrong"
+    packages = next(original.glob("lib/python3.*/site-packages"))
+    copied = wrong / packages.relative_to(original)
+    copied.mkdir(parents=True)
+    for path in packages.iterdir():
+        if path.name != "onnxconverter_common":
+            (copied / path.name).symlink_to(path)
+    shutil.copytree(packages / "onnxconverter_common", copied / "onnxconverter_common")
+    (wrong / "bin").mkdir()
+    (wrong / "bin" / "python").symlink_to((original / "bin" / "python").resolve())
+    shutil.copy(original / "pyvenv.cfg", wrong)
+    module = copied / "onnxconverter_common" / "float16.py"
+    before = "return np.float16(np_array)"
+    text = module.read_text()
+    assert text.count(before) == 1, "another version of onnxconverter-common: write this anew"
+    module.write_text(text.replace(before, "return np.float16(1.1 * np_array)"))
+    return wrong / "bin" / "python"
+
+
+def test_a_wrong_conversion_to_float16_is_found(machine, tiny, wrong_groqflow):
+    message = machine.fails("groq", "build", tiny, MINILMX_GROQFLOW_PYTHON=str(wrong_groqflow))
+    assert re.search(r"conversion to float16 is wrong: an embedding differs by \d+\.\d%", message)
+    assert "build.log" in message
+    assert machine.builds() == (set(), set())
+
+
+def test_groqflow_with_another_converter_is_said_before_it_is_used(machine, tiny, wrong_groqflow):
+    packages = next(wrong_groqflow.parent.parent.glob("lib/python3.*/site-packages"))
+    metadata = next(packages.glob("onnxconverter_common-*.dist-info"))
+    text = (metadata / "METADATA").read_text().replace("\nVersion: 1.13.0", "\nVersion: 1.16.0")
+    metadata.unlink()
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(text)
+    message = machine.fails(
+        "run", tiny, "--runner", "groq", stdin="a\n", MINILMX_GROQFLOW_PYTHON=str(wrong_groqflow)
+    )
+    assert "onnxconverter-common is 1.16.0, expected ==1.13.0" in message

@@ -1,0 +1,157 @@
+"""What is said of a machine that lacks something, and of one that lacks nothing."""
+
+import json
+import resource
+
+import pytest
+
+SYSTEM = {"operating system", "SDK support"}  # these depend on where the tests run
+
+
+def processor_seconds():
+    """Of all processes that have ended: what a command takes, however busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def doctor(machine, **switches):
+    """The checks that fail, {name: found}."""
+    outcome = machine.mlx("groq", "doctor", "--json", **switches)
+    checks = json.loads(outcome.stdout)
+    failed = {check["name"]: check["found"] for check in checks if not check["ok"]}
+    assert outcome.code == (3 if failed else 0)
+    assert all(check["remedy"] for check in checks if check["name"] in failed)
+    return failed
+
+
+def test_with_everything_there_the_doctor_finds_nothing(machine):
+    outcome = machine.mlx("groq", "doctor")
+    assert outcome.code == 0
+    assert "MISSING" not in outcome.stdout
+    assert all(line.startswith("ok ") for line in outcome.stdout.splitlines())
+
+
+@pytest.mark.parametrize("python", [None, "/nowhere/bin/python"])
+def test_with_nothing_there_the_doctor_names_all_that_is_missing_within_five_seconds(bare_machine, python):
+    switches = {"MINILMX_GROQFLOW_PYTHON": python} if python else {}
+    before = processor_seconds()
+    code, stdout, stderr = bare_machine.run("groq", "doctor", **switches)
+    assert processor_seconds() - before < 5
+    assert (code, stderr) == (3, "")
+    missing = {line[9:27].strip() for line in stdout.splitlines() if line.startswith("MISSING")}
+    tools = {"onnxmodelanalyzer", "groq-compiler", "aa-latest"}
+    packages = {"groq-devtools", "groq-runtime", "groq.runner.tsp"}
+    expected = {"GroqFlow", "GroqFlow pins", "SDK support", "GroqCards", *tools, *packages}
+    assert missing - {"operating system"} == expected
+    assert "mlx groq setup" in stdout
+    if python:
+        assert "MINILMX_GROQFLOW_PYTHON is /nowhere/bin/python" in stdout
+
+
+WORDS = {
+    "run": ("run", "--runner", "groq"),
+    "eval": ("eval", "--runner", "onnxruntime", "--runner", "groq"),
+    "eval, groq first": ("eval", "--runner", "groq", "--runner", "groq-emulator"),
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_with_nothing_there_an_explicit_groq_is_an_error_and_nothing_else_runs(bare_machine, tiny, words):
+    before = processor_seconds()
+    code, stdout, stderr = bare_machine.run(words[0], tiny, *words[1:], stdin="a\n")
+    assert processor_seconds() - before < 5
+    assert (code, stdout) == (3, "")
+    assert stderr.startswith("Error: the runner groq cannot run here: GroqFlow: ")
+    for name in ("groq-compiler", "groq-runtime", "groq.runner.tsp", "GroqCards", "mlx groq doctor"):
+        assert name in stderr
+    assert not (bare_machine.folder / "results").exists()
+
+
+def test_with_nothing_there_a_build_says_how_to_get_groqflow(bare_machine, tiny):
+    assert "mlx groq setup" in bare_machine.fails("groq", "build", tiny)
+
+
+def test_runners_lists_groq_with_what_is_missing(bare_machine, machine):
+    rows = {name: {} for name in ("bare", "whole")}
+    for name, each in (("bare", bare_machine), ("whole", machine)):
+        outcome = each.mlx("runners", "--json")
+        assert outcome.code == 0
+        rows[name] = {row["name"]: row["missing"] for row in json.loads(outcome.stdout)}
+    assert "GroqCards: " in rows["bare"]["groq"]
+    assert rows["whole"]["groq"] is None
+
+
+def test_without_a_runner_named_groq_is_chosen_where_it_can_run(ready, tiny):
+    outcome = ready.mlx("eval", tiny, "--limit", 2, "-o", "r.json")
+    assert outcome.code == 0, outcome
+    assert "a GroqCard was found" in outcome.stderr
+    outcome = ready.mlx("eval", tiny, "--limit", 2, "-o", "s.json", GROQWARE_CARDS="0")
+    assert "no GroqCard was found" in outcome.stderr
+
+
+ALONE = {
+    "no card": ({"GROQWARE_CARDS": "0"}, {"GroqCards": "0 seen by lspci"}),
+    "runtime broken": (
+        {"GROQWARE_RUNNER": "import"},
+        {"groq.runner.tsp": "libgroq.so: injected failure of the import"},
+    ),
+    "no runtime": ({"PYTHONPATH": ""}, {"groq.runner.tsp": "not on PYTHONPATH"}),
+    "no GroqFlow": (
+        {"MINILMX_GROQFLOW_PYTHON": "/nowhere"},
+        {"GroqFlow": "/nowhere", "GroqFlow pins": "no GroqFlow to check"},
+    ),
+    "no devtools": (
+        {"GROQFLOW_SKIP_SDK_CHECK": "", "GROQWARE_DEVTOOLS": "none"},
+        {"groq-devtools": "not installed"},
+    ),
+    "unknown runtime": (
+        {"GROQFLOW_SKIP_SDK_CHECK": "", "GROQWARE_RUNTIME": "unknown"},
+        {"groq-runtime": "not installed"},
+    ),
+    "apt-cache crashes": (
+        {"GROQFLOW_SKIP_SDK_CHECK": "", "GROQWARE_RUNTIME": "crash"},
+        {"groq-runtime": "not installed"},
+    ),
+    "devtools too old": (
+        {"GROQFLOW_SKIP_SDK_CHECK": "", "GROQWARE_DEVTOOLS": "0.9.2"},
+        {"groq-devtools": "0.9.2"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_each_check_fails_alone(machine, case):
+    switches, expected = ALONE[case]
+    failed = doctor(machine, **switches)
+    assert set(failed) - SYSTEM == set(expected)
+    for name, found in expected.items():
+        assert found in failed[name]
+
+
+@pytest.mark.parametrize("tool", ["onnxmodelanalyzer", "groq-compiler", "aa-latest", "lspci"])
+def test_each_tool_is_missed_alone(machine, groqware, tool):
+    tools = machine.folder / "bin"
+    tools.mkdir()
+    for path in (groqware / "bin").iterdir():
+        if path.name != tool:
+            (tools / path.name).symlink_to(path)
+    failed = doctor(machine, PATH=f"{tools}:/usr/bin:/bin")
+    assert set(failed) == {"GroqCards" if tool == "lspci" else tool}
+
+
+def test_a_cache_that_cannot_be_written_is_found(machine):
+    (machine.folder / "file").write_text("")
+    failed = doctor(machine, XDG_CACHE_HOME=str(machine.folder / "file"))
+    assert set(failed) == {"build cache"}
+    assert "cannot be written" in failed["build cache"]
+
+
+def test_a_numpy_beside_the_runtime_hides_nobodys(ready, tiny, groqware):
+    """Groq's guide puts the runtime's folder on PYTHONPATH, which can hold another Python's numpy."""
+    runtime = ready.folder / "runtime"
+    (runtime / "numpy").mkdir(parents=True)
+    (runtime / "numpy" / "__init__.py").write_text("raise ImportError('numpy of another Python')")
+    (runtime / "groq").symlink_to(groqware / "site-packages" / "groq")
+    assert doctor(ready, PYTHONPATH=str(runtime)) == {}
+    outcome = ready.mlx("run", tiny, "--runner", "groq", stdin="a\n", PYTHONPATH=str(runtime))
+    assert outcome.code == 0, outcome

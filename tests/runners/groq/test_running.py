@@ -1,0 +1,100 @@
+"""Running on the held program and on GroqFlow's own path, and what is recorded of it."""
+
+import json
+
+import numpy as np
+
+SENTENCES = "".join(f"sentence number {number}\n" for number in range(10))  # three batches of four
+RUN = ("--runner", "groq")
+
+
+def run(machine, tiny, *words, stdin=SENTENCES, **switches):
+    outcome = machine.mlx("run", tiny, *RUN, *words, "-o", "e.npy", "--force", stdin=stdin, **switches)
+    assert outcome.code == 0, outcome
+    record = json.loads((machine.folder / "e.npy.run.json").read_text())
+    return np.load(machine.folder / "e.npy"), record
+
+
+def test_held_and_groqflows_own_path_give_the_same_bits(ready, tiny):
+    held, first = run(ready, tiny)
+    own, second = run(ready, tiny, "--groq-execution", "groqflow")
+    np.testing.assert_array_equal(own, held)
+    assert held.dtype == np.float32
+    assert (first["details"]["execution"], second["details"]["execution"]) == ("held", "groqflow")
+    assert first["inputs_sha256"] == second["inputs_sha256"]
+    outcome = ready.mlx("groq", "build", tiny, "--time-limit", 0.00001)
+    assert "from the cache" in outcome.stderr  # its inputs and outputs went elsewhere
+
+
+def test_the_embeddings_are_near_onnxruntimes_and_not_the_same(ready, tiny):
+    found, _ = run(ready, tiny)
+    assert ready.mlx("run", tiny, "-o", "cpu.npy", stdin=SENTENCES).code == 0
+    difference = np.abs(found - np.load(ready.folder / "cpu.npy")).max()
+    assert 0 < difference < 1e-2
+
+
+def test_a_run_records_its_latency_and_that_it_is_not_from_a_card(ready, tiny):
+    _, record = run(ready, tiny)
+    details = record["details"]
+    assert record["latency_seconds"] == record["seconds"] / 3
+    assert 0 < details["program_seconds"] < record["seconds"]
+    assert details["load_seconds"] > 0
+    assert 1e-6 < details["estimated_on_chip_seconds"] < 1e-3
+    assert details["sdk"] == "0.10.0+standin.not.a.card"
+    assert details["groqflow"] == "4.3.1"
+    assert details["chips"] == 1
+    assert details["caution"].startswith("a stand-in for Groq's SDK")
+
+
+def test_eval_shows_both_latencies_and_that_it_is_not_from_a_card(ready, tiny):
+    words = ("eval", tiny, "--runner", "onnxruntime", *RUN, "--limit", 3)
+    shown = ready.mlx(*words, "-o", "r.json")
+    assert shown.code == 0, shown
+    rows = {line[:36].strip(): line[36:].split() for line in shown.stdout.splitlines()}
+    assert len(rows["latency ms (measured)"]) == 2
+    assert len(rows["inferences/s (measured)"]) == 2
+    assert len(rows["on-chip latency ms (estimated)"]) == 1
+    assert len(rows["on-chip inferences/s (estimated)"]) == 1
+    assert "groq: a stand-in for Groq's SDK: no number of it is from a GroqCard." in shown.stdout
+    document = json.loads((ready.folder / "r.json").read_text())
+    cpu, groq = document["evaluations"][0]["runners"]
+    assert cpu["estimated_on_chip_seconds"] is None
+    assert groq["estimated_on_chip_seconds"] > 0
+    assert "stand-in" in groq["details"]["caution"]
+    assert "caution" not in cpu["details"]
+
+
+def test_two_runs_of_one_build_on_groqflows_own_path_do_not_mix(ready, tiny):
+    """GroqFlow keeps inputs and outputs under fixed names beside the program."""
+    texts = ["a b c\n" * 8, "x y z\n" * 8]
+    expected = [run(ready, tiny, stdin=text)[0] for text in texts]
+    for number, text in enumerate(texts):
+        (ready.folder / f"{number}.txt").write_text(text)
+    words = ("--runner", "groq", "--groq-execution", "groqflow", "-o")
+    processes = [ready.start("run", tiny, f"{number}.txt", *words, f"{number}.npy") for number in range(2)]
+    for number, process in enumerate(processes):
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+        np.testing.assert_array_equal(np.load(ready.folder / f"{number}.npy"), expected[number])
+
+
+def test_a_run_that_went_well_leaves_no_log_and_no_folder(ready, tiny):
+    run(ready, tiny)
+    run(ready, tiny, "--groq-execution", "groqflow")
+    assert not list(ready.cache.glob("run-*.log"))
+    assert not list((ready.folder / "tmp").glob("minilmx*"))
+
+
+def test_a_run_builds_what_is_not_built(machine, tiny):
+    outcome = machine.mlx("run", tiny, *RUN, stdin="a\n")
+    assert outcome.code == 0
+    assert "assemble" in outcome.stderr
+    assert len(machine.builds()[0]) == 1
+
+
+def test_settings_of_a_users_shell_do_not_reach_groqflow(ready, tiny):
+    expected, _ = run(ready, tiny)
+    shell = {"PYTHONHOME": "/nowhere", "GROQMODEL_BACKEND": "remote", "VIRTUAL_ENV": "/nowhere"}
+    for execution in ("held", "groqflow"):
+        found, _ = run(ready, tiny, "--groq-execution", execution, **shell)
+        np.testing.assert_array_equal(found, expected)

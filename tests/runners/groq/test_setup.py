@@ -1,0 +1,112 @@
+"""mlx groq setup: a real environment, and everything that must not become one."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def python(groqflow_python):
+    """The interpreter that GroqFlow's environment was made with, as `mlx groq setup --python` takes it."""
+    lines = (Path(groqflow_python).parent.parent / "pyvenv.cfg").read_text().splitlines()
+    home = next(line.partition("=")[2].strip() for line in lines if line.startswith("home"))
+    return Path(home) / "python3"
+
+
+def test_a_python_of_another_version_is_refused(bare_machine):
+    message = bare_machine.fails("groq", "setup", "--python", sys.executable, "--prefix", "env")
+    assert f"{sys.executable} is no Python 3.8 to 3.10" in message
+    assert not (bare_machine.folder / "env").exists()
+
+
+def test_without_a_python_that_fits_it_says_how_to_get_one(bare_machine):
+    message = bare_machine.fails("groq", "setup", PATH="/nowhere", PYENV_ROOT="/nowhere")
+    assert "no Python 3.10, 3.9, 3.8 on PATH or under pyenv" in message
+    assert "--python" in message
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(bare_machine, python):
+    prefix = bare_machine.folder / "mine"
+    prefix.mkdir()
+    (prefix / "precious").write_text("data")
+    message = bare_machine.fails("groq", "setup", "--python", python, "--prefix", prefix)
+    assert "is no environment of minilmx" in message
+    assert [path.name for path in prefix.iterdir()] == ["precious"]
+    message = bare_machine.fails("groq", "setup", "--python", python, "--prefix", prefix / "precious")
+    assert "is no environment of minilmx" in message
+    assert (prefix / "precious").read_text() == "data"
+
+
+def test_a_python_that_cannot_make_environments_is_named_and_leaves_nothing(bare_machine):
+    python = bare_machine.folder / "python3.10"
+    python.write_text(
+        "#!/bin/sh\n[ $1 = -c ] && echo 3 10 && exit\necho ensurepip is not available\nexit 1\n"
+    )
+    python.chmod(0o755)
+    message = bare_machine.fails("groq", "setup", "--python", python, "--prefix", "env")
+    assert f"{python} -m venv" in message
+    assert "failed: ensurepip is not available" in message
+    assert not (bare_machine.folder / "env").exists()
+
+
+@pytest.mark.slow
+def test_an_installation_that_fails_leaves_nothing(bare_machine, python):
+    words = ("groq", "setup", "--python", python, "--prefix", "env")
+    message = bare_machine.fails(*words, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+    assert "pip install" in message
+    assert not (bare_machine.folder / "env").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_setup_leaves_nothing(bare_machine, python, number):
+    process = bare_machine.start("groq", "setup", "--python", python, "--prefix", "env")
+    bare_machine.find("-m venv")
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert bare_machine.is_quiet(), bare_machine.processes()
+    assert not (bare_machine.folder / "env").exists()
+
+
+def test_a_setup_that_was_killed_can_be_made_again(bare_machine, python):
+    words = ("groq", "setup", "--python", python, "--prefix", "env")
+    process = bare_machine.start(*words)
+    bare_machine.find("-m venv")
+    process.kill()
+    process.communicate()
+    for pid in bare_machine.processes():
+        os.kill(pid, signal.SIGKILL)
+    marker = bare_machine.folder / "env" / "minilmx-setup.json"
+    assert marker.is_file()
+    marker.write_text("{garbled")
+    process = bare_machine.start(*words)
+    bare_machine.find("-m venv")  # it makes it, and does not say that the folder is another's
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert bare_machine.is_quiet()
+    assert not (bare_machine.folder / "env").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_setup_makes_an_environment_that_builds(machine, python, tiny):
+    words = ("groq", "setup", "--python", python, "--prefix", "env")
+    home = {"HOME": os.environ["HOME"]}  # pip's settings
+    outcome = machine.mlx(*words, **home)
+    assert outcome.code == 0, outcome
+    prefix = machine.folder / "env"
+    assert f"GroqFlow 4.3.1 (lean) in {prefix}" in outcome.stdout
+    assert "trial build: complete" in outcome.stdout
+    variable = {"MINILMX_GROQFLOW_PYTHON": str(prefix / "bin" / "python")}
+    assert " ".join("=".join(pair) for pair in variable.items()) in outcome.stdout
+    assert machine.mlx("groq", "build", tiny, **variable).code == 0
+    before = (prefix / "pyvenv.cfg").stat().st_mtime_ns
+    outcome = machine.mlx(*words, PIP_INDEX_URL="http://127.0.0.1:9/simple", **home)
+    assert outcome.code == 0
+    assert "is there already" in outcome.stderr
+    assert (prefix / "pyvenv.cfg").stat().st_mtime_ns == before
