@@ -60,7 +60,8 @@ def _header(result: Result, name: str, history: History | None) -> str:
     """What was measured, the verdict, what it means, and what must be said beside it."""
     first = result.evaluations[0]
     what = f"{first.dataset}{f', {first.split}' if first.split else ''}"
-    runners = " · ".join(each.runner for each in first.runners)
+    pairs = sum(each.pairs for each in result.evaluations)
+    runners = ", ".join(each.runner for each in first.runners)
     meaning = [
         f"{one.language}: {note}" if len(result.evaluations) > 1 else note
         for one in result.evaluations
@@ -77,7 +78,8 @@ def _header(result: Result, name: str, history: History | None) -> str:
     return (
         f'<header><p class="eyebrow">Embedding drift{" · the newest result" if history else ""}</p>'
         f"<h1>{escape(name)} <small>on {escape(what)}</small></h1>"
-        f'<p class="runners">{escape(runners)}</p>{_verdict(result)}'
+        f'<p class="runners">{pairs:,} pairs · {escape(runners)} · '
+        f"{escape(first.provenance.created[:10])}</p>{_verdict(result)}'
         + notes(cautions(result.evaluations), "caution")
         + (table(CHECK_COLUMNS, checks, "checks") if checks else notes(meaning, "meaning"))
         + "</header>"
@@ -142,7 +144,7 @@ def _ladder(ladder: Ladder) -> str:
             width = min(abs(step.share), 1.0)
             cells = (
                 f"<td>{number(f'{step.max_abs:.2e}')}</td><td>{number(f'{step.rms_abs:.2e}')}</td>"
-                f'<td>{step.share:.1%}</td><td class="meter"><i style="width:{width:.2%}"></i></td>'
+                f'<td>{_percent(step.share)}</td><td class="meter"><i style="width:{width:.2%}"></i></td>'
             )
         rows.append(f'<tr><th scope="row">{escape(step.name)}</th><td>{escape(step.runner)}</td>{cells}</tr>')
     missing = f" Not run here: {', '.join(ladder.missing)}." if ladder.missing else ""
@@ -156,19 +158,21 @@ def _ladder(ladder: Ladder) -> str:
     )
 
 
+def _percent(share: float) -> str:
+    return number(f"{share:.1%}") if abs(share) >= 0.0005 else "0.0%"
+
+
 def _noise(noise: NoiseFloor) -> str:
-    rows = (
+    measured = (
         ("run again", noise.repeat),
         ("one thread", noise.threads),
         ("other places in the batch", noise.position),
     )
+    rows = [row(name, f"{value:.2e}" if value else "0") for name, value in measured]
     return (
-        '<section><h2>Noise floor</h2><p class="lead">'
-        f"{escape(noise.runner)} against itself over {noise.sentences:,} sentences: drift below "
-        "this says nothing.</p>"
-        + table(
-            ("", "largest difference"), [row(name, f"{value:.2e}" if value else "0") for name, value in rows]
-        )
+        f'<section><h2>Noise floor</h2><p class="lead">{escape(noise.runner)} against itself over '
+        f"{noise.sentences:,} sentences: drift below this says nothing.</p>"
+        + table(("", "largest difference"), rows, "numbers")
         + "</section>"
     )
 

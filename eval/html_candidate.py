@@ -89,10 +89,13 @@ def _figure(figure: Figure) -> str:
 def _retrieval(found: RetrievalDrift) -> str:
     """What a search returns, and whether an index may stay."""
     verdict, style = ("may stay", "pass") if found.index_may_stay else ("embed again", "fail")
-    changed = f"For {found.changed_queries:,} of them the first 10 come in another order"
+    changed = "All of them get the same first 10"
     if found.first_flipped_rank is not None:
-        changed += f", from rank {found.first_flipped_rank} on at the earliest and from rank "
-        changed += f"{found.median_flipped_rank:g} in the median"
+        changed = (
+            f"{found.changed_queries:,} of them get another first 10, or another order of it, which "
+            f"changes at rank {found.first_flipped_rank} at the earliest and at rank "
+            f"{found.median_flipped_rank:g} in the median"
+        )
     rows = [
         row(name, f"{100 * at_1:.2f}%", f"{100 * at_10:.2f}%")
         for name, at_1, at_10 in (

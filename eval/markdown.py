@@ -1,5 +1,6 @@
 """A result, or several over time, as GitHub-flavoured Markdown: for a CI step summary or a comment."""
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -84,10 +85,9 @@ def _worst(evaluation: Evaluation) -> str:
                 (f"{each.max_abs:.2e}", f"{each.cosine:.8f}", str(each.tokens), clip(each.text, _CHARACTERS))
                 for each in profile.worst[:_WORST]
             ]
-            parts.append(
-                f"<details><summary>{escape(result.runner)}: the sentences that moved furthest</summary>\n\n"
-                f"{_table(('difference', 'cosine', 'tokens', 'sentence'), rows)}\n\n</details>"
-            )
+            title = f"{html.escape(result.runner)}: the sentences that moved furthest"
+            worst = _table(("difference", "cosine", "tokens", "sentence"), rows)
+            parts.append(f"<details><summary>{title}</summary>\n\n{worst}\n\n</details>")
     return "\n\n".join(parts)
 
 

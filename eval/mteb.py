@@ -101,8 +101,8 @@ def _split(evaluation: Evaluation, task: Task) -> str:
     if task.splits.get(split) != evaluation.pairs:
         known = " or ".join(f"{name} ({pairs:,} pairs)" for name, pairs in task.splits.items())
         raise EvalError(
-            f"the result has {evaluation.pairs:,} pairs of split {split}, and mteb's {task.name} is of {known}: "
-            "evaluate a whole split, without --limit"
+            f"the result has {evaluation.pairs:,} pairs of split {split}, and mteb's {task.name} is of "
+            f"{known}: evaluate a whole split, without --limit"
         )
     return split
 
@@ -111,13 +111,10 @@ def _runner(evaluation: Evaluation, name: str | None) -> RunnerResult:
     found = {each.runner: each for each in evaluation.runners}
     if name is None and len(found) == 1:
         return evaluation.runners[0]
+    if name is None:
+        raise EvalError(f"an mteb result is of one runner: name with --runner one of {', '.join(found)}")
     if name not in found:
-        asked = (
-            f"there is no {name} among"
-            if name
-            else "an mteb result is of one runner: name with --runner one of"
-        )
-        raise EvalError(f"{asked} {', '.join(found)}")
+        raise EvalError(f"the result has no runner {name}: expected one of {', '.join(found)}")
     return found[name]
 
 
@@ -131,7 +128,7 @@ def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[st
         raise EvalError(
             f"mteb's {task.name} has no language {subset}: expected one of {', '.join(task.subsets)}"
         )
-    return {
+    scores: dict[str, Any] = {
         "main_score": spearman,
         "cosine_spearman": spearman,
         "cosine_pearson": pearson,
@@ -142,5 +139,6 @@ def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[st
         "minilmx_runner": result.runner,
         "minilmx_version": evaluation.provenance.minilmx,
         "minilmx_artifact_sha256": evaluation.artifact_sha256,
-        "minilmx_caution": " ".join(caution(result.runner, result.details)) or None,
     }
+    notes = caution(result.runner, result.details)
+    return {**scores, "minilmx_caution": " ".join(notes)} if notes else scores

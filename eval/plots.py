@@ -68,7 +68,7 @@ def decade_axis(low: float, high: float, title: str) -> Axis:
     exponents = range(math.floor(low), math.ceil(high) + 1)
     every = max(1, math.ceil((high - low) / 6))
     ticks: list[tuple[float, str]] = []
-    for factors in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 4, 5, 6, 8)):
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5)):
         ticks = [
             (place, power_of_ten(exponent) if factor == 1 else f"{factor} {TIMES} {power_of_ten(exponent)}")
             for exponent in exponents

@@ -17,6 +17,7 @@ from minilmx.eval.result import Result
 from minilmx.eval.terminal import print_result
 
 FORMATS = ("table", "html", "markdown", "junit", "mteb")
+_WIDEST = 1000
 _OF_ONE = ("junit", "mteb")
 
 
@@ -53,6 +54,8 @@ def _print_history(results: Sequence[Result], console: Console) -> None:
     table = Table(*HISTORY_COLUMNS, box=box.SIMPLE_HEAD)
     for cells in history_rows(history):
         table.add_row(*cells)
+    # Rows that are wider than the terminal wrap there; cells that are cut would lose their numbers.
+    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
     console.print(f"{history.model}, {history.dataset}, drift from {history.reference}", soft_wrap=True)
     console.print(table)
     for note in history.cautions:

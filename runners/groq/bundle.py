@@ -52,7 +52,7 @@ def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: boo
         },
     }
     index["bundle_sha256"] = document_digest(index)
-    document = json.dumps(index, indent=2, sort_keys=True).encode()
+    document = _encode(index)
     with (
         atomic_file(output, replace=replace) as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
@@ -108,7 +108,9 @@ def _read_index(tar: tarfile.TarFile, bundle: Path, folder: Path) -> tuple[Build
     stream = tar.extractfile(member)
     assert stream is not None  # a regular file has contents
     try:
-        index = json.loads(stream.read())
+        document = stream.read()
+        index = json.loads(document)
+        as_written = document == _encode(index)  # 1e-5 and 1E-5 are the same number
         stated = index.pop("bundle_sha256")
         version = index["schema_version"]
         if version == SCHEMA_VERSION:
@@ -120,7 +122,7 @@ def _read_index(tar: tarfile.TarFile, bundle: Path, folder: Path) -> tuple[Build
         raise RunnerFailed(f"{bundle}: {_INDEX} is damaged: {type(error).__name__}: {error}") from error
     if version != SCHEMA_VERSION:
         raise RunnerFailed(f"{bundle} has schema version {version!r}, expected {SCHEMA_VERSION}")
-    if stated != document_digest(index):
+    if not as_written or stated != document_digest(index):
         raise RunnerFailed(f"{bundle}: {_INDEX} does not match its own digest")
     if not (whole and _REQUIRED <= names <= _ALLOWED):
         raise RunnerFailed(f"{bundle}: {_INDEX} lists {', '.join(sorted(names))}")
@@ -149,6 +151,10 @@ def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, 
             raise RunnerFailed(f"{bundle} is damaged: {member.name} does not match its digest")
     if left:
         raise RunnerFailed(f"{bundle} is cut off: {', '.join(sorted(left))} missing")
+
+
+def _encode(index: Mapping[str, Any]) -> bytes:
+    return json.dumps(index, indent=2, sort_keys=True).encode()
 
 
 def _is_plain_file(member: tarfile.TarInfo) -> bool:

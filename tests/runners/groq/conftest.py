@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,14 @@ class Machine:
             time.sleep(0.02)
         return not self.processes()
 
+    def kill_all(self):
+        """What a failed test left."""
+        while found := self.processes():
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
     def builds(self):
         """The folders in the cache that count as done, and those that hold anything but logs."""
         done = {path.parent for path in self.cache.glob("*/build.json")}
@@ -138,10 +148,15 @@ class Machine:
 def make_machine(tmp_path, mlx, monkeypatch, groqflow_python):
     """Make machines with the stand-ins: each has its own home and an empty cache."""
 
-    def make(name="machine"):
-        return Machine(tmp_path / name, mlx, monkeypatch, groqflow_python)
+    machines = []
 
-    return make
+    def make(name="machine"):
+        machines.append(Machine(tmp_path / name, mlx, monkeypatch, groqflow_python))
+        return machines[-1]
+
+    yield make
+    for machine in machines:
+        machine.kill_all()
 
 
 @pytest.fixture
@@ -152,7 +167,9 @@ def machine(make_machine):
 @pytest.fixture
 def bare_machine(tmp_path, mlx, monkeypatch):
     """A machine with nothing of Groq's, GroqFlow included."""
-    return Machine(tmp_path / "bare", mlx, monkeypatch)
+    machine = Machine(tmp_path / "bare", mlx, monkeypatch)
+    yield machine
+    machine.kill_all()
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ class Tampered:
         change(index)
         index.pop("bundle_sha256", None)
         index["bundle_sha256"] = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
-        self.set("bundle.json", json.dumps(index).encode())
+        self.set("bundle.json", json.dumps(index, indent=2, sort_keys=True).encode())
 
     def write(self, path, format=tarfile.PAX_FORMAT):
         with tarfile.open(path, "w", format=format) as tar:

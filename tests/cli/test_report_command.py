@@ -1,0 +1,123 @@
+"""mlx report: every format, from a saved result, as a user would type it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from minilmx.cli.report import report
+from minilmx.eval.render import FORMATS
+
+Mlx = Callable[..., Any]
+BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")
+
+
+@pytest.fixture
+def saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> Path:
+    outcome = mlx("eval", tiny, "--limit", "20", "--max-abs", "1e-12", "-o", "r.json", *BOTH)
+    assert outcome.code == 1, outcome
+    return tmp_path / "r.json"
+
+
+def test_the_command_knows_the_formats_that_there_are() -> None:
+    (option,) = (each for each in report.params if each.name == "form")
+    assert tuple(option.type.choices) == FORMATS  # type: ignore[attr-defined]
+
+
+def test_the_default_is_the_table_that_eval_printed(saved: Path, tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("report", saved)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == mlx("eval", "--from", saved, "--max-abs", "1e-12").stdout
+    assert "FAIL  groq-emulator en  max_abs 1e-12" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [("html", "<!doctype html>"), ("markdown", "## FAIL (0 of 1"), ("junit", "<?xml ")],
+)
+def test_every_format_goes_to_standard_output(form: str, start: str, saved: Path, mlx: Mlx) -> None:
+    outcome = mlx("report", saved, "--format", form)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout.startswith(start)
+    assert "groq-emulator is an emulation" in outcome.stdout
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.html", "<!doctype"), ("a.md", "##"), ("a.xml", "<?xml"), ("a.txt", "tiny")]
+)
+def test_an_output_is_of_the_format_that_its_name_says(
+    name: str, start: str, saved: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    outcome = mlx("report", saved, "--output", f"new/{name}")
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == ""
+    assert outcome.stderr == f"report: new/{name}\n"
+    assert (tmp_path / "new" / name).read_text("utf-8").split("/")[-1].startswith(start) or (
+        (tmp_path / "new" / name).read_text("utf-8").startswith(start)
+    )
+
+
+def test_the_stated_format_goes_before_the_name(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
+    assert mlx("report", saved, "--format", "junit", "-o", "a.html").code == 0
+    Xml.parse(tmp_path / "a.html")
+
+
+def test_a_file_that_is_there_stays_unless_forced(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("mine")
+    outcome = mlx("report", saved, "-o", "a.html")
+    assert outcome.code == 3
+    assert "exists already" in outcome.stderr
+    assert (tmp_path / "a.html").read_text() == "mine"
+    assert mlx("report", saved, "-o", "a.html", "--force").code == 0
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+
+
+def test_several_results_are_a_history(saved: Path, tiny: Path, mlx: Mlx) -> None:
+    assert mlx("eval", tiny, "--limit", "20", "-o", "s.json", *BOTH).code == 0
+    for form in ("table", "html", "markdown"):
+        outcome = mlx("report", saved, "s.json", "--format", form)
+        assert outcome.code == 0, outcome
+        assert "groq-emulator is an emulation" in outcome.stdout
+    for form in ("junit", "mteb"):
+        outcome = mlx("report", saved, "s.json", "--format", form)
+        assert outcome.code == 3
+        assert f"the format {form} is of one result, got 2" in outcome.stderr
+
+
+def test_results_of_other_data_have_no_history(saved: Path, tiny: Path, mlx: Mlx) -> None:
+    assert mlx("eval", tiny, "--limit", "21", "-o", "s.json", *BOTH).code == 0
+    outcome = mlx("report", saved, "s.json")
+    assert outcome.code == 3
+    assert "a history needs results of one number of pairs, got 20 and 21" in outcome.stderr
+
+
+def test_data_that_is_not_mtebs_has_no_mteb_result(saved: Path, mlx: Mlx) -> None:
+    outcome = mlx("report", saved, "--format", "mteb")
+    assert outcome.code == 3
+    assert "bundled is no data set of an mteb task" in outcome.stderr
+    assert outcome.stdout == ""
+
+
+def test_what_is_no_result_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "no.json").write_text("{}")
+    assert mlx("report", "no.json").code == 3
+    assert mlx("report", tiny / "mlx.json").code == 3
+    assert mlx("report", "absent.json").code == 2
+    assert mlx("report").code == 2
+
+
+def test_a_runner_goes_with_mteb_alone(saved: Path, mlx: Mlx) -> None:
+    outcome = mlx("report", saved, "--format", "html", "--runner", "onnxruntime")
+    assert outcome.code == 2
+    assert "--runner goes with --format mteb" in outcome.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX's")
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_rendered(saved: Path, mlx: Mlx) -> None:
+    outcome = mlx("report", saved, "-o", "r.json/a.html")
+    assert outcome.code == 3
+    assert "cannot be written" in outcome.stderr
