@@ -73,7 +73,8 @@ class DriftProfile:
 
     `dimension_max_abs` and `dimension_mean_abs` have D numbers. The histograms are over
     log10 of each sentence's largest difference (zero counts as 1e-12), and over each sentence's
-    cosine. `worst` holds the sentences with the largest difference first.
+    cosine. `worst` holds the sentences with the
+    largest difference first, each text once.
     """
 
     dimension_max_abs: tuple[float, ...]
@@ -128,7 +129,8 @@ def profile_drift(
         return None
     difference = np.abs(candidate.astype(np.float64) - reference)
     largest = difference.max(axis=1)
-    order = np.argsort(-largest, kind="stable")[:worst]
+    first = sorted(np.unique(np.array(texts, dtype=object), return_index=True)[1])  # each text once
+    order = np.array(first)[np.argsort(-largest[first], kind="stable")[:worst]]
     return DriftProfile(
         dimension_max_abs=tuple(difference.max(axis=0).tolist()),
         dimension_mean_abs=tuple(difference.mean(axis=0).tolist()),
@@ -179,7 +181,9 @@ def _by_length(
 
 def _histogram(values: NDArray[np.float64]) -> Histogram:
     low, high = float(values.min()), float(values.max())
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    # Bins of float64 numbers cannot be narrower than the numbers are apart.
+    least = 4 * _BINS * float(np.spacing(max(abs(low), abs(high), 1e-12)))
+    if high - low < least:
+        low, high = low - least / 2, high + least / 2
     counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
     return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))

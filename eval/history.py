@@ -49,6 +49,16 @@ class History:
     cautions: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """One number over time, a series a line; a smaller change than `span` is not worth the eye."""
+
+    name: str
+    unit: str
+    span: float
+    lines: tuple[Series, ...]
+
+
 def trace_history(results: Sequence[Result]) -> History:
     """Put results in the order of time.
 
@@ -102,30 +112,26 @@ def history_rows(history: History) -> list[tuple[str, ...]]:
     ]
 
 
-def history_series(history: History) -> list[tuple[str, str, list[Series]]]:
-    """Each number over time: its name, its unit, and the points of each line where there are any."""
-    numbers: tuple[tuple[str, str, Callable[[RunnerResult], float | None]], ...] = (
-        (
-            "Spearman",
-            "x100",
-            lambda each: None if each.scores.spearman is None else 100 * each.scores.spearman,
-        ),
-        ("Largest difference", "difference", lambda each: _value(each, "drift", "max_abs")),
-        ("Smallest cosine", f"1 {MINUS} cosine", _turn),
-        ("Recall@10", "share", lambda each: _value(each, "retrieval", "recall_at_10")),
-    )
-    drawn = []
-    for name, unit, value in numbers:
-        series = []
-        for index, line in enumerate(history.lines):
-            points = [
-                (entry.result - 1.0, number)
-                for entry in history.entries
-                if entry.line == line and (number := value(entry.runner)) is not None
-            ]
-            series.append(Series(f"run{index % 6}", [x for x, _ in points], [y for _, y in points]))
-        drawn.append((name, unit, series))
-    return drawn
+def history_trends(history: History) -> list[Trend]:
+    """Spearman, largest difference, smallest cosine and recall over time."""
+    return [
+        Trend("Spearman", "x100", 0.1, _lines(history, _spearman)),
+        Trend("Largest difference", "difference", 0.0, _lines(history, _of("drift", "max_abs"))),
+        Trend("Smallest cosine", f"1 {MINUS} cosine", 0.0, _lines(history, _turn)),
+        Trend("Recall@10", "share", 0.01, _lines(history, _of("retrieval", "recall_at_10"))),
+    ]
+
+
+def _lines(history: History, number: Callable[[RunnerResult], float | None]) -> tuple[Series, ...]:
+    lines = []
+    for index, line in enumerate(history.lines):
+        points = [
+            (entry.result - 1.0, value)
+            for entry in history.entries
+            if entry.line == line and (value := number(entry.runner)) is not None
+        ]
+        lines.append(Series(f"run{index % 6}", [x for x, _ in points], [y for _, y in points]))
+    return tuple(lines)
 
 
 def _require_same(first: Result, other: Result) -> None:
@@ -153,11 +159,18 @@ def _require_same(first: Result, other: Result) -> None:
             )
 
 
-def _value(result: RunnerResult, part: str, name: str) -> float | None:
-    value = getattr(getattr(result.comparison, part, None), name, None)
-    return None if value is None else float(value)
+def _spearman(result: RunnerResult) -> float | None:
+    return None if result.scores.spearman is None else 100 * result.scores.spearman
+
+
+def _of(part: str, name: str) -> Callable[[RunnerResult], float | None]:
+    def find(result: RunnerResult) -> float | None:
+        value = getattr(getattr(result.comparison, part, None), name, None)
+        return None if value is None else float(value)
+
+    return find
 
 
 def _turn(result: RunnerResult) -> float | None:
-    cosine = _value(result, "drift", "min_cosine")
+    cosine = _of("drift", "min_cosine")(result)
     return None if cosine is None else 1 - cosine

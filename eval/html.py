@@ -7,7 +7,7 @@ from importlib import resources
 from minilmx.eval import plots
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.figures import time_axis
-from minilmx.eval.history import HISTORY_COLUMNS, History, history_rows, history_series, trace_history
+from minilmx.eval.history import HISTORY_COLUMNS, History, history_rows, history_trends, trace_history
 from minilmx.eval.html_candidate import candidate_section
 from minilmx.eval.ladder import Ladder
 from minilmx.eval.markup import facts, heading_row, notes, number, row, table
@@ -62,12 +62,6 @@ def _header(result: Result, name: str, history: History | None) -> str:
     what = f"{first.dataset}{f', {first.split}' if first.split else ''}"
     pairs = sum(each.pairs for each in result.evaluations)
     runners = ", ".join(each.runner for each in first.runners)
-    meaning = [
-        f"{one.language}: {note}" if len(result.evaluations) > 1 else note
-        for one in result.evaluations
-        for each in one.runners
-        for note in explanations(each)
-    ]
     checks = [
         f'<tr><td><span class="chip {"pass" if check.passed else "fail"}">{cells[0]}</span></td>'
         f"<td>{escape(cells[1])}</td><td>{escape(cells[2])}</td>"
@@ -79,11 +73,24 @@ def _header(result: Result, name: str, history: History | None) -> str:
         f'<header><p class="eyebrow">Embedding drift{" · the newest result" if history else ""}</p>'
         f"<h1>{escape(name)} <small>on {escape(what)}</small></h1>"
         f'<p class="runners">{pairs:,} pairs · {escape(runners)} · '
-        f"{escape(first.provenance.created[:10])}</p>{_verdict(result)}'
+        f"{escape(first.provenance.created[:10])}</p>{_verdict(result)}"
         + notes(cautions(result.evaluations), "caution")
-        + (table(CHECK_COLUMNS, checks, "checks") if checks else notes(meaning, "meaning"))
+        + (table(CHECK_COLUMNS, checks, "checks") if checks else notes(_meaning(result), "meaning"))
         + "</header>"
     )
+
+
+def _meaning(result: Result) -> list[str]:
+    """The plain sentences of one evaluation, or how often each verdict was found in several."""
+    if len(result.evaluations) == 1:
+        return [note for each in result.evaluations[0].runners for note in explanations(each)]
+    found = [each.comparison for one in result.evaluations for each in one.runners if each.comparison]
+    differ = [each.correlation.spearman.excludes_zero for each in found if each.correlation]
+    stay = [each.retrieval.index_may_stay for each in found if each.retrieval]
+    return [
+        f"The Spearman correlations differ beyond chance in {sum(differ)} of {len(differ)} comparisons.",
+        f"An existing index may stay in {sum(stay)} of {len(stay)} comparisons.",
+    ]
 
 
 def _verdict(result: Result) -> str:
@@ -130,7 +137,7 @@ def _languages(evaluations: Sequence[Evaluation]) -> str:
         for each in evaluations
     )
     return (
-        f"<section><h2>Languages</h2>{table(LANGUAGE_COLUMNS, rows, 'numbers')}"
+        f"<section><h2>Languages</h2>{table(LANGUAGE_COLUMNS, rows, 'numbers languages')}"
         f"{notes(cautions(evaluations), 'caution quiet')}</section>{details}"
     )
 
@@ -204,14 +211,14 @@ def _history(history: History) -> str:
     """Four numbers over time, a line for each runner, and all of them as a table."""
     figures = []
     x = time_axis(len(history.dates))
-    for name, unit, series in history_series(history):
-        values = [value for each in series for value in each.y]
+    for trend in history_trends(history):
+        values = [value for each in trend.lines for value in each.y]
         if values:
-            spread = (max(values) - min(values)) * 0.1
-            y = plots.linear_axis(min(values) - spread, max(values) + spread, unit)
+            middle, reach = (max(values) + min(values)) / 2, max(max(values) - min(values), trend.span) * 0.6
+            y = plots.linear_axis(middle - reach, middle + reach, trend.unit)
             figures.append(
-                f'<figure><h3>{escape(name)}</h3><p class="unit">{escape(y.title)}</p>'
-                f"{plots.lines(series, x, y, name)}</figure>"
+                f'<figure><h3>{escape(trend.name)}</h3><p class="unit">{escape(y.title)}</p>'
+                f"{plots.lines(trend.lines, x, y, trend.name)}</figure>"
             )
     legend = "".join(
         f'<span class="legend"><i class="run{index % 6}"></i> {escape(name)}</span>'
@@ -221,8 +228,8 @@ def _history(history: History) -> str:
     return (
         f'<section><h2>History</h2><p class="lead">{len(history.dates)} results, drift from '
         f"{escape(history.reference)}. {legend}</p>"
-        + f'<div class="figures">{"".join(figures)}</div>'
-        + table(HISTORY_COLUMNS, rows, "numbers")
+        + f'<div class="figures pairs">{"".join(figures)}</div>'
+        + table(HISTORY_COLUMNS, rows, "numbers history")
         + notes(history.cautions, "caution quiet")
         + "</section>"
     )

@@ -9,7 +9,7 @@ from minilmx.eval.markup import notes, number, row, sentence, table, tile
 from minilmx.eval.notes import caution, explanations
 from minilmx.eval.ranks import RankDrift
 from minilmx.eval.retrieval import RetrievalDrift
-from minilmx.eval.rows import drift_of, noise_multiple
+from minilmx.eval.rows import drift_of, noise_multiple, worst_sentences
 
 _NOT_COMPARABLE = (
     "Embeddings of this runner or of the reference are not finite or all zeros: nothing more can be compared."
@@ -99,26 +99,26 @@ def _retrieval(found: RetrievalDrift) -> str:
     rows = [
         row(name, f"{100 * at_1:.2f}%", f"{100 * at_10:.2f}%")
         for name, at_1, at_10 in (
-            ("searching its own index", found.recall_at_1, found.recall_at_10),
-            ("searching the reference's index", found.mixed_recall_at_1, found.mixed_recall_at_10),
+            ("in its own index", found.recall_at_1, found.recall_at_10),
+            ("in the reference's index", found.mixed_recall_at_1, found.mixed_recall_at_10),
         )
     ]
     return (
         f'<h3>Search <span class="chip {style}">existing index: {verdict}</span></h3>'
         f'<p class="lead">Each of {found.queries:,} different sentences asks for its neighbours among the '
         f"others. {changed}.</p>"
-        + table(("neighbours of the reference that are found", "nearest 1", "nearest 10"), rows)
+        + table(("the reference's neighbours that are found", "nearest 1", "nearest 10"), rows, "numbers")
     )
 
 
 def _worst_sentences(comparison: Comparison) -> str:
     profile = comparison.profile
     rows = [
-        f"<tr><td>{number(f'{each.max_abs:.2e}')}</td><td>{each.cosine:.8f}</td><td>{each.tokens}</td>"
-        f"<td>{sentence(each.text)}</td></tr>"
-        for each in (profile.worst if profile else ())
+        f"<tr><td>{sentence(each.text)}</td><td>{each.tokens}</td>"
+        f"<td>{number(f'{each.max_abs:.2e}')}</td><td>{each.cosine:.8f}</td></tr>"
+        for each in (worst_sentences(profile) if profile else ())
     ]
-    head = ("difference", "cosine", "tokens", "sentence")
+    head = ("sentence", "tokens", "difference", "cosine")
     return "<h3>The sentences that moved furthest</h3>" + table(head, rows, "texts")
 
 

@@ -16,6 +16,7 @@ from minilmx.eval.rows import (
     check_cells,
     language_rows,
     runner_rows,
+    worst_sentences,
 )
 from minilmx.eval.terminal import describe_data
 
@@ -83,7 +84,7 @@ def _worst(evaluation: Evaluation) -> str:
         if profile:
             rows = [
                 (f"{each.max_abs:.2e}", f"{each.cosine:.8f}", str(each.tokens), clip(each.text, _CHARACTERS))
-                for each in profile.worst[:_WORST]
+                for each in worst_sentences(profile)[:_WORST]
             ]
             title = f"{html.escape(result.runner)}: the sentences that moved furthest"
             worst = _table(("difference", "cosine", "tokens", "sentence"), rows)

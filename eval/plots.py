@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 WIDTH, HEIGHT = 360, 216
-_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 8, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 8, 40
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 Floats = NDArray[np.float64]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from minilmx.eval.drift import DriftProfile, SentenceDrift
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
 from minilmx.eval.notes import caution
@@ -108,6 +109,14 @@ def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
     """What must be said beside the numbers, each once."""
     every = (caution(each.runner, each.details) for one in evaluations for each in one.runners)
     return list(dict.fromkeys(note for notes in every for note in notes))
+
+
+def worst_sentences(profile: DriftProfile) -> list[SentenceDrift]:
+    """The sentences that moved furthest, each text once."""
+    worst: dict[str, SentenceDrift] = {}
+    for each in profile.worst:
+        worst.setdefault(each.text, each)
+    return list(worst.values())
 
 
 def found(result: RunnerResult, part: str, name: str, digits: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.history import history_rows, history_series, trace_history
+from minilmx.eval.history import history_rows, history_trends, trace_history
 from minilmx.eval.limits import Check
 from minilmx.eval.render import render
 from minilmx.eval.result import Result
@@ -51,7 +51,7 @@ def test_results_are_put_in_the_order_of_time_with_their_versions(result: Result
 
 def test_a_series_has_a_point_for_each_result_that_has_the_number(result: Result) -> None:
     history = trace_history([at(result, "2026-01-01"), at(result, "2026-01-02"), at(result, "2026-01-03")])
-    spearman, largest, *_ = [series for _, _, series in history_series(history)]
+    spearman, largest, *_ = [trend.lines for trend in history_trends(history)]
     assert [list(each.x) for each in spearman] == [[0.0, 1.0, 2.0]] * 2
     assert [len(each.x) for each in largest] == [0, 3]
 

@@ -1,10 +1,11 @@
 """Every report: from the result alone, with the caution beside the numbers, whatever the text."""
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 from xml.etree import ElementTree as Xml
 
 import numpy as np
@@ -20,7 +21,8 @@ from minilmx.eval.limits import Check, Limits
 from minilmx.eval.markdown import render_markdown
 from minilmx.eval.pairs import load_pairs
 from minilmx.eval.render import FORMATS, render
-from minilmx.eval.result import Result, load_result, save_result
+from minilmx.eval.result import SCHEMA_VERSION, Result, load_result, save_result
+from minilmx.eval.rows import worst_sentences
 from minilmx.models.artifact import Artifact
 
 ResultOf = Callable[..., Result]
@@ -220,25 +222,6 @@ def test_drift_of_any_size_is_drawn_within_the_frame(scale: float, result: Resul
             assert 0 <= float(height) <= 216
 
 
-def test_junit_has_a_case_for_each_limit_and_a_message_for_each_failure(result_of: ResultOf) -> None:
-    found = result_of(limits=Limits(max_abs=1e-12, min_cosine=0.5, min_spearman=99))
-    suites = Xml.fromstring(render_junit(found))
-    cases = suites.findall("testsuite/testcase")
-    assert len(cases) == len(found.checks) == int(suites.get("tests", "0")) == 4
-    failed = [case for case in cases if case.find("failure") is not None]
-    assert len(failed) == int(suites.get("failures", "0")) == sum(not check.passed for check in found.checks)
-    (case,) = (case for case in failed if case.get("name") == "max_abs 1e-12")
-    assert case.get("classname") == "groq-emulator"
-    message = case.find("failure").get("message", "")  # type: ignore[union-attr]
-    assert message.startswith("FAIL  groq-emulator en  max_abs 1e-12: ")
-
-
-def test_junit_without_limits_has_a_case_for_each_comparison(result: Result) -> None:
-    (case,) = Xml.fromstring(render_junit(result)).findall("testsuite/testcase")
-    assert (case.get("classname"), case.get("name")) == ("groq-emulator", "compared with onnxruntime")
-    assert case.find("failure") is None
-
-
 def test_junit_and_markdown_survive_hostile_text(hostile_result: Result) -> None:
     suites = Xml.fromstring(render_junit(hostile_result))
     assert "<b>|data\ufffd.csv" in (suites[0].get("name") or "")
@@ -256,6 +239,8 @@ def test_several_languages_have_a_row_each_and_details(result: Result) -> None:
     checks = (Check("fr", "groq-emulator", "max_abs", 0.0, 0.1, False),)
     page = render_html([Result(both, checks)])
     assert page.count("<details>") == 2
+    unjudged = render_html([Result(both, ())])
+    assert "An existing index may stay in 2 of 2 comparisons." in unjudged
     assert WellFormed(page).tags.count("svg") == 12
     assert "groq-emulator fr" in page
     rows = [row for row in rows_of(render_markdown([Result(both, checks)])) if row[0] in ("de", "fr")]
@@ -276,3 +261,33 @@ def test_the_page_of_a_real_model(artifact: Artifact) -> None:
     assert found.runners[1].comparison and found.runners[1].comparison.profile
     assert f"each of {len(found.runners[1].comparison.profile.dimension_max_abs)} dimensions" in text
     assert len(text) < 2_000_000
+
+
+def test_the_document_of_the_schema_names_every_field() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "result.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z0-9_]+)`", document))
+    for kind in dataclasses_of(Result):
+        for field in fields(kind):
+            assert field.name in named, f"{kind.__name__}.{field.name}"
+    assert f"schema version {SCHEMA_VERSION}\n" in document
+
+
+def dataclasses_of(kind: Any) -> Iterator[type]:
+    """The dataclass and all those that its fields hold."""
+    for part in get_args(kind):
+        yield from dataclasses_of(part)
+    if is_dataclass(kind) and isinstance(kind, type):
+        yield kind
+        for hint in get_type_hints(kind).values():
+            yield from dataclasses_of(hint)
+
+
+def test_a_sentence_that_is_there_twice_is_named_once_and_the_worst_first(result: Result) -> None:
+    comparison = only(result).runners[1].comparison
+    assert comparison and comparison.profile
+    first, second = comparison.profile.worst[0], comparison.profile.worst[1]
+    again = replace(first, index=59)
+    assert worst_sentences(replace(comparison.profile, worst=(first, again, second, again))) == [
+        first,
+        second,
+    ]

@@ -51,7 +51,6 @@ def test_with_nothing_there_the_doctor_names_all_that_is_missing_within_five_sec
 WORDS = {
     "run": ("run", "--runner", "groq"),
     "eval": ("eval", "--runner", "onnxruntime", "--runner", "groq"),
-    "eval, groq first": ("eval", "--runner", "groq", "--runner", "groq-emulator"),
 }
 
 

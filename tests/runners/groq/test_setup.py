@@ -79,13 +79,13 @@ def test_a_setup_that_was_killed_can_be_made_again(bare_machine, python):
     bare_machine.find("-m venv")
     process.kill()
     process.communicate()
-    for pid in bare_machine.processes():
-        os.kill(pid, signal.SIGKILL)
+    bare_machine.kill_all()
     marker = bare_machine.folder / "env" / "minilmx-setup.json"
     assert marker.is_file()
     marker.write_text("{garbled")
     process = bare_machine.start(*words)
     bare_machine.find("-m venv")  # it makes it, and does not say that the folder is another's
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert bare_machine.is_quiet()
