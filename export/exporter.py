@@ -200,9 +200,7 @@ def _build(
             packed_graph = Graph(packed.name, found.inputs, found.outputs)
         twin_facts = check_dynamic_graph(twin, opset)
         say("comparing the graphs with the model")
-        parity = check_parity(
-            fixed, twin, folder / "tokenizer.json", shape, maker.reference, packed
-        )
+        parity = check_parity(fixed, twin, folder / "tokenizer.json", shape, maker.reference, packed)
         write_consumer_files(source, folder, shape, maker.dimension, maker.pooling, maker.normalized)
         manifest = Manifest(
             source=request.source,

@@ -200,7 +200,7 @@ def test_a_fixed_graph_of_another_size_is_refused(tiny: Path) -> None:
     manifest = open_artifact(tiny).manifest
     with pytest.raises(ExportError, match=r"input_ids int64 \[4, 16\], expected int64 \[5, 16\]"):
         check_fixed_graph(tiny / manifest.fixed.path, Shape(5, 16), 8, 16)
-    with pytest.raises(ExportError, match=r"expected shapes \[4, 16, 9\] and \[4, 9\]"):
+    with pytest.raises(ExportError, match=r"expected \[4, 16, 9\]"):
         check_fixed_graph(tiny / manifest.fixed.path, manifest.shape, 9, 16)
 
 

@@ -165,9 +165,9 @@ print(onnx.__version__, onnxruntime.__version__)
 def test_groqflows_onnx_and_onnxruntime_give_the_same_embeddings(
     artifact: Artifact, texts: list[str], truth: Vectors, tmp_path: Path
 ) -> None:
-    python = os.environ.get("MINILMX_LEGACY_PYTHON")
+    python = os.environ.get("MINILMX_GROQFLOW_PYTHON")
     if not python:
-        pytest.skip("set MINILMX_LEGACY_PYTHON to a Python 3.10 with onnx 1.14.0 and onnxruntime 1.15.1")
+        pytest.skip("set MINILMX_GROQFLOW_PYTHON to the Python that `mlx groq setup` makes")
     batch = next(Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).batches())
     np.savez(tmp_path / "feeds.npz", allow_pickle=False, **batch.feeds())
     arguments = [artifact.fixed_graph, tmp_path / "feeds.npz", tmp_path / "out.npy"]

@@ -97,8 +97,8 @@ def test_an_unknown_key_is_refused_wherever_it_stands(
 
 
 def test_an_unknown_graph_is_refused(document: Document) -> None:
-    document["graphs"]["packed"] = document["graphs"]["fixed"]
-    assert "unknown graphs packed" in refusal(json.dumps(document))
+    document["graphs"]["folded"] = document["graphs"]["fixed"]
+    assert "unknown graphs folded" in refusal(json.dumps(document))
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)

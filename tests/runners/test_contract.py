@@ -1,7 +1,9 @@
 """What every runner promises, asked of every runner that is registered and can run here."""
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,12 +23,30 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module", params=runner_names())
-def runner(request: pytest.FixtureRequest, artifact: Artifact) -> Iterator[Runner]:
-    missing = find_runner(request.param).missing(RunnerOptions())
-    if missing is not None:
-        pytest.skip(missing)
-    with open_runner(request.param, artifact) as opened:
-        yield opened
+def runner(
+    request: pytest.FixtureRequest, artifact: Artifact, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runner]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "groq":
+            use_stand_ins(patch, tmp_path_factory.mktemp("cache"))
+        missing = find_runner(request.param).missing(RunnerOptions())
+        if missing is not None:
+            pytest.skip(missing)
+        with open_runner(request.param, artifact) as opened:
+            yield opened
+
+
+def use_stand_ins(patch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Real GroqFlow with the stand-in SDK of tests/groqware, which is no GroqCard."""
+    python = os.environ.get("MINILMX_GROQFLOW_PYTHON")
+    if not python:
+        pytest.skip("set MINILMX_GROQFLOW_PYTHON to the Python that `mlx groq setup` makes")
+    groqware = Path(__file__).parents[1] / "groqware"
+    patch.setenv("PATH", f"{groqware / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    patch.setenv("PYTHONPATH", str(groqware / "site-packages"))
+    patch.setenv("GROQWARE_PYTHON", python)
+    patch.setenv("GROQFLOW_SKIP_SDK_CHECK", "True")
+    patch.setenv("XDG_CACHE_HOME", str(cache))
 
 
 @pytest.fixture(scope="module")
