@@ -1,38 +1,51 @@
-# Two commands do all the set-up: `make demo` shows the main job, `make test` runs everything
-# that CI runs. Both need python3 (3.11 to 3.13, with venv and pip) and a package index.
+# Two commands do all the set-up: `make demo` shows the main job, `make test` runs the tests, the
+# linters and the type checks. Both need python3 (3.11 to 3.13, with venv and pip) and a package
+# index.
 
 PYTHON ?= python3
 DEMO := demo/all-MiniLM-L6-v2-b1-s128
 WHEEL_PYTHONS := 3.11 3.13
+SOURCES := $(shell find models export runners eval src tests benchmarks -type f -not -path '*/__pycache__/*') \
+	pyproject.toml constraints.txt README.md CONTRIBUTING.md Makefile $(wildcard docs/*)
+GROQFLOW = MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
 
-.PHONY: demo test lint tests wheel-tests environments clean
+.PHONY: demo test lint slow-tests clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo-installed
 	.venv/bin/mlx export all-MiniLM-L6-v2 --output $(DEMO)
 	.venv/bin/mlx eval $(DEMO) --runner torch --runner onnxruntime --runner groq-emulator \
 		--output demo/result.json --force
+	.venv/bin/mlx report demo/result.json --output demo/report.html --force
 	@echo "artifact: $(DEMO)"
-	@echo "report:   demo/result.json"
+	@echo "report:   demo/report.html (made from demo/result.json)"
 
-test: lint tests wheel-tests
+# Tests that passed are not run again until a file has changed: `make -B test` runs them all the
+# same. Where CI is set, the slow ones run, too, and a missing Python is an error.
+test: lint .venv/tests-passed .venv/wheel-tests-passed $(if $(CI),slow-tests)
+	@echo "all passed$(if $(CI),, (slow tests left out: make slow-tests))"
 
 lint: .venv/test-installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-tests: .venv/test-installed environments
-	MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python) .venv/bin/pytest
+.venv/tests-passed: $(SOURCES) .venv/test-installed .venv/environments
+	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m "not slow"
+	@touch $@
+
+slow-tests: .venv/test-installed .venv/environments
+	$(GROQFLOW) .venv/bin/pytest -m slow
 
 # The built wheel in environments of its own, away from the sources, without the extras.
-wheel-tests: .venv/test-installed environments
-	rm -rf build/wheel && mkdir -p build/wheel
+.venv/wheel-tests-passed: $(SOURCES) .venv/test-installed .venv/environments
+	rm -rf build && mkdir -p build/wheel
 	.venv/bin/python -m build --no-isolation --outdir build/wheel . >build/wheel/log.txt
 	@for version in $(WHEEL_PYTHONS); do \
 		test -x .venv-$$version/bin/python || { echo "skipped: no Python $$version"; continue; }; \
 		tests/wheel.sh .venv-$$version build/wheel/*.whl || exit 1; \
 	done
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,10 +61,10 @@ wheel-tests: .venv/test-installed environments
 	.venv/bin/python -m pip install -q -c constraints.txt -e '.[all]' --group dev
 	@touch $@
 
-# Other Pythons that some tests want. Where one is not found, its tests say so and are skipped;
-# CI sets REQUIRE=1, and then this fails instead.
-environments: .venv/test-installed
-	@tests/environments.sh $(WHEEL_PYTHONS)
+# Other Pythons that some tests want. Where one is not found, its tests say so and are skipped.
+.venv/environments: tests/environments.sh .venv/test-installed
+	@REQUIRE=$(CI) tests/environments.sh $(WHEEL_PYTHONS)
+	@touch $@
 
 clean:
 	rm -rf .venv .venv-* build dist demo src/*.egg-info

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make the environments that tests want beside .venv: one with only the base dependencies for
 # each Python named (for the wheel), and .venv-groqflow with real GroqFlow 4.3.1, made by our own
-# command. A Python that is not found is said and passed over; with REQUIRE=1 it is an error.
+# command. A Python that is not found is said and passed over; with REQUIRE set it is an error.
 set -eu
 
 find_python() {

@@ -38,6 +38,7 @@ def part(artifact: Artifact) -> Evaluation:
     return evaluate(artifact, runners, load_pairs(stsb("en"), limit=200))
 
 
+@pytest.mark.slow
 def test_stsb_english_has_its_published_spearman(artifact: Artifact) -> None:
     result = evaluate(artifact, ["onnxruntime"], load_pairs(stsb("en")))
     assert result.pairs == 1379

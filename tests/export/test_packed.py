@@ -10,6 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
+from minilmx.eval.pairs import load_pairs
+from minilmx.eval.scores import score_pairs
 from minilmx.export.exporter import export_model
 from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact, open_artifact
@@ -18,6 +20,7 @@ from minilmx.models.source import bundled_model, resolve_model
 from minilmx.runners.feeding import embed
 from minilmx.runners.registry import open_runner
 
+STSB = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
 FULL = "word " * 46  # with the special tokens exactly 48
 
 
@@ -115,3 +118,11 @@ def test_an_artifact_without_a_packed_graph_says_how_to_get_one(tiny: Path) -> N
 def test_the_torch_runner_has_no_packed_graph(packed: Artifact) -> None:
     with pytest.raises(RunnerUnavailable, match="packed"):
         open_runner("torch", packed.as_packed())
+
+
+@pytest.mark.skipif(not STSB.is_file(), reason="needs the STSb data in ../shared/stsb")
+def test_stsb_has_its_published_spearman(packed: Artifact) -> None:
+    pairs = load_pairs(str(STSB))
+    found = embeddings(packed.as_packed(), pairs.texts)
+    scores = score_pairs(found[:1379], found[1379:], pairs.gold)
+    assert scores.spearman == pytest.approx(0.820325, abs=1e-5)

@@ -194,6 +194,7 @@ print(export_model(bundled_model(), Path(sys.argv[1]), Shape(16, 48)).artifact.d
 """
 
 
+@pytest.mark.slow
 def test_another_process_exports_the_same_bytes(artifact: Artifact, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", EXPORT, str(tmp_path / "again")],
