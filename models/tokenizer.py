@@ -53,7 +53,7 @@ class TokenizedTexts:
 
     def take(self, rows: slice) -> "TokenizedTexts":
         """Some of the texts, or all in another order."""
-        tokens = TokenBatch(**{name: array[rows] for name, array in self.tokens.feeds().items()})
+        tokens = TokenBatch(**{name: array[rows].copy() for name, array in self.tokens.feeds().items()})
         return replace(self, tokens=tokens, truncated=self.truncated[rows])
 
     def batches(self) -> Iterator[TokenBatch]:

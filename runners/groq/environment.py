@@ -19,7 +19,7 @@ from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.runners.groq import pins
 
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
-LEAN_MODULES = Path(__file__).parent / "lean"
+LEAN_MODULES = Path(__file__).parent / "lean-modules"
 _MARKER = "minilmx-setup.json"
 
 Say = Callable[[str], None]

@@ -15,7 +15,7 @@ FULL = (
 )
 
 # Only what the path from an ONNX file uses: 49 MB to download. Install with --no-deps, and put the folder
-# `lean` on PYTHONPATH for torch and scikit-learn.
+# `lean-modules` on PYTHONPATH for torch and scikit-learn.
 _LEAN_ON_ANY = (
     "groqflow==4.3.1",
     "mlagility==3.3.1",

@@ -34,7 +34,7 @@ def test_every_package_folder_is_mapped_and_nothing_else(setuptools_config: dict
     for folder in (package, *(package / name for name in ("export", "runners", "eval", "models"))):
         for marker in folder.glob("**/__init__.py"):
             relative = marker.parent.relative_to(package).parts
-            if "lean" not in relative:  # modules for GroqFlow's Python, no package of ours
+            if "lean-modules" not in relative:  # modules for GroqFlow's Python, no package of ours
                 found.add(".".join(("minilmx", *relative)))
     assert set(setuptools_config["packages"]) == found
     for name, path in setuptools_config["package-dir"].items():

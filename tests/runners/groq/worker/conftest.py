@@ -29,7 +29,7 @@ def environment(python, **switches):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROQ"))}
     return {
         **kept,
-        "PYTHONPATH": str(ROOT / "runners/groq/lean"),
+        "PYTHONPATH": str(ROOT / "runners/groq/lean-modules"),
         "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
         "GROQWARE_PYTHON": python,
         "GROQFLOW_SKIP_SDK_CHECK": "True",

@@ -1,0 +1,33 @@
+"""The noise floor: what a runner differs from itself."""
+
+import numpy as np
+import pytest
+
+from minilmx.eval.noise import measure_noise
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import Tokenizer
+from minilmx.runners.protocol import RunnerOptions
+
+TEXTS = ["a b c", "d", "e f", "g h i j", "k", "l m"]
+
+
+@pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])
+def test_a_deterministic_runner_repeats_itself(tiny_original: Artifact, runner: str) -> None:
+    tokenized = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(TEXTS)
+    noise = measure_noise(tiny_original, runner, tokenized, RunnerOptions())
+    assert (noise.runner, noise.sentences, noise.repeat) == (runner, 6, 0.0)
+    assert 0 <= noise.largest < 1e-6
+
+
+def test_pytorch_is_measured_too(artifact: Artifact) -> None:
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS)
+    noise = measure_noise(artifact, "torch", tokenized, RunnerOptions())
+    assert noise.repeat == 0
+    assert noise.largest < 1e-5
+
+
+def test_some_rows_in_another_order_are_whole_arrays(tiny_original: Artifact) -> None:
+    tokenized = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(TEXTS)
+    turned = tokenized.take(slice(None, None, -1))
+    assert all(array.strides[0] > 0 for array in turned.tokens.feeds().values())
+    assert np.array_equal(turned.tokens.input_ids[::-1], tokenized.tokens.input_ids)
