@@ -4,8 +4,11 @@
 # command. A Python that is not found is said and passed over; with REQUIRE set it is an error.
 set -eu
 
+# Beside the Python that runs us is where pyenv keeps the others, whatever HOME is.
+beside=$(.venv/bin/python -c 'import pathlib, sys; print(pathlib.Path(sys.base_prefix).parent)')
+
 find_python() {
-    for candidate in "python$1" "$HOME/.pyenv/versions/$1".*/bin/python; do
+    for candidate in "python$1" "$HOME/.pyenv/versions/$1".*/bin/python "$beside/$1".*/bin/python; do
         if "$candidate" -c '' 2>/dev/null; then
             command -v "$candidate"
             return

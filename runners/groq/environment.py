@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -148,7 +149,9 @@ def find_python() -> Path:
     versions = [f"{major}.{minor}" for major, minor in reversed(pins.PYTHON_VERSIONS)]
     for version in versions:
         on_path = shutil.which(f"python{version}")
-        under_pyenv = sorted((_pyenv_root() / "versions").glob(f"{version}.*/bin/python"))
+        under_pyenv = [
+            path for root in _pyenv_versions() for path in sorted(root.glob(f"{version}.*/bin/python"))
+        ]
         for candidate in (*([Path(on_path)] if on_path else []), *reversed(under_pyenv)):
             if python_version(candidate) in pins.PYTHON_VERSIONS:  # a pyenv shim may not start
                 return candidate
@@ -230,5 +233,7 @@ def _major(version: str) -> int:
     return int(version.split(".")[0])
 
 
-def _pyenv_root() -> Path:
-    return Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+def _pyenv_versions() -> list[Path]:
+    """Where pyenv keeps its Pythons: under its root, and beside this one, whatever HOME is."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return [root / "versions", Path(sys.base_prefix).parent]
