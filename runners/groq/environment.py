@@ -234,6 +234,8 @@ def _major(version: str) -> int:
 
 
 def _pyenv_versions() -> list[Path]:
-    """Where pyenv keeps its Pythons: under its root, and beside this one, whatever HOME is."""
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    return [root / "versions", Path(sys.base_prefix).parent]
+    """Where pyenv keeps its Pythons: under PYENV_ROOT, else in HOME or beside this Python."""
+    root = os.environ.get("PYENV_ROOT")
+    if root:
+        return [Path(root) / "versions"]
+    return [Path.home() / ".pyenv" / "versions", Path(sys.base_prefix).parent]
