@@ -1,7 +1,6 @@
 """One onnxruntime session on the CPU, as the onnxruntime and emulator runners use it."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -70,12 +69,7 @@ class SessionRunner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _outputs(self, names: list[str], batch: Batch) -> list[NDArray[np.float32]]:
