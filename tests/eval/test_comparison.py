@@ -1,0 +1,190 @@
+"""Every number of a comparison against a slow or independent computation, on real embeddings."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from minilmx.eval.bootstrap import compare_correlations
+from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.drift import measure_drift
+from minilmx.eval.pairs import SentencePairs, load_pairs
+from minilmx.eval.ranks import measure_ranks
+from minilmx.eval.retrieval import measure_retrieval
+from minilmx.eval.scores import pair_similarities
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import Tokenizer
+from minilmx.runners.feeding import embed
+from minilmx.runners.registry import open_runner
+
+Rows = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def pairs() -> SentencePairs:
+    return load_pairs("bundled", limit=100)
+
+
+@pytest.fixture(scope="module")
+def exact(artifact: Artifact, pairs: SentencePairs) -> Rows:
+    with open_runner("onnxruntime", artifact) as runner:
+        return embed(artifact, runner, pairs.texts)
+
+
+@pytest.fixture(scope="module")
+def noisy(exact: Rows) -> Rows:
+    noise = np.random.default_rng(3).normal(scale=0.004, size=exact.shape)
+    return (exact + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def counts(artifact: Artifact, pairs: SentencePairs) -> NDArray[np.int64]:
+    return Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts).token_counts
+
+
+def compared(exact: Rows, other: Rows, pairs: SentencePairs, counts: NDArray[np.int64]) -> Comparison:
+    return compare(exact, other.astype(np.float32), pairs, counts)
+
+
+def cosines(rows: Rows) -> NDArray[np.float64]:
+    wide = rows.astype(np.float64)
+    unit = wide / np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    return np.asarray(unit @ unit.T)
+
+
+def test_percentiles_and_ulps_are_numpys(exact: Rows, noisy: Rows) -> None:
+    drift = measure_drift(exact, noisy)
+    difference = np.sort(np.abs(noisy.astype(np.float64) - exact).ravel())
+    assert drift.p50_abs == pytest.approx(np.median(difference))
+    assert drift.p99_9_abs == pytest.approx(np.quantile(difference, 0.999))
+    step = exact.copy()
+    row, column = np.unravel_index(np.abs(exact).argmax(), exact.shape)
+    half = np.float16(exact[row, column])
+    step[row, column] += np.spacing(np.abs(half)).astype(np.float32)
+    assert measure_drift(exact, step).max_ulps == pytest.approx(1, rel=1e-3)
+
+
+def test_the_bootstrap_gives_the_interval_of_a_slow_loop(
+    exact: Rows, noisy: Rows, pairs: SentencePairs
+) -> None:
+    before, after = pair_similarities(exact), pair_similarities(noisy)
+    found = compare_correlations(before, after, pairs.gold, resamples=400, seed=5)
+    assert found.spearman.estimate == pytest.approx(
+        stats.spearmanr(after, pairs.gold)[0] - stats.spearmanr(before, pairs.gold)[0], abs=1e-12
+    )
+    random = np.random.default_rng(5)
+    draws = [random.integers(0, 100, size=(250, 100)), random.integers(0, 100, size=(150, 100))]
+    spearman, pearson = [], []
+    for rows in np.concatenate(draws):
+        gold = pairs.gold[rows]
+        spearman.append(stats.spearmanr(after[rows], gold)[0] - stats.spearmanr(before[rows], gold)[0])
+        pearson.append(stats.pearsonr(after[rows], gold)[0] - stats.pearsonr(before[rows], gold)[0])
+    assert (found.spearman.low, found.spearman.high) == pytest.approx(np.percentile(spearman, (2.5, 97.5)))
+    assert (found.pearson.low, found.pearson.high) == pytest.approx(np.percentile(pearson, (2.5, 97.5)))
+
+
+def test_the_same_seed_gives_the_same_interval_and_chance_is_called_chance(
+    exact: Rows, noisy: Rows, pairs: SentencePairs
+) -> None:
+    before, after = pair_similarities(exact), pair_similarities(noisy)
+    first = compare_correlations(before, after, pairs.gold, resamples=500)
+    assert first == compare_correlations(before, after, pairs.gold, resamples=500)
+    assert not first.spearman.excludes_zero and "beyond chance" in first.meaning
+    worse = compare_correlations(before, -before, pairs.gold, resamples=500)
+    assert worse.spearman.excludes_zero and "lower, and not by chance" in worse.meaning
+
+
+def test_swaps_are_counted_as_a_slow_loop_does(exact: Rows, noisy: Rows, pairs: SentencePairs) -> None:
+    before, after = pair_similarities(exact), pair_similarities(noisy)
+    texts = list(zip(pairs.sentences1, pairs.sentences2, strict=True))
+    swapped = [
+        (i, j)
+        for i, j in itertools.permutations(range(len(before)), 2)
+        if before[i] > before[j] and after[i] < after[j]
+    ]
+    found = measure_ranks(before, after, texts)
+    assert found.swaps == len(swapped) > 0
+    assert found.comparisons == 100 * 99 // 2
+    assert found.kendall_tau == pytest.approx(stats.kendalltau(before, after)[0])
+    worst = max(
+        swapped, key=lambda pair: (before[pair[0]] - before[pair[1]]) - (after[pair[0]] - after[pair[1]])
+    )
+    assert (found.worst[0].higher, found.worst[0].lower) == worst
+    assert found.worst[0].higher_texts == texts[worst[0]]
+
+
+def test_neighbours_are_those_of_a_full_sort(exact: Rows, noisy: Rows, pairs: SentencePairs) -> None:
+    found = measure_retrieval(exact, noisy, pairs.texts)
+    assert found is not None
+    keep = sorted({text: index for index, text in reversed(list(enumerate(pairs.texts)))}.values())
+    first, second = exact[keep], noisy[keep]
+
+    def nearest(similarity: NDArray[np.float64]) -> list[list[int]]:
+        return [
+            sorted((j for j in range(len(row)) if j != i), key=lambda j: -row[j])[:10]
+            for i, row in enumerate(similarity)
+        ]
+
+    unit = [rows / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True) for rows in (first, second)]
+    truth, own = nearest(cosines(first)), nearest(cosines(second))
+    mixed = nearest(np.asarray(unit[1] @ unit[0].T))
+    n = len(keep)
+    assert found.queries == n
+    assert found.recall_at_1 == pytest.approx(sum(a[0] == b[0] for a, b in zip(truth, own, strict=True)) / n)
+    assert found.recall_at_10 == pytest.approx(
+        sum(len({*a} & {*b}) for a, b in zip(truth, own, strict=True)) / (10 * n)
+    )
+    assert found.mixed_recall_at_10 == pytest.approx(
+        sum(len({*a} & {*b}) for a, b in zip(truth, mixed, strict=True)) / (10 * n)
+    )
+    flips = [
+        next(k for k in range(10) if a[k] != b[k]) + 1 for a, b in zip(truth, own, strict=True) if a != b
+    ]
+    assert (found.changed_queries, found.first_flipped_rank) == (len(flips), min(flips))
+
+
+def test_an_index_may_stay_or_not(exact: Rows, pairs: SentencePairs) -> None:
+    same = measure_retrieval(exact, exact, pairs.texts)
+    assert same is not None and same.index_may_stay and same.changed_queries == 0
+    turned = measure_retrieval(exact, np.roll(exact, 1, axis=1), pairs.texts)
+    assert turned is not None and not turned.index_may_stay and "again" in turned.meaning
+
+
+def test_planted_noise_is_found_in_its_sentences_and_dimensions(
+    exact: Rows, pairs: SentencePairs, counts: NDArray[np.int64]
+) -> None:
+    planted = exact.copy()
+    planted[17] += 0.05
+    planted[:, 200] += 0.003
+    profile = compared(exact, planted, pairs, counts).profile
+    assert profile is not None
+    assert profile.worst[0].text == pairs.texts[17]
+    assert profile.worst[0].tokens == counts[17]
+    assert int(np.argmax(profile.dimension_mean_abs)) == 200
+    inside = [each for each in profile.by_length if each.shortest <= counts[17] <= each.longest]
+    assert inside[0].max_abs == max(each.max_abs for each in profile.by_length)
+    assert sum(profile.cosine.counts) == sum(profile.log10_max_abs.counts) == len(exact)
+
+
+def test_the_change_of_each_pairs_cosine_is_a_plain_loops(
+    exact: Rows, noisy: Rows, pairs: SentencePairs, counts: NDArray[np.int64]
+) -> None:
+    found = compared(exact, noisy, pairs, counts)
+    half = len(pairs)
+    change = [
+        abs(cosines(noisy[[i, half + i]])[0, 1] - cosines(exact[[i, half + i]])[0, 1]) for i in range(half)
+    ]
+    assert found.max_delta_cosine == pytest.approx(max(change))
+    assert found.mean_delta_cosine == pytest.approx(np.mean(change))
+
+
+def test_embeddings_that_are_not_finite_leave_the_rest_undefined(
+    exact: Rows, pairs: SentencePairs, counts: NDArray[np.int64]
+) -> None:
+    broken = exact.copy()
+    broken[3, 3] = np.nan
+    found = compared(exact, broken, pairs, counts)
+    assert not found.drift.finite
+    assert (found.profile, found.correlation, found.ranks, found.retrieval) == (None,) * 4

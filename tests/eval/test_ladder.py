@@ -1,0 +1,47 @@
+"""The ladder names the step that brings the drift."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from minilmx.eval.ladder import Ladder, climb
+from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
+from minilmx.runners.protocol import RunnerOptions
+
+TEXTS = ["A cat sleeps on the warm stone.", "Nobody answered the door.", "It costs 12 euros.", "Yes."]
+
+
+def tokenized(artifact: Artifact) -> TokenizedTexts:
+    return Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS)
+
+
+def test_on_the_real_model_float16_brings_nearly_all(artifact: Artifact) -> None:
+    ladder = climb(artifact, tokenized(artifact), RunnerOptions())
+    assert [step.runner for step in ladder.steps] == ["torch", "onnxruntime", "onnxruntime", "groq-emulator"]
+    assert ladder.missing == ("GroqCard",)
+    assert ladder.steps[-1].share > 0.99
+    assert sum(step.share for step in ladder.steps) == pytest.approx(1)
+    assert ladder.steps[-1].max_abs > 1e-4 > ladder.steps[1].max_abs
+
+
+def test_noise_planted_in_the_graph_is_the_graphs_step(artifact: Artifact, tmp_path: Path) -> None:
+    """The PyTorch model stays what it is, so the drift comes with the ONNX graph."""
+    import shutil
+
+    folder = Path(shutil.copytree(artifact.path, tmp_path / "planted"))
+    (folder / "mlx.json").unlink()
+    graph = folder / artifact.manifest.fixed.path
+    model = onnx.load(str(graph))
+    weight = next(w for w in model.graph.initializer if w.name.endswith("layer.2.output.dense.bias"))
+    noise = np.random.default_rng(1).normal(scale=0.1, size=384).astype(np.float32)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + noise, weight.name))
+    onnx.save(model, str(graph))
+    seal(folder, artifact.manifest)
+    planted = open_artifact(folder)
+    ladder: Ladder = climb(planted, tokenized(planted), RunnerOptions())
+    assert max(ladder.steps, key=lambda step: step.share).name == "ONNX graph, unoptimised"
+    assert ladder.steps[1].share > 0.9

@@ -1,0 +1,135 @@
+"""Limits: which hold where, what keeps them, and the exit codes that a CI script sees."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minilmx.errors import EvalError
+from minilmx.eval.limits import apply_limits, read_limits
+from minilmx.eval.result import load_result
+
+Mlx = Callable[..., Any]
+
+
+@pytest.fixture
+def saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> Path:
+    assert mlx("eval", tiny, "--limit", "40", "--output", "r.json").code == 0
+    return tmp_path / "r.json"
+
+
+def rules(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "limits.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_more_special_table_goes_first(tmp_path: Path) -> None:
+    found = read_limits(
+        rules(
+            tmp_path,
+            "[default]\nmax_abs = 1\nmin_cosine = 0.1\n[runner.groq]\nmax_abs = 2\nmin_cosine = 0.2\n"
+            "[language.de]\nmax_abs = 3\n[runner.groq.language.de]\nmax_abs = 4\n",
+        )
+    )
+    assert found.of("torch", "en").max_abs == 1
+    assert found.of("groq", "en").max_abs == 2
+    assert found.of("torch", "de").max_abs == 3
+    assert found.of("groq", "de").max_abs == 4
+    assert found.of("groq", "de").min_cosine == 0.2
+    assert found.of("torch", None).max_spearman_drop is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[default", "no TOML"),
+        ("[defaults]\nmax_abs = 1", "unknown table 'defaults'"),
+        ("[default]\nmax_abss = 1", "unknown limit 'max_abss'"),
+        ("[default]\nmax_abs = 'a'", "max_abs is 'a', expected a number"),
+        ("[runner]\ngroq = 1", "expected tables"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(EvalError, match=message):
+        read_limits(rules(tmp_path, text))
+
+
+def test_every_limit_is_checked_against_its_own_number(saved: Path, tmp_path: Path) -> None:
+    limits = "max_abs = 0\nmin_cosine = 1.1\nmax_spearman_drop = -200\nmin_spearman = 200\n"
+    limits += "min_recall_at_10 = 2\nmax_rank_swaps = -1\n"
+    (evaluation,) = load_result(saved).evaluations
+    checks = apply_limits(evaluation, read_limits(rules(tmp_path, f"[default]\n{limits}")))
+    reference, candidate = evaluation.runners
+    comparison = candidate.comparison
+    assert comparison is not None and comparison.ranks and comparison.retrieval
+    assert not any(check.passed for check in checks)
+    found = {(check.runner, check.limit): check.found for check in checks}
+    before, after = reference.scores.spearman, candidate.scores.spearman
+    assert before is not None and after is not None
+    assert found == {
+        ("onnxruntime", "min_spearman"): 100 * before,
+        ("groq-emulator", "max_abs"): comparison.drift.max_abs,
+        ("groq-emulator", "min_cosine"): comparison.drift.min_cosine,
+        ("groq-emulator", "max_spearman_drop"): 100 * before - 100 * after,
+        ("groq-emulator", "min_spearman"): 100 * after,
+        ("groq-emulator", "min_recall_at_10"): comparison.retrieval.recall_at_10,
+        ("groq-emulator", "max_rank_swaps"): comparison.ranks.swaps,
+    }
+
+
+def test_a_saved_result_takes_new_limits_without_running_anything(saved: Path, mlx: Mlx) -> None:
+    before = saved.read_bytes()
+    passed = mlx("eval", "--from", saved, "--max-abs", "1")
+    assert passed.code == 0 and "PASS  groq-emulator" in passed.stdout
+    failed = mlx("eval", "--from", saved, "--max-abs", "1e-9")
+    assert failed.code == 1 and "FAIL  groq-emulator" in failed.stdout
+    assert saved.read_bytes() == before
+
+
+def test_options_go_before_the_file(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
+    file = rules(tmp_path, "[default]\nmax_abs = 1e-9\n")
+    assert mlx("eval", "--from", saved, "--limits", file).code == 1
+    assert mlx("eval", "--from", saved, "--limits", file, "--max-abs", "1").code == 0
+
+
+def test_a_script_sees_pass_fail_and_error(saved: Path, tmp_path: Path) -> None:
+    """As a CI job would call it: a real process, and its exit code."""
+
+    def code(*arguments: str) -> int:
+        command = [sys.executable, "-m", "minilmx", "eval", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    assert code("--from", "r.json", "--max-abs", "1") == 0
+    assert code("--from", "r.json", "--max-abs", "1e-9") == 1
+    assert code("--from", "r.json", "--max-abs", "much") == 2
+    (tmp_path / "r.json").write_text("{}")
+    assert code("--from", "r.json", "--max-abs", "1") == 3
+
+
+def test_what_is_not_defined_keeps_no_limit(saved: Path, mlx: Mlx) -> None:
+    document = json.loads(saved.read_text())
+    document["evaluations"][0]["runners"][1]["comparison"]["drift"]["max_abs"] = None
+    saved.write_text(json.dumps(document))
+    outcome = mlx("eval", "--from", saved, "--max-abs", "1")
+    assert outcome.code == 1 and "undefined" in outcome.stdout
+
+
+@pytest.mark.parametrize("change", ["schema", "missing", "type", "nothing"])
+def test_a_result_that_is_none_is_refused(saved: Path, mlx: Mlx, change: str) -> None:
+    document = json.loads(saved.read_text())
+    if change == "schema":
+        document["schema_version"] = 99
+    elif change == "missing":
+        del document["evaluations"][0]["runners"][0]["scores"]
+    elif change == "type":
+        document["evaluations"][0]["pairs"] = "many"
+    else:
+        document["evaluations"] = []
+    saved.write_text(json.dumps(document))
+    outcome = mlx("eval", "--from", saved, "--max-abs", "1")
+    assert outcome.code == 3 and outcome.stderr.startswith("Error: ")
