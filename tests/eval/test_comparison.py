@@ -133,16 +133,16 @@ def test_neighbours_are_those_of_a_full_sort(exact: Rows, noisy: Rows, pairs: Se
     n = len(keep)
     assert found.queries == n
     assert found.recall_at_1 == pytest.approx(sum(a[0] == b[0] for a, b in zip(truth, own, strict=True)) / n)
-    assert found.recall_at_10 == pytest.approx(
-        sum(len({*a} & {*b}) for a, b in zip(truth, own, strict=True)) / (10 * n)
-    )
-    assert found.mixed_recall_at_10 == pytest.approx(
-        sum(len({*a} & {*b}) for a, b in zip(truth, mixed, strict=True)) / (10 * n)
-    )
-    flips = [
-        next(k for k in range(10) if a[k] != b[k]) + 1 for a, b in zip(truth, own, strict=True) if a != b
-    ]
-    assert (found.changed_queries, found.first_flipped_rank) == (len(flips), min(flips))
+    # Texts that are the same tokens tie, and float32 and float64 may break a tie differently.
+    tie = 2 / (10 * n)
+    at_10 = sum(len({*a} & {*b}) for a, b in zip(truth, own, strict=True)) / (10 * n)
+    mixed_at_10 = sum(len({*a} & {*b}) for a, b in zip(truth, mixed, strict=True)) / (10 * n)
+    assert 0.8 < at_10 < 1 and found.recall_at_10 == pytest.approx(at_10, abs=tie)
+    assert 0.8 < mixed_at_10 < 1 and found.mixed_recall_at_10 == pytest.approx(mixed_at_10, abs=tie)
+    changed = [(a, b) for a, b in zip(truth, own, strict=True) if a != b]
+    assert found.changed_queries == pytest.approx(len(changed), abs=3)
+    flips = [next(k for k in range(10) if a[k] != b[k]) + 1 for a, b in changed]
+    assert found.first_flipped_rank == min(flips)
 
 
 def test_an_index_may_stay_or_not(exact: Rows, pairs: SentencePairs) -> None:
