@@ -9,4 +9,5 @@ trap 'rm -rf "$scratch"' EXIT
 cp -r tests "$scratch/tests"
 rm -rf "$scratch/tests/repository"
 cd "$scratch"
-"$environment/bin/python" -m pytest -q tests -p no:cacheprovider --import-mode=importlib
+"$environment/bin/python" -m pytest -q tests -m "not slow" -W ignore::pytest.PytestUnknownMarkWarning \
+    -p no:cacheprovider --import-mode=importlib

@@ -1,6 +1,5 @@
 """Drive runners/groq/worker.py as its parent does: the real GroqFlow, the stand-in SDK of tests/groqware."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -14,14 +13,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).parents[4]
-WORKER = ROOT / "runners/groq/worker.py"
-GROQWARE = ROOT / "tests/groqware"
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+from minilmx.runners.groq import worker as protocol
+from minilmx.runners.groq.environment import LEAN_MODULES
 
-spec = importlib.util.spec_from_file_location("groq_worker", WORKER)
-protocol = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(protocol)
+WORKER = Path(protocol.__file__)
+GROQWARE = Path(__file__).parents[3] / "groqware"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def environment(python, **switches):
@@ -29,7 +26,7 @@ def environment(python, **switches):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROQ"))}
     return {
         **kept,
-        "PYTHONPATH": str(ROOT / "runners/groq/lean-modules"),
+        "PYTHONPATH": str(LEAN_MODULES),
         "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
         "GROQWARE_PYTHON": python,
         "GROQFLOW_SKIP_SDK_CHECK": "True",
