@@ -1,5 +1,6 @@
 """Bad input ends in one line that helps, the documented exit code, and nothing written."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,12 @@ RUN = "run tiny-b4-s16 in.txt"
 EVAL = "eval tiny-b4-s16 --runner onnxruntime"
 GOOD = text(b"a sentence\n")
 
+NO_WEIGHTS = (
+    "exported from a folder called tiny: give the torch runner"
+    if importlib.util.find_spec("torch")
+    else "torch and transformers not installed; pip install"
+)
+
 CASES: list[tuple[str, Callable[[Path], None], str]] = [
     # an artifact that is none, or not whole
     ("run nowhere in.txt", GOOD, "there is no artifact at nowhere: make one with `mlx export`"),
@@ -78,7 +85,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (f"{RUN} --runner gpu", GOOD, "there is no runner 'gpu': expected one of onnxruntime"),
     ("eval tiny-b4-s16 --runner gpu", nothing, "there is no runner 'gpu'"),
     (f"{EVAL} --runner onnxruntime", nothing, "expected runners that differ, got onnxruntime, onn"),
-    (f"{RUN} --runner torch", GOOD, "exported from a folder called tiny: give the torch runner"),
+    (f"{RUN} --runner torch", GOOD, NO_WEIGHTS),
     # sentences
     ("run tiny-b4-s16 none.txt", nothing, "there is no file none.txt"),
     ("run tiny-b4-s16 in.doc", nothing, "in.doc has an unknown extension: expected one of .txt"),

@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-WORKER = Path(__file__).parents[4] / "runners/groq/worker.py"
+from minilmx.runners.groq import worker
+
+WORKER = Path(worker.__file__)
 STAGES = ["receive_onnx", "optimize_onnx", "check_compatibility", "fp16_conversion", "compile", "assemble"]
 
 
