@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from minilmx.errors import EvalError
-from minilmx.models.artifact import Artifact
+from minilmx.models.artifact import Artifact, read_artifact
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.runners.feeding import run_tokenized
 from minilmx.runners.protocol import RunnerOptions
@@ -61,8 +61,10 @@ def climb(artifact: Artifact, texts: TokenizedTexts, options: RunnerOptions) -> 
         if find_runner(runner).missing(set_options) is not None:
             missing.append(name)
             continue
-        with open_runner(runner, artifact, set_options) as opened:
-            found = run_tokenized(opened, some, dimension, segments=artifact.segments)
+        # The PyTorch model is the model itself and takes the same tokens a text a row.
+        target = read_artifact(artifact.path) if runner == "torch" else artifact
+        with open_runner(runner, target, set_options) as opened:
+            found = run_tokenized(opened, some, dimension, segments=target.segments)
         if not found.finite:
             raise EvalError(f"the ladder stops at {name}: its embeddings are not finite")
         taken.append((name, runner, found.values.astype(np.float64)))

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
+from minilmx.eval.ladder import climb
 from minilmx.eval.pairs import load_pairs
 from minilmx.eval.scores import score_pairs
 from minilmx.export.exporter import export_model
@@ -17,7 +18,9 @@ from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import bundled_model, resolve_model
+from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.feeding import embed
+from minilmx.runners.protocol import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 STSB = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
@@ -126,3 +129,11 @@ def test_stsb_has_its_published_spearman(packed: Artifact) -> None:
     found = embeddings(packed.as_packed(), pairs.texts)
     scores = score_pairs(found[:1379], found[1379:], pairs.gold)
     assert scores.spearman == pytest.approx(0.820325, abs=1e-5)
+
+
+def test_the_ladder_of_a_packed_graph_starts_at_the_model_itself(packed: Artifact) -> None:
+    view = packed.as_packed()
+    texts = Tokenizer(view.tokenizer_file, view.shape).encode(["a cat sat", "the other", FULL])
+    ladder = climb(view, texts, RunnerOptions())
+    assert [step.runner for step in ladder.steps] == ["torch", "onnxruntime", "onnxruntime", "groq-emulator"]
+    assert ladder.steps[-1].share > 0.99
