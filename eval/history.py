@@ -7,8 +7,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.plots import MINUS, Series
 from minilmx.eval.result import Result
-from minilmx.eval.rows import REFERENCE, cautions, drift_of, found
-from minilmx.eval.terminal import hundredfold
+from minilmx.eval.rows import REFERENCE, cautions, drift_of, found, hundredfold
 from minilmx.eval.versions import versions_of
 
 HISTORY_COLUMNS = (

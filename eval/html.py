@@ -19,10 +19,10 @@ from minilmx.eval.rows import (
     LANGUAGE_COLUMNS,
     cautions,
     check_cells,
+    describe_data,
     language_rows,
     runner_rows,
 )
-from minilmx.eval.terminal import describe_data
 from minilmx.eval.versions import versions_of
 
 # The page may load nothing at all: what is in a sentence stays text.

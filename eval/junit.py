@@ -8,7 +8,7 @@ from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.limits import Check
 from minilmx.eval.notes import caution, explanations
 from minilmx.eval.result import Result
-from minilmx.eval.terminal import check_line
+from minilmx.eval.rows import check_line
 
 # Characters that XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

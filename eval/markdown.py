@@ -14,11 +14,11 @@ from minilmx.eval.rows import (
     LANGUAGE_COLUMNS,
     cautions,
     check_cells,
+    describe_data,
     language_rows,
     runner_rows,
     worst_sentences,
 )
-from minilmx.eval.terminal import describe_data
 
 _WORST = 5
 _CHARACTERS = 160

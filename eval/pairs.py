@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.models.tables import Table, read_table
+from minilmx.models.tables import EXTENSIONS, Table, read_table
 
 BUNDLED = "bundled"
 STSB = "stsb"
@@ -25,7 +25,6 @@ MAX_SCORE = 5.0
 
 _SENTENCE1, _SENTENCE2 = "sentence1", "sentence2"
 _HUB_TIMEOUT_SECONDS = 10.0
-_EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 _SCORES = ("similarity_score", "score", "label")
 
 
@@ -101,7 +100,7 @@ def _is_hub_id(dataset: str) -> bool:
     return (
         dataset.count("/") == 1
         and not dataset.startswith(("/", ".", "~"))
-        and not dataset.endswith(("/", *_EXTENSIONS))
+        and not dataset.endswith(("/", *EXTENSIONS))
         and not Path(dataset).exists()
     )
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minilmx.eval.drift import DriftProfile, SentenceDrift
+from minilmx.eval.drift import Drift, DriftProfile, SentenceDrift
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
 from minilmx.eval.notes import caution
-from minilmx.eval.terminal import drift_cell, hundredfold
 
 REFERENCE = "reference"
 LANGUAGE_COLUMNS = (
@@ -117,6 +116,35 @@ def worst_sentences(profile: DriftProfile) -> list[SentenceDrift]:
     for each in profile.worst:
         worst.setdefault(each.text, each)
     return list(worst.values())
+
+
+def describe_data(evaluation: Evaluation) -> str:
+    """The data set in words: name, language, split, pairs and how many sentences were cut."""
+    parts = (evaluation.dataset, evaluation.language, evaluation.split)
+    return (
+        f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
+        f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated"
+    )
+
+
+def check_line(check: Check) -> str:
+    """One limit as a line: PASS or FAIL, where, what was found and what was allowed."""
+    where = f"{check.runner}{f' {check.language}' if check.language else ''}"
+    found = "undefined" if check.found is None else f"{check.found:.6g}"
+    return f"{'PASS' if check.passed else 'FAIL'}  {where}  {check.limit} {check.allowed:g}: {found}"
+
+
+def hundredfold(value: float | None) -> str:
+    """A correlation x100, with the four digits that drift moves."""
+    return "undefined" if value is None else f"{100 * value:.4f}"
+
+
+def drift_cell(drift: Drift | None, metric: str, digits: str) -> str:
+    """One number of a drift, or why there is none."""
+    if drift is None or not drift.finite:
+        return "not finite"
+    value = getattr(drift, metric)
+    return "undefined" if value is None else format(value, digits)
 
 
 def found(result: RunnerResult, part: str, name: str, digits: str) -> str:

@@ -9,9 +9,18 @@ from rich.table import Table
 from minilmx.eval.drift import Drift
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.ladder import Ladder
-from minilmx.eval.limits import Check
 from minilmx.eval.notes import caution, explanations
 from minilmx.eval.result import Result
+from minilmx.eval.rows import (
+    LANGUAGE_COLUMNS,
+    check_line,
+    describe_data,
+    drift_cell,
+    found,
+    hundredfold,
+    language_rows,
+    noise_multiple,
+)
 from minilmx.eval.saved import RunComparison
 
 _SCORE_ROWS: dict[str, Callable[[RunnerResult], str]] = {
@@ -71,35 +80,6 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
             console.print(note, soft_wrap=True)
 
 
-def describe_data(evaluation: Evaluation) -> str:
-    """The data set in words: name, language, split, pairs and how many sentences were cut."""
-    parts = (evaluation.dataset, evaluation.language, evaluation.split)
-    return (
-        f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
-        f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated"
-    )
-
-
-def check_line(check: Check) -> str:
-    """One limit as a line: PASS or FAIL, where, what was found and what was allowed."""
-    where = f"{check.runner}{f' {check.language}' if check.language else ''}"
-    found = "undefined" if check.found is None else f"{check.found:.6g}"
-    return f"{'PASS' if check.passed else 'FAIL'}  {where}  {check.limit} {check.allowed:g}: {found}"
-
-
-def hundredfold(value: float | None) -> str:
-    """A correlation x100, with the four digits that drift moves."""
-    return "undefined" if value is None else f"{100 * value:.4f}"
-
-
-def drift_cell(drift: Drift | None, metric: str, digits: str) -> str:
-    """One number of a drift, or why there is none."""
-    if drift is None or not drift.finite:
-        return "not finite"
-    value = getattr(drift, metric)
-    return "undefined" if value is None else format(value, digits)
-
-
 def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """A column for each runner: its correlation with gold, and its drift from the first one."""
     reference, *others = evaluation.runners
@@ -121,9 +101,9 @@ def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
         compared = [result.comparison for result in others]
         _add_drift(table, reference.runner, [each.drift if each else None for each in compared])
         noise = evaluation.noise.largest if evaluation.noise else None
-        table.add_row("  max abs / noise floor", "", *(_multiple(each, noise) for each in others))
-        table.add_row("  rank swaps", "", *(_found(each, "ranks", "swaps", ",d") for each in others))
-        recall = [_found(each, "retrieval", "recall_at_10", ".4f") for each in others]
+        table.add_row("  max abs / noise floor", "", *(noise_multiple(each, noise) for each in others))
+        table.add_row("  rank swaps", "", *(found(each, "ranks", "swaps", ",d") for each in others))
+        recall = [found(each, "retrieval", "recall_at_10", ".4f") for each in others]
         table.add_row("  recall@10", "", *recall)
     console.print(table)
     for result in evaluation.runners:
@@ -141,22 +121,11 @@ def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> Non
     """A row for each language and runner."""
     first = evaluations[0]
     console.print(f"{first.model}, {first.dataset}, {first.split}", soft_wrap=True)
-    table = Table("language", "runner", box=box.SIMPLE_HEAD)
-    for name in ("pairs", "Spearman x100", "max abs", "min cosine", "recall@10", "rank swaps"):
+    table = Table(*LANGUAGE_COLUMNS[:2], box=box.SIMPLE_HEAD)
+    for name in LANGUAGE_COLUMNS[2:]:
         table.add_column(name, justify="right")
-    for evaluation in evaluations:
-        for result in evaluation.runners:
-            drift = result.comparison.drift if result.comparison else None
-            table.add_row(
-                evaluation.language or "",
-                result.runner,
-                str(evaluation.pairs),
-                hundredfold(result.scores.spearman),
-                drift_cell(drift, "max_abs", ".2e") if result.comparison else "reference",
-                drift_cell(drift, "min_cosine", ".8f") if result.comparison else "",
-                _found(result, "retrieval", "recall_at_10", ".4f") if result.comparison else "",
-                _found(result, "ranks", "swaps", ",d") if result.comparison else "",
-            )
+    for row in language_rows(evaluations):
+        table.add_row(*row)
     console.print(table)
     for result in first.runners:
         for note in caution(result.runner, result.details):
@@ -182,15 +151,3 @@ def _add_drift(table: Table, reference: str, drifts: Sequence[Drift | None]) -> 
     for name, metric, digits in _DRIFT_ROWS:
         cells = [drift_cell(drift, metric, digits) for drift in drifts]
         table.add_row(f"  {name}", "reference", *cells)
-
-
-def _multiple(result: RunnerResult, noise: float | None) -> str:
-    largest = result.comparison.drift.max_abs if result.comparison else None
-    if noise is None or largest is None:
-        return "undefined"
-    return f"{largest / noise:,.0f}" if noise else "noise is 0"
-
-
-def _found(result: RunnerResult, part: str, name: str, digits: str) -> str:
-    value = getattr(result.comparison, part)
-    return "undefined" if value is None else format(getattr(value, name), digits)

@@ -13,7 +13,7 @@ from minilmx.errors import DatasetError
 
 STANDARD_INPUT = "-"
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
+EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ def read_table(path: str, *, header: bool = True) -> Table:
     their position: "1", "2", and so on.
     """
     kind = ".txt" if path == STANDARD_INPUT else Path(path).suffix.lower()
-    if kind not in _KINDS:
-        raise DatasetError(f"{path} has an unknown extension: expected one of {', '.join(_KINDS)}")
+    if kind not in EXTENSIONS:
+        raise DatasetError(f"{path} has an unknown extension: expected one of {', '.join(EXTENSIONS)}")
     if kind == ".parquet":
         table = _read_parquet(path)
     else:
