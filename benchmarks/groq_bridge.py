@@ -62,7 +62,7 @@ def measure(artifact: Artifact, execution: str, batches: int) -> Measurement:
     options = RunnerOptions(groq_execution=execution, say=lambda line: print(line, file=sys.stderr))
     whole, inside = [], []
     with open_runner("groq", artifact, options) as runner:
-        fed = [batch for batch, _ in feed_batches(tokenized, artifact.segments)][:batches]
+        fed = [batch for batch, _ in feed_batches(tokenized, artifact)][:batches]
         runner.run(fed[0])  # what is done once is not measured
         before = _program_seconds(runner.details)
         for batch in fed:

@@ -103,8 +103,8 @@ def bisect(
     texts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
     digest = hashlib.sha256()
     texts.update_digest(digest)
-    graph = load_onnx(artifact.fixed_graph)
-    other_graph = graph if other is artifact else load_onnx(other.fixed_graph)
+    graph = load_onnx(artifact.graph_file)
+    other_graph = graph if other is artifact else load_onnx(other.graph_file)
     boundaries, theirs = find_boundaries(graph), find_boundaries(other_graph)
     if [boundary.name for boundary in theirs] != [boundary.name for boundary in boundaries]:
         raise EvalError(

@@ -93,13 +93,12 @@ def evaluate(
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
     digest = hashlib.sha256()
     tokenized.update_digest(digest)
-    dimension = artifact.manifest.embedding_dimension
     results: list[RunnerResult] = []
     reference: Embeddings | None = None
     for name in runners:
         with open_runner(name, artifact, options) as runner:
             advance = progress(name, len(tokenized))
-            found = run_tokenized(runner, tokenized, dimension, advance, segments=artifact.segments)
+            found = run_tokenized(runner, tokenized, artifact, advance)
             details = dict(runner.details)
         comparison = None
         if reference is not None:
@@ -146,6 +145,6 @@ def _result(
         batches=found.batches,
         seconds=found.seconds,
         sentences_per_second=len(found.values) / found.seconds,
-        latency_seconds=found.seconds / found.batches,
+        latency_seconds=float(found.batch_seconds.mean()),
         estimated_on_chip_seconds=float(on_chip) if isinstance(on_chip, int | float) else None,
     )

@@ -54,7 +54,6 @@ def climb(artifact: Artifact, texts: TokenizedTexts, options: RunnerOptions) -> 
     Raises RunnerError, and EvalError where fewer than two steps can run or one is not finite.
     """
     some = texts.take(slice(0, SENTENCES))
-    dimension = artifact.manifest.embedding_dimension
     taken, missing = [], []
     for name, runner, level in _STEPS:
         set_options = replace(options, graph_optimization=level) if level else options
@@ -64,7 +63,7 @@ def climb(artifact: Artifact, texts: TokenizedTexts, options: RunnerOptions) -> 
         # The PyTorch model is the model itself and takes the same tokens a text a row.
         target = read_artifact(artifact.path) if runner == "torch" else artifact
         with open_runner(runner, target, set_options) as opened:
-            found = run_tokenized(opened, some, dimension, segments=target.segments)
+            found = run_tokenized(opened, some, target)
         if not found.finite:
             raise EvalError(f"the ladder stops at {name}: its embeddings are not finite")
         taken.append((name, runner, found.values.astype(np.float64)))

@@ -40,10 +40,9 @@ def measure_noise(
 ) -> NoiseFloor:
     """Run up to 64 of the texts four times. Raises RunnerError."""
     some = texts.take(slice(0, SENTENCES))
-    dimension = artifact.manifest.embedding_dimension
 
     def run(opened: Runner, texts: TokenizedTexts) -> NDArray[np.float32]:
-        return run_tokenized(opened, texts, dimension, segments=artifact.segments).values
+        return run_tokenized(opened, texts, artifact).values
 
     def largest(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
         return float(np.abs(first.astype(np.float64) - second).max())

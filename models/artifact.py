@@ -11,16 +11,20 @@ from pathlib import Path
 
 from minilmx.errors import ArtifactError
 from minilmx.models.digest import sha256_of_files
-from minilmx.models.manifest import MANIFEST_NAME, File, Manifest, Shape, parse_manifest
+from minilmx.models.manifest import MANIFEST_NAME, File, Graph, Manifest, Shape, parse_manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified artifact. `digest` is the SHA-256 of mlx.json, which covers every file."""
+    """A verified artifact. `digest` is the SHA-256 of mlx.json, which covers every file.
+
+    `graph` is the one that runners run: the fixed graph, unless `as_packed` or `as_dynamic`.
+    """
 
     path: Path
     manifest: Manifest
     digest: str
+    graph: Graph
 
     @property
     def shape(self) -> Shape:
@@ -29,20 +33,31 @@ class Artifact:
 
     @property
     def fixed_graph(self) -> Path:
-        """The fixed-shape ONNX file: what every runner consumes."""
+        """The fixed-shape ONNX file."""
         return self.path / self.manifest.fixed.path
 
     @property
-    def fixed_graph_sha256(self) -> str:
-        """The digest of the fixed-shape ONNX file."""
+    def graph_file(self) -> Path:
+        """The ONNX file that runners run."""
+        return self.path / self.graph.path
+
+    @property
+    def graph_sha256(self) -> str:
+        """The digest of the ONNX file that runners run."""
         paths = {file.path: file.sha256 for file in self.manifest.files}
-        return paths[self.manifest.fixed.path]
+        return paths[self.graph.path]
 
     @property
     def segments(self) -> int | None:
         """How many texts a row of the graph holds, N; None where it holds one."""
-        output = self.manifest.fixed.outputs[-1].shape
+        output = self.graph.outputs[-1].shape
         return int(output[1]) if len(output) == 3 else None
+
+    @property
+    def graph_kind(self) -> str:
+        """Which graph runners run: "fixed", "packed" or "dynamic"."""
+        kinds = {self.manifest.fixed.path: "fixed", self.manifest.dynamic.path: "dynamic"}
+        return kinds.get(self.graph.path, "packed")
 
     @property
     def packed_segments(self) -> int | None:
@@ -51,13 +66,17 @@ class Artifact:
         return int(packed.outputs[-1].shape[1]) if packed else None
 
     def as_packed(self) -> "Artifact":
-        """This artifact with the packed graph in the fixed graph's place, for any runner.
+        """This artifact with its packed graph for runners to run.
 
         Raises ArtifactError where it has none.
         """
         if self.manifest.packed is None:
             raise ArtifactError(f"the artifact {self.path} has no packed graph: export it with --pack 16")
-        return replace(self, manifest=replace(self.manifest, fixed=self.manifest.packed))
+        return replace(self, graph=self.manifest.packed)
+
+    def as_dynamic(self) -> "Artifact":
+        """This artifact with its dynamic twin for runners to run."""
+        return replace(self, graph=self.manifest.dynamic)
 
     @property
     def dynamic_graph(self) -> Path:
@@ -106,7 +125,7 @@ def read_artifact(path: Path) -> Artifact:
         manifest = parse_manifest(text)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
-    return Artifact(path, manifest, hashlib.sha256(document).hexdigest())
+    return Artifact(path, manifest, hashlib.sha256(document).hexdigest(), manifest.fixed)
 
 
 def find_problems(artifact: Artifact) -> Mapping[str, str]:
@@ -155,7 +174,7 @@ def seal(folder: Path, manifest: Manifest) -> Artifact:
     complete = replace(manifest, files=files)
     document = complete.to_json().encode("utf-8")
     (folder / MANIFEST_NAME).write_bytes(document)
-    return Artifact(folder, complete, hashlib.sha256(document).hexdigest())
+    return Artifact(folder, complete, hashlib.sha256(document).hexdigest(), complete.fixed)
 
 
 def _parts_inside(root: Path, path: Path) -> list[Path]:

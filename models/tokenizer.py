@@ -1,8 +1,9 @@
 """Texts to token batches at an artifact's fixed shape."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +90,10 @@ class Tokenizer:
         self._tokenizer = load_tokenizer(file)
         padding = self._tokenizer.padding or {}
         self._tokenizer.enable_truncation(shape.sequence_length)
-        self._tokenizer.enable_padding(
-            length=shape.sequence_length,
-            pad_id=padding.get("pad_id", 0),
-            pad_token=padding.get("pad_token", "[PAD]"),
-            pad_type_id=padding.get("pad_type_id", 0),
-        )
+        # Padding is added as arrays: it is much of the work where texts are short.
+        self._tokenizer.no_padding()
         self._pad_id = int(padding.get("pad_id", 0))
+        self._pad_type_id = int(padding.get("pad_type_id", 0))
         self._empty = self._arrays([""])[0]
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
@@ -105,15 +103,18 @@ class Tokenizer:
 
     def _arrays(self, texts: Sequence[str]) -> tuple[TokenBatch, NDArray[np.bool_]]:
         encodings = self._tokenizer.encode_batch(list(texts))
-        size = (len(encodings), self.shape.sequence_length)
+        counts = np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
+        given = np.arange(self.shape.sequence_length) < counts[:, None]
 
-        def stack(rows: list[list[int]]) -> NDArray[np.int64]:
-            return np.array(rows, dtype=np.int64).reshape(size)
+        def pad(rows: Iterable[list[int]], value: int) -> NDArray[np.int64]:
+            padded = np.full(given.shape, value, dtype=np.int64)
+            padded[given] = np.fromiter(chain.from_iterable(rows), np.int64, counts.sum())
+            return padded
 
         tokens = TokenBatch(
-            stack([encoding.ids for encoding in encodings]),
-            stack([encoding.attention_mask for encoding in encodings]),
-            stack([encoding.type_ids for encoding in encodings]),
+            pad((encoding.ids for encoding in encodings), self._pad_id),
+            given.astype(np.int64),
+            pad((encoding.type_ids for encoding in encodings), self._pad_type_id),
         )
         truncated = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
         return tokens, truncated

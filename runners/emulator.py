@@ -9,6 +9,8 @@ It also reports the largest magnitude of any intermediate value, because values 
 are infinite in float16, and LayerNorm's square comes near it.
 """
 
+from threading import Lock
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -27,18 +29,20 @@ _LARGEST = "largest_magnitude"
 
 
 class EmulatorRunner(SessionRunner):
-    """The fixed graph with every value rounded to float16, run by onnxruntime."""
+    """The graph with every value rounded to float16, run by onnxruntime."""
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
-        graph = round_to_float16(load_onnx(artifact.fixed_graph))
+        graph = round_to_float16(load_onnx(artifact.graph_file))
         # No optimisation: it would fuse nodes and so skip the rounding between them.
         super().__init__(
             "groq-emulator",
             graph.SerializeToString(),
             threads=threads,
             graph_optimization="disable",
+            concurrent=True,
         )
         self._largest = 0.0
+        self._lock = Lock()
 
     @property
     def details(self) -> Details:
@@ -56,7 +60,8 @@ class EmulatorRunner(SessionRunner):
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding as float16 would hold it, float32 [B, D]. Raises RunnerFailed."""
         embeddings, largest = self._outputs(["sentence_embedding", _LARGEST], batch)
-        self._largest = float(np.maximum(self._largest, largest))  # keeps NaN, unlike max
+        with self._lock:
+            self._largest = float(np.maximum(self._largest, largest))  # keeps NaN, unlike max
         return embeddings
 
 

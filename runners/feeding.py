@@ -1,32 +1,44 @@
 """From texts to embeddings through any runner: the part that is the same for all of them."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
+from minilmx.models.grouping import group_by_length
 from minilmx.models.packing import pack
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.runners.protocol import Batch, Runner
 
 Advance = Callable[[int], None]
+Fed = tuple[Batch, NDArray[np.int64]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
     """What a runner made of N texts.
 
-    `values` is float32 [N, D]. `seconds` is the time inside the runner, without tokenizing,
-    from the first batch to the last; `batches` is how often it ran.
+    `values` is float32 [N, D]. `seconds` is the time from the first batch to the last, without
+    tokenizing; `batch_seconds`, float64 [batches], is how long the runner took for each.
     """
 
     values: NDArray[np.float32]
     seconds: float
-    batches: int
+    batch_seconds: NDArray[np.float64]
+
+    @property
+    def batches(self) -> int:
+        """How often the runner ran."""
+        return len(self.batch_seconds)
 
     @property
     def finite(self) -> bool:
@@ -35,55 +47,83 @@ class Embeddings:
 
 
 def run_tokenized(
-    runner: Runner,
-    texts: TokenizedTexts,
-    dimension: int,
-    advance: Advance = lambda rows: None,
-    *,
-    segments: int | None = None,
+    runner: Runner, texts: TokenizedTexts, artifact: Artifact, advance: Advance = lambda rows: None
 ) -> Embeddings:
     """Run every batch and put the texts' embeddings in order; `advance` is told of each batch's.
 
-    With `segments` (Artifact.segments) the runner has a packed graph: its rows hold up to so
-    many texts, and it returns float32 [B, N, D].
-
     Raises RunnerFailed where the runner fails, in whatever way, or returns anything else than
-    float32 [B, D]. Numbers that are not finite are kept: see require_finite.
+    float32 [B, D], or [B, N, D] where the artifact's graph is packed. Numbers that are not
+    finite are kept: see require_finite.
     """
+    dimension = artifact.manifest.embedding_dimension
     values = np.empty((len(texts), dimension), dtype=np.float32)
-    seconds, batches = 0.0, 0
-    for batch, owners in feed_batches(texts, segments):
-        expected = (*owners.shape, dimension)
+    batch_seconds: list[float] = []
+
+    def run(fed: Fed) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+        batch, owners = fed
         started = time.perf_counter()
-        try:
-            result = runner.run(batch)
-        except MinilmxError:
-            raise
-        except Exception as error:
-            raise RunnerFailed(
-                f"the runner {runner.name} failed on a batch: {type(error).__name__}: {error}"
-            ) from error
-        seconds += time.perf_counter() - started
-        if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
-            raise RunnerFailed(
-                f"the runner {runner.name} returned {_describe(result)}, expected float32 {list(expected)}"
-            )
+        result = _run_checked(runner, batch, (*owners.shape, dimension))
+        return result, owners, time.perf_counter() - started
+
+    started = time.perf_counter()
+    for result, owners, seconds in _map_in_threads(run, feed_batches(texts, artifact), _concurrency(runner)):
         taken = owners >= 0
         values[owners[taken]] = result[taken]
-        batches += 1
+        batch_seconds.append(seconds)
         advance(int(taken.sum()))
-    return Embeddings(values, seconds, batches)
+    return Embeddings(values, time.perf_counter() - started, np.array(batch_seconds))
 
 
-def feed_batches(texts: TokenizedTexts, segments: int | None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+def feed_batches(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
     """Each batch, and which text each of its embeddings is of; -1 where it is of none."""
-    if segments is not None:
-        for packed in pack(texts, segments):
+    if artifact.segments is not None:
+        for packed in pack(texts, artifact.segments):
             yield packed, packed.texts
+    elif artifact.graph_kind == "dynamic":
+        yield from group_by_length(texts)
+    else:
+        for number, batch in enumerate(texts.batches()):
+            rows = number * texts.shape.batch_size + np.arange(texts.shape.batch_size)
+            yield batch, np.where(rows < len(texts), rows, -1)
+
+
+def _run_checked(runner: Runner, batch: Batch, expected: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        result: object = runner.run(batch)
+    except MinilmxError:
+        raise
+    except Exception as error:
+        raise RunnerFailed(
+            f"the runner {runner.name} failed on a batch: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
+        raise RunnerFailed(
+            f"the runner {runner.name} returned {_describe(result)}, expected float32 {list(expected)}"
+        )
+    return result
+
+
+def _concurrency(runner: Runner) -> int:
+    return getattr(runner, "concurrency", 1)
+
+
+def _map_in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """`map`, with so many items at once, in order, and never many items ahead."""
+    if threads == 1:
+        yield from map(work, items)
         return
-    for number, batch in enumerate(texts.batches()):
-        rows = number * texts.shape.batch_size + np.arange(texts.shape.batch_size)
-        yield batch, np.where(rows < len(texts), rows, -1)
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > 4 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def _describe(result: object) -> str:
@@ -107,7 +147,6 @@ def require_finite(
 def embed(artifact: Artifact, runner: Runner, texts: Sequence[str]) -> NDArray[np.float32]:
     """Embed N texts: float32 [N, D]. Raises RunnerFailed, also for numbers not finite."""
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
-    dimension, segments = artifact.manifest.embedding_dimension, artifact.segments
-    found = run_tokenized(runner, tokenized, dimension, segments=segments)
+    found = run_tokenized(runner, tokenized, artifact)
     require_finite(found.values, texts, runner.name)
     return found.values

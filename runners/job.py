@@ -1,21 +1,24 @@
 """Embedding any number of texts with one runner, and the record of it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.runners.feeding import Advance, require_finite, run_tokenized
 from minilmx.runners.protocol import Details, Runner
 from minilmx.runners.provenance import Provenance, record_provenance
 
 RECORD_SCHEMA_VERSION = 1
-# Texts tokenized at a time: bounds memory, and is plenty for the tokenizer's threads.
+# Texts tokenized at a time: bounds memory, is plenty for the tokenizer's threads, and has so many
+# texts of each length that few batches of equal length are small.
 _CHUNK_ROWS = 4096
 
 
@@ -24,12 +27,15 @@ class RunRecord:
     """What a run was: enough to know whether two runs may be compared.
 
     `inputs_sha256` is the digest of the token arrays, so equal digests mean that two runs saw
-    identical inputs. `seconds` is the time inside the runner.
+    identical inputs. `graph` is which of the artifact's graphs ran: fixed, packed or dynamic.
+    `seconds` is the time of the running, without tokenizing; `latency_seconds` that of one
+    batch from end to end, on average.
     """
 
     artifact: str
     artifact_sha256: str
     model: str
+    graph: str
     inputs_sha256: str
     runner: str
     details: Details
@@ -37,16 +43,12 @@ class RunRecord:
     truncated_rows: int
     batches: int
     seconds: float
+    latency_seconds: float
     provenance: Provenance
 
     @property
-    def latency_seconds(self) -> float:
-        """One batch from end to end, measured."""
-        return self.seconds / self.batches
-
-    @property
     def sentences_per_second(self) -> float:
-        """Rows by the time inside the runner."""
+        """Rows by the time of the running."""
         return self.rows / self.seconds
 
     def to_document(self) -> dict[str, Any]:
@@ -55,8 +57,74 @@ class RunRecord:
             "schema_version": RECORD_SCHEMA_VERSION,
             **asdict(self),
             "sentences_per_second": self.sentences_per_second,
-            "latency_seconds": self.latency_seconds,
         }
+
+
+class EmbeddingJob:
+    """Embeds texts with one runner, chunk by chunk, and keeps what the record says.
+
+    Memory does not grow with the number of texts; while one chunk runs the next is tokenized.
+    """
+
+    def __init__(self, artifact: Artifact, runner: Runner) -> None:
+        self._artifact = artifact
+        self._runner = runner
+        self._tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
+        self._digest = hashlib.sha256()
+        self._rows = self._truncated = self._batches = 0
+        self._seconds = self._batch_seconds = 0.0
+
+    def embed(
+        self, texts: Iterable[str], advance: Advance = lambda rows: None
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """The texts in order, some at a time, each time with their embeddings, float32 [n, D].
+
+        Raises RunnerFailed, also where an embedding is not finite.
+        """
+        for chunk, tokenized in self._tokenize(texts):
+            found = run_tokenized(self._runner, tokenized, self._artifact, advance)
+            require_finite(found.values, chunk, self._runner.name, self._rows)
+            self._rows += len(chunk)
+            self._truncated += int(tokenized.truncated.sum())
+            self._batches += found.batches
+            self._seconds += found.seconds
+            self._batch_seconds += float(found.batch_seconds.sum())
+            yield chunk, found.values
+
+    def record(self) -> RunRecord:
+        """What has been run until now."""
+        return RunRecord(
+            artifact=self._artifact.path.resolve().name,
+            artifact_sha256=self._artifact.digest,
+            model=self._artifact.manifest.source.id,
+            graph=self._artifact.graph_kind,
+            inputs_sha256=self._digest.hexdigest(),
+            runner=self._runner.name,
+            details=dict(self._runner.details),
+            rows=self._rows,
+            truncated_rows=self._truncated,
+            batches=self._batches,
+            seconds=self._seconds,
+            latency_seconds=self._batch_seconds / max(self._batches, 1),
+            provenance=record_provenance(),
+        )
+
+    def _tokenize(self, texts: Iterable[str]) -> Iterator[tuple[list[str], TokenizedTexts]]:
+        """Chunks of whole batches, one ahead; only the last may end in a part of a batch."""
+        size = self._artifact.shape.batch_size
+        remaining = iter(texts)
+
+        def take() -> tuple[list[str], TokenizedTexts]:
+            chunk = list(islice(remaining, -(-_CHUNK_ROWS // size) * size))
+            tokenized = self._tokenizer.encode(chunk)
+            tokenized.update_digest(self._digest)
+            return chunk, tokenized
+
+        with ThreadPoolExecutor(1) as ahead:
+            upcoming = ahead.submit(take)
+            while (taken := upcoming.result())[0]:
+                upcoming = ahead.submit(take)
+                yield taken
 
 
 def embed_texts(
@@ -69,35 +137,10 @@ def embed_texts(
 
     Raises RunnerFailed, also where an embedding is not finite.
     """
-    tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
+    job = EmbeddingJob(artifact, runner)
     values = np.empty((len(texts), artifact.manifest.embedding_dimension), dtype=np.float32)
-    digest = hashlib.sha256()
-    seconds, batches, truncated = 0.0, 0, 0
-    for rows in _chunks(len(texts), artifact.shape.batch_size):
-        tokenized = tokenizer.encode(texts[rows])
-        tokenized.update_digest(digest)
-        found = run_tokenized(runner, tokenized, values.shape[1], advance, segments=artifact.segments)
-        require_finite(found.values, texts[rows], runner.name, rows.start)
-        values[rows] = found.values
-        seconds, batches = seconds + found.seconds, batches + found.batches
-        truncated += int(tokenized.truncated.sum())
-    record = RunRecord(
-        artifact=artifact.path.resolve().name,
-        artifact_sha256=artifact.digest,
-        model=artifact.manifest.source.id,
-        inputs_sha256=digest.hexdigest(),
-        runner=runner.name,
-        details=dict(runner.details),
-        rows=len(texts),
-        truncated_rows=truncated,
-        batches=batches,
-        seconds=seconds,
-        provenance=record_provenance(),
-    )
-    return values, record
-
-
-def _chunks(rows: int, batch_size: int) -> Iterator[slice]:
-    """Slices of whole batches; only the last may end in a part of one."""
-    step = -(-_CHUNK_ROWS // batch_size) * batch_size
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+    done = 0
+    for chunk, embeddings in job.embed(texts, advance):
+        values[done : done + len(chunk)] = embeddings
+        done += len(chunk)
+    return values, job.record()

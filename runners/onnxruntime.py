@@ -1,4 +1,4 @@
-"""The runner `onnxruntime`: the artifact's fixed graph on the CPU."""
+"""The runner `onnxruntime`: any graph of the artifact on the CPU."""
 
 from minilmx.models.artifact import Artifact
 from minilmx.runners.protocol import Runner, RunnerEntry, RunnerOptions
@@ -9,10 +9,14 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
 
     return SessionRunner(
         "onnxruntime",
-        artifact.fixed_graph,
+        artifact.graph_file,
         threads=options.threads,
         graph_optimization=options.graph_optimization,
+        # The fixed graph is run as a card runs it, one batch after another.
+        concurrent=artifact.graph_kind != "fixed",
     )
 
 
-ENTRY = RunnerEntry("onnxruntime", "the fixed graph on the CPU, in float32", lambda options: None, _open)
+ENTRY = RunnerEntry(
+    "onnxruntime", "the graph on the CPU, as exported", lambda options: None, _open, dynamic=True
+)

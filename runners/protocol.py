@@ -26,7 +26,7 @@ ON_CHIP_SECONDS = "estimated_on_chip_seconds"
 class RunnerOptions:
     """What a user may set; a runner takes what concerns it.
 
-    `threads` is the number of intra-op threads (None: the library's own choice).
+    `threads` is how many threads compute (None: the library's own choice, or one a CPU).
     `graph_optimization` is onnxruntime's level: disable, basic, extended or all.
     `model` is the folder with the PyTorch weights, for the torch runner.
     `bundle` is a build from another machine, and `groq_execution` is "held" (the program is
@@ -50,7 +50,11 @@ class Batch(Protocol):
 
 
 class Runner(Protocol):
-    """Runs batches of one artifact. Opened by a RunnerEntry, closed by its user."""
+    """Runs batches of one artifact. Opened by a RunnerEntry, closed by its user.
+
+    A runner whose `run` may be called from several threads at once says from how many in an
+    attribute `concurrency`; one that has none is called from one thread.
+    """
 
     @property
     def name(self) -> str:
@@ -84,10 +88,12 @@ class RunnerEntry:
     """A runner in the registry, or in the entry-point group `minilmx.runners`.
 
     `missing(options)` says what this machine lacks and how to get it, or None where the runner
-    can run. `open(artifact, options)` raises RunnerUnavailable or RunnerFailed.
+    can run. `open(artifact, options)` raises RunnerUnavailable or RunnerFailed. `dynamic` tells
+    whether the runner takes batches of any size and length, through the artifact's dynamic twin.
     """
 
     name: str
     about: str
     missing: Callable[[RunnerOptions], str | None]
     open: Callable[[Artifact, RunnerOptions], Runner]
+    dynamic: bool = False

@@ -29,8 +29,13 @@ def record_provenance() -> Provenance:
         datetime.now(UTC).isoformat(timespec="seconds"),
         f"{platform.system()} {platform.release()} {platform.machine()}",
         _processor(),
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        available_cpus(),
     )
+
+
+def available_cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -49,6 +49,8 @@ def open_runner(name: str, artifact: Artifact, options: RunnerOptions | None = N
     """
     options = options or RunnerOptions()
     entry = require_runner(name, options)
+    if artifact.graph_kind == "dynamic" and not entry.dynamic:
+        raise RunnerUnavailable(f"the runner {name} runs graphs of a fixed shape: give --fixed or --packed")
     try:
         return entry.open(artifact, options)
     except MinilmxError:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
 from minilmx.runners.protocol import Batch, Details
+from minilmx.runners.provenance import available_cpus
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -21,7 +22,11 @@ OPTIMIZATION_LEVELS = {
 
 
 class SessionRunner:
-    """Runs a graph with onnxruntime and returns its `sentence_embedding`, feeding by name."""
+    """Runs a graph with onnxruntime and returns its `sentence_embedding`, feeding by name.
+
+    `concurrency` is how many batches may run at once: each then has one thread, and no thread
+    waits for another between two operators. Without it all threads work on one batch.
+    """
 
     def __init__(
         self,
@@ -30,9 +35,16 @@ class SessionRunner:
         *,
         threads: int | None,
         graph_optimization: str,
+        concurrent: bool,
     ) -> None:
-        """Open a session on a file or a serialised model. Raises RunnerFailed."""
+        """Open a session on a file or a serialised model. Raises RunnerFailed.
+
+        `threads` is their number in all (None: one a CPU, or onnxruntime's choice).
+        """
         self.name = name
+        self.concurrency = 1
+        if concurrent:
+            self.concurrency, threads = threads or available_cpus(), 1
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
@@ -56,6 +68,7 @@ class SessionRunner:
             "execution_provider": PROVIDER,
             "graph_optimization": self._graph_optimization,
             "threads": self._threads or "default",
+            "concurrent_batches": self.concurrency,
         }
 
     def run(self, batch: Batch) -> NDArray[np.float32]:

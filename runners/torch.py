@@ -94,4 +94,6 @@ def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:
     return resolve_model(recorded.id, recorded.revision)
 
 
-ENTRY = RunnerEntry("torch", "the PyTorch model on the CPU, in float32: the reference", _missing, _open)
+ENTRY = RunnerEntry(
+    "torch", "the PyTorch model on the CPU, in float32: the reference", _missing, _open, dynamic=True
+)

@@ -89,7 +89,7 @@ def _run_groqflow(
     np.savez(example, **_example_batches(artifact)[0][0].feeds())  # type: ignore[arg-type] # numpy's stub
     job = {
         "verb": "build",
-        "onnx": str(artifact.fixed_graph.resolve()),
+        "onnx": str(artifact.graph_file.resolve()),
         "build_name": BUILD_NAME,
         "cache_dir": str(folder),
         "inputs": str(example),
@@ -112,7 +112,7 @@ def _run_groqflow(
                 ) from error
             raise
     say(f"{time.perf_counter() - started:7.1f} s  done")
-    if event["onnx_sha256"] != sha256_of_file(artifact.fixed_graph):
+    if event["onnx_sha256"] != sha256_of_file(artifact.graph_file):
         raise RunnerFailed(f"GroqFlow built another ONNX file than the artifact's (log: {log})")
     if OUTPUT_NAME not in event["output_names"]:
         raise RunnerFailed(f"the program has no output {OUTPUT_NAME}: {event['output_names']}")
@@ -157,4 +157,4 @@ def _example_batches(artifact: Artifact) -> list[tuple[Batch, NDArray[np.int64]]
     """A few batches of real sentences from one word to truncated, and which embeddings count."""
     texts = parity_texts(artifact.shape.sequence_length)[::4]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
-    return list(feed_batches(tokenized, artifact.segments))
+    return list(feed_batches(tokenized, artifact))

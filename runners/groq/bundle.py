@@ -78,10 +78,10 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
                     f"{bundle} was built from another artifact: it is for {build.artifact_sha256}, "
                     f"and {artifact.path} is {artifact.digest}"
                 )
-            if build.facts["onnx_sha256"] != artifact.fixed_graph_sha256:
+            if build.facts["onnx_sha256"] != artifact.graph_sha256:
                 raise RunnerFailed(
                     f"{bundle} was built from another graph of the artifact than "
-                    f"{artifact.fixed_graph.name}: give --packed to both commands, or to neither"
+                    f"{artifact.graph_file.name}: give --packed to both commands, or to neither"
                 )
             if None not in (build.sdk, runtime) and build.sdk != runtime:
                 raise RunnerFailed(

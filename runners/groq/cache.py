@@ -110,7 +110,7 @@ def build_key(artifact: Artifact, environment: GroqFlowEnvironment, sdk: str | N
     tools = ("groqflow", "onnx", "onnxruntime", "onnxconverter-common", "onnxmltools", "numpy")
     parts = {
         "artifact": artifact.digest,  # covers the ONNX bytes and the tokenizer
-        "graph": artifact.manifest.fixed.path,
+        "graph": artifact.graph.path,
         "sdk": sdk,
         "worker": sha256_of_file(WORKER),
         "versions": {name: environment.versions.get(name) for name in tools},

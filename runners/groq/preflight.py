@@ -53,14 +53,14 @@ def chips_needed(parameters: int) -> int:
 
 def check_before_build(artifact: Artifact) -> Preflight:
     """Check an artifact against GroqFlow's limits. Raises RunnerFailed, naming all that is wrong."""
-    facts = read_facts(load_onnx(artifact.fixed_graph))
+    facts = read_facts(load_onnx(artifact.graph_file))
     problems = _problems(facts, artifact)
     if problems:
-        raise RunnerFailed(f"GroqFlow cannot build {artifact.fixed_graph.name}: {'; '.join(problems)}")
+        raise RunnerFailed(f"GroqFlow cannot build {artifact.graph_file.name}: {'; '.join(problems)}")
     largest = _largest_magnitude(artifact)
     if largest > FLOAT16_MAX:
         raise RunnerFailed(
-            f"{artifact.fixed_graph.name} has values of {largest:,.0f}, and float16, in which a "
+            f"{artifact.graph_file.name} has values of {largest:,.0f}, and float16, in which a "
             f"GroqCard computes, ends at {FLOAT16_MAX:,.0f}"
         )
     warnings = []
@@ -84,7 +84,7 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
         problems.append("the first operator set is not ONNX's own")
     if facts.external_data:
         problems.append("its weights are in another file")
-    stated = artifact.manifest.fixed
+    stated = artifact.graph
     for found, expected in ((facts.inputs, stated.inputs), (facts.outputs, stated.outputs)):
         if found != expected:
             problems.append(f"it has {', '.join(map(str, found))}, not as its manifest says")
@@ -104,7 +104,6 @@ def _largest_magnitude(artifact: Artifact) -> float:
     texts = parity_texts(artifact.shape.sequence_length)[::3]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     with EmulatorRunner(artifact, None) as emulator:
-        dimension = artifact.manifest.embedding_dimension
-        run_tokenized(emulator, tokenized, dimension, segments=artifact.segments)
+        run_tokenized(emulator, tokenized, artifact)
         largest = emulator.details["largest_magnitude"]
     return largest if isinstance(largest, float) else math.inf

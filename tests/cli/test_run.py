@@ -20,7 +20,7 @@ TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indente
 
 @pytest.fixture
 def expected(tiny: Path) -> NDArray[np.float32]:
-    artifact = open_artifact(tiny)
+    artifact = open_artifact(tiny).as_dynamic()
     with open_runner("onnxruntime", artifact) as runner:
         return embed(artifact, runner, TEXTS)
 
@@ -62,7 +62,7 @@ def test_every_input_gives_the_same_embeddings(
     texts, values = read_jsonl(outcome.stdout)
     assert texts == TEXTS
     assert np.array_equal(values, expected)
-    assert "5 sentences with onnxruntime in" in outcome.stderr
+    assert "5 sentences with onnxruntime (dynamic graph) in" in outcome.stderr
     assert "2 truncated" in outcome.stderr
 
 
@@ -137,11 +137,33 @@ def test_the_record_beside_an_output_says_what_ran(tiny: Path, mlx: Mlx, tmp_pat
     assert record["artifact_sha256"] == hashlib.sha256(manifest).hexdigest()
     assert record["output"] == "e.npy"
     assert record["sha256"] == hashlib.sha256((tmp_path / "e.npy").read_bytes()).hexdigest()
-    assert (record["rows"], record["truncated_rows"], record["batches"]) == (5, 2, 2)
+    assert (record["rows"], record["truncated_rows"], record["batches"]) == (5, 2, 4)
+    assert record["graph"] == "dynamic"
     assert record["runner"] == "onnxruntime"
     assert record["details"]["threads"] == 1
     assert record["sentences_per_second"] == pytest.approx(5 / record["seconds"])
     assert {"minilmx", "python", "created", "system", "processor"} <= set(record["provenance"])
+
+
+def test_the_graph_is_chosen_and_said(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.txt")
+    for name, graph, flags in (
+        ("d", "dynamic", []),
+        ("f", "fixed", ["--fixed"]),
+        ("e", "fixed", ["--runner", "groq-emulator"]),
+    ):
+        outcome = mlx("run", tiny, "in.txt", "-o", f"{name}.npy", *flags)
+        assert outcome.code == 0, outcome
+        assert f"({graph} graph)" in outcome.stderr
+        assert json.loads((tmp_path / f"{name}.npy.run.json").read_text())["graph"] == graph
+    dynamic, fixed = np.load(tmp_path / "d.npy"), np.load(tmp_path / "f.npy")
+    assert np.abs(dynamic - fixed).max() < 1e-6
+
+
+def test_two_graphs_at_once_are_refused(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("run", tiny, "--fixed", "--packed", stdin="a\n")
+    assert outcome.code == 2
+    assert "--fixed and --packed name two graphs" in outcome.stderr
 
 
 def test_equal_inputs_have_equal_digests_whatever_the_runner(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_packing_takes_fewer_runs(packed: Artifact, mlx: Callable[..., Any], tmp
     import json
 
     (tmp_path / "texts.txt").write_text("a short text\n" * 64)
-    for name, flags in (("plain.npy", []), ("packed.npy", ["--packed"])):
+    for name, flags in (("plain.npy", ["--fixed"]), ("packed.npy", ["--packed"])):
         assert mlx("run", packed.path, "texts.txt", "--output", name, *flags).code == 0
     records = [json.loads((tmp_path / f"{name}.npy.run.json").read_text()) for name in ("plain", "packed")]
     assert [record["batches"] for record in records] == [32, 4]

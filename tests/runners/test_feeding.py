@@ -1,7 +1,9 @@
 """The part around every runner: what it feeds, and what it refuses to take back."""
 
 import hashlib
+import time
 from collections.abc import Callable
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -78,11 +80,48 @@ def test_every_text_gets_its_own_row_in_order(count: int, tiny_original: Artifac
 def test_progress_counts_the_texts_and_not_the_padding(tiny_original: Artifact) -> None:
     tokenized = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(list("abcdef"))
     told: list[int] = []
-    found = run_tokenized(Scripted(second_token), tokenized, 8, told.append)
+    found = run_tokenized(Scripted(second_token), tokenized, tiny_original, told.append)
     assert told == [4, 2]
     assert found.batches == 2
     assert found.seconds > 0
     assert found.finite
+
+
+def test_a_runner_is_called_from_as_many_threads_as_it_says(tiny_original: Artifact) -> None:
+    at_once, most, lock = 0, 0, Lock()
+
+    def answer(batch: TokenBatch) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02 if batch.input_ids[0, 1] % 2 else 0.001)  # so that some overtake others
+        with lock:
+            at_once -= 1
+        return second_token(batch)
+
+    texts = [letter for _ in range(8) for letter in "hgfedcbai"]
+    runner = Scripted(answer)
+    runner.concurrency = 3  # type: ignore[attr-defined]
+    assert embed(tiny_original, runner, texts)[:, 0].tolist() == letters(tiny_original, texts)
+    assert most == 3
+    del runner.concurrency  # type: ignore[attr-defined]
+    most = 0
+    embed(tiny_original, runner, texts)
+    assert most == 1
+
+
+def test_a_failure_in_a_thread_ends_the_run(tiny_original: Artifact) -> None:
+    def answer(batch: TokenBatch) -> Any:
+        if len(runner.batches) == 3:
+            raise RuntimeError("the third one")
+        return second_token(batch)
+
+    runner = Scripted(answer)
+    runner.concurrency = 2  # type: ignore[attr-defined]
+    with pytest.raises(RunnerFailed, match="the third one"):
+        embed(tiny_original, runner, ["a"] * 400)
+    assert len(runner.batches) < 40
 
 
 @pytest.mark.parametrize(

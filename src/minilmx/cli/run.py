@@ -21,6 +21,9 @@ from minilmx.cli.options import ARTIFACT, PACKED, as_runner_options, runner_sett
     help="File for the embeddings: .npy, .npz, .parquet or .jsonl. [default: JSONL on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace the output where it exists.")
+@click.option(
+    "--fixed", is_flag=True, help="Use the fixed graph. [default: the dynamic twin, where the runner can]"
+)
 @PACKED
 @runner_settings
 def run(
@@ -30,6 +33,7 @@ def run(
     column: str | None,
     output: Path | None,
     force: bool,
+    fixed: bool,
     packed: bool,
     **settings: Any,
 ) -> None:
@@ -43,13 +47,17 @@ def run(
     from minilmx.models.tables import read_texts
     from minilmx.runners.embedding_file import check_output, save_embeddings, write_jsonl
     from minilmx.runners.job import embed_texts
-    from minilmx.runners.registry import open_runner
+    from minilmx.runners.registry import find_runner, open_runner
 
+    if fixed and packed:
+        raise click.UsageError("--fixed and --packed name two graphs: give one of them")
     if output is not None:
         check_output(output, replace=force)
     opened = open_artifact(artifact)
     if packed:
         opened = opened.as_packed()
+    elif not fixed and find_runner(runner).dynamic:
+        opened = opened.as_dynamic()
     texts = read_texts(sentences, column)
     options = as_runner_options(**settings)
     with open_runner(runner, opened, options) as running, progress_bars() as track:
@@ -60,7 +68,7 @@ def run(
         save_embeddings(output, texts, values, record, replace=force)
     where = f" to {output}" if output else ""
     click.echo(
-        f"{record.rows} sentences{where} with {runner} in {record.seconds:.2f} s "
+        f"{record.rows} sentences{where} with {runner} ({record.graph} graph) in {record.seconds:.2f} s "
         f"({record.sentences_per_second:,.0f}/s), {record.truncated_rows} truncated",
         err=True,
     )

@@ -34,7 +34,7 @@ def test_the_embeddings_are_near_onnxruntimes_and_not_the_same(ready, tiny):
 def test_a_run_records_its_latency_and_that_it_is_not_from_a_card(ready, tiny):
     _, record = run(ready, tiny)
     details = record["details"]
-    assert record["latency_seconds"] == record["seconds"] / 3
+    assert 0 < 3 * record["latency_seconds"] <= record["seconds"]
     assert 0 < details["program_seconds"] < record["seconds"]
     assert details["load_seconds"] > 0
     assert 1e-6 < details["estimated_on_chip_seconds"] < 1e-3
