@@ -20,10 +20,11 @@ from minilmx.export.folder import (
 )
 from minilmx.export.names import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.export.parity import Parity, Reference, check_parity
+from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_weights
 from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.digest import sha256_of_file
 from minilmx.models.graph import GraphFacts, load_onnx, read_facts
-from minilmx.models.manifest import MANIFEST_NAME, Graph, Manifest, Shape, Source
+from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, Graph, Manifest, Shape, Source
 from minilmx.models.source import ModelSource, weights_file
 
 TWIN = "onnx/model.onnx"
@@ -50,11 +51,15 @@ class GraphMaker:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export made. `parity` is None where the same artifact was there already."""
+    """What an export made. `parity` is None where the same artifact was there already.
+
+    `cost` is what int8 changed, None for float32.
+    """
 
     artifact: Artifact
     facts: GraphFacts
     parity: Parity | None
+    cost: QuantizationCost | None
     seconds: float
 
 
@@ -65,13 +70,15 @@ class _Request:
     source: Source
     shape: Shape
     segments: int | None
+    precision: str
     opset: int
     tools: Mapping[str, str]
 
 
-def artifact_name(source: ModelSource, shape: Shape) -> str:
+def artifact_name(source: ModelSource, shape: Shape, precision: str = FLOAT32) -> str:
     """The folder name an artifact gets by default, as in all-MiniLM-L6-v2-b1-s128."""
-    return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}"
+    ending = "" if precision == FLOAT32 else f"-{precision}"
+    return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}{ending}"
 
 
 def export_model(
@@ -81,6 +88,7 @@ def export_model(
     opset: int | None = None,
     *,
     segments: int | None = None,
+    precision: str = FLOAT32,
     from_onnx: bool = False,
     replace_existing: bool = False,
     say: Say = lambda message: None,
@@ -90,7 +98,8 @@ def export_model(
     From PyTorch weights (needs the extra `export`; opset 16 unless given), or with `from_onnx`
     from an ONNX file with dynamic axes, without torch and at the file's own opset. With
     `segments` (PyTorch only) the artifact also has a packed graph, whose rows hold up to that
-    many texts. An artifact that the same inputs made is reused.
+    many texts. With the precision "int8" all graphs are proven in float32 first and quantised
+    then (export/quantize.py). An artifact that the same inputs made is reused.
 
     Raises ModelError for a model that cannot be read, ExportError where a graph is not what it
     must be or does not equal the model, OutputError where `output` cannot be written.
@@ -111,12 +120,12 @@ def export_model(
         opset, packages = opset or DEFAULT_OPSET, ["torch", "transformers"]
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
-    request = _Request(_record(source, file), shape, segments, opset, _versions(packages))
+    request = _Request(_record(source, file), shape, segments, precision, opset, _versions(packages))
 
     if output.exists() and not replace_existing:
         artifact = _reusable(output, request)
         facts = read_facts(load_onnx(artifact.fixed_graph))
-        return ExportReport(artifact, facts, None, time.perf_counter() - started)
+        return ExportReport(artifact, facts, None, None, time.perf_counter() - started)
     if output.exists():
         _check_replaceable(output)
 
@@ -128,8 +137,8 @@ def export_model(
             f"sequence length {shape.sequence_length} is more than the {longest} positions that "
             f"{source.id} has"
         )
-    artifact, facts, parity = _build(source, output, request, maker, replace_existing, say)
-    return ExportReport(artifact, facts, parity, time.perf_counter() - started)
+    artifact, facts, parity, cost = _build(source, output, request, maker, replace_existing, say)
+    return ExportReport(artifact, facts, parity, cost, time.perf_counter() - started)
 
 
 def _exporter(source: ModelSource, shape: Shape, segments: int | None, opset: int) -> GraphMaker:
@@ -178,7 +187,7 @@ def _build(
     maker: GraphMaker,
     replace_existing: bool,
     say: Say,
-) -> tuple[Artifact, GraphFacts, Parity]:
+) -> tuple[Artifact, GraphFacts, Parity, QuantizationCost | None]:
     """Write, check and prove everything in a temporary folder, then give it its name."""
     shape, opset = request.shape, request.opset
     with atomic_folder(output, replace=replace_existing) as folder:
@@ -192,15 +201,28 @@ def _build(
         if maker.write_packed and request.segments:
             packed = folder / f"model_b{shape.batch_size}_s{shape.sequence_length}_p{request.segments}.onnx"
             maker.write_packed(packed)
+
+        def check() -> tuple[GraphFacts, Graph, Graph | None]:
+            facts = check_fixed_graph(fixed, shape, maker.dimension, opset)
+            twin_facts = check_dynamic_graph(twin, opset)
+            packed_graph = None
+            if packed and request.segments:
+                found = check_packed_graph(packed, shape, request.segments, maker.dimension, opset)
+                packed_graph = Graph(packed.name, found.inputs, found.outputs)
+            return facts, Graph(TWIN, twin_facts.inputs, twin_facts.outputs), packed_graph
+
         say("checking the graphs")
-        facts = check_fixed_graph(fixed, shape, maker.dimension, opset)
-        packed_graph = None
-        if packed and request.segments:
-            found = check_packed_graph(packed, shape, request.segments, maker.dimension, opset)
-            packed_graph = Graph(packed.name, found.inputs, found.outputs)
-        twin_facts = check_dynamic_graph(twin, opset)
+        facts, twin_graph, packed_graph = check()
         say("comparing the graphs with the model")
-        parity = check_parity(fixed, twin, folder / "tokenizer.json", shape, maker.reference, packed)
+        tokenizer_file = folder / "tokenizer.json"
+        parity = check_parity(fixed, twin, tokenizer_file, shape, maker.reference, packed)
+        cost = None
+        if request.precision != FLOAT32:
+            say("quantising the graphs")
+            for graph in filter(None, (fixed, twin, packed)):
+                quantize_weights(graph)
+            cost = measure_cost(fixed, tokenizer_file, shape, maker.reference)
+            facts, twin_graph, packed_graph = check()
         write_consumer_files(source, folder, shape, maker.dimension, maker.pooling, maker.normalized)
         manifest = Manifest(
             source=request.source,
@@ -208,18 +230,18 @@ def _build(
             embedding_dimension=maker.dimension,
             pooling=maker.pooling,
             normalized=maker.normalized,
-            precision="float32",
+            precision=request.precision,
             opset=facts.opset,
             ir_version=facts.ir_version,
             fixed=Graph(name, facts.inputs, facts.outputs),
-            dynamic=Graph(TWIN, twin_facts.inputs, twin_facts.outputs),
+            dynamic=twin_graph,
             packed=packed_graph,
             tools=request.tools,
             files=(),
         )
         write_model_card(folder, manifest)
         sealed = seal(folder, manifest)
-    return replace(sealed, path=output), facts, parity
+    return replace(sealed, path=output), facts, parity, cost
 
 
 def _versions(packages: list[str]) -> Mapping[str, str]:
@@ -254,6 +276,7 @@ def _reusable(output: Path, request: _Request) -> Artifact:
         ("model", made.source, request.source),
         ("shape", made.shape, request.shape),
         ("number of texts a row", artifact.packed_segments, request.segments),
+        ("precision", made.precision, request.precision),
         ("opset", made.opset, request.opset),
         ("tool version", dict(made.tools), dict(request.tools)),
     ):

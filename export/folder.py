@@ -101,7 +101,8 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
         f"| `{manifest.dynamic.path}` | the same weights with dynamic axes |",
         "| `mlx.json` | where it came from, and the digest of every file |",
         "",
-        f"Opset {manifest.opset}, IR {manifest.ir_version}. Inputs, int64, fed by name: "
+        f"Precision {manifest.precision}, opset {manifest.opset}, IR {manifest.ir_version}. "
+        "Inputs, int64, fed by name: "
         + ", ".join(f"`{tensor.name}`" for tensor in manifest.fixed.inputs)
         + ". Outputs, float32: `last_hidden_state` and `sentence_embedding` "
         f"({manifest.embedding_dimension} numbers, {manifest.pooling} pooling, {length}).",

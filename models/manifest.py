@@ -10,6 +10,7 @@ from minilmx.errors import ArtifactError
 
 MANIFEST_NAME = "mlx.json"
 SCHEMA_VERSION = 1
+FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,10 @@ def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
     for text in (*texts, "" if source.revision is None else source.revision):
         if not isinstance(text, str):
             raise ArtifactError(f"{MANIFEST_NAME}: {text!r} stands where a text is expected")
+    if manifest.precision not in PRECISIONS:
+        raise ArtifactError(
+            f"{MANIFEST_NAME}: precision is {manifest.precision!r}, expected {' or '.join(PRECISIONS)}"
+        )
     for dim in (dim for tensor in tensors for dim in tensor.shape):
         if type(dim) not in (int, str) or dim == "" or (type(dim) is int and dim < 1):
             raise ArtifactError(f"{MANIFEST_NAME}: a dim is {dim!r}, expected a number or a name")

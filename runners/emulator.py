@@ -16,9 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.graph import load_onnx
+from minilmx.models.manifest import FLOAT32
 from minilmx.runners.protocol import Batch, Details, Runner, RunnerEntry, RunnerOptions
 from minilmx.runners.session import SessionRunner
 
@@ -137,6 +138,11 @@ def _round_weight(tensor: TensorProto) -> None:
 
 
 def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+    if artifact.manifest.precision != FLOAT32:
+        raise RunnerUnavailable(
+            f"the artifact is {artifact.manifest.precision}, and the emulation is of float16: "
+            "export it without --precision"
+        )
     try:
         return EmulatorRunner(artifact, options.threads)
     except onnx.shape_inference.InferenceError as error:

@@ -28,6 +28,7 @@ class RunnerOptions:
 
     `threads` is how many threads compute (None: the library's own choice, or one a CPU).
     `graph_optimization` is onnxruntime's level: disable, basic, extended or all.
+    `precision` is OpenVINO's: f32, bf16 or int8.
     `model` is the folder with the PyTorch weights, for the torch runner.
     `bundle` is a build from another machine, and `groq_execution` is "held" (the program is
     loaded once) or "groqflow" (GroqFlow's own path), for the groq runner. `say` is told what
@@ -36,6 +37,7 @@ class RunnerOptions:
 
     threads: int | None = None
     graph_optimization: str = "all"
+    precision: str = "f32"
     model: Path | None = None
     bundle: Path | None = None
     groq_execution: str = "held"

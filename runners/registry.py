@@ -5,6 +5,7 @@ from importlib import metadata
 
 from minilmx.errors import MinilmxError, RunnerError, RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
+from minilmx.models.manifest import FLOAT32
 from minilmx.runners.protocol import Runner, RunnerEntry, RunnerOptions
 
 ENTRY_POINT_GROUP = "minilmx.runners"
@@ -12,6 +13,7 @@ ENTRY_POINT_GROUP = "minilmx.runners"
 # Module paths, so that a runner's libraries are imported when it is asked for and not before.
 _BUILT_IN = {
     "onnxruntime": "minilmx.runners.onnxruntime",
+    "openvino": "minilmx.runners.openvino",
     "torch": "minilmx.runners.torch",
     "groq": "minilmx.runners.groq.runner",
     "groq-emulator": "minilmx.runners.emulator",
@@ -73,8 +75,11 @@ def _find_plugin(name: str) -> object:
     raise RunnerError(f"there is no runner {name!r}: expected one of {', '.join(runner_names())}")
 
 
-def default_runners() -> tuple[list[str], str]:
+def default_runners(artifact: Artifact) -> tuple[list[str], str]:
     """The runners of an evaluation where none is named, and a line that says why."""
+    precision = artifact.manifest.precision
+    if precision != FLOAT32:
+        return ["torch", "onnxruntime"], f"{precision}: comparing the PyTorch model with onnxruntime"
     if find_runner("groq").missing(RunnerOptions()) is None:
         return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
     return (

@@ -11,6 +11,7 @@ from minilmx.errors import RunnerFailed
 from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact
 from minilmx.models.graph import GraphFacts, load_onnx, read_facts
+from minilmx.models.manifest import FLOAT32
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.emulator import FLOAT16_MAX, EmulatorRunner
 from minilmx.runners.feeding import run_tokenized
@@ -76,6 +77,8 @@ def check_before_build(artifact: Artifact) -> Preflight:
 
 def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
     problems = []
+    if artifact.manifest.precision != FLOAT32:
+        problems.append(f"it is {artifact.manifest.precision}, and GroqFlow converts float32 graphs itself")
     if facts.opset not in OPSETS:
         problems.append(f"opset {facts.opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
     if facts.ir_version > MAX_IR_VERSION:

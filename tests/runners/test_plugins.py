@@ -97,12 +97,12 @@ def test_a_plugin_that_does_not_open_is_named(tiny_original: Artifact) -> None:
 
 
 def test_an_unknown_runner_is_told_which_there_are() -> None:
-    with pytest.raises(RunnerError, match="no runner 'gpu': expected one of onnxruntime, torch"):
+    with pytest.raises(RunnerError, match="no runner 'gpu': expected one of onnxruntime, openvino, torch"):
         find_runner("gpu")
 
 
-def test_the_default_runners_say_when_one_is_an_emulation() -> None:
-    names, note = default_runners()
+def test_the_default_runners_say_when_one_is_an_emulation(tiny_original: Artifact) -> None:
+    names, note = default_runners(tiny_original)
     assert names[0] == "onnxruntime"
     assert ("groq-emulator" in names) == ("emulation" in note)
 

@@ -130,10 +130,10 @@ def evaluate(
     check_writable(output or RESULTS / "any.json", replace=force)
     options = as_runner_options(**settings)
     names = list(runners)
-    if not names:
-        names, note = default_runners()
-        click.echo(note, err=True)
     opened = open_artifact(artifact)
+    if not names:
+        names, note = default_runners(opened)
+        click.echo(note, err=True)
     if packed:
         opened = opened.as_packed()
     data = [load_pairs(dataset, each, split, limit) for each in expand_languages(dataset, languages)]

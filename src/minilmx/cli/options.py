@@ -45,9 +45,16 @@ def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             help="onnxruntime's graph optimization level.",
         ),
         click.option(
+            "--precision",
+            type=click.Choice(["f32", "bf16", "int8"]),
+            default="f32",
+            show_default=True,
+            help="Precision in which the openvino runner computes.",
+        ),
+        click.option(
             "--threads",
             type=click.IntRange(min=1),
-            help="Threads inside an operator. [default: the runner's own choice]",
+            help="Threads that compute. [default: the runner's own choice, one a CPU]",
         ),
     ):
         command = option(command)

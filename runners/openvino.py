@@ -1,0 +1,151 @@
+"""The runner `openvino`: the same ONNX graph on OpenVINO's CPU plugin. Needs the extra `openvino`.
+
+Precisions: f32 computes as onnxruntime does; bf16 halves every number (on CPUs with bf16
+instructions); int8 rounds the weights of matrix products to signed int8, one scale for each
+output channel, and OpenVINO quantises activations while running.
+"""
+
+import importlib.util
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.models.artifact import Artifact
+from minilmx.models.graph import load_onnx
+from minilmx.models.manifest import FLOAT32
+from minilmx.runners.protocol import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.provenance import available_cpus
+
+if TYPE_CHECKING:
+    import openvino
+
+
+class OpenvinoRunner:
+    """A graph compiled for the CPU; each thread that calls `run` has an inference request of its own."""
+
+    name = "openvino"
+
+    def __init__(self, model: "openvino.Model", precision: str, threads: int, concurrency: int) -> None:
+        """Compile for so many threads in all, `concurrency` batches at once."""
+        import openvino
+
+        self.concurrency = concurrency
+        self._precision = precision
+        self._threads = threads
+        self._version = openvino.__version__
+        self._requests = threading.local()
+        self._compiled: Any = openvino.Core().compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": concurrency,
+            },
+        )
+
+    @property
+    def details(self) -> Details:
+        """OpenVINO's version, the precision, and threads."""
+        return {
+            "openvino": self._version,
+            "precision": self._precision,
+            "threads": self._threads,
+            "concurrent_batches": self.concurrency,
+        }
+
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """sentence_embedding, float32 [B, D] or [B, N, D]. Raises RunnerFailed."""
+        if self._compiled is None:
+            raise RunnerFailed(f"the runner {self.name} is closed: open it again")
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        try:
+            # Shared, not copied, in and out: of the outputs only the embeddings are copied.
+            results = request.infer(batch.feeds(), share_inputs=True, share_outputs=True)
+            embeddings: NDArray[np.float32] = results["sentence_embedding"].copy()
+        except Exception as error:
+            raise RunnerFailed(f"OpenVINO failed on a batch: {error}") from error
+        return embeddings
+
+    def close(self) -> None:
+        """Free the compiled graph. Closing again does nothing."""
+        self._requests = threading.local()
+        self._compiled = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def round_weights_to_int8(model: onnx.ModelProto) -> None:
+    """Give each MatMul with a constant [K, N] on its right that constant as int8, in place.
+
+    One scale a column, |w| <= 127 steps, symmetric; DequantizeLinear stands between, which
+    OpenVINO takes as a compressed weight.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            continue
+        tensor = weights.pop(node.input[1])
+        exact = numpy_helper.to_array(tensor)
+        scale = np.maximum(np.abs(exact).max(axis=0), np.finfo(np.float32).tiny) / 127
+        rounded = np.round(exact / scale).astype(np.int8)
+        parts = (rounded, scale.astype(np.float32), np.zeros(scale.shape, np.int8))
+        names = [f"{tensor.name}/{part}" for part in ("int8", "scale", "zero")]
+        graph.initializer.remove(tensor)
+        graph.initializer.extend(map(numpy_helper.from_array, parts, names))
+        found.append(helper.make_node("DequantizeLinear", names, [tensor.name], axis=1))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*found, *nodes])
+
+
+def _missing(options: RunnerOptions) -> str | None:
+    if importlib.util.find_spec("openvino") is None:
+        return "openvino not installed; pip install 'minilmx[openvino]'"
+    if options.precision == "bf16":
+        import openvino
+
+        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return "this CPU has no bf16 instructions; give --precision f32 or int8"
+    return None
+
+
+def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+    import openvino
+
+    if artifact.manifest.precision != FLOAT32:
+        raise RunnerUnavailable(
+            f"the artifact is {artifact.manifest.precision} for onnxruntime: give the float32 artifact "
+            "and --precision int8"
+        )
+    try:
+        if options.precision == "int8":
+            proto = load_onnx(artifact.graph_file)
+            round_weights_to_int8(proto)
+            model = openvino.Core().read_model(proto.SerializeToString())
+        else:
+            model = openvino.Core().read_model(artifact.graph_file)
+        threads = options.threads or available_cpus()
+        # The fixed graph is run as a card runs it, one batch after another.
+        concurrency = 1 if artifact.graph_kind == "fixed" else threads
+        return OpenvinoRunner(model, options.precision, threads, concurrency)
+    except RuntimeError as error:
+        raise RunnerFailed(f"OpenVINO cannot load the graph: {error}") from error
+
+
+ENTRY = RunnerEntry(
+    "openvino", "the graph on the CPU with OpenVINO, in f32, bf16 or int8", _missing, _open, dynamic=True
+)

@@ -1,0 +1,44 @@
+"""The runner openvino: what the contract does not ask, its graphs and precisions."""
+
+import numpy as np
+import pytest
+
+from minilmx.errors import RunnerUnavailable
+from minilmx.models.artifact import Artifact
+from minilmx.runners.feeding import embed
+from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.registry import open_runner
+
+openvino = pytest.importorskip("openvino", reason="needs openvino")
+TEXTS = ["A cat.", "The committee postponed its decision.", "", "word " * 80, "Ein Zug fährt nach Köln."] * 3
+
+
+@pytest.mark.parametrize(
+    ("precision", "largest", "least_cosine"), [("f32", 1e-6, 1 - 1e-6), ("int8", 0.05, 0.98)]
+)
+def test_each_graph_agrees_with_onnxruntime(
+    precision: str, largest: float, least_cosine: float, artifact: Artifact
+) -> None:
+    with open_runner("onnxruntime", artifact) as reference:
+        expected = embed(artifact, reference, TEXTS)
+    for view in (artifact, artifact.as_dynamic()):
+        with open_runner("openvino", view, RunnerOptions(precision=precision)) as runner:
+            found = embed(view, runner, TEXTS)
+            assert runner.details["precision"] == precision
+        assert np.abs(found - expected).max() < largest
+        assert (found * expected).sum(axis=1).min() > least_cosine
+        assert precision == "f32" or np.abs(found - expected).max() > 1e-4
+
+
+def test_bf16_is_near_or_refused(artifact: Artifact) -> None:
+    options = RunnerOptions(precision="bf16")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(RunnerUnavailable, match="this CPU has no bf16 instructions"):
+            open_runner("openvino", artifact, options)
+        return
+    with open_runner("onnxruntime", artifact) as reference:
+        expected = embed(artifact, reference, TEXTS)
+    with open_runner("openvino", artifact, options) as runner:
+        found = embed(artifact, runner, TEXTS)
+    assert 1e-4 < np.abs(found - expected).max() < 0.01
+    assert (found * expected).sum(axis=1).min() > 0.999
