@@ -34,7 +34,7 @@ lint: .venv/test-installed
 	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m "not slow"
 	@touch $@
 
-slow-tests: .venv/test-installed .venv/environments
+slow-tests: .venv/test-installed .venv/environments .venv/consumers
 	$(GROQFLOW) .venv/bin/pytest -m slow
 
 # The built wheel in environments of its own, away from the sources, without the extras.
@@ -64,6 +64,11 @@ slow-tests: .venv/test-installed .venv/environments
 # Other Pythons that some tests want. Where one is not found, its tests say so and are skipped.
 .venv/environments: tests/environments.sh .venv/test-installed
 	@REQUIRE=$(CI) tests/environments.sh $(WHEEL_PYTHONS)
+	@touch $@
+
+# The libraries that the artifact is checked in, at pinned versions.
+.venv/consumers: tests/consumers/environments.sh $(wildcard tests/consumers/requirements/*) .venv/test-installed
+	@REQUIRE=$(CI) tests/consumers/environments.sh
 	@touch $@
 
 clean:

@@ -11,6 +11,7 @@ import minilmx
 from minilmx.atomic import atomic_folder
 from minilmx.errors import ArtifactError, ExportError, OutputError
 from minilmx.export.checks import check_dynamic_graph, check_fixed_graph, check_packed_graph
+from minilmx.export.fixed_consumers import FOLDER, write_fixed_consumers
 from minilmx.export.folder import (
     COPIED,
     READ,
@@ -70,6 +71,7 @@ class _Request:
     source: Source
     shape: Shape
     segments: int | None
+    fixed_consumers: bool
     precision: str
     opset: int
     tools: Mapping[str, str]
@@ -88,6 +90,7 @@ def export_model(
     opset: int | None = None,
     *,
     segments: int | None = None,
+    fixed_consumers: bool = False,
     precision: str = FLOAT32,
     from_onnx: bool = False,
     replace_existing: bool = False,
@@ -98,7 +101,10 @@ def export_model(
     From PyTorch weights (needs the extra `export`; opset 16 unless given), or with `from_onnx`
     from an ONNX file with dynamic axes, without torch and at the file's own opset. With
     `segments` (PyTorch only) the artifact also has a packed graph, whose rows hold up to that
-    many texts. With the precision "int8" all graphs are proven in float32 first and quantised
+    many texts. With `fixed_consumers` the fixed graph comes with the settings by which other
+    libraries run it (export/fixed_consumers.py).
+
+    With the precision "int8" all graphs are proven in float32 first and quantised
     then (export/quantize.py). An artifact that the same inputs made is reused.
 
     Raises ModelError for a model that cannot be read, ExportError where a graph is not what it
@@ -120,7 +126,9 @@ def export_model(
         opset, packages = opset or DEFAULT_OPSET, ["torch", "transformers"]
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
-    request = _Request(_record(source, file), shape, segments, precision, opset, _versions(packages))
+    request = _Request(
+        _record(source, file), shape, segments, fixed_consumers, precision, opset, _versions(packages)
+    )
 
     if output.exists() and not replace_existing:
         artifact = _reusable(output, request)
@@ -192,8 +200,11 @@ def _build(
     shape, opset = request.shape, request.opset
     with atomic_folder(output, replace=replace_existing) as folder:
         name = f"model_b{shape.batch_size}_s{shape.sequence_length}.onnx"
+        if request.fixed_consumers:
+            name = f"{FOLDER}/{name}"
         fixed, twin = folder / name, folder / TWIN
-        twin.parent.mkdir()
+        for graph in (fixed, twin):
+            graph.parent.mkdir(exist_ok=True)
         write_tokenizer(source, folder, shape)
         say("writing the graphs")
         maker.write(fixed, twin)
@@ -224,6 +235,8 @@ def _build(
             cost = measure_cost(fixed, tokenizer_file, shape, maker.reference)
             facts, twin_graph, packed_graph = check()
         write_consumer_files(source, folder, shape, maker.dimension, maker.pooling, maker.normalized)
+        if request.fixed_consumers:
+            write_fixed_consumers(folder, fixed, shape)
         manifest = Manifest(
             source=request.source,
             shape=shape,
@@ -276,6 +289,7 @@ def _reusable(output: Path, request: _Request) -> Artifact:
         ("model", made.source, request.source),
         ("shape", made.shape, request.shape),
         ("number of texts a row", artifact.packed_segments, request.segments),
+        ("place of the fixed graph", made.fixed.path.startswith(f"{FOLDER}/"), request.fixed_consumers),
         ("precision", made.precision, request.precision),
         ("opset", made.opset, request.opset),
         ("tool version", dict(made.tools), dict(request.tools)),

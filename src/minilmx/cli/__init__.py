@@ -12,6 +12,7 @@ import click
 
 import minilmx
 from minilmx.cli.bisect import bisect
+from minilmx.cli.check import check
 from minilmx.cli.evaluate import evaluate
 from minilmx.cli.export import export
 from minilmx.cli.groq import groq
@@ -53,7 +54,7 @@ def cli() -> None:
     """
 
 
-for _command in (export, run, evaluate, bisect, report, inspect, groq, models, runners):
+for _command in (export, run, evaluate, bisect, report, inspect, check, groq, models, runners):
     cli.add_command(_command)
 
 

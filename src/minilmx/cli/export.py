@@ -50,6 +50,12 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     help="int8: smaller and faster on a CPU, with other embeddings; the cost is measured and shown.",
 )
 @click.option(
+    "--fixed-consumers",
+    is_flag=True,
+    help="Put the fixed graph into fixed/, with the settings by which sentence-transformers, Haystack, "
+    "LangChain and fastembed run it.",
+)
+@click.option(
     "--from-onnx",
     is_flag=True,
     help="MODEL is ONNX with dynamic axes already: freeze it, without torch.",
@@ -63,6 +69,7 @@ def export(
     revision: str | None,
     opset: int | None,
     pack: int | None,
+    fixed_consumers: bool,
     precision: str,
     from_onnx: bool,
     force: bool,
@@ -88,6 +95,7 @@ def export(
         shape,
         opset,
         segments=pack,
+        fixed_consumers=fixed_consumers,
         precision=precision,
         from_onnx=from_onnx,
         replace_existing=force,

@@ -11,17 +11,26 @@ from minilmx.cli.options import ARTIFACT
 @click.command()
 @ARTIFACT
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and findings as JSON.")
-def inspect(artifact: Path, as_json: bool) -> None:
+@click.option(
+    "--snippet",
+    metavar="NAME",
+    help="Print the lines that use ARTIFACT in a library or server, and nothing else (see docs/reuse.md).",
+)
+def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
     """Show what ARTIFACT is, and whether every file is what its manifest says.
 
     Exits with 3 where a file is damaged.
     """
     import json
 
+    from minilmx.eval.snippets.template import render_snippet
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
     from minilmx.models.graph import load_onnx, read_facts
 
     found = read_artifact(artifact)
+    if snippet is not None:
+        click.echo(render_snippet(snippet, found), nl=False)
+        return
     manifest, problems, unlisted = found.manifest, find_problems(found), unlisted_files(found)
     facts = None
     if manifest.fixed.path not in problems:

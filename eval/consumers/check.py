@@ -1,0 +1,206 @@
+"""Each consumer in a process of its own, against the artifact's own embeddings."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.errors import EvalError
+from minilmx.eval.consumers.places import Place
+from minilmx.eval.consumers.registry import Consumer
+from minilmx.eval.drift import measure_drift
+from minilmx.eval.snippets.template import render_snippet
+from minilmx.models.artifact import Artifact
+
+BATCH_SIZES = (1, 7, 32)
+AGREES, DISAGREES, FAILS, MISSING = "agrees", "disagrees", "fails", "not installed"
+# Nothing may be fetched, and nobody told, from a check.
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ANONYMIZED_TELEMETRY": "False",
+    "HAYSTACK_TELEMETRY_ENABLED": "False",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+_EXPORT_AGAIN = "export the model again; if that changes nothing, use the versions of: "
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one consumer in one place.
+
+    `state` is agrees, disagrees, fails (it does not load, or ended badly) or not installed.
+    `max_abs` and `min_cosine` are the worst over all batch sizes, None where there are no finite
+    embeddings. `reason` says what is wrong and `remedy` what to do; both None where it agrees.
+    """
+
+    consumer: str
+    graph: str
+    state: str
+    tolerance: float
+    place: str | None = None
+    version: str | None = None
+    max_abs: float | None = None
+    min_cosine: float | None = None
+    reason: str | None = None
+    remedy: str | None = None
+
+
+def check_consumers(
+    artifact: Artifact,
+    consumers: Sequence[Consumer],
+    places: Sequence[Place],
+    texts: list[str],
+    reference: NDArray[np.float32],
+    time_limit_seconds: float,
+    say: Callable[[str], None] = lambda message: None,
+) -> Iterator[Finding]:
+    """Run each consumer in every place that has it; one finding where none has.
+
+    `reference` holds the artifact's own embeddings of the N texts, float32 [N, D]. Each consumer
+    embeds all of them in batches of 1, 7 and 32. Raises EvalError where a consumer has no snippet
+    for this artifact.
+    """
+    for consumer in consumers:
+        having = [place for place in places if _fits(place, consumer) and not place.lacks(consumer)]
+        if not having:
+            yield _missing(consumer, places)
+        for place in having:
+            version = place.versions[consumer.packages[0]]
+            say(f"checking {consumer.name} {version} in {place.path}")
+            yield _check_one(artifact, consumer, place, texts, reference, time_limit_seconds)
+
+
+def _fits(place: Place, consumer: Consumer) -> bool:
+    return place.language == consumer.language
+
+
+def _missing(consumer: Consumer, places: Sequence[Place]) -> Finding:
+    lacking = [place.lacks(consumer) for place in places if _fits(place, consumer)]
+    fewest = min(lacking, key=len, default=list(consumer.packages))
+    return Finding(
+        consumer.name,
+        consumer.graph,
+        MISSING,
+        consumer.tolerance,
+        reason=f"there is no {' and no '.join(fewest)}",
+        remedy=consumer.install,
+    )
+
+
+def _check_one(
+    artifact: Artifact,
+    consumer: Consumer,
+    place: Place,
+    texts: list[str],
+    reference: NDArray[np.float32],
+    time_limit_seconds: float,
+) -> Finding:
+    snippet = render_snippet(consumer.name, artifact)
+    state, reason, remedy, differences, cosines = AGREES, None, None, [], []
+    with TemporaryDirectory(prefix="mlx-check-") as name:
+        folder = Path(name)
+        try:
+            _run(folder, snippet, place, texts, time_limit_seconds)
+            for size in BATCH_SIZES:
+                values = _read(folder / f"{size}.f32", reference)
+                drift = measure_drift(reference, values)
+                if drift.max_abs is None:
+                    raise EvalError(f"returned numbers that are not finite at batch size {size}")
+                differences.append(drift.max_abs)
+                cosines.append(drift.min_cosine)
+                if drift.max_abs > consumer.tolerance and state == AGREES:
+                    state, reason = DISAGREES, _worst(texts, reference, values, size)
+        except EvalError as error:
+            state, reason = FAILS, str(error)
+    if state != AGREES:
+        again = _EXPORT_AGAIN if state == DISAGREES else "use the versions of: "
+        remedy = again + consumer.install
+    defined = [cosine for cosine in cosines if cosine is not None]
+    return Finding(
+        consumer.name,
+        consumer.graph,
+        state,
+        consumer.tolerance,
+        place=str(place.path),
+        version=place.versions[consumer.packages[0]],
+        max_abs=max(differences, default=None),
+        min_cosine=min(defined, default=None),
+        reason=reason,
+        remedy=remedy,
+    )
+
+
+def _run(folder: Path, snippet: str, place: Place, texts: list[str], time_limit_seconds: float) -> None:
+    """Run the snippet in `folder` until it ends. Raises EvalError with the reason where it fails."""
+    request = {"texts": texts, "batch_sizes": BATCH_SIZES}
+    (folder / "texts.json").write_text(json.dumps(request), encoding="utf-8")
+    (folder / f"snippet.{place.language}").write_text(snippet, encoding="utf-8")
+    script = f"run.{place.language}"
+    (folder / script).write_bytes(resources.files(__package__).joinpath(script).read_bytes())
+    if place.language == "mjs":
+        (folder / "node_modules").symlink_to(place.path, target_is_directory=True)
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [place.program, script],
+            cwd=folder,
+            env=os.environ | _ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(time_limit_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise EvalError(f"was not done after {time_limit_seconds:g} seconds") from error
+        finally:
+            _end(process)
+    if code:
+        raise EvalError(_explain(folder, code))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the consumer and whatever it started; an ended one leaves nothing to do."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _explain(folder: Path, code: int) -> str:
+    """Why a consumer ended: its own error, else its exit code and the last line it wrote."""
+    if (folder / "error.txt").is_file():
+        return (folder / "error.txt").read_text("utf-8", "replace")
+    lines = (folder / "output.txt").read_text("utf-8", "replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"{how}: {last}"
+
+
+def _read(file: Path, reference: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The embeddings that a consumer wrote, float32 [N, D]. Raises EvalError for another shape."""
+    values = np.fromfile(file, dtype="<f4")
+    if values.size != reference.size:
+        rows, dimension = reference.shape
+        raise EvalError(f"returned {values.size} numbers for {rows} texts, expected {rows} x {dimension}")
+    return values.reshape(reference.shape).astype(np.float32)
+
+
+def _worst(
+    texts: list[str], reference: NDArray[np.float32], values: NDArray[np.float32], batch_size: int
+) -> str:
+    """Which text differs most, in a few words."""
+    difference = np.abs(reference - values).max(axis=1)
+    row = int(difference.argmax())
+    return f"differs by {difference[row]:.2g} at batch size {batch_size}, on the text {texts[row][:60]!r}"

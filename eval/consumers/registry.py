@@ -1,0 +1,83 @@
+"""The consumers that `mlx check` knows.
+
+To add one, put its lines into ../snippets/NAME.py.txt (or .mjs.txt) with a function
+`embed(texts)`, and an entry here.
+"""
+
+from dataclasses import dataclass
+
+from minilmx.eval.snippets.template import FIXED_SUFFIX, snippet_language
+
+PYTHON_TOLERANCE = 1e-5
+NODE_TOLERANCE = 1e-4
+# optimum-onnx 0.1.0, through which these run ONNX, reads transformers before 4.58 only.
+_ONNX = "optimum-onnx 'transformers<4.58'"
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A library that opens an artifact. `packages` are the distributions (in Node the packages)
+    that it takes, its own first; `install` is the command that gets them. `tolerance` is the
+    largest difference of a number in an embedding that counts as agreement.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    install: str
+    tolerance: float = PYTHON_TOLERANCE
+
+    @property
+    def language(self) -> str:
+        """What runs it: py or mjs."""
+        return snippet_language(self.name)
+
+    @property
+    def graph(self) -> str:
+        """Which of the artifact's graphs it runs: dynamic or fixed."""
+        return "fixed" if self.name.endswith(FIXED_SUFFIX) else "dynamic"
+
+
+_LIBRARIES = {
+    "sentence-transformers": Consumer(
+        "sentence-transformers",
+        ("sentence-transformers", "optimum-onnx"),
+        f"pip install sentence-transformers {_ONNX}",
+    ),
+    "haystack": Consumer(
+        "haystack",
+        ("haystack-ai", "sentence-transformers-haystack", "optimum-onnx"),
+        f"pip install haystack-ai sentence-transformers-haystack {_ONNX}",
+    ),
+    "langchain": Consumer(
+        "langchain",
+        ("langchain-huggingface", "sentence-transformers", "optimum-onnx"),
+        f"pip install langchain-huggingface sentence-transformers {_ONNX}",
+    ),
+    "fastembed": Consumer("fastembed", ("fastembed",), "pip install fastembed"),
+}
+_ALL = (
+    Consumer("onnxruntime", ("onnxruntime", "tokenizers"), "pip install onnxruntime tokenizers numpy"),
+    *_LIBRARIES.values(),
+    Consumer("optimum", ("optimum-onnx", "onnxruntime"), f"pip install onnxruntime {_ONNX}"),
+    Consumer(
+        "txtai",
+        ("txtai", "sentence-transformers", "optimum-onnx"),
+        f"pip install txtai sentence-transformers {_ONNX}",
+    ),
+    Consumer(
+        "chroma",
+        ("chromadb", "sentence-transformers", "optimum-onnx"),
+        f"pip install chromadb sentence-transformers {_ONNX}",
+    ),
+    Consumer(
+        "transformers-js",
+        ("@huggingface/transformers",),
+        "ONNXRUNTIME_NODE_INSTALL=skip npm install @huggingface/transformers",
+        NODE_TOLERANCE,
+    ),
+    *(
+        Consumer(name + FIXED_SUFFIX, library.packages, library.install)
+        for name, library in _LIBRARIES.items()
+    ),
+)
+CONSUMERS = {consumer.name: consumer for consumer in _ALL}

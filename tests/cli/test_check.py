@@ -1,0 +1,153 @@
+"""mlx check, over the tiny model and consumers that are here or pretend to be."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from minilmx.eval.consumers.registry import CONSUMERS
+from minilmx.eval.consumers.texts import varied_texts
+from minilmx.models.artifact import open_artifact, seal
+from minilmx.models.tokenizer import Tokenizer
+
+Mlx = Callable[..., Any]
+
+
+@pytest.fixture
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Installs a txtai, of these lines, in this Python."""
+
+    def install(source: str) -> None:
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        (packages / "txtai.py").write_text(source, encoding="utf-8")
+        for name in CONSUMERS["txtai"].packages:
+            info = packages / f"{name.replace('-', '_')}-9.9.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n", "utf-8")
+        path = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
+        monkeypatch.setenv("PYTHONPATH", path)
+
+    return install
+
+
+def test_onnxruntime_agrees_with_the_artifact(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("check", tiny, "--consumer", "onnxruntime", "--json")
+    assert outcome.code == 0, outcome
+    [finding] = json.loads(outcome.stdout)
+    assert finding["state"] == "agrees"
+    assert finding["place"] == sys.executable
+    assert 0 <= finding["max_abs"] <= 1e-5
+    assert finding["min_cosine"] > 0.999999
+
+
+def test_what_is_not_installed_is_listed_with_its_install_command(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("check", tiny)
+    assert outcome.code == 0, outcome
+    lines = outcome.stdout.splitlines()
+    assert lines[0].split() == ["consumer", "version", "result", "max", "abs", "min", "cosine"]
+    for name, consumer in CONSUMERS.items():
+        shown = any(line.startswith(f"{name} ") for line in lines)
+        assert shown == (consumer.graph == "dynamic"), name  # tiny has no settings for its fixed graph
+    assert "there is no @huggingface/transformers" in outcome.stdout
+    assert CONSUMERS["transformers-js"].install in outcome.stdout
+
+
+def test_asking_for_one_that_is_not_installed_is_an_error(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("check", tiny, "--consumer", "transformers-js")
+    assert outcome.code == 3, outcome
+    assert "transformers-js is not installed" in outcome.stderr
+    assert "npm install" in outcome.stderr
+    assert outcome.stdout == ""
+
+
+def test_a_twin_with_other_weights_is_found(tiny: Path, mlx: Mlx) -> None:
+    artifact = open_artifact(tiny)
+    model = onnx.load(artifact.dynamic_graph)
+    [weights] = [tensor for tensor in model.graph.initializer if tensor.name == "mix"]
+    altered = numpy_helper.to_array(weights).copy()
+    altered[0, 0] += np.float32(1e-3)
+    weights.CopyFrom(numpy_helper.from_array(altered, "mix"))
+    onnx.save(model, artifact.dynamic_graph)
+    (tiny / "mlx.json").unlink()
+    seal(tiny, artifact.manifest)
+    assert mlx("inspect", tiny).code == 0
+    outcome = mlx("check", tiny, "--consumer", "onnxruntime")
+    assert outcome.code == 1, outcome
+    assert "disagrees" in outcome.stdout
+    assert "differs by" in outcome.stdout
+    assert "on the text" in outcome.stdout
+    assert "export the model again" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise OSError('no such\\n  file')", "OSError: no such file"),
+        ("import os, sys; print('out of paper', file=sys.stderr); sys.stderr.flush(); os._exit(7)",
+         "ended with exit code 7: out of paper"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by signal 9"),
+        ("import time; time.sleep(600)", "was not done after 5 seconds"),
+        ("class Embeddings:\n    __init__ = index = search = lambda *a, **k: None\n"
+         "    batchtransform = lambda self, texts: [[0.0] for text in texts]",
+         "expected"),
+        ("class Embeddings:\n    __init__ = index = search = lambda *a, **k: None\n"
+         "    batchtransform = lambda self, texts: [[float('nan')] * 8 for text in texts]",
+         "not finite at batch size 1"),
+    ],
+    ids=["error", "exit", "killed", "hangs", "another shape", "not finite"],
+)  # fmt: skip
+def test_a_consumer_that_fails_is_one_clear_line(
+    tiny: Path, mlx: Mlx, pretend: Callable[[str], None], source: str, reason: str
+) -> None:
+    pretend(source)
+    limit = "5" if "sleep" in source else "60"
+    outcome = mlx("check", tiny, "--consumer", "txtai", "--json", "--time-limit", limit)
+    assert outcome.code == 1, outcome
+    [finding] = json.loads(outcome.stdout)
+    assert finding["state"] == "fails"
+    assert finding["version"] == "9.9"
+    assert reason in finding["reason"]
+    assert "\n" not in finding["reason"]
+    assert "pip install" in finding["remedy"]
+
+
+def test_bad_arguments_are_refused(tiny: Path, tmp_path: Path, mlx: Mlx) -> None:
+    unknown = mlx("check", tiny, "--consumer", "numpy")
+    assert unknown.code == 2
+    assert "expected one of onnxruntime, " in unknown.stderr
+    no_python = tmp_path / "no-python"
+    no_python.write_text("#!/bin/sh\nexit 1\n")
+    no_python.chmod(0o755)
+    refused = mlx("check", tiny, "--python", no_python)
+    assert refused.code == 3
+    assert "does not run as a Python" in refused.stderr
+    assert mlx("check", tiny, "--python", tmp_path / "nowhere").code == 2
+    fixed = mlx("check", tiny, "--consumer", "fastembed-fixed")
+    assert fixed.code == 3
+    assert "--fixed-consumers" in fixed.stderr or "is not installed" in fixed.stderr
+
+
+def test_a_damaged_artifact_is_not_checked(tiny: Path, mlx: Mlx) -> None:
+    (tiny / "tokenizer.json").unlink()
+    outcome = mlx("check", tiny)
+    assert outcome.code == 3
+    assert "damaged" in outcome.stderr
+
+
+def test_the_texts_go_from_one_token_to_truncated(tiny: Path) -> None:
+    artifact = open_artifact(tiny)
+    texts = varied_texts(artifact)
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    special = 2
+    lengths = tokenized.token_counts[~tokenized.truncated] - special
+    assert sorted(lengths) == list(range(1, artifact.shape.sequence_length - special + 1))
+    assert tokenized.truncated.sum() == 3
+    assert texts == varied_texts(artifact)

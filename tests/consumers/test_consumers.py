@@ -1,0 +1,82 @@
+"""Every consumer that the registries have, on the default artifact, in environments of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minilmx.eval.consumers.registry import CONSUMERS
+from minilmx.eval.snippets.template import render_snippet
+from minilmx.models.artifact import Artifact
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+Mlx = Callable[..., Any]
+
+OLDER = ("sentence-transformers", "fastembed", "langchain")
+
+
+def check(mlx: Mlx, artifact: Artifact, names: list[str], *options: object) -> list[dict[str, Any]]:
+    chosen = [word for name in names for word in ("--consumer", name)]
+    outcome = mlx("check", artifact.path, "--json", *chosen, *options)
+    findings: list[dict[str, Any]] = json.loads(outcome.stdout)
+    for finding in findings:
+        assert finding["state"] == "agrees", finding
+        assert finding["max_abs"] <= CONSUMERS[finding["consumer"]].tolerance, finding
+    assert outcome.code == 0, outcome
+    return findings
+
+
+def test_all_python_consumers_agree(complete: Artifact, consumers_python: Path, mlx: Mlx) -> None:
+    names = [name for name, consumer in CONSUMERS.items() if consumer.language == "py"]
+    found = check(mlx, complete, names, "--python", consumers_python)
+    there = [finding["consumer"] for finding in found if finding["place"] == str(consumers_python)]
+    assert there == names
+
+
+def test_older_versions_agree(complete: Artifact, older_python: Path, mlx: Mlx) -> None:
+    found = check(mlx, complete, list(OLDER), "--python", older_python)
+    versions = {finding["consumer"]: finding["version"] for finding in found}
+    assert versions["sentence-transformers"] == "5.1.2"
+
+
+def test_transformers_js_agrees(complete: Artifact, node_modules: Path, mlx: Mlx) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    check(mlx, complete, ["transformers-js"], "--node-modules", node_modules)
+
+
+def test_spark_runs_its_snippet_as_printed(
+    complete: Artifact, consumers_python: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    if shutil.which("java") is None:
+        pytest.skip("needs java")
+    printed = mlx("inspect", complete.path, "--snippet", "spark").stdout
+    show = '\nprint("ROW", [len(row.embedding) for row in frame.collect()])\n'
+    (tmp_path / "snippet.py").write_text(printed + show, encoding="utf-8")
+    done = subprocess.run(
+        [consumers_python, "snippet.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYSPARK_PYTHON": str(consumers_python)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "ROW [384, 384]" in done.stdout, done.stderr[-2000:]
+
+
+def test_triton_reads_its_configuration(complete: Artifact, consumers_python: Path) -> None:
+    read = (
+        "import sys; from google.protobuf import text_format; from tritonclient.grpc import model_config_pb2;"
+        "c = text_format.Parse(sys.stdin.read(), model_config_pb2.ModelConfig());"
+        "print([list(t.dims) for t in [*c.input, *c.output]])"
+    )
+    text = render_snippet("triton", complete)
+    command = [str(consumers_python), "-c", read]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    tensors = (*complete.manifest.fixed.inputs, *complete.manifest.fixed.outputs)
+    assert done.stdout.strip() == str([list(tensor.shape) for tensor in tensors]), done.stderr
