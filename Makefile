@@ -5,11 +5,12 @@
 PYTHON ?= python3
 DEMO := demo/all-MiniLM-L6-v2-b1-s128
 WHEEL_PYTHONS := 3.11 3.13
-SOURCES := $(shell find models export runners eval src tests benchmarks -type f -not -path '*/__pycache__/*') \
+SOURCES := $(shell find models export runners eval src tests benchmarks -type f \
+	-not -path '*/__pycache__/*' -not -path 'benchmarks/.*') \
 	pyproject.toml constraints.txt README.md CONTRIBUTING.md Makefile $(wildcard docs/*)
 GROQFLOW = MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
 
-.PHONY: demo test lint slow-tests clean
+.PHONY: demo test lint slow-tests bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo-installed
@@ -71,5 +72,13 @@ slow-tests: .venv/test-installed .venv/environments .venv/consumers
 	@REQUIRE=$(CI) tests/consumers/environments.sh
 	@touch $@
 
+# Side by side with the libraries that people use now: half an hour on a quiet machine. The table
+# that it prints is the one in docs/performance.md.
+bench: .venv/demo-installed
+	.venv/bin/python -m pip install -q -c constraints.txt -e '.[export,openvino,bundled]'
+	PYTHON=.venv/bin/python benchmarks/environments.sh
+	.venv/bin/python benchmarks/compare.py
+
 clean:
+	rm -rf benchmarks/.environments benchmarks/.scratch
 	rm -rf .venv .venv-* build dist demo src/*.egg-info

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
 
 from minilmx.eval import plots
 from minilmx.eval.evaluation import Evaluation
@@ -13,6 +12,7 @@ from minilmx.eval.ladder import Ladder
 from minilmx.eval.markup import facts, heading_row, notes, number, row, table
 from minilmx.eval.noise import NoiseFloor
 from minilmx.eval.notes import explanations
+from minilmx.eval.page import render_page
 from minilmx.eval.result import Result
 from minilmx.eval.rows import (
     CHECK_COLUMNS,
@@ -24,9 +24,6 @@ from minilmx.eval.rows import (
     runner_rows,
 )
 from minilmx.eval.versions import versions_of
-
-# The page may load nothing at all: what is in a sentence stays text.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render_html(results: Sequence[Result]) -> str:
@@ -43,17 +40,7 @@ def render_html(results: Sequence[Result]) -> str:
         body.append(_evaluation(first))
     else:
         body.append(_languages(newest.evaluations))
-    style = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + f"\n</main>\n<footer>minilmx {escape(first.provenance.minilmx)}. Rendered from the result alone; "
-        "the numbers there are not rounded.</footer>\n</body>\n</html>\n"
-    )
+    return render_page(title, "\n".join(body), first.provenance.minilmx)
 
 
 def _header(result: Result, name: str, history: History | None) -> str:

@@ -109,6 +109,25 @@ def columns(labels: Sequence[str], tall: Sequence[float], low: Sequence[float], 
     return _drawing(x, y, "".join(parts), name)
 
 
+def bars(labels: Sequence[str], long: Sequence[float], low: Sequence[float], name: str) -> str:
+    """A lying bar for each label, its text above it: pale up to the median, strong up to the least."""
+    room, thickness = 38, 14
+    scale = (WIDTH - 2) / max(long)
+    parts = []
+    for index, (label, value, least) in enumerate(zip(labels, long, low, strict=True)):
+        top = index * room
+        parts.append(f'<text x="0" y="{top + 12}">{escape(label)}</text>')
+        for style, end in (("bar pale", value), ("bar", least)):
+            parts.append(
+                f'<rect class="{style}" x="0" y="{top + 17}" width="{end * scale:.1f}" height="{thickness}">'
+                f"<title>{end:,.1f}</title></rect>"
+            )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {room * len(labels)}" role="img" aria-label="{escape(name)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
 def skyline(tall: Sequence[float], low: Sequence[float], x: Axis, y: Axis, name: str) -> str:
     """Many thin bars as one filled outline: the largest, pale, and the mean before it."""
     parts = []

@@ -66,7 +66,7 @@ def load_result(path: Path) -> Result:
     if version != SCHEMA_VERSION:
         raise EvalError(f"{path} has schema version {version!r}, and this minilmx reads {SCHEMA_VERSION}")
     try:
-        result: Result = _decode(Result, document)
+        result: Result = decode(Result, document)
     except (TypeError, ValueError, KeyError) as error:
         raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {error}") from error
     if not result.evaluations or not all(evaluation.runners for evaluation in result.evaluations):
@@ -74,26 +74,26 @@ def load_result(path: Path) -> Result:
     return result
 
 
-def _decode(kind: Any, value: Any) -> Any:
+def decode(kind: Any, value: Any) -> Any:
     """JSON back to frozen dataclasses, tuples and numbers. Raises TypeError for anything else."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         chosen = [each for each in arguments if each is not type(None)]
-        return _decode(chosen[0], value) if len(chosen) == 1 else value
+        return decode(chosen[0], value) if len(chosen) == 1 else value
     if origin is tuple:
         if not isinstance(value, list):
             raise TypeError(f"{value!r} is no list")
         if arguments[-1] is Ellipsis:
-            return tuple(_decode(arguments[0], each) for each in value)
-        return tuple(_decode(each, part) for each, part in zip(arguments, value, strict=True))
+            return tuple(decode(arguments[0], each) for each in value)
+        return tuple(decode(each, part) for each, part in zip(arguments, value, strict=True))
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         names = [field.name for field in fields(kind)]
         if not isinstance(value, dict) or set(value) != set(names):
             raise TypeError(f"{kind.__name__} needs {', '.join(names)}")
-        return kind(**{name: _decode(hints[name], value[name]) for name in names})
+        return kind(**{name: decode(hints[name], value[name]) for name in names})
     if kind is float and type(value) is int:
         return float(value)
     expected = Mapping if origin is not None else kind

@@ -52,6 +52,8 @@ class SessionRunner:
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
+        # A plan of memory for each shape that comes by would grow and save nothing.
+        settings.enable_mem_pattern = not concurrent
         if threads is not None:
             settings.intra_op_num_threads = threads
         self._graph_optimization = graph_optimization

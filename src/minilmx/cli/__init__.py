@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import minilmx
+from minilmx.cli.bench import bench
 from minilmx.cli.bisect import bisect
 from minilmx.cli.check import check
 from minilmx.cli.evaluate import evaluate
@@ -54,7 +55,7 @@ def cli() -> None:
     """
 
 
-for _command in (export, run, evaluate, bisect, report, inspect, check, groq, models, runners):
+for _command in (export, run, evaluate, bisect, report, bench, inspect, check, groq, models, runners):
     cli.add_command(_command)
 
 

@@ -33,12 +33,13 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
 def report(
     results: tuple[Path, ...], form: str | None, runner: str | None, output: Path | None, force: bool
 ) -> None:
-    """Render saved results of `mlx eval` again, without running anything.
+    """Render saved results of `mlx eval` or one of `mlx bench` again, without running anything.
 
     Of several RESULTs of one model and data set it draws the history, by date and runner
     version. The exit code says nothing of limits: `mlx eval --from` does.
     """
     from minilmx.atomic import atomic_file, check_writable
+    from minilmx.eval.bench_report import load_benchmark, render_benchmark
     from minilmx.eval.render import render
     from minilmx.eval.result import load_result
 
@@ -47,7 +48,11 @@ def report(
         raise click.UsageError("--runner goes with --format mteb")
     if output is not None:
         check_writable(output, replace=force)
-    text = render(form, [load_result(path) for path in results], runner)
+    benchmark = load_benchmark(results[0]) if len(results) == 1 else None
+    if benchmark:
+        text = render_benchmark(form, benchmark)
+    else:
+        text = render(form, [load_result(path) for path in results], runner)
     if output is None:
         click.echo(text, nl=False)
         return

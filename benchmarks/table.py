@@ -1,0 +1,108 @@
+"""A result of compare.py as Markdown.
+
+python benchmarks/table.py RESULT.json
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Embeddings within this of the baseline's are the same but for the order of float32 sums.
+FP32_MAX_ABS = 1e-5
+# Less of the cores than this for anything but the contender is the system's own housekeeping.
+_QUIET = 0.05
+_HEADINGS = (
+    "",
+    "times baseline",
+    "seconds",
+    "texts/s",
+    "tokens/s",
+    "share of fp32 limit",
+    "max abs",
+    "min cosine",
+    "Spearman x100",
+    "first embedding s",
+    "peak MiB",
+)
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """Markdown: a table a workload, fastest first within a class of accuracy, then the conditions."""
+    parts = [_workload(name, found) for name, found in document["workloads"].items()]
+    return "\n\n".join([*parts, _conditions(document)])
+
+
+def _workload(name: str, found: Mapping[str, Any]) -> str:
+    rate = max(found["fp32_flops_per_second"]) / 1e9
+    lines = [
+        f"**{name}**: {found['about']}, {found['texts']:,} texts, {found['tokens']:,} tokens, "
+        f"{found['flops'] / 1e9:,.0f} GFLOP without padding: {found['limit_seconds']:.2f} s at this "
+        f"machine's {rate:,.0f} GFLOP/s in fp32.",
+        "",
+        _row(_HEADINGS),
+        _row([":---", *["---:"] * (len(_HEADINGS) - 1)]),
+    ]
+    entries = list(found["contenders"].values())
+    measured = sorted(
+        (entry for entry in entries if "failed" not in entry), key=lambda entry: -entry["ratio"]
+    )
+    exact = [entry for entry in measured if entry["max_abs"] <= FP32_MAX_ABS]
+    reduced = [entry for entry in measured if entry["max_abs"] > FP32_MAX_ABS]
+    for title, group in ((f"max abs up to {FP32_MAX_ABS:.0e}", exact), ("reduced precision", reduced)):
+        if group:
+            lines += [_row([f"*{title}*", *[""] * (len(_HEADINGS) - 1)]), *map(_contender, group)]
+    lines += [f"\n{entry['about']} failed: {entry['failed']}" for entry in entries if "failed" in entry]
+    return "\n".join(lines)
+
+
+def _contender(entry: Mapping[str, Any]) -> str:
+    spearman = entry["spearman_x100"]
+    return _row(
+        [
+            entry["about"],
+            f"{entry['ratio']:.2f}",
+            f"{entry['median_seconds']:.2f}",
+            f"{entry['texts_per_second']:,.0f}",
+            f"{entry['tokens_per_second']:,.0f}",
+            f"{entry['share_of_fp32_limit']:.0%}",
+            f"{entry['max_abs']:.1e}",
+            f"{entry['min_cosine']:.6f}",
+            "" if spearman is None else f"{spearman:.4f}",
+            f"{entry['first_embedding_seconds']:.2f}",
+            f"{entry['peak_mib']:,.0f}",
+        ]
+    )
+
+
+def _conditions(document: Mapping[str, Any]) -> str:
+    machine = document["machine"]
+    flags = [flag for flag in machine["instructions"] if flag.startswith(("avx512_", "avx_vnni", "amx"))]
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
+        f"{', '.join(flags) or 'no AVX-512 extensions, no AMX'}; "
+        f"{document['date'][:10]}; medians of {document['settings']['rounds']} rounds.",
+        "",
+    ]
+    others = max(map(_others, document["workloads"].values()))
+    if others > _QUIET:
+        lines[0] += f" Not a quiet machine: other work took up to {others:.0%} of its cores during a run."
+    for environment, versions in document["versions"].items():
+        packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+        lines.append(f"- {environment}: {packages}")
+    return "\n".join(lines)
+
+
+def _others(found: Mapping[str, Any]) -> float:
+    """The largest share of the cores, over a workload's runs, that its contender did not have."""
+    entries = found["contenders"].values()
+    return max(float(max(entry["others_share_of_cores"])) for entry in entries if "failed" not in entry)
+
+
+def _row(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print(render(json.loads(Path(sys.argv[1]).read_text())))

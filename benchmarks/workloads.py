@@ -1,0 +1,70 @@
+"""What is embedded: short texts and long ones, both of STSb in English."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from minilmx.models.tables import read_table
+
+STSB = Path(__file__).parents[2] / "shared" / "stsb"
+MAX_TOKENS = 128
+
+_LONG_TEXTS = 2000
+_CALIBRATION_SENTENCES = 1000
+_SENTENCES_A_LONG_TEXT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """N texts to embed, truncated at MAX_TOKENS.
+
+    `gold` is float64 [N / 2] where text i and text N / 2 + i are a pair with a score, else None.
+    """
+
+    name: str
+    about: str
+    texts: list[str]
+    gold: NDArray[np.float64] | None
+
+
+def read_workloads(folder: Path = STSB) -> dict[str, Workload]:
+    """Both workloads by name."""
+    return {"short": _short(folder), "long": _long(folder)}
+
+
+def count_tokens(texts: list[str], tokenizer_file: Path) -> NDArray[np.int64]:
+    """Tokens of each text, special ones included, no padding: int64 [N]."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(texts)], dtype=np.int64)
+
+
+def read_calibration(folder: Path = STSB) -> list[str]:
+    """Sentences that static int8 may be calibrated on: the train split's first ones."""
+    return [row[0] for row in _read(folder / "stsb-en-train.csv")[:_CALIBRATION_SENTENCES]]
+
+
+def _short(folder: Path) -> Workload:
+    """Every sentence of the test split: all first ones, then all second ones."""
+    rows = _read(folder / "stsb-en-test.csv")
+    texts = [row[0] for row in rows] + [row[1] for row in rows]
+    gold = np.array([float(row[2]) for row in rows])
+    return Workload("short", "every sentence of STSb-en test", texts, gold)
+
+
+def _long(folder: Path) -> Workload:
+    """Eight sentences in a row of the train split: from its first, then from its fifth on."""
+    sentences = [sentence for row in _read(folder / "stsb-en-train.csv") for sentence in row[:2]]
+    step = _SENTENCES_A_LONG_TEXT
+    starts = [start for offset in (0, step // 2) for start in range(offset, len(sentences) - step + 1, step)]
+    texts = [" ".join(sentences[start : start + step]) for start in starts[:_LONG_TEXTS]]
+    return Workload("long", f"{_LONG_TEXTS:,} texts of {step} sentences of STSb-en train", texts, None)
+
+
+def _read(file: Path) -> list[list[str]]:
+    """The rows of one of STSb's files, which have no header: sentence, sentence, score."""
+    return read_table(str(file), header=False).rows

@@ -1,0 +1,99 @@
+"""mlx bench: runners side by side, and the page that shows them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.tokenizer import Tokenizer
+
+Mlx = Callable[..., Any]
+TEXTS = [*"abcdefg", "h i j k l", "x" * 40]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n")
+    return file
+
+
+@pytest.fixture
+def result(tiny: Path, mlx: Mlx, texts: Path, tmp_path: Path) -> dict[str, Any]:
+    outcome = mlx("bench", tiny, texts, "--rounds", "3", "-o", "b.json")
+    assert outcome.code == 0, outcome
+    assert "onnxruntime:dynamic" in outcome.stdout
+    document = json.loads((tmp_path / "b.json").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def test_every_graph_is_measured_over_the_same_texts(result: dict[str, Any], tiny: Path) -> None:
+    artifact: Artifact = open_artifact(tiny)
+    counts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).token_counts
+    assert result["schema_version"] == 1
+    assert result["artifact_sha256"] == artifact.digest
+    assert (result["texts"], result["tokens"]) == (9, int(counts.sum()))
+    fixed, dynamic = result["timings"]
+    assert fixed["contender"] == {"runner": "onnxruntime", "graph": "fixed"}
+    assert dynamic["contender"] == {"runner": "onnxruntime", "graph": "dynamic"}
+    assert fixed["batches"] == 3
+    assert fixed["padding_share"] == pytest.approx(1 - int(counts.sum()) / (3 * 4 * 16))
+    assert dynamic["padding_share"] == 0
+    for timing in (fixed, dynamic):
+        assert len(timing["rounds"]) == 3
+        middle = sorted(timing["rounds"])[1]
+        assert timing["sentences_per_second"] == pytest.approx(9 / middle)
+        assert timing["tokens_per_second"] == pytest.approx(int(counts.sum()) / middle)
+        assert 0 < timing["latency_median"] <= timing["latency_p95"] <= max(timing["rounds"])
+        assert timing["first_embedding"] > max(timing["rounds"])  # Python alone takes longer to start
+        assert 20e6 < timing["peak_bytes"] < 300e6
+        assert timing["on_chip"] is None
+
+
+def test_a_saved_benchmark_becomes_a_page_with_a_plot(
+    result: dict[str, Any], mlx: Mlx, tmp_path: Path
+) -> None:
+    assert mlx("report", "b.json", "-o", "b.html").code == 0
+    page = (tmp_path / "b.html").read_text()
+    assert page.count('<rect class="bar') == 4
+    assert "onnxruntime:dynamic" in page
+    assert "http" not in page.replace("http-equiv", "")
+    table = mlx("report", "b.json")
+    assert table.code == 0
+    assert "sentences/s" in table.stdout
+    outcome = mlx("report", "b.json", "--format", "junit")
+    assert outcome.code != 0
+    assert "a benchmark has no format junit: expected table or html" in outcome.stderr
+    (tmp_path / "b.json").write_text(json.dumps(result | {"texts": "many"}))
+    outcome = mlx("report", "b.json")
+    assert "does not follow schema version 1: 'many' is no int" in outcome.stderr
+
+
+def test_an_emulation_is_called_one(tiny: Path, mlx: Mlx, texts: Path) -> None:
+    outcome = mlx("bench", tiny, texts, "--rounds", "1", "--runner", "groq-emulator", "--json")
+    assert outcome.code == 0, outcome
+    (timing,) = json.loads(outcome.stdout)["timings"]
+    assert timing["contender"]["graph"] == "fixed"
+    table = mlx("bench", tiny, texts, "--rounds", "1", "--runner", "groq-emulator")
+    assert "its times say nothing of a GroqCard" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runner", "gpu"], "there is no runner 'gpu'"),
+        (["--runner", "onnxruntime:wide"], "names the graph 'wide': expected fixed, packed or dynamic"),
+        (["--runner", "onnxruntime:packed"], "has no packed graph: export it with --pack"),
+        (["--runner", "onnxruntime", "--runner", "onnxruntime:dynamic"], "expected contenders that differ"),
+        (["--runner", "groq-emulator:dynamic"], "runs graphs of a fixed shape"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(arguments: list[str], message: str, tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("bench", tiny, "--rounds", "1", *arguments)
+    assert outcome.code not in (0, 1)
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
