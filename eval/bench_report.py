@@ -131,7 +131,8 @@ def _describe(benchmark: Benchmark) -> str:
     machine = f"{benchmark.provenance.processor} ({benchmark.provenance.cpus} CPUs)"
     return (
         f"{benchmark.artifact}: {benchmark.texts:,} texts of {benchmark.dataset}, "
-        f"{benchmark.tokens:,} tokens, {len(benchmark.timings[0].rounds)} rounds on {machine}, tokenizing included"
+        f"{benchmark.tokens:,} tokens, {len(benchmark.timings[0].rounds)} rounds on {machine}, "
+        "tokenizing included"
     )
 
 

