@@ -41,14 +41,16 @@ class Check:
 def examine() -> list[Check]:
     """Check everything that building and running need."""
     environment = find_environment()
+    # Asked for once: a package manager takes half a second to answer.
+    devtools, runtime = (machine.package_version(name) for name in (machine.DEVTOOLS, machine.RUNTIME))
     return [
         _check_environment(environment),
         _check_pins(environment),
         *(_check_tool(name) for name in machine.TOOLS),
         _check_system(),
-        _check_package(machine.DEVTOOLS, "build"),
-        _check_package(machine.RUNTIME, "run"),
-        _check_support(environment),
+        _check_package(machine.DEVTOOLS, devtools, "build"),
+        _check_package(machine.RUNTIME, runtime, "run"),
+        _check_support(environment, devtools or runtime),
         _check_runtime(environment),
         _check_cards(),
         _check_cache(),
@@ -101,8 +103,7 @@ def _check_system() -> Check:
     return Check("operating system", ok, found, remedy, "both")
 
 
-def _check_package(package: str, needed_to: str) -> Check:
-    version = machine.package_version(package)
+def _check_package(package: str, version: str | None, needed_to: str) -> Check:
     least = ".".join(map(str, machine.MIN_SDK_VERSION))
     new_enough = bool(version) and machine.version_tuple(version or "") >= machine.MIN_SDK_VERSION
     ok = new_enough or machine.sdk_check_is_skipped()
@@ -111,10 +112,9 @@ def _check_package(package: str, needed_to: str) -> Check:
     return Check(package, ok, found, remedy, needed_to)
 
 
-def _check_support(environment: GroqFlowEnvironment | None) -> Check:
+def _check_support(environment: GroqFlowEnvironment | None, version: str | None) -> Check:
     """Whether the SDK's release supports this system and GroqFlow's Python together."""
     name = "SDK support"
-    version = machine.package_version(machine.DEVTOOLS) or machine.package_version(machine.RUNTIME)
     system = machine.read_os()
     python = environment.python_version if environment else None
     rows = [row for row in machine.SUPPORT if (row[1], row[2]) == (system.name, system.version)]
