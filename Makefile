@@ -36,7 +36,7 @@ lint: .venv/test-installed
 	@touch $@
 
 slow-tests: .venv/test-installed .venv/environments .venv/consumers
-	$(GROQFLOW) .venv/bin/pytest -m slow
+	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m slow
 
 # The built wheel in environments of its own, away from the sources, without the extras.
 .venv/wheel-tests-passed: $(SOURCES) .venv/test-installed .venv/environments

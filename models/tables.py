@@ -1,19 +1,15 @@
 """Sentences from files: text (one a line), CSV, TSV, JSONL and Parquet."""
 
-import csv
-import io
-import json
 import re
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minilmx.errors import DatasetError
+from minilmx.models.rows import EXTENSIONS as EXTENSIONS
+from minilmx.models.rows import file_kind, is_read_once, read_rows
 
-STANDARD_INPUT = "-"
 _SURROGATE = re.compile("[\ud800-\udfff]")
-EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +24,7 @@ class Table:
     def column(self, name: str) -> list[Any]:
         """The values of one column. Raises DatasetError where there is none of that name."""
         if name not in self.names:
-            raise DatasetError(
-                f"{self.path} has no column {name!r}: it has {', '.join(self.names) or 'none'}"
-            )
+            raise no_such_column(self.path, name, self.names)
         index = self.names.index(name)
         return [row[index] for row in self.rows]
 
@@ -38,150 +32,129 @@ class Table:
         """One column as non-empty texts. Raises DatasetError, naming the line."""
         values = self.column(name)
         for line, value in zip(self.lines, values, strict=True):
-            if not isinstance(value, str):
-                kind = "null" if value is None else type(value).__name__
-                raise DatasetError(
-                    f"{self.path}, line {line}: {name} is {kind}, expected a text: mend or remove the line"
-                )
-            if not value.strip():
-                raise DatasetError(
-                    f"{self.path}, line {line}: {name} is empty: fill it in or remove the line"
-                )
-            if _SURROGATE.search(value):
-                raise DatasetError(
-                    f"{self.path}, line {line}: {name} has half of a surrogate pair, which is no "
-                    "character: mend or remove the line"
-                )
+            if problem := find_problem(self.path, line, name, value):
+                raise problem
         return values
 
 
-def read_texts(path: str, column: str | None = None) -> list[str]:
-    """Sentences to embed, from a file or from standard input ("-", one sentence a line).
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Sentences to embed, read from their source each time that they are iterated over.
+
+    `count` is how many there are, and None where the source can be read once only (standard
+    input, a pipe): its rows are then checked as they come.
+    """
+
+    path: str
+    column: str | None
+    count: int | None
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts in order. Raises DatasetError."""
+        column, row = self.column, None
+        for row in read_rows(self.path):
+            column = column or choose_column(self.path, row.names, None)
+            value = row.get(column)
+            if self.count is None and (problem := find_problem(self.path, row.line, column, value)):
+                raise problem
+            yield value
+        if row is None:
+            raise empty(self.path)
+
+
+def open_texts(path: str, column: str | None = None) -> Texts:
+    """Sentences from a file, or from standard input ("-", one sentence a line).
 
     `column` is the CSV, TSV or Parquet column, or the JSONL field; it may be left out where
-    there is only one. Raises DatasetError.
+    there is only one. A file is read through once here, so that a bad row is known before any
+    work. Raises DatasetError, naming the line.
     """
-    table = read_table(path)
+    if is_read_once(path):
+        if column is not None and file_kind(path) == ".txt":
+            raise _no_columns(path)
+        return Texts(path, column, None)
+    names: dict[str, None] = {}
+    seen: tuple[str, ...] = ()
+    bad: tuple[int, object] | None = None
+    count = 0
+    for row in read_rows(path):
+        count += 1
+        if row.names != seen:
+            seen = row.names
+            names.update(dict.fromkeys(seen))
+        value = row.get(column or next(iter(names), ""))
+        if bad is None and find_problem(path, row.line, "", value):
+            bad = row.line, value
+    if not count:
+        raise empty(path)
+    column = choose_column(path, tuple(names), column)
+    if bad and (problem := find_problem(path, bad[0], column, bad[1])):
+        raise problem
+    return Texts(path, column, count)
+
+
+def choose_column(path: str, names: tuple[str, ...], column: str | None) -> str:
+    """The column with the texts: the one that was asked for, or the only one.
+
+    Raises DatasetError where it is not there, or there are several to choose from.
+    """
     if column is None:
-        if len(table.names) != 1:
-            raise DatasetError(f"{path} has the columns {', '.join(table.names)}: choose one with --column")
-        column = table.names[0]
-    elif path == STANDARD_INPUT or path.endswith(".txt"):
-        raise DatasetError(f"--column goes with CSV, TSV, JSONL and Parquet, and {path} is text")
-    return table.texts(column)
+        if len(names) != 1:
+            raise DatasetError(f"{path} has the columns {', '.join(names)}: choose one with --column")
+        return names[0]
+    if file_kind(path) == ".txt":
+        raise _no_columns(path)
+    if column not in names:
+        raise no_such_column(path, column, names)
+    return column
+
+
+def find_problem(path: str, line: int, name: str, value: object) -> DatasetError | None:
+    """What is wrong with a value that should be a text with something in it."""
+    if isinstance(value, str) and value.strip() and (value.isascii() or not _SURROGATE.search(value)):
+        return None
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        what = f"is {kind}, expected a text: mend or remove the line"
+    elif not value.strip():
+        what = "is empty: fill it in or remove the line"
+    else:
+        what = "has half of a surrogate pair, which is no character: mend or remove the line"
+    return DatasetError(f"{path}, line {line}: {name} {what}")
+
+
+def read_texts(path: str, column: str | None = None) -> list[str]:
+    """The texts of `open_texts` in a list. Raises DatasetError."""
+    return list(open_texts(path, column))
 
 
 def read_table(path: str, *, header: bool = True) -> Table:
-    """Read a file by its extension. Raises DatasetError where it cannot be read or is empty.
+    """Read a whole file by its extension. Raises DatasetError where it cannot be read or is empty.
 
     Without `header` the first row of a CSV or TSV file is data, and the columns are named by
     their position: "1", "2", and so on.
     """
-    kind = ".txt" if path == STANDARD_INPUT else Path(path).suffix.lower()
-    if kind not in EXTENSIONS:
-        raise DatasetError(f"{path} has an unknown extension: expected one of {', '.join(EXTENSIONS)}")
-    if kind == ".parquet":
-        table = _read_parquet(path)
-    else:
-        text = _read_text(path)
-        if kind == ".txt":
-            table = _read_lines(path, text)
-        elif kind == ".jsonl":
-            table = _read_jsonl(path, text)
-        else:
-            table = _read_csv(path, text, "\t" if kind == ".tsv" else ",", header)
-    if not table.rows:
-        raise DatasetError(f"{path} is empty: expected at least one row")
-    return table
-
-
-def _read_text(path: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise DatasetError(f"there is no file {path}") from error
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # error.start counts in error.object, which a byte order mark at the start is no part of.
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DatasetError(
-            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8: save the "
-            "file as UTF-8"
-        ) from error
-
-
-def _read_lines(path: str, text: str) -> Table:
-    lines = _split_lines(text)
-    return Table(path, ("text",), [[line] for line in lines], list(range(1, len(lines) + 1)))
-
-
-def _split_lines(text: str) -> list[str]:
-    """Lines as an editor counts them: str.splitlines would also split at U+2028 and the like."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return lines
-
-
-def _read_csv(path: str, text: str, delimiter: str, header: bool) -> Table:
-    csv.field_size_limit(2**31 - 1)  # the default refuses fields over 128 KiB
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows, lines, start = [], [], 1
-    try:
-        for row in reader:
-            rows.append(row)
-            lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DatasetError(f"{path}, line {start}: {error}") from error
+    rows = list(read_rows(path, header=header))
     if not rows:
-        return Table(path, (), [], [])
-    names = tuple(rows[0]) if header else tuple(str(i + 1) for i in range(len(rows[0])))
-    if header:
-        rows, lines = rows[1:], lines[1:]
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(names):
-            raise DatasetError(
-                f"{path}, line {line}: {len(row)} fields, expected {len(names)} as in the first row"
-            )
-    return Table(path, names, list(rows), lines)
+        raise empty(path)
+    names = rows[0].names
+    if any(row.names is not names for row in rows):
+        names = tuple(dict.fromkeys(name for row in rows for name in row.names))
+        values = [[row.get(name) for name in names] for row in rows]
+    else:
+        values = [list(row.values) for row in rows]
+    return Table(path, names, values, [row.line for row in rows])
 
 
-def _read_jsonl(path: str, text: str) -> Table:
-    records, lines = [], []
-    for number, line in enumerate(_split_lines(text), start=1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{path}, line {number}: no JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise DatasetError(f"{path}, line {number}: expected a JSON object")
-        records.append(record)
-        lines.append(number)
-    names = tuple(dict.fromkeys(name for record in records for name in record))
-    rows = [[record.get(name) for name in names] for record in records]
-    return Table(path, names, rows, lines)
+def empty(path: str) -> DatasetError:
+    """The error for a file without rows."""
+    return DatasetError(f"{path} is empty: expected at least one row")
 
 
-def _read_parquet(path: str) -> Table:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DatasetError(
-            f"reading {path} needs pyarrow, which is not installed: pip install 'minilmx[datasets]'"
-        ) from error
-    try:
-        # Given the path, pyarrow would also read folders, and columns out of folder names.
-        with Path(path).open("rb") as stream:
-            table = pyarrow.parquet.read_table(stream)
-    except FileNotFoundError as error:
-        raise DatasetError(f"there is no file {path}") from error
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DatasetError(f"{path} cannot be read as Parquet: {error}") from error
-    columns = [column.to_pylist() for column in table.columns]
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    return Table(path, tuple(table.column_names), rows, list(range(1, len(rows) + 1)))
+def _no_columns(path: str) -> DatasetError:
+    return DatasetError(f"--column goes with CSV, TSV, JSONL and Parquet, and {path} is text")
+
+
+def no_such_column(path: str, name: str, names: tuple[str, ...]) -> DatasetError:
+    """The error for a column that a file has not."""
+    return DatasetError(f"{path} has no column {name!r}: it has {', '.join(names) or 'none'}")

@@ -1,7 +1,9 @@
 """Embeddings on disk: .npy, .npz, .parquet or .jsonl, with the run's record beside them."""
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +16,8 @@ from minilmx.models.digest import sha256_of_file
 from minilmx.runners.job import RunRecord
 
 Rows = NDArray[np.float32]
+# Texts some at a time, each time with their embeddings, float32 [n, D].
+Chunks = Iterable[tuple[Sequence[str], Rows]]
 
 
 def record_path(output: Path) -> Path:
@@ -29,13 +33,17 @@ def check_output(output: Path, *, replace: bool) -> None:
 
 
 def save_embeddings(
-    output: Path, texts: Sequence[str], values: Rows, record: RunRecord, *, replace: bool
+    output: Path, dimension: int, chunks: Chunks, record: Callable[[], RunRecord], *, replace: bool
 ) -> None:
-    """Write float32 [N, D] embeddings by the extension, then their record. Raises OutputError."""
+    """Write embeddings of D = `dimension` as they come, by the extension; then the run's record.
+
+    `record` is asked for when the last chunk is written. Raises OutputError, and what making the
+    chunks raises.
+    """
     write = _writer(output)
     with atomic_file(output, replace=replace) as temporary:
-        write(temporary, texts, values)
-    document = record.to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
+        write(temporary, dimension, chunks)
+    document = record().to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
     with atomic_file(record_path(output), replace=replace) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -52,14 +60,14 @@ def read_embeddings(path: Path) -> Rows:
     return values
 
 
-def write_jsonl(stream: IO[str], texts: Sequence[str], values: Rows) -> None:
+def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
     """One object a line: {"text": ..., "embedding": [...]}; the numbers are exact."""
-    for text, row in zip(texts, values, strict=True):
-        document = {"text": text, "embedding": row.tolist()}
-        stream.write(json.dumps(document, ensure_ascii=False) + "\n")
+    for texts, values in chunks:
+        for text, row in zip(texts, values.tolist(), strict=True):
+            stream.write(json.dumps({"text": text, "embedding": row}, ensure_ascii=False) + "\n")
 
 
-def _writer(output: Path) -> Callable[[Path, Sequence[str], Rows], None]:
+def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
     writers = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".jsonl": _jsonl}
     try:
         write = writers[output.suffix.lower()]
@@ -72,29 +80,52 @@ def _writer(output: Path) -> Callable[[Path, Sequence[str], Rows], None]:
     return write
 
 
-def _npy(path: Path, texts: Sequence[str], values: Rows) -> None:
+def _npy(path: Path, dimension: int, chunks: Chunks) -> None:
+    """As np.save writes it, whose headers have room for any number of rows."""
+
+    def write_header(rows: int) -> None:
+        stream.seek(0)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+        np.lib.format.write_array_header_1_0(stream, header)
+
+    rows = 0
     with path.open("wb") as stream:
-        np.save(stream, values, allow_pickle=False)
+        write_header(0)
+        for _, values in chunks:
+            stream.write(np.ascontiguousarray(values, dtype="<f4").data)
+            rows += len(values)
+        write_header(rows)
 
 
-def _npz(path: Path, texts: Sequence[str], values: Rows) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, embeddings=values)
+def _npz(path: Path, dimension: int, chunks: Chunks) -> None:
+    """As np.savez writes it. A file within a zip cannot be mended at its start, hence the .npy."""
+    array = path.with_name(path.name + ".npy")
+    try:
+        _npy(array, dimension, chunks)
+        with (
+            zipfile.ZipFile(path, "w", allowZip64=True) as archive,
+            archive.open("embeddings.npy", "w", force_zip64=True) as entry,
+            array.open("rb") as stream,
+        ):
+            shutil.copyfileobj(stream, entry, 2**20)
+    finally:
+        array.unlink(missing_ok=True)
 
 
-def _jsonl(path: Path, texts: Sequence[str], values: Rows) -> None:
+def _jsonl(path: Path, dimension: int, chunks: Chunks) -> None:
     with path.open("w", encoding="utf-8") as stream:
-        write_jsonl(stream, texts, values)
+        write_jsonl(stream, chunks)
 
 
-def _parquet(path: Path, texts: Sequence[str], values: Rows) -> None:
+def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
     pyarrow = _pyarrow(path)
-    flat = pyarrow.array(values.reshape(-1), pyarrow.float32())
-    columns = {
-        "text": pyarrow.array(texts, pyarrow.string()),
-        "embedding": pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1]),
-    }
-    pyarrow.parquet.write_table(pyarrow.table(columns), str(path))
+    embedding = pyarrow.list_(pyarrow.float32(), dimension)
+    schema = pyarrow.schema({"text": pyarrow.string(), "embedding": embedding})
+    with pyarrow.parquet.ParquetWriter(str(path), schema) as writer:
+        for texts, values in chunks:
+            flat = pyarrow.array(values.reshape(-1), pyarrow.float32())
+            column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension)
+            writer.write_table(pyarrow.table([pyarrow.array(texts, pyarrow.string()), column], schema))
 
 
 def _read_npy(path: Path) -> Rows:

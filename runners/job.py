@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -75,15 +75,17 @@ class EmbeddingJob:
         self._seconds = self._batch_seconds = 0.0
 
     def embed(
-        self, texts: Iterable[str], advance: Advance = lambda rows: None
+        self, texts: Iterable[str], advance: Advance = lambda rows: None, first_row: int = 0
     ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """The texts in order, some at a time, each time with their embeddings, float32 [n, D].
 
-        Raises RunnerFailed, also where an embedding is not finite.
+        `first_row` is how many texts the user has before these. Raises RunnerFailed, also where
+        an embedding is not finite.
         """
         for chunk, tokenized in self._tokenize(texts):
             found = run_tokenized(self._runner, tokenized, self._artifact, advance)
-            require_finite(found.values, chunk, self._runner.name, self._rows)
+            require_finite(found.values, chunk, self._runner.name, first_row)
+            first_row += len(chunk)
             self._rows += len(chunk)
             self._truncated += int(tokenized.truncated.sum())
             self._batches += found.batches
@@ -110,21 +112,27 @@ class EmbeddingJob:
         )
 
     def _tokenize(self, texts: Iterable[str]) -> Iterator[tuple[list[str], TokenizedTexts]]:
-        """Chunks of whole batches, one ahead; only the last may end in a part of a batch."""
+        """Chunks of whole batches, one ahead; only the last may end in a part of a batch.
+
+        Texts are taken in the caller's thread, so that Ctrl-C ends a wait for standard input.
+        """
         size = self._artifact.shape.batch_size
         remaining = iter(texts)
 
-        def take() -> tuple[list[str], TokenizedTexts]:
-            chunk = list(islice(remaining, -(-_CHUNK_ROWS // size) * size))
+        def tokenize(chunk: list[str]) -> tuple[list[str], TokenizedTexts]:
             tokenized = self._tokenizer.encode(chunk)
             tokenized.update_digest(self._digest)
             return chunk, tokenized
 
         with ThreadPoolExecutor(1) as ahead:
-            upcoming = ahead.submit(take)
-            while (taken := upcoming.result())[0]:
-                upcoming = ahead.submit(take)
-                yield taken
+            upcoming: Future[tuple[list[str], TokenizedTexts]] | None = None
+            while chunk := list(islice(remaining, -(-_CHUNK_ROWS // size) * size)):
+                following = ahead.submit(tokenize, chunk)
+                if upcoming is not None:
+                    yield upcoming.result()
+                upcoming = following
+            if upcoming is not None:
+                yield upcoming.result()
 
 
 def embed_texts(

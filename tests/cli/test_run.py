@@ -1,7 +1,12 @@
 """mlx run: every input and every output, as a new user would type it."""
 
 import csv
+import gzip
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ from numpy.typing import NDArray
 
 from minilmx.models.artifact import open_artifact
 from minilmx.runners.feeding import embed
+from minilmx.runners.job import embed_texts
 from minilmx.runners.registry import open_runner
 
 Mlx = Callable[..., Any]
@@ -124,6 +130,98 @@ def test_every_output_holds_the_same_embeddings_exactly(
     values = load(path.rename(path.with_suffix(path.suffix.lower())))
     assert values.dtype == np.float32
     assert np.array_equal(values, expected)
+
+
+@pytest.mark.parametrize("source", ["in.txt", "in.jsonl.gz", "-"])
+@pytest.mark.parametrize("name", ["e.npy", "e.npz", "e.parquet", "e.jsonl"])
+def test_many_sentences_are_written_as_they_come(
+    name: str, source: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    """More than are embedded at a time; the files are the ones that numpy itself would write."""
+    texts = [f"{'abcdefg'[i % 7] * (1 + i % 5)} {i}" for i in range(9001)]
+    stdin = "\n".join(texts) if source == "-" else None
+    if source == "in.txt":
+        (tmp_path / source).write_text("\n".join(texts))
+    elif source != "-":
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        (tmp_path / source).write_bytes(gzip.compress(lines.encode()))
+    outcome = mlx("run", tiny, source, "-o", name, stdin=stdin)
+    assert outcome.code == 0, outcome
+    artifact = open_artifact(tiny).as_dynamic()
+    with open_runner("onnxruntime", artifact) as runner:
+        values, record = embed_texts(artifact, runner, texts)
+    assert json.loads((tmp_path / f"{name}.run.json").read_text())["inputs_sha256"] == record.inputs_sha256
+    if name == "e.parquet":
+        table = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow").read_table(
+            str(tmp_path / name)
+        )
+        assert table.column("text").to_pylist() == texts
+        assert np.array_equal(np.array(table.column("embedding").to_pylist(), np.float32), values)
+    elif name == "e.jsonl":
+        found, numbers = read_jsonl((tmp_path / name).read_text(encoding="utf-8"))
+        assert found == texts
+        assert np.array_equal(numbers, values)
+    else:
+        save: Callable[..., None] = np.save if name == "e.npy" else np.savez
+        save(tmp_path / f"numpy{name}", **({"arr": values} if name == "e.npy" else {"embeddings": values}))
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"numpy{name}").read_bytes()
+
+
+def test_a_bad_row_far_down_standard_input_leaves_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n" * 9000 + "\n" + "b\n")
+    assert outcome.code == 3
+    assert outcome.stderr == "Error: -, line 9001: text is empty: fill it in or remove the line\n"
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_bad_row_far_down_a_file_is_found_before_any_work(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\n" * 9000 + "\n" + "b\n")
+    outcome = mlx("run", tiny, "in.txt")
+    assert outcome.code == 3
+    assert outcome.stdout == ""
+    assert outcome.stderr == "Error: in.txt, line 9001: text is empty: fill it in or remove the line\n"
+
+
+def test_a_named_pipe_is_read_once(
+    tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    pipe = tmp_path / "pipe.txt"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("\n".join(TEXTS),))
+    writer.start()
+    outcome = mlx("run", tiny, pipe)
+    writer.join()
+    assert outcome.code == 0, outcome
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from minilmx.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["e.npy", "e.npz", "e.jsonl", "e.parquet"])
+def test_memory_does_not_grow_with_the_input(name: str, tiny: Path, tmp_path: Path) -> None:
+    if name == "e.parquet":
+        pytest.importorskip("pyarrow", reason="needs pyarrow for Parquet")
+    peaks = []
+    for rows in (10_000, 200_000):
+        with (tmp_path / "in.txt").open("w") as stream:
+            stream.writelines(f"sentence {i} {'x' * 300}\n" for i in range(rows))
+        command = [sys.executable, "-c", PEAK, "run", "--threads", "1", "--force", "-o", name]
+        done = subprocess.run(
+            [*command, str(tiny), "in.txt"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout) / 1024)
+    assert peaks[1] < peaks[0] + 30, f"{peaks} MiB"  # the texts alone are 60 MiB
 
 
 def test_the_record_beside_an_output_says_what_ran(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from minilmx.errors import DatasetError
-from minilmx.models.tables import read_table, read_texts
+from minilmx.models.tables import open_texts, read_table, read_texts
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:
@@ -51,6 +52,45 @@ def refusal(path: str, column: str | None = None) -> str:
 def test_every_text_format_gives_its_sentences(tmp_path: Path, name: str, content: str) -> None:
     column = None if name == "a.txt" else "text"
     assert read_texts(write(tmp_path, name, content), column) == ["Grüße", "你好"]
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.gz", "a.JSONL.GZ"])
+def test_lines_may_be_compressed(tmp_path: Path, name: str) -> None:
+    contents = {"a.txt.gz": "text\n你好", "a.csv.gz": "any\ntext\n你好\n"}
+    content = contents.get(name, '{"any": "text"}\n{"any": "你好"}\n')
+    assert read_texts(write(tmp_path, name, gzip.compress(content.encode()))) == ["text", "你好"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"one\ntwo\n" * 99)[:-9]])
+def test_what_is_no_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
+    message = refusal(write(tmp_path, "a.txt.gz", content))
+    assert "cannot be read: " in message or "is empty" in message
+
+
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
+    assert "unknown extension" in refusal(write(tmp_path, "a.parquet.gz", b""))
+
+
+def test_texts_are_counted_first_and_read_again_each_time(tmp_path: Path) -> None:
+    texts = open_texts(write(tmp_path, "a.jsonl", '{"a": "one", "b": 1}\n{"a": "two"}\n'), "a")
+    assert (texts.count, texts.column) == (2, "a")
+    assert list(texts) == list(texts) == ["one", "two"]
+
+
+def test_a_first_record_without_fields_is_not_overlooked(tmp_path: Path) -> None:
+    assert "line 1: a is null" in refusal(write(tmp_path, "a.jsonl", '{}\n{"a": "one"}\n'))
+
+
+def test_columns_that_come_late_are_columns(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.jsonl", '{"a": "one"}\n' * 5000 + '{"b": "two"}\n'))
+    assert "has the columns a, b: choose one with --column" in message
+
+
+def test_rows_in_the_middle_of_parquet_keep_their_number(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(10_000)]
+    assert read_texts(write_parquet(tmp_path, {"text": texts})) == texts
+    texts[9000] = ""
+    assert "line 9001: text is empty" in refusal(write_parquet(tmp_path, {"text": texts}))
 
 
 def test_parquet_gives_its_sentences(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from contextlib import contextmanager
 
 from minilmx.runners.feeding import Advance
 
-Track = Callable[[str, int], Advance]
+Track = Callable[[str, int | None], Advance]
 
 
 @contextmanager
 def progress_bars() -> Iterator[Track]:
-    """Yield a function that starts a bar: given a label and a total, it returns its advance."""
+    """Yield a function that starts a bar: given a label and a total, it returns its advance.
+
+    The total is None where nobody knows it.
+    """
     if not sys.stderr.isatty():
         yield lambda label, total: lambda done: None
         return
@@ -20,14 +23,28 @@ def progress_bars() -> Iterator[Track]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
-        def track(label: str, total: int) -> Advance:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
+    # Over ten minutes: what comes a shard at a time has no rate within seconds.
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=600,
+    ) as progress:
+
+        def track(label: str, total: int | None) -> Advance:
             task = progress.add_task(label, total=total)
             return lambda done: progress.advance(task, done)
 

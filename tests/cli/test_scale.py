@@ -1,0 +1,753 @@
+"""mlx run into a folder of shards: any inputs, stopped anywhere, gone on with, on one folder once."""
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from minilmx.models.artifact import open_artifact
+from minilmx.runners.feeding import embed
+from minilmx.runners.registry import open_runner
+
+pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
+parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")
+
+Mlx = Callable[..., Any]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+MORTAL = """
+import os, signal
+from pathlib import Path
+from minilmx.runners.protocol import RunnerEntry
+from minilmx.runners.registry import find_runner
+
+
+def open_mortal(artifact, options):
+    runner = find_runner("onnxruntime").open(artifact, options)
+    run = runner.run
+
+    def mortal(batch):
+        if Path("die").exists() or Path("die-again").exists():
+            Path("die").unlink(missing_ok=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(batch)
+
+    runner.run = mortal
+    return runner
+
+
+ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mortal, dynamic=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def ray_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of this test's own for the clusters that it starts: no user's is read or written."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@pytest.fixture
+def mortal(environment: dict[str, str], tmp_path: Path) -> None:
+    """A runner that kills its process, once where there is a file `die`."""
+    info = tmp_path / "packages" / "mortal-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[minilmx.runners]\nmortal = mortal_runner:ENTRY\n")
+    (tmp_path / "packages" / "mortal_runner.py").write_text(MORTAL)
+
+
+def texts_of(rows: int, seed: int = 0) -> list[str]:
+    draw = random.Random(seed)
+    return ["".join(draw.choices("abc def 123", k=draw.randint(1, 20))) + "." for _ in range(rows)]
+
+
+def write_jsonl(path: Path, texts: list[str], first: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"key": f"k{first + i}", "n": i, "body": text}) for i, text in enumerate(texts)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_corpus(folder: Path, rows: int) -> list[str]:
+    """Three files of unequal size, whose natural order is not that of their names."""
+    texts = texts_of(rows)
+    cuts = [0, rows // 5, rows // 2, rows]
+    for number, (start, end) in zip((1, 2, 10), pairwise(cuts), strict=True):
+        write_jsonl(folder / f"part{number}.jsonl", texts[start:end], start)
+    return texts
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The digest of every file that a user sees."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != ".lock"
+    }
+
+
+def embeddings(table: Any) -> NDArray[Any]:
+    column = table.column("embedding").combine_chunks()
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+
+
+def embedded(artifact: Path, texts: list[str]) -> NDArray[np.float32]:
+    opened = open_artifact(artifact).as_dynamic()
+    with open_runner("onnxruntime", opened) as runner:
+        return embed(opened, runner, texts)
+
+
+RAY: list[object] = ["--engine", "ray", "--workers", 2]
+RUN = ["--column", "body", "--id", "key", "--shard-rows", "300"]
+
+
+def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "in", 1000)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == ""
+    assert "1000 rows of 3 files to 4 shards in out with onnxruntime (dynamic graph)" in outcome.stderr
+    table = parquet.read_table(str(tmp_path / "out"))
+    assert table.column_names == ["id", "embedding", "n"]
+    assert table.column("id").to_pylist() == [f"k{i}" for i in range(1000)]
+    assert table.column("n").to_pylist() == [*range(200), *range(300), *range(500)]
+    assert str(table.schema.field("embedding").type) == "fixed_size_list<element: float>[8]"
+    assert np.abs(embeddings(table) - embedded(tiny, texts)).max() < 1e-6
+    sizes = [
+        parquet.read_metadata(str(file)).num_rows for file in sorted((tmp_path / "out").glob("*.parquet"))
+    ]
+    assert sizes == [300, 300, 300, 100]
+
+
+def test_the_ledger_says_what_the_shards_are_and_are_made_of(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    header, *entries = map(json.loads, (tmp_path / "out" / "_ledger.jsonl").read_text().splitlines())
+    assert header["artifact"] == hashlib.sha256((tiny / "mlx.json").read_bytes()).hexdigest()
+    assert (header["runner"], header["graph"], header["dtype"]) == ("onnxruntime", "dynamic", "float32")
+    assert (header["rows"], header["rows_per_shard"]) == (1000, 300)
+    assert [Path(file["path"]).name for file in header["inputs"]] == [
+        "part1.jsonl",
+        "part2.jsonl",
+        "part10.jsonl",
+    ]
+    for file in header["inputs"]:
+        content = (tmp_path / file["path"]).read_bytes()
+        assert (file["sha256"], file["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert [entry["first_row"] for entry in entries] == [0, 300, 600, 900]
+    for entry in entries:
+        content = (tmp_path / "out" / entry["file"]).read_bytes()
+        assert (entry["sha256"], entry["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    data = tmp_path / "in"
+    (data / "deep" / "er").mkdir(parents=True)
+    (data / "a.csv").write_text("text,n\none,1\ntwo,2\n")
+    (data / "b.tsv").write_text("n\ttext\n3\tthree\n")
+    (data / "c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "four", "n": "4"}\n{"text": "five"}\n'))
+    days = pa.array([86_400_000_000], pa.timestamp("us"))
+    colours = pa.array(["red"]).dictionary_encode()
+    table = pa.table({"text": ["six"], "n": ["6"], "day": days, "colour": colours})
+    parquet.write_table(table, str(data / "deep" / "er" / "d.parquet"))
+    (data / "README.md").write_text("no sentences")
+    (data / ".hidden.csv").write_text("text\nno\n")
+    (data / "_ledger.jsonl").write_text("{}")
+    outcome = mlx(
+        "run", tiny, "in", "in/a.csv", "in/*.tsv", "-o", "in/out/", "--column", "text", "--keep-text"
+    )
+    assert outcome.code == 0, outcome
+    assert "6 rows of 4 files to 1 shards" in outcome.stderr
+    found = parquet.read_table(str(data / "out"))
+    assert found.column_names == ["id", "embedding", "text", "n", "day", "colour"]
+    assert found.column("id").to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert found.column("text").to_pylist() == ["one", "two", "three", "four", "five", "six"]
+    assert found.column("n").to_pylist() == ["1", "2", "3", "4", None, "6"]
+    assert found.column("colour").to_pylist()[5] == "red"
+    assert found.column("day").to_pylist()[5].day == 2
+    # Its own output, within the input, is no input.
+    assert mlx("run", tiny, "in", "-o", "in/out/", "--column", "text", "--keep-text").code == 0
+
+
+def test_the_only_column_beside_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,sentence\n7,one\n8,two\n")
+    outcome = mlx("run", tiny, "a.csv", "-o", "out/", "--id", "id")
+    assert outcome.code == 0, outcome
+    assert parquet.read_table(str(tmp_path / "out")).column("id").to_pylist() == ["7", "8"]
+
+
+def test_half_the_bytes_where_they_are_asked_for(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "full/", *RUN).code == 0
+    assert mlx("run", tiny, "in", "-o", "half/", *RUN, "--dtype", "float16").code == 0
+    full = embeddings(parquet.read_table(str(tmp_path / "full")))
+    half = embeddings(parquet.read_table(str(tmp_path / "half")))
+    assert half.dtype == np.float16
+    assert np.array_equal(half, full.astype(np.float16))
+
+
+def test_the_bytes_do_not_depend_on_workers_or_their_threads(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 5000)
+    for name, flags in (("one", ["--threads", "2"]), ("three", ["--workers", "3"])):
+        assert mlx("run", tiny, "in", "-o", f"{name}/", *RUN, *flags).code == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "three")
+
+
+def test_shards_of_many_chunks_are_the_same_after_a_stop(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 15_000)
+    flags = ["--column", "body", "--shard-rows", 5000]
+    assert mlx("run", tiny, "in", "-o", "out/", *flags).code == 0
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "shard-000001.parquet").unlink()
+    outcome = mlx("run", tiny, "in", "-o", "out/", *flags)
+    assert ", 10000 of them there already" in outcome.stderr
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(
+    workers: int, tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
+    kill_and_go_on(tiny, mlx, tmp_path, start, rows=8_000, kills=3, flags=["--workers", workers])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_kills_in_a_hundred_thousand_rows(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+    kill_and_go_on(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
+
+
+NO_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
+
+
+@NO_RAY
+@pytest.mark.slow
+def test_ray_and_processes_make_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+    write_corpus(tmp_path / "in", 5000)
+    assert mlx("run", tiny, "in", "-o", "local/", *RUN).code == 0
+    process = start("run", tiny, "in", "-o", "ray/", *RUN, *RAY)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@NO_RAY
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_kills_in_a_hundred_thousand_rows_with_ray(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
+    """Every other time it goes on without Ray."""
+    kill_and_go_on(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=RAY, others=["--workers", 2])
+
+
+@NO_RAY
+@pytest.mark.slow
+def test_an_actor_that_is_killed_costs_its_shard_only(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
+    write_corpus(tmp_path / "in", 30_000)
+    assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+    process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
+    wait_for(lambda: shards_in(tmp_path / "out") >= 3, process)
+    actors = [pid for pid in descendants(process.pid) if b"_Actor" in command_of(pid)]
+    assert len(actors) == 2
+    os.kill(actors[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a path short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="mlx", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@NO_RAY
+@pytest.mark.slow
+def test_a_cluster_that_is_there_gets_the_artifact_sent(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start, environment: dict[str, str], short: Path
+) -> None:
+    """Its workers run in another folder, so the artifact's relative path leads nowhere there."""
+    write_corpus(tmp_path / "in", 2000)
+    assert mlx("run", tiny, "in", "-o", "local/", *RUN).code == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "elsewhere").mkdir()
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": str(short)}
+    with (tmp_path / "ray.log").open("w") as log:
+        cluster = subprocess.Popen(
+            command, cwd=tmp_path / "elsewhere", env=environment | quiet, stdout=log, stderr=log, text=True
+        )
+    try:
+        wait_for(lambda: "Ray runtime started" in (tmp_path / "ray.log").read_text(), cluster)
+        address = f"127.0.0.1:{port}"
+        process = start(
+            "run", tiny.name, "in", "-o", "ray/", *RUN, "--engine", "ray", "--ray-address", address
+        )
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+    finally:
+        cluster.terminate()
+        cluster.wait(60)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert [path.name[:8] for path in short.glob("minilmx-*")] == ["minilmx-"]
+
+
+@NO_RAY
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--ray-address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1: [Errno 111] Connection refused"),
+        (["--cpus-per-worker", "4096"], "too few for a worker's 4096: lower --cpus-per-worker"),
+        (["--runner", "faulty"], "the runner onnxruntime failed on a batch: ZeroDivisionError"),
+    ],
+)
+def test_what_goes_wrong_with_ray_is_one_line(
+    flags: list[str], message: str, tiny: Path, tmp_path: Path, start: Start
+) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--engine", "ray", *flags)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 3, stderr
+    assert [line for line in stderr.splitlines() if line.startswith("Error: ")] == stderr.splitlines()[-1:]
+    assert message in stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_without_ray_it_is_said_how_to_get_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 10)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--engine", "ray")
+    assert outcome.code == 3
+    assert outcome.stderr == (
+        "Error: --engine ray needs ray, which is not installed: pip install 'minilmx[ray]'\n"
+    )
+
+
+def kill_and_go_on(
+    tiny: Path,
+    mlx: Mlx,
+    tmp_path: Path,
+    start: Start,
+    *,
+    rows: int,
+    kills: int,
+    flags: list[object],
+    others: list[object] | None = None,
+) -> None:
+    """Killed while it writes its k-th shard, for ks that are drawn, then a moment that is drawn."""
+    write_corpus(tmp_path / "in", rows)
+    assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+    draw = random.Random(rows)
+    shards = len(list((tmp_path / "whole").glob("*.parquet")))
+    for turn, count in enumerate(sorted(draw.sample(range(shards), kills))):
+        chosen = others if others and turn % 2 else flags
+        process = start("run", tiny, "in", "-o", "out/", *RUN, *chosen)
+        while process.poll() is None and shards_in(tmp_path / "out") < count:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+    before = shards_in(tmp_path / "out")
+    assert 0 < before <= shards
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
+    assert outcome.code == 0, outcome
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".shard")]
+
+
+def shards_in(folder: Path) -> int:
+    return len(list(folder.glob("shard-*.parquet")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_goes_on(
+    number: int, tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
+    write_corpus(tmp_path / "in", 10_000)
+    process = start("run", tiny, "in", "-o", "out/", *RUN)
+    wait_for(lambda: shards_in(tmp_path / "out") >= 2, process)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "Error: interrupted"
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+def descendants(pid: int) -> list[int]:
+    below = [
+        child for task in Path(f"/proc/{pid}/task").iterdir() for child in read_numbers(task / "children")
+    ]
+    return [*below, *(further for child in below for further in descendants(child))]
+
+
+def read_numbers(path: Path) -> list[int]:
+    return [int(word) for word in path.read_text().split()]
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_workers_end_with_a_parent_that_is_killed(tiny: Path, tmp_path: Path, start: Start) -> None:
+    write_corpus(tmp_path / "in", 20_000)
+    flags = ["--column", "body", "--shard-rows", 10_000, "--workers", 2, "--runner", "slow"]
+    process = start("run", tiny, "in", "-o", "out/", *flags)  # minutes a shard
+    wait_for((tmp_path / "started").exists, process)
+    workers = descendants(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate(timeout=10)
+    for _ in range(500):
+        if not any(Path(f"/proc/{worker}/exe").exists() for worker in workers):
+            return
+        time.sleep(0.02)
+    raise AssertionError("a worker outlived its parent")
+
+
+@pytest.mark.usefixtures("mortal")
+def test_a_worker_that_dies_costs_its_shard_only(tiny: Path, tmp_path: Path, start: Start) -> None:
+    write_corpus(tmp_path / "in", 3000)
+    for name in ("whole", "out"):
+        process = start("run", tiny, "in", "-o", f"{name}/", *RUN, "--workers", 2, "--runner", "mortal")
+        if name == "out":
+            wait_for(lambda: shards_in(tmp_path / "out") >= 1, process)
+            (tmp_path / "die").touch()
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+    assert not (tmp_path / "die").exists()
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("mortal")
+def test_a_shard_at_which_workers_die_ends_the_run_and_is_named(
+    tiny: Path, tmp_path: Path, start: Start
+) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    (tmp_path / "die-again").touch()
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "mortal")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert stderr.startswith("Error: a worker died twice at shard 0, rows from 1 on: it was ended by SIGKILL")
+    (tmp_path / "die-again").unlink()
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "mortal")
+    assert process.communicate(timeout=60) and process.returncode == 0
+
+
+def test_a_runner_that_fails_ends_the_run_in_one_line(tiny: Path, tmp_path: Path, start: Start) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "faulty", "--workers", 2)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert stderr == "Error: the runner onnxruntime failed on a batch: ZeroDivisionError: division by zero\n"
+
+
+def test_two_runs_on_one_folder_are_one_too_many(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+    write_corpus(tmp_path / "in", 3000)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "slow")
+    wait_for((tmp_path / "started").exists, process)
+    for flags in ([], ["--force"]):
+        outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
+        assert outcome.code == 3
+        assert outcome.stderr == (
+            "Error: another run is writing out: wait for its end, or choose another --output\n"
+        )
+    process.kill()
+    process.communicate(timeout=10)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--force")
+    assert outcome.code == 0, outcome  # a run that was killed holds no lock
+
+
+def damage(folder: Path, how: str) -> None:
+    shard, ledger = folder / "shard-000001.parquet", folder / "_ledger.jsonl"
+    if how == "flipped":
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    elif how == "cut":
+        shard.write_bytes(shard.read_bytes()[:-1])
+    elif how == "gone":
+        shard.unlink()
+    elif how == "torn":
+        ledger.write_bytes(ledger.read_bytes()[:-20])
+    elif how == "unnoted":
+        lines = ledger.read_bytes().splitlines(keepends=True)
+        ledger.write_bytes(b"".join(lines[:2]))
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unnoted"])
+def test_a_shard_that_is_not_as_noted_is_done_again(how: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    before = contents(tmp_path / "out")
+    damage(tmp_path / "out", how)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 0, outcome
+    done_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unnoted": 700}[how]
+    assert f", {1000 - done_again} of them there already" in outcome.stderr
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_run_that_is_done_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("shard-*")}
+    shutil.copytree(tmp_path / "in", tmp_path / "moved")
+    outcome = mlx("run", tiny, "moved", "-o", "out", *RUN)
+    assert outcome.code == 0, outcome
+    assert "1000 of them there already" in outcome.stderr
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def other_artifact(folder: Path) -> None:
+    path = folder / "tiny-b4-s16" / "mlx.json"
+    path.write_bytes(path.read_bytes().replace(b"{", b"{ ", 1))
+
+
+def other_text(folder: Path) -> None:
+    path = folder / "in" / "part2.jsonl"
+    path.write_bytes(path.read_bytes().replace(b".", b"!", 1))
+
+
+def one_more_file(folder: Path) -> None:
+    write_jsonl(folder / "in" / "part11.jsonl", ["one more"])
+
+
+def nothing(folder: Path) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "message"),
+    [
+        (other_artifact, [], "of its artifact, what was"),
+        (other_text, [], "of its inputs, what was {'path': 'in/part2.jsonl'"),
+        (one_more_file, [], "of its rows, what was 1000 is 1001 now"),
+        (nothing, ["--dtype", "float16"], "of its dtype, what was float32 is float16 now"),
+        (nothing, ["--shard-rows", "200"], "of its rows_per_shard, what was 300 is 200 now"),
+        (nothing, ["--fixed"], "of its graph, what was dynamic is fixed now"),
+        (nothing, ["--graph-optimization", "basic"], "of its graph_optimization, what was all is basic"),
+        (nothing, ["--keep-text"], "of its text_kept, what was False is True now"),
+    ],
+    ids=["artifact", "text", "file", "dtype", "shard rows", "graph", "optimization", "text kept"],
+)
+def test_a_folder_of_something_else_is_refused_and_left(
+    change: Callable[[Path], None], flags: list[str], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    before = contents(tmp_path / "out")
+    change(tmp_path)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
+    assert outcome.code == 3, outcome
+    assert outcome.stderr.startswith("Error: out was begun with something else: ")
+    assert message in outcome.stderr
+    assert "--force" in outcome.stderr
+    assert contents(tmp_path / "out") == before
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags, "--force")
+    assert outcome.code == 0, outcome
+    assert "there already" not in outcome.stderr
+
+
+def csv(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "in" / name).write_text(content)
+
+
+def table(name: str, **columns: list[Any]) -> Callable[[Path], object]:
+    return lambda folder: parquet.write_table(pa.table(columns), str(folder / "in" / name))
+
+
+def corrupt(folder: Path) -> None:
+    path = folder / "in" / "part5.parquet"
+    texts = texts_of(50_000, seed=5)
+    columns = {"body": texts, "key": texts}
+    parquet.write_table(pa.table(columns), str(path), row_group_size=20_000, use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4000] = os.urandom(4000)
+    path.write_bytes(data)
+
+
+def occupied(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.txt").write_text("mine")
+
+
+def a_file(folder: Path) -> None:
+    (folder / "out").write_text("mine")
+
+
+def damaged_ledger(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "_ledger.jsonl").write_text('{"schema_version": 1}\nnonsense\n{}\n')
+
+
+def truncated_gzip(folder: Path) -> None:
+    (folder / "in" / "part5.csv.gz").write_bytes(gzip.compress(b"body,key\n" + b"abc,d\n" * 9999)[:-50])
+
+
+BAD: list[tuple[Callable[[Path], object], str]] = [
+    (csv("part5.csv", "key,text\na,b\n"), "in/part5.csv has no column 'body': it has key, text"),
+    (csv("part5.csv", "body,text\na,b\n"), "in/part5.csv has no column 'key': it has body, text"),
+    (csv("part5.csv", "body,key\na,b\n,c\n"), "in/part5.csv, line 3: body is empty: fill it in"),
+    (csv("part5.csv", "body,key\na,b\na\n"), "in/part5.csv, line 3: 1 fields, expected 2"),
+    (csv("part5.csv", "body,key,key\na,b,c\n"), "in/part5.csv has two columns 'key': rename one"),
+    (csv("part5.csv", ""), "in/part5.csv is empty"),
+    (csv("part5.csv", "body,key,id\na,b,c\n"), "the input has a column 'id'"),
+    (csv("part5.csv", "body,key,embedding\na,b,c\n"), "the input has a column 'embedding'"),
+    (csv("part5.csv", "body,key,n\na,b,7\n"), "in/part5.csv, line 2: n is string, and int64 in what is"),
+    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"key": "c"}\n'), "line 2: body is null, expected"),
+    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"body": 3, "key": "c"}\n'), "line 2: body is int"),
+    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"body": "c", "key": 3}\n'), "line 2: key is int64"),
+    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{\n'), "in/part5.jsonl, line 2: no JSON"),
+    (csv("part5.jsonl", '{"body": "a", "key": "\\ud800"}\n'), "line 1: key cannot be carried through"),
+    (csv("part5.txt", "a\n"), "--column goes with CSV, TSV, JSONL and Parquet, and in/part5.txt is text"),
+    (table("part5.parquet", body=["a", None], key=["b", "c"]), "in/part5.parquet, line 2: body is null"),
+    (table("part5.parquet", body=["a", ""], key=["b", "c"]), "in/part5.parquet, line 2: body is empty"),
+    (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, line 1: key is int64, and string"),
+    (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
+    (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
+    (occupied, "out has no _ledger.jsonl and holds thesis.txt: choose a new folder, or an empty one"),
+    (a_file, "out cannot be written: it is a file, expected a folder"),
+    (damaged_ledger, "out/_ledger.jsonl is damaged"),
+]
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize(("prepare", "message"), BAD, ids=map(str, range(len(BAD))))
+def test_bad_input_ends_in_one_line_before_any_work(
+    prepare: Callable[[Path], object], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in", 500)
+    prepare(tmp_path)
+    before = everything(tmp_path)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 3, outcome
+    assert outcome.stdout == ""
+    assert outcome.stderr.startswith("Error: ")
+    assert outcome.stderr.count("\n") == 1
+    assert message in outcome.stderr
+    assert "a fault in minilmx" not in outcome.stderr
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["none.jsonl"], 3, "there is no file none.jsonl"),
+        (["in/*.parquet"], 3, "there is no file in/*.parquet"),
+        (["empty"], 3, "no file of a known kind"),
+        (["a.doc"], 3, "a.doc has an unknown extension: expected one of .txt"),
+        ([], 3, "a corpus cannot come from standard input"),
+        (["-"], 3, "a corpus cannot come from standard input"),
+        (["in", "--runner", "gpu"], 3, "there is no runner 'gpu'"),
+        (["in", "--ray-address", "auto"], 2, "--ray-address goes with --engine ray"),
+        (["in", "--workers", "0"], 2, "Invalid value for '--workers'"),
+    ],
+)
+def test_wrong_words_are_refused(
+    words: list[str], code: int, message: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in", 10)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.doc").touch()
+    outcome = mlx("run", tiny, *words, "-o", "out/", "--column", "body")
+    assert outcome.code == code, outcome
+    assert message in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags", [["--workers", "2"], ["--id", "key"], ["--dtype", "float16"], ["--engine", "ray"], ["in.txt"]]
+)
+def test_what_goes_with_a_folder_goes_with_no_file(
+    flags: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    for output in ([], ["-o", "e.npy"]):
+        outcome = mlx("run", tiny, "in.txt", *flags, *output)
+        assert outcome.code == 2
+        assert "a folder: end --output with a /" in outcome.stderr
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tiny: Path, tmp_path: Path, start: Start) -> None:
+    write_corpus(tmp_path / "in", 3000)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "slow")
+    wait_for((tmp_path / "started").exists, process)
+    with (tmp_path / "in" / "part10.jsonl").open("a") as stream:
+        stream.write("{}\n")
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "in/part10.jsonl was changed while it was read" in stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("needs root to mount a small disk")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
+    if made.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 5000)
+    assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+    outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
+    assert outcome.code == 3, outcome
+    assert "No space left on device; " in outcome.stderr
+    assert " of 17 shards are done and kept: mend it, and the same command goes on\n" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    done = shards_in(small_disk / "out")
+    assert 0 < done < 17
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
+    assert outcome.code == 0, outcome
+    assert f"{done * 300} of them there already" in outcome.stderr
+    assert contents(small_disk / "out") == contents(tmp_path / "whole")
