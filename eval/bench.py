@@ -1,6 +1,5 @@
 """Runners side by side in interleaved rounds: how fast each is on the same texts, on this machine."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,21 @@ from minilmx.runners.registry import open_runner, require_runner
 # Fresh processes that are started for the first embedding.
 _STARTS = 3
 _FIRST_TEXT = "A man is playing a guitar."
+# `mlx` with the arguments that follow; at the end it notes the most memory that it held, in bytes.
+# The resource usage that a parent gets of its child would count what the parent held at the fork.
+_MLX = """
+import atexit, pathlib, resource
+def note():
+    try:
+        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except OSError:  # not Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pathlib.Path("peak.txt").write_text(str(peak))
+atexit.register(note)
+from minilmx.cli import main
+main()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +139,6 @@ def measure(
 
     Raises RunnerError, and EvalError where a fresh process of a contender fails.
     """
-    # First, while this process is small: on Linux a child's peak counts what its parent held.
     alone = {}
     for each in contenders:
         say(f"starting {each.name} afresh")
@@ -201,19 +214,16 @@ def _run_afresh(
         folder = Path(name)
         # One text a line: a text with line breaks of its own counts as it would in a text file.
         (folder / "in.txt").write_text("".join(f"{' '.join(text.split())}\n" for text in texts), "utf-8")
-        command = [sys.executable, "-m", "minilmx", "run", str(artifact.path.resolve()), "in.txt"]
+        command = [sys.executable, "-c", _MLX, "run", str(artifact.path.resolve()), "in.txt"]
         command += ["--output", "out.npy", *_flags(contender, options)]
         with (folder / "log.txt").open("wb") as log:
             started = time.perf_counter()
-            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            _, status, usage = os.wait4(process.pid, 0)
+            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if done.returncode:
             lines = (folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
             raise EvalError(f"`mlx run` with {contender.name} failed: {lines[-1] if lines else 'no message'}")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, see getrusage(2)
-    return seconds, usage.ru_maxrss * unit
+        return seconds, int((folder / "peak.txt").read_text())
 
 
 def _flags(contender: Contender, options: RunnerOptions) -> list[str]:
