@@ -5,7 +5,7 @@
 PYTHON ?= python3
 DEMO := demo/all-MiniLM-L6-v2-b1-s128
 WHEEL_PYTHONS := 3.11 3.13
-SOURCES := $(shell find models export runners eval src tests benchmarks -type f \
+SOURCES := $(shell find models export runners eval src tests benchmarks examples -type f \
 	-not -path '*/__pycache__/*' -not -path 'benchmarks/.*') \
 	pyproject.toml constraints.txt README.md CONTRIBUTING.md Makefile $(wildcard docs/*)
 GROQFLOW = MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
@@ -35,7 +35,7 @@ lint: .venv/test-installed
 	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m "not slow"
 	@touch $@
 
-slow-tests: .venv/test-installed .venv/environments .venv/consumers
+slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/examples
 	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m slow
 
 # The built wheel in environments of its own, away from the sources, without the extras.
@@ -70,6 +70,11 @@ slow-tests: .venv/test-installed .venv/environments .venv/consumers
 # The libraries that the artifact is checked in, at pinned versions.
 .venv/consumers: tests/consumers/environments.sh $(wildcard tests/consumers/requirements/*) .venv/test-installed
 	@REQUIRE=$(CI) tests/consumers/environments.sh
+	@touch $@
+
+# The vector stores that the examples fill, at pinned versions.
+.venv/examples: tests/examples/environments.sh tests/examples/requirements.txt .venv/test-installed
+	@tests/examples/environments.sh
 	@touch $@
 
 # Side by side with the libraries that people use now: half an hour on a quiet machine. The table

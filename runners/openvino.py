@@ -6,6 +6,7 @@ output channel, and OpenVINO quantises activations while running.
 """
 
 import importlib.util
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,8 +33,7 @@ class OpenvinoRunner:
 
     def __init__(self, model: "openvino.Model", precision: str, threads: int, concurrency: int) -> None:
         """Compile for so many threads in all, `concurrency` batches at once."""
-        import openvino
-
+        openvino = _import_openvino()
         self.concurrency = concurrency
         self._precision = precision
         self._threads = threads
@@ -112,20 +112,27 @@ def round_weights_to_int8(model: onnx.ModelProto) -> None:
     graph.node.extend([*found, *nodes])
 
 
+def _import_openvino() -> Any:
+    """OpenVINO without its telemetry, which reports each import over the network.
+
+    OpenVINO has a stub for where the package openvino_telemetry is missing; so it is here.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # as documented
+    return importlib.import_module("openvino")
+
+
 def _missing(options: RunnerOptions) -> str | None:
     if importlib.util.find_spec("openvino") is None:
         return "openvino not installed; pip install 'minilmx[openvino]'"
     if options.precision == "bf16":
-        import openvino
-
-        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        core = _import_openvino().Core()
+        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             return "this CPU has no bf16 instructions; give --precision f32 or int8"
     return None
 
 
 def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
-    import openvino
-
+    openvino = _import_openvino()
     if artifact.manifest.precision != FLOAT32:
         raise RunnerUnavailable(
             f"the artifact is {artifact.manifest.precision} for onnxruntime: give the float32 artifact "

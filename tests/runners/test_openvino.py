@@ -1,5 +1,8 @@
 """The runner openvino: what the contract does not ask, its graphs and precisions."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -42,3 +45,15 @@ def test_bf16_is_near_or_refused(artifact: Artifact) -> None:
         found = embed(artifact, runner, TEXTS)
     assert 1e-4 < np.abs(found - expected).max() < 0.01
     assert (found * expected).sum(axis=1).min() > 0.999
+
+
+def test_it_is_imported_without_its_telemetry(artifact: Artifact) -> None:
+    code = (
+        "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
+        "from minilmx.runners.registry import open_runner; "
+        f"open_runner('openvino', open_artifact(Path({str(artifact.path)!r}))); "
+        "print(any(name.startswith('openvino_telemetry.') for name in sys.modules), "
+        "'openvino' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -1,0 +1,116 @@
+"""Semantic search in any store, by any runner: what the examples share.
+
+A store remembers which runner and artifact its embeddings are by. Another one's queries are let in
+only where the mixed-index verdict says that they find the same neighbours; otherwise the store is
+embedded again, by the new one.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.errors import MinilmxError
+from minilmx.eval.retrieval import RetrievalDrift, measure_retrieval
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.runners.feeding import embed
+from minilmx.runners.protocol import Runner
+from minilmx.runners.registry import find_runner, open_runner
+
+Rows = NDArray[np.float32]
+
+
+class Store(Protocol):
+    """Texts with their embeddings, float32 [N, D]."""
+
+    def replace(self, texts: list[str], embeddings: Rows, made_by: str) -> None:
+        """Hold these instead of what was there; where it fails, what was there stays."""
+
+    def made_by(self) -> str | None:
+        """Who made the embeddings; None where nothing was stored yet."""
+
+    def texts(self) -> list[str]:
+        """All texts."""
+
+    def sample(self, count: int) -> tuple[list[str], Rows]:
+        """So many texts at random, the same ones each time, and their embeddings."""
+
+    def nearest(self, query: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
+        """The nearest texts and their cosine similarities, nearest first."""
+
+
+def main(about: str, open_store: Callable[[Path], AbstractContextManager[Store]]) -> None:
+    """What the command line asks for; exit code 1 and a line on standard error where that fails."""
+    arguments = parse_arguments(about)
+    try:
+        artifact = open_artifact(arguments.artifact)
+        if find_runner(arguments.runner).dynamic:
+            artifact = artifact.as_dynamic()  # nothing is padded then
+        texts = read_texts(arguments.corpus) if arguments.corpus else None
+        with open_runner(arguments.runner, artifact) as runner, open_store(arguments.store) as store:
+            if texts:
+                index(store, texts, artifact, runner)
+            else:
+                let_in(store, artifact, runner, arguments.sample)
+            [query] = embed(artifact, runner, [arguments.query])
+            for text, similarity in store.nearest(query, 3):
+                print(f"{similarity:.4f}  {text}")
+    except (MinilmxError, OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: {error}")
+
+
+def read_texts(path: Path) -> list[str]:
+    """A file's different lines."""
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    texts = [line for line in dict.fromkeys(lines) if line]
+    return texts or sys.exit(f"error: {path} is empty")
+
+
+def index(store: Store, texts: list[str], artifact: Artifact, runner: Runner) -> None:
+    """Embed the texts and fill the store with them."""
+    made_by = describe(artifact, runner)
+    store.replace(texts, embed(artifact, runner, texts), made_by)
+    print(f"Indexed {len(texts):,} sentences by {made_by}.")
+
+
+def let_in(store: Store, artifact: Artifact, runner: Runner, sample: int) -> None:
+    """Make sure that the runner's queries find in the store what they should."""
+    made_by, asking = store.made_by(), describe(artifact, runner)
+    if made_by is None:
+        sys.exit("error: the store is empty: give --corpus")
+    print(f"The index is by {made_by}.")
+    if asking != made_by:
+        print(f"The queries are by {asking}.")
+        verdict = judge(store, artifact, runner, sample)
+        print(verdict.meaning if verdict else "No verdict: too few sentences, or embeddings of another size.")
+        if verdict is None or not verdict.index_may_stay:
+            index(store, store.texts(), artifact, runner)
+
+
+def judge(store: Store, artifact: Artifact, runner: Runner, sample: int) -> RetrievalDrift | None:
+    """The mixed-index verdict; None for fewer than 12 texts or embeddings of another size."""
+    texts, stored = store.sample(sample)
+    fresh = embed(artifact, runner, texts)
+    return measure_retrieval(stored, fresh, texts) if stored.shape == fresh.shape else None
+
+
+def describe(artifact: Artifact, runner: Runner) -> str:
+    """Runner and artifact: embeddings of equal names go together."""
+    return f"{runner.name}, {artifact.path.resolve().name} {artifact.digest[:12]}"
+
+
+def parse_arguments(about: str) -> argparse.Namespace:
+    """The same arguments for every store."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("artifact", type=Path, help="a folder that `mlx export` made")
+    parser.add_argument("query", help="prints the three sentences that are nearest to it")
+    parser.add_argument("--store", type=Path, required=True, help="the store's own folder")
+    parser.add_argument("--corpus", type=Path, help="index this file, a sentence a line, anew")
+    parser.add_argument("--runner", default="onnxruntime", help="see `mlx runners` [%(default)s]")
+    parser.add_argument("--sample", type=int, default=2000, help="sentences for the verdict [%(default)s]")
+    return parser.parse_args()

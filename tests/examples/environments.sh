@@ -1,0 +1,9 @@
+#!/bin/sh
+# Make the environment in which tests/examples runs the examples: .venv-examples, with minilmx, its
+# base dependencies, and what requirements.txt pins beside them.
+set -eu
+
+python=${EXAMPLES_PYTHON:-.venv/bin/python}
+
+[ -x .venv-examples/bin/python ] || "$python" -m venv .venv-examples
+.venv-examples/bin/python -m pip install -q -c constraints.txt -r tests/examples/requirements.txt -e .

@@ -1,0 +1,152 @@
+"""The examples as a user runs them: LanceDB, and a real PostgreSQL that the example starts itself."""
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from minilmx.eval.pairs import load_pairs
+from minilmx.models.artifact import Artifact, seal
+from minilmx.models.graph import load_onnx
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+Command = Callable[..., list[str]]
+
+ROOT = Path(__file__).parents[2]
+TYPES = "encoder.embeddings.token_type_embeddings.weight"
+QUERY, ANSWER = "How do I bake bread?", "Bake the bread for 40 minutes."
+
+
+@pytest.fixture(params=["lancedb", "pgvector"])
+def command(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Command]:
+    """The words of an example's command line, over a store of this test's own."""
+    python = ROOT / ".venv-examples" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("needs .venv-examples: tests/examples/environments.sh makes it")
+    script = ROOT / "examples" / f"{request.param}_search.py"
+
+    def words(folder: Path, *options: object) -> list[str]:
+        start = [python, "-u", script, folder, QUERY, "--store", tmp_path / "store"]
+        return [str(word) for word in [*start, *options]]
+
+    yield words
+    assert servers(tmp_path) == []
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "sentences.txt"
+    path.write_text("\n".join(load_pairs("bundled").texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def altered(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with noise on every token, sealed anew."""
+    folder = tmp_path_factory.mktemp("artifacts") / "altered"
+    shutil.copytree(artifact.path, folder, ignore=shutil.ignore_patterns("mlx.json"))
+    for path in (artifact.manifest.fixed.path, artifact.manifest.dynamic.path):
+        model = load_onnx(folder / path)
+        [types] = [tensor for tensor in model.graph.initializer if tensor.name == TYPES]
+        noise = np.random.default_rng(0).normal(0, 0.05, tuple(types.dims))
+        weights = numpy_helper.to_array(types) + noise.astype(np.float32)
+        types.CopyFrom(numpy_helper.from_array(weights, TYPES))
+        onnx.save(model, str(folder / path))
+    return seal(folder, artifact.manifest).path
+
+
+def run(words: list[str], code: int = 0) -> str:
+    """What it printed; both streams where it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def found(output: str) -> list[str]:
+    """The sentences found, nearest first."""
+    return re.findall(r"^-?\d\.\d{4}  (.+)$", output, re.M)
+
+
+def servers(folder: Path) -> list[str]:
+    """The PostgreSQL servers that run here with their data in the folder."""
+    running = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode("utf-8", "replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended meanwhile
+        if words[0].endswith("postgres") and str(folder / "store") in words:
+            running.append(" ".join(words))
+    return running
+
+
+def test_a_query_finds_its_sentence(artifact: Artifact, command: Command, corpus: Path) -> None:
+    indexed = run(command(artifact.path, "--corpus", corpus))
+    assert indexed.startswith("Indexed 416 sentences by onnxruntime, all-MiniLM-L6-v2-b16-s48 ")
+    assert found(indexed)[0] == ANSWER
+    again = run(command(artifact.path))
+    assert again.startswith("The index is by onnxruntime, all-MiniLM-L6-v2-b16-s48 ")
+    assert found(again) == found(indexed)
+
+
+def test_a_near_runner_keeps_the_index(artifact: Artifact, command: Command, corpus: Path) -> None:
+    run(command(artifact.path, "--corpus", corpus))
+    for _ in range(2):  # the embeddings are still the first runner's, so it is judged each time
+        swapped = run(command(artifact.path, "--runner", "groq-emulator"))
+        assert "The index is by onnxruntime, " in swapped
+        assert "The queries are by groq-emulator, " in swapped
+        assert "An existing index may stay: new queries find 99." in swapped
+        assert "Indexed" not in swapped
+        assert found(swapped)[0] == ANSWER
+
+
+def test_embeddings_that_are_off_are_refused_and_the_corpus_is_embedded_again(
+    artifact: Artifact, altered: Path, command: Command, corpus: Path
+) -> None:
+    run(command(artifact.path, "--corpus", corpus))
+    corpus.unlink()  # all that is needed is in the store
+    swapped = run(command(altered))
+    assert re.search(r"Embed the index again: new queries find only \d\d\.\d\d% of", swapped), swapped
+    assert "Indexed 416 sentences by onnxruntime, altered " in swapped
+    settled = run(command(altered))
+    assert settled.startswith("The index is by onnxruntime, altered ")
+    assert "queries" not in settled
+    assert found(settled) == found(swapped)
+    back = run(command(artifact.path))
+    assert "Embed the index again: " in back
+    assert found(back)[0] == ANSWER
+
+
+def test_an_empty_store_is_an_error(artifact: Artifact, command: Command) -> None:
+    assert "error: the store is empty: give --corpus" in run(command(artifact.path), code=1)
+
+
+def test_a_sample_too_small_to_tell_lets_nobody_in(
+    artifact: Artifact, command: Command, corpus: Path
+) -> None:
+    run(command(artifact.path, "--corpus", corpus))
+    swapped = run(command(artifact.path, "--runner", "groq-emulator", "--sample", 11))
+    assert "No verdict: too few sentences" in swapped
+    assert "Indexed 416 sentences by groq-emulator, " in swapped
+
+
+@pytest.mark.parametrize("command", ["pgvector"], indirect=True)
+def test_a_killed_example_takes_its_postgresql_along(
+    artifact: Artifact, command: Command, corpus: Path, tmp_path: Path
+) -> None:
+    run(command(artifact.path, "--corpus", corpus))
+    words = command(artifact.path, "--runner", "groq-emulator")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("The index is by ")
+        assert len(servers(tmp_path)) == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1
+    assert servers(tmp_path) == []
