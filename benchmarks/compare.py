@@ -27,9 +27,11 @@ from limit import count_flops
 from machine import describe_machine, list_versions
 from numpy.typing import NDArray
 from race import Entrant, race, say
-from scipy.stats import spearmanr
 from table import render
 from workloads import MAX_TOKENS, Workload, count_tokens, read_calibration, read_workloads
+
+from minilmx.eval.drift import measure_drift
+from minilmx.eval.scores import score_pairs
 
 SCHEMA_VERSION = 1
 
@@ -120,22 +122,16 @@ def describe_accuracy(
     values: NDArray[np.float32], reference: NDArray[np.float32], gold: NDArray[np.float64] | None
 ) -> dict[str, float | None]:
     """How far embeddings, float32 [N, D], are from the reference's, and their score on the pairs."""
+    drift = measure_drift(reference, values)
     spearman = None
     if gold is not None:
-        half = len(values) // 2
-        spearman = 100 * float(spearmanr(_cosines(values[:half], values[half:]), gold).statistic)
+        first, second = np.split(values, 2)
+        spearman = score_pairs(first, second, gold).spearman
     return {
-        "max_abs": float(np.abs(values - reference).max()),
-        "min_cosine": float(_cosines(values, reference).min()),
-        "spearman_x100": spearman,
+        "max_abs": drift.max_abs,
+        "min_cosine": drift.min_cosine,
+        "spearman_x100": None if spearman is None else 100 * spearman,
     }
-
-
-def _cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The cosine of each row with its counterpart: float64 [N]."""
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.asarray((a * b).sum(axis=1) / lengths)
 
 
 def _make_folders(contenders: Sequence[Contender], *, keep: bool) -> dict[str, Path | SetupFailed]:

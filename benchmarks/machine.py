@@ -1,10 +1,11 @@
 """Facts about the machine and the versions that a result was measured with."""
 
-import json
 import os
 import platform
 import subprocess
 from pathlib import Path
+
+from minilmx.eval.consumers.places import installed_versions
 
 _PACKAGES = (
     "fastembed",
@@ -21,16 +22,6 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
-_SCRIPT = """
-import importlib.metadata as metadata, json, platform, sys
-found = {"python": platform.python_version()}
-for name in sys.argv[1:]:
-    try:
-        found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
 
 
 def describe_machine() -> dict[str, object]:
@@ -50,7 +41,6 @@ def describe_machine() -> dict[str, object]:
 
 
 def list_versions(python: Path) -> dict[str, str]:
-    """Versions of the packages that matter for speed, as this Python has them."""
-    command = [str(python), "-I", "-c", _SCRIPT, *_PACKAGES]
-    versions: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return versions
+    """Versions of the packages that matter for speed, and of Python, as this Python has them."""
+    done = subprocess.run([python, "--version"], capture_output=True, check=True, text=True)
+    return {"python": done.stdout.split()[-1], **installed_versions(python, _PACKAGES)}

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 
+from minilmx.models.manifest import Shape
 from minilmx.models.tables import read_table
+from minilmx.models.tokenizer import Tokenizer
 
 STSB = Path(__file__).parents[2] / "shared" / "stsb"
 MAX_TOKENS = 128
@@ -37,10 +38,7 @@ def read_workloads(folder: Path = STSB) -> dict[str, Workload]:
 
 def count_tokens(texts: list[str], tokenizer_file: Path) -> NDArray[np.int64]:
     """Tokens of each text, special ones included, no padding: int64 [N]."""
-    tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
-    return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(texts)], dtype=np.int64)
+    return Tokenizer(tokenizer_file, Shape(1, MAX_TOKENS)).encode(texts).token_counts
 
 
 def read_calibration(folder: Path = STSB) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from minilmx.errors import EvalError
 from minilmx.models.artifact import Artifact
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.runners.feeding import Embeddings, feed_batches, run_tokenized
 from minilmx.runners.protocol import ON_CHIP_SECONDS, Details, Runner, RunnerOptions
 from minilmx.runners.provenance import Provenance, record_provenance
@@ -26,7 +26,7 @@ _FIRST_TEXT = "A man is playing a guitar."
 # `mlx` with the arguments that follow; at the end it notes the most memory that it held, in bytes.
 # The resource usage that a parent gets of its child would count what the parent held at the fork.
 _MLX = """
-import atexit, pathlib, resource
+import atexit, pathlib, resource, runpy
 def note():
     try:
         lines = pathlib.Path("/proc/self/status").read_text().splitlines()
@@ -35,8 +35,7 @@ def note():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pathlib.Path("peak.txt").write_text(str(peak))
 atexit.register(note)
-from minilmx.cli import main
-main()
+runpy.run_module("minilmx", run_name="__main__")
 """
 
 
@@ -86,7 +85,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """An artifact's contenders over `texts` texts of `tokens` tokens; the first is the baseline."""
+    """An artifact's contenders over `texts` texts of `tokens` tokens; the first is the baseline.
+
+    Raises ValueError where there is none.
+    """
 
     artifact: str
     artifact_sha256: str
@@ -98,6 +100,10 @@ class Benchmark:
     tokens: int
     timings: tuple[Timing, ...]
     provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if not self.timings:
+            raise ValueError("it holds no timing")
 
     def ratio(self, timing: Timing) -> float:
         """How many times as fast as the baseline: the median of the ratios within the rounds."""
@@ -146,7 +152,8 @@ def measure(
         alone[each] = statistics.median(starts), _run_afresh(artifact, each, texts, options)[1]
     views = {each: choose_graph(artifact, each.graph) for each in contenders}
     tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
-    tokens = int(tokenizer.encode(texts).token_counts.sum())
+    tokenized = tokenizer.encode(texts)
+    tokens = int(tokenized.token_counts.sum())
     seconds: dict[Contender, list[float]] = {each: [] for each in contenders}
     found: dict[Contender, list[Embeddings]] = {each: [] for each in contenders}
     with ExitStack() as stack:
@@ -154,7 +161,7 @@ def measure(
         for each in contenders:
             say(f"warming up {each.name}")
             opened[each] = stack.enter_context(open_runner(each.runner, views[each], options))
-            run_tokenized(opened[each], tokenizer.encode(texts), views[each])
+            run_tokenized(opened[each], tokenized, views[each])
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             first = number % len(contenders)
@@ -181,7 +188,7 @@ def measure(
                 on_chip=on_chip if isinstance(on_chip, float) else None,
                 sentences_per_second=len(texts) / median,
                 tokens_per_second=tokens / median,
-                padding_share=_padding_share(views[each], tokenizer, texts, tokens),
+                padding_share=_padding_share(views[each], tokenized),
                 first_embedding=first_embedding,
                 peak_bytes=peak_bytes,
             )
@@ -200,10 +207,9 @@ def measure(
     )
 
 
-def _padding_share(artifact: Artifact, tokenizer: Tokenizer, texts: Sequence[str], tokens: int) -> float:
-    batches = feed_batches(tokenizer.encode(texts), artifact)
-    computed = sum(batch.feeds()["input_ids"].size for batch, _ in batches)
-    return 1 - tokens / computed
+def _padding_share(artifact: Artifact, texts: TokenizedTexts) -> float:
+    computed = sum(batch.feeds()["input_ids"].size for batch, _ in feed_batches(texts, artifact))
+    return 1 - int(texts.token_counts.sum()) / computed
 
 
 def _run_afresh(

@@ -1,25 +1,20 @@
-"""A benchmark on disk, as a table and as a page with a plot."""
+"""A benchmark as a table and as a page with a plot."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
-from io import StringIO
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from minilmx.atomic import atomic_file
 from minilmx.errors import EvalError
 from minilmx.eval.bench import Benchmark, Timing
 from minilmx.eval.markup import facts, notes, row, table
 from minilmx.eval.page import render_page
 from minilmx.eval.plots import bars
-from minilmx.eval.result import decode
+from minilmx.eval.terminal import print_wide, to_text
 
-SCHEMA_VERSION = 1
 FORMATS = ("table", "html")
 _COLUMNS = (
     "times the first",
@@ -34,58 +29,24 @@ _COLUMNS = (
 )
 
 
-def to_json(benchmark: Benchmark) -> str:
-    """The benchmark as JSON, unrounded."""
-    document = {"schema_version": SCHEMA_VERSION, **asdict(benchmark)}
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def save_benchmark(benchmark: Benchmark, path: Path, *, replace: bool) -> None:
-    """Write the benchmark as JSON. Raises OutputError."""
-    with atomic_file(path, replace=replace) as temporary:
-        temporary.write_text(to_json(benchmark), encoding="utf-8")
-
-
-def load_benchmark(path: Path) -> Benchmark | None:
-    """Read a benchmark back; None where the file is something else. Raises EvalError."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(document, dict) or "timings" not in document:
-        return None
-    version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise EvalError(f"{path} has schema version {version!r}, and this minilmx reads {SCHEMA_VERSION}")
-    try:
-        benchmark: Benchmark = decode(Benchmark, document)
-    except (TypeError, ValueError, KeyError) as error:
-        raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {error}") from error
-    if not benchmark.timings:
-        raise EvalError(f"{path} holds no timing")
-    return benchmark
-
-
 def render_benchmark(form: str, benchmark: Benchmark) -> str:
     """The benchmark in one of FORMATS. Raises EvalError for another."""
     if form not in FORMATS:
         raise EvalError(f"a benchmark has no format {form}: expected {' or '.join(FORMATS)}")
-    return _page(benchmark) if form == "html" else render_table(benchmark)
+    return (
+        _page(benchmark) if form == "html" else to_text(lambda console: print_benchmark(benchmark, console))
+    )
 
 
-def render_table(benchmark: Benchmark) -> str:
-    """As `mlx bench` prints it."""
-    stream = StringIO()
-    console = Console(file=stream, markup=False, emoji=False, highlight=False)
+def print_benchmark(benchmark: Benchmark, console: Console) -> None:
+    """Print a row for each contender, and what must be said beside the figures."""
     shown = Table("", *_COLUMNS, box=box.SIMPLE_HEAD)
     for timing in benchmark.timings:
         shown.add_row(timing.contender.name, *_cells(benchmark, timing))
-    console.width = max(console.width, Console(width=1000).measure(shown).maximum)
     console.print(_describe(benchmark), soft_wrap=True)
-    console.print(shown)
+    print_wide(shown, console)
     for remark in _remarks(benchmark):
         console.print(remark, soft_wrap=True)
-    return stream.getvalue()
 
 
 def _page(benchmark: Benchmark) -> str:

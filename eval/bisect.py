@@ -3,8 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import onnx
 from onnx import ModelProto
@@ -22,7 +21,6 @@ from minilmx.runners.feeding import Advance
 from minilmx.runners.provenance import Provenance, record_provenance
 from minilmx.runners.registry import find_runner
 
-BISECTION_SCHEMA_VERSION = 1
 DEFAULT_THRESHOLD = 0.01
 
 _EMULATOR = "groq-emulator"
@@ -72,10 +70,6 @@ class Bisection:
     steps: tuple[Step, ...]
     seconds: float
     provenance: Provenance
-
-    def to_document(self) -> dict[str, Any]:
-        """The result as it is saved in JSON."""
-        return {"schema_version": BISECTION_SCHEMA_VERSION, **asdict(self)}
 
 
 def bisect(

@@ -1,28 +1,14 @@
-"""A bisection as JSON on disk and as a table in the terminal."""
+"""A bisection as a table in the terminal."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from minilmx.atomic import atomic_file
 from minilmx.eval.bisect import Bisection
 from minilmx.eval.steps import Step
 from minilmx.runners.emulator import FLOAT16_MAX
-
-
-def bisection_to_json(bisection: Bisection) -> str:
-    """The result document: unrounded, and null for what is not defined."""
-    return json.dumps(bisection.to_document(), indent=2, allow_nan=False) + "\n"
-
-
-def save_bisection(bisection: Bisection, path: Path, *, replace: bool) -> None:
-    """Write the result as JSON. Raises OutputError."""
-    with atomic_file(path, replace=replace) as temporary:
-        temporary.write_text(bisection_to_json(bisection), encoding="utf-8")
 
 
 def print_bisection(bisection: Bisection, console: Console) -> None:

@@ -1,7 +1,6 @@
 """The formats of a report, by name."""
 
 from collections.abc import Sequence
-from io import StringIO
 
 from rich import box
 from rich.console import Console
@@ -14,10 +13,9 @@ from minilmx.eval.junit import render_junit
 from minilmx.eval.markdown import render_markdown
 from minilmx.eval.mteb import render_mteb
 from minilmx.eval.result import Result
-from minilmx.eval.terminal import print_result
+from minilmx.eval.terminal import print_result, print_wide, to_text
 
 FORMATS = ("table", "html", "markdown", "junit", "mteb")
-_WIDEST = 1000
 _OF_ONE = ("junit", "mteb")
 
 
@@ -40,13 +38,9 @@ def render(form: str, results: Sequence[Result], runner: str | None = None) -> s
 
 def render_table(results: Sequence[Result]) -> str:
     """As `mlx eval` prints it, or the history as a table, as wide as the terminal is."""
-    stream = StringIO()
-    console = Console(file=stream, markup=False, emoji=False, highlight=False)
     if len(results) == 1:
-        print_result(results[0], console)
-    else:
-        _print_history(results, console)
-    return stream.getvalue()
+        return to_text(lambda console: print_result(results[0], console))
+    return to_text(lambda console: _print_history(results, console))
 
 
 def _print_history(results: Sequence[Result], console: Console) -> None:
@@ -54,9 +48,7 @@ def _print_history(results: Sequence[Result], console: Console) -> None:
     table = Table(*HISTORY_COLUMNS, box=box.SIMPLE_HEAD)
     for cells in history_rows(history):
         table.add_row(*cells)
-    # Rows that are wider than the terminal wrap there; cells that are cut would lose their numbers.
-    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
     console.print(f"{history.model}, {history.dataset}, drift from {history.reference}", soft_wrap=True)
-    console.print(table)
+    print_wide(table, console)
     for note in history.cautions:
         console.print(note, soft_wrap=True)

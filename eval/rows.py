@@ -129,9 +129,8 @@ def describe_data(evaluation: Evaluation) -> str:
 
 def check_line(check: Check) -> str:
     """One limit as a line: PASS or FAIL, where, what was found and what was allowed."""
-    where = f"{check.runner}{f' {check.language}' if check.language else ''}"
-    found = "undefined" if check.found is None else f"{check.found:.6g}"
-    return f"{'PASS' if check.passed else 'FAIL'}  {where}  {check.limit} {check.allowed:g}: {found}"
+    state, where, limit, allowed, shown = check_cells(check)
+    return f"{state}  {where}  {limit} {allowed}: {shown}"
 
 
 def hundredfold(value: float | None) -> str:

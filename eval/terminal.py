@@ -1,6 +1,7 @@
 """A result as tables in the terminal."""
 
 from collections.abc import Callable, Sequence
+from io import StringIO
 
 from rich import box
 from rich.console import Console
@@ -23,6 +24,7 @@ from minilmx.eval.rows import (
 )
 from minilmx.eval.saved import RunComparison
 
+_WIDEST = 1000
 _SCORE_ROWS: dict[str, Callable[[RunnerResult], str]] = {
     "Spearman x100": lambda result: hundredfold(result.scores.spearman),
     "Pearson x100": lambda result: hundredfold(result.scores.pearson),
@@ -47,6 +49,22 @@ _DRIFT_ROWS = (
     ("min cosine", "min_cosine", ".8f"),
     ("mean cosine", "mean_cosine", ".8f"),
 )
+
+
+def to_text(write: Callable[[Console], None]) -> str:
+    """What is printed as text, as wide as the terminal is."""
+    stream = StringIO()
+    write(Console(file=stream, markup=False, emoji=False, highlight=False))
+    return stream.getvalue()
+
+
+def print_wide(table: Table, console: Console) -> None:
+    """Print a table in its full width: cells that are cut would lose their numbers.
+
+    Rows that are wider than the terminal wrap there.
+    """
+    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
+    console.print(table)
 
 
 def print_result(result: Result, console: Console) -> None:

@@ -1,31 +1,22 @@
 """From a model's files to a proven artifact under its final name."""
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
-import minilmx
 from minilmx.atomic import atomic_folder
-from minilmx.errors import ArtifactError, ExportError, OutputError
+from minilmx.errors import ExportError
 from minilmx.export.checks import check_dynamic_graph, check_fixed_graph, check_packed_graph
 from minilmx.export.fixed_consumers import FOLDER, write_fixed_consumers
-from minilmx.export.folder import (
-    COPIED,
-    READ,
-    write_consumer_files,
-    write_model_card,
-    write_tokenizer,
-)
+from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
 from minilmx.export.names import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.export.parity import Parity, Reference, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_weights
-from minilmx.models.artifact import Artifact, open_artifact, seal
-from minilmx.models.digest import sha256_of_file
+from minilmx.export.request import Request, check_replaceable, make_request, reusable_artifact
+from minilmx.models.artifact import Artifact, seal
 from minilmx.models.graph import GraphFacts, load_onnx, read_facts
-from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, Graph, Manifest, Shape, Source
+from minilmx.models.manifest import FLOAT32, Graph, Manifest, Shape
 from minilmx.models.source import ModelSource, weights_file
 
 TWIN = "onnx/model.onnx"
@@ -62,19 +53,6 @@ class ExportReport:
     parity: Parity | None
     cost: QuantizationCost | None
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """All that decides an artifact's bytes, known before a model is loaded."""
-
-    source: Source
-    shape: Shape
-    segments: int | None
-    fixed_consumers: bool
-    precision: str
-    opset: int
-    tools: Mapping[str, str]
 
 
 def artifact_name(source: ModelSource, shape: Shape, precision: str = FLOAT32) -> str:
@@ -126,16 +104,14 @@ def export_model(
         opset, packages = opset or DEFAULT_OPSET, ["torch", "transformers"]
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
-    request = _Request(
-        _record(source, file), shape, segments, fixed_consumers, precision, opset, _versions(packages)
-    )
+    request = make_request(source, file, shape, segments, fixed_consumers, precision, opset, packages)
 
     if output.exists() and not replace_existing:
-        artifact = _reusable(output, request)
+        artifact = reusable_artifact(output, request)
         facts = read_facts(load_onnx(artifact.fixed_graph))
         return ExportReport(artifact, facts, None, None, time.perf_counter() - started)
     if output.exists():
-        _check_replaceable(output)
+        check_replaceable(output)
 
     say("loading the model")
     maker = _freezer(source, file, shape) if from_onnx else _exporter(source, shape, segments, opset)
@@ -191,7 +167,7 @@ def _freezer(source: ModelSource, file: Path, shape: Shape) -> GraphMaker:
 def _build(
     source: ModelSource,
     output: Path,
-    request: _Request,
+    request: Request,
     maker: GraphMaker,
     replace_existing: bool,
     say: Say,
@@ -255,54 +231,3 @@ def _build(
         write_model_card(folder, manifest)
         sealed = seal(folder, manifest)
     return replace(sealed, path=output), facts, parity, cost
-
-
-def _versions(packages: list[str]) -> Mapping[str, str]:
-    """Versions of what shapes the bytes. Raises ExportError where a package is missing."""
-    try:
-        found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
-    except metadata.PackageNotFoundError as missing:
-        raise ExportError(
-            f"exporting needs {missing.name}, which is not installed: pip install 'minilmx[export]'"
-        ) from missing
-    return {"minilmx": minilmx.__version__} | found
-
-
-def _record(source: ModelSource, file: Path) -> Source:
-    """What the manifest says of the model: its id, and digests of all that is read."""
-    state = hashlib.sha256()
-    for name in (*READ, *COPIED):
-        if (source.folder / name).is_file():
-            state.update(f"{name} {sha256_of_file(source.folder / name)}\n".encode())
-    return Source(source.id, source.revision, source.origin, sha256_of_file(file), state.hexdigest())
-
-
-def _reusable(output: Path, request: _Request) -> Artifact:
-    """The artifact at `output` if the same inputs made it. Raises OutputError otherwise."""
-    remedy = "give --force to replace it, or another --output"
-    try:
-        artifact = open_artifact(output)
-    except ArtifactError as error:
-        raise OutputError(f"{output} exists and cannot be reused: {error}; {remedy}") from error
-    made = artifact.manifest
-    for what, there, wanted in (
-        ("model", made.source, request.source),
-        ("shape", made.shape, request.shape),
-        ("number of texts a row", artifact.packed_segments, request.segments),
-        ("place of the fixed graph", made.fixed.path.startswith(f"{FOLDER}/"), request.fixed_consumers),
-        ("precision", made.precision, request.precision),
-        ("opset", made.opset, request.opset),
-        ("tool version", dict(made.tools), dict(request.tools)),
-    ):
-        if there != wanted:
-            raise OutputError(f"{output} exists, made from another {what}: {remedy}")
-    return artifact
-
-
-def _check_replaceable(output: Path) -> None:
-    """--force replaces an artifact or an empty folder, never a folder of somebody's files."""
-    is_artifact = (output / MANIFEST_NAME).is_file()
-    if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
-        raise OutputError(
-            f"{output} is no artifact, and --force replaces nothing else: choose another --output"
-        )

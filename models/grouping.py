@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts
 
-# Tokens a batch. Fewer leave matrix products small; more do not fit the caches of a core.
-# Measured by benchmarks/batch_tokens.py; docs/performance.md has the figures.
+# Tokens a batch. Fewer leave matrix products small; more do not fit the caches of a core. Half and
+# twice as many were within 4% on both runners and workloads of benchmarks/ (AMD Zen 5).
 BATCH_TOKENS = 1024
 
 

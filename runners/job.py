@@ -71,8 +71,10 @@ class EmbeddingJob:
         self._runner = runner
         self._tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
         self._digest = hashlib.sha256()
-        self._rows = self._truncated = self._batches = 0
-        self._seconds = self._batch_seconds = 0.0
+        self.truncated_rows = 0
+        self.seconds = 0.0  # of the running, without tokenizing
+        self._rows = self._batches = 0
+        self._batch_seconds = 0.0
 
     def embed(
         self, texts: Iterable[str], advance: Advance = lambda rows: None, first_row: int = 0
@@ -87,11 +89,22 @@ class EmbeddingJob:
             require_finite(found.values, chunk, self._runner.name, first_row)
             first_row += len(chunk)
             self._rows += len(chunk)
-            self._truncated += int(tokenized.truncated.sum())
+            self.truncated_rows += int(tokenized.truncated.sum())
             self._batches += found.batches
-            self._seconds += found.seconds
+            self.seconds += found.seconds
             self._batch_seconds += float(found.batch_seconds.sum())
             yield chunk, found.values
+
+    def embed_all(
+        self, texts: Sequence[str], advance: Advance = lambda rows: None, first_row: int = 0
+    ) -> NDArray[np.float32]:
+        """The embeddings of N texts together, float32 [N, D]. Raises RunnerFailed."""
+        values = np.empty((len(texts), self._artifact.manifest.embedding_dimension), dtype=np.float32)
+        done = 0
+        for chunk, embeddings in self.embed(texts, advance, first_row):
+            values[done : done + len(chunk)] = embeddings
+            done += len(chunk)
+        return values
 
     def record(self) -> RunRecord:
         """What has been run until now."""
@@ -104,9 +117,9 @@ class EmbeddingJob:
             runner=self._runner.name,
             details=dict(self._runner.details),
             rows=self._rows,
-            truncated_rows=self._truncated,
+            truncated_rows=self.truncated_rows,
             batches=self._batches,
-            seconds=self._seconds,
+            seconds=self.seconds,
             latency_seconds=self._batch_seconds / max(self._batches, 1),
             provenance=record_provenance(),
         )
@@ -146,9 +159,4 @@ def embed_texts(
     Raises RunnerFailed, also where an embedding is not finite.
     """
     job = EmbeddingJob(artifact, runner)
-    values = np.empty((len(texts), artifact.manifest.embedding_dimension), dtype=np.float32)
-    done = 0
-    for chunk, embeddings in job.embed(texts, advance):
-        values[done : done + len(chunk)] = embeddings
-        done += len(chunk)
-    return values, job.record()
+    return job.embed_all(texts, advance), job.record()

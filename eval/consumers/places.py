@@ -62,14 +62,17 @@ def find_places(pythons: Sequence[Path], node_modules: Path | None) -> list[Plac
 
 def _python(python: Path) -> Place:
     names = {name for consumer in CONSUMERS.values() for name in consumer.packages}
+    return Place("py", str(python), python, installed_versions(python, sorted(names)))
+
+
+def installed_versions(python: Path, names: Sequence[str]) -> dict[str, str]:
+    """Versions of those of the distributions that a Python has. Raises EvalError."""
     try:
-        done = subprocess.run(
-            [python, "-c", _ASK, *sorted(names)], capture_output=True, timeout=_SECONDS, check=True
-        )
-        versions = json.loads(done.stdout)
+        done = subprocess.run([python, "-c", _ASK, *names], capture_output=True, timeout=_SECONDS, check=True)
+        versions: dict[str, str] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EvalError(f"{python} does not run as a Python: {error}") from error
-    return Place("py", str(python), python, versions)
+    return versions
 
 
 def _node_versions(folder: Path) -> dict[str, str]:

@@ -52,21 +52,15 @@ class Embedder:
     def __init__(self, job: Job) -> None:
         if threads := job.settings["threads"]:
             os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's
-        self._dimension = job.artifact.manifest.embedding_dimension
         self._runner = open_runner(job.runner, job.artifact, RunnerOptions(**job.settings, say=_say))
         self._job = EmbeddingJob(job.artifact, self._runner)
 
     def embed(self, task: Task) -> Embedded:
         """A shard's embeddings, which depend on its texts alone. Raises RunnerFailed."""
-        before = self._job.record()
-        values = np.empty((len(task.texts), self._dimension), dtype=np.float32)
-        done = 0
-        for chunk, embeddings in self._job.embed(task.texts, first_row=task.first_row):
-            values[done : done + len(chunk)] = embeddings
-            done += len(chunk)
-        after = self._job.record()
-        truncated = after.truncated_rows - before.truncated_rows
-        return Embedded(values, truncated, after.seconds - before.seconds)
+        job = self._job
+        truncated, seconds = job.truncated_rows, job.seconds
+        values = job.embed_all(task.texts, first_row=task.first_row)
+        return Embedded(values, job.truncated_rows - truncated, job.seconds - seconds)
 
     def close(self) -> None:
         """Close the runner."""

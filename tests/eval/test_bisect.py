@@ -19,8 +19,8 @@ from onnx import ModelProto, helper, numpy_helper
 from minilmx.errors import EvalError, RunnerError
 from minilmx.eval.bisect import Bisection
 from minilmx.eval.bisect import bisect as bisect_in_threads
-from minilmx.eval.bisect_report import bisection_to_json
 from minilmx.eval.boundaries import find_boundaries
+from minilmx.eval.document import to_json
 from minilmx.eval.pairs import SentencePairs, load_pairs
 from minilmx.eval.steps import Step
 from minilmx.eval.traces import finish, trace
@@ -28,7 +28,7 @@ from minilmx.export.freeze import load_dynamic_model, onnx_file
 from minilmx.models.artifact import Artifact, open_artifact, read_artifact, seal
 from minilmx.models.graph import load_onnx
 from minilmx.models.manifest import Shape
-from minilmx.models.source import bundled_model, resolve_model
+from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 from minilmx.runners.feeding import embed
 from minilmx.runners.registry import open_runner
@@ -208,13 +208,11 @@ def test_the_shares_of_the_emulator_add_up_and_its_drift_is_the_runners(
 
 
 @pytest.fixture(scope="module")
-def torch_model(artifact: Artifact) -> Any:
+def torch_model(real_source: ModelSource) -> Any:
     """The model that the artifact was made from; copy it before changing it."""
     from minilmx.export.pytorch import load_model
 
-    source = bundled_model()
-    assert source is not None
-    return load_model(source)
+    return load_model(real_source)
 
 
 def torch_values(
@@ -350,7 +348,7 @@ def test_what_is_not_finite_is_named_and_the_json_stays_valid(
     assert found.final_drift is None
     assert found.largest_share is None
     assert shares(found) == []
-    document = json.loads(bisection_to_json(found))
+    document = json.loads(to_json(found))
     assert document["schema_version"] == 1
     assert [one["boundary"] for one in document["steps"]] == NAMES
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from minilmx.errors import EvalError
+from minilmx.eval.document import load_document
 from minilmx.eval.limits import apply_limits, read_limits
-from minilmx.eval.result import load_result
+from minilmx.eval.result import Result
 
 Mlx = Callable[..., Any]
 
@@ -62,7 +63,7 @@ def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str
 def test_every_limit_is_checked_against_its_own_number(saved: Path, tmp_path: Path) -> None:
     limits = "max_abs = 0\nmin_cosine = 1.1\nmax_spearman_drop = -200\nmin_spearman = 200\n"
     limits += "min_recall_at_10 = 2\nmax_rank_swaps = -1\n"
-    (evaluation,) = load_result(saved).evaluations
+    (evaluation,) = load_document(saved, Result).evaluations
     checks = apply_limits(evaluation, read_limits(rules(tmp_path, f"[default]\n{limits}")))
     reference, candidate = evaluation.runners
     comparison = candidate.comparison

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.document import SCHEMA_VERSION, load_document, save_document
 from minilmx.eval.drift import measure_drift
 from minilmx.eval.evaluation import Evaluation, evaluate
 from minilmx.eval.figures import MAX_POINTS, draw_figures
@@ -21,7 +22,7 @@ from minilmx.eval.limits import Check, Limits
 from minilmx.eval.markdown import render_markdown
 from minilmx.eval.pairs import load_pairs
 from minilmx.eval.render import FORMATS, render
-from minilmx.eval.result import SCHEMA_VERSION, Result, load_result, save_result
+from minilmx.eval.result import Result
 from minilmx.eval.rows import worst_sentences
 from minilmx.models.artifact import Artifact
 
@@ -101,8 +102,8 @@ def test_every_report_says_that_a_stand_in_is_no_card(form: str, result: Result)
 
 @pytest.mark.parametrize("form", TEXT_FORMATS)
 def test_a_report_is_the_same_after_saving_and_loading(form: str, result: Result, tmp_path: Path) -> None:
-    save_result(result, tmp_path / "r.json", replace=False)
-    assert render(form, [load_result(tmp_path / "r.json")]) == render(form, [result])
+    save_document(result, tmp_path / "r.json", replace=False)
+    assert render(form, [load_document(tmp_path / "r.json", Result)]) == render(form, [result])
 
 
 def test_the_page_is_well_formed_and_refers_to_nothing(result: Result, hostile_result: Result) -> None:

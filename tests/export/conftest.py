@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from minilmx.models.artifact import Artifact
-from minilmx.models.source import ModelSource, bundled_model
-
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 MakeModel = Callable[..., Path]
@@ -67,11 +64,3 @@ def make_model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> M
 def bert_original(make_model: MakeModel) -> Path:
     """A small BERT for all tests of the session: copy it before changing it."""
     return make_model()
-
-
-@pytest.fixture(scope="session")
-def real_source(artifact: Artifact) -> ModelSource:
-    """all-MiniLM-L6-v2's own files, where the fixture `artifact` found them."""
-    source = bundled_model()
-    assert source is not None
-    return source

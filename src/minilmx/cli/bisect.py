@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from minilmx.cli.console import show
 from minilmx.cli.options import ARTIFACT
 
 
@@ -69,12 +70,11 @@ def bisect(
     """
     if candidate is None and candidate_artifact is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
-    from rich.console import Console
-
     from minilmx.atomic import check_writable
     from minilmx.cli.progress import progress_bars
     from minilmx.eval.bisect import bisect as bisect_artifacts
-    from minilmx.eval.bisect_report import bisection_to_json, print_bisection, save_bisection
+    from minilmx.eval.bisect_report import print_bisection
+    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.pairs import load_pairs
     from minilmx.models.artifact import open_artifact
 
@@ -95,12 +95,9 @@ def bisect(
             progress=track,
         )
     if output is not None:
-        save_bisection(result, output, replace=force)
+        save_document(result, output, replace=force)
         click.echo(f"result: {output}", err=True)
     if as_json:
-        click.echo(bisection_to_json(result), nl=False)
+        click.echo(to_json(result), nl=False)
     else:
-        console = Console(markup=False, emoji=False, highlight=False)
-        with console.capture() as table:  # rich itself would end a closed pipe with exit code 1
-            print_bisection(result, console)
-        click.echo(table.get(), nl=False)
+        show(lambda console: print_bisection(result, console))

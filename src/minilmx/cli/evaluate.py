@@ -1,18 +1,16 @@
 """mlx eval"""
 
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from minilmx.cli.console import show
 from minilmx.cli.options import PACKED, as_runner_options, runner_settings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from minilmx.eval.limits import LimitRules
     from minilmx.eval.result import Result
 
@@ -158,40 +156,32 @@ def _rules(stated: Any, file: Path | None) -> "LimitRules":
 
 
 def _check_saved(path: Path, rules: "LimitRules", output: Path | None, force: bool, as_json: bool) -> None:
+    from minilmx.eval.document import load_document
     from minilmx.eval.limits import apply_limits
-    from minilmx.eval.result import Result, load_result
+    from minilmx.eval.result import Result
 
-    evaluations = load_result(path).evaluations
+    evaluations = load_document(path, Result).evaluations
     checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
     _finish(Result(evaluations, checks), output, force, as_json, save=output is not None)
 
 
 def _finish(result: "Result", output: Path | None, force: bool, as_json: bool, *, save: bool = True) -> None:
     """Save, print, and exit with 1 where a limit was not kept."""
-    from minilmx.eval.result import default_result_path, save_result, to_json
+    from minilmx.eval.document import save_document, to_json
+    from minilmx.eval.result import default_result_path
     from minilmx.eval.terminal import print_result
 
     path = output or default_result_path(result)
     if save:
-        save_result(result, path, replace=force)
+        save_document(result, path, replace=force)
     if as_json:
         click.echo(to_json(result), nl=False)
     else:
-        _show(lambda console: print_result(result, console))
+        show(lambda console: print_result(result, console))
     if save:
         click.echo(f"result: {path}", err=True)
     if result.passed is False:
         sys.exit(1)
-
-
-def _show(write: Callable[["Console"], None]) -> None:
-    """Print through click: rich itself ends with 1, a broken limit's code, where a pipe is closed."""
-    from rich.console import Console
-
-    console = Console(markup=False, emoji=False, highlight=False)
-    with console.capture() as shown:
-        write(console)
-    click.echo(shown.get(), nl=False)
 
 
 def _compare_saved(saved: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
@@ -205,4 +195,4 @@ def _compare_saved(saved: tuple[Path, ...], output: Path | None, force: bool, as
     if as_json:
         click.echo(comparison.to_json(), nl=False)
     else:
-        _show(lambda console: print_comparison(comparison, console))
+        show(lambda console: print_comparison(comparison, console))

@@ -23,12 +23,13 @@ def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
     """
     import json
 
-    from minilmx.eval.snippets.template import render_snippet
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
     from minilmx.models.graph import load_onnx, read_facts
 
     found = read_artifact(artifact)
     if snippet is not None:
+        from minilmx.eval.snippets.template import render_snippet
+
         click.echo(render_snippet(snippet, found), nl=False)
         return
     manifest, problems, unlisted = found.manifest, find_problems(found), unlisted_files(found)

