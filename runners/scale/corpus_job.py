@@ -12,23 +12,29 @@ from minilmx.errors import OutputError
 from minilmx.models.corpus import Columns, Corpus, Shard, find_files, scan_corpus
 from minilmx.models.digest import sha256_of_file
 from minilmx.runners.feeding import Advance
+from minilmx.runners.scale.lance_shard import LANCE
 from minilmx.runners.scale.ledger import Ledger, clear, locked
 from minilmx.runners.scale.pool import Engine, W, embed_shards
-from minilmx.runners.scale.shard_file import write_shard
+from minilmx.runners.scale.shard_file import PARQUET, write_shard
 from minilmx.runners.scale.worker import Job
 
 LEDGER_SCHEMA_VERSION = 1
 # What the bytes of a shard depend on, beside the artifact and the inputs.
 _PACKAGES = ("minilmx", "numpy", "onnxruntime", "pyarrow", "tokenizers")
+_FORMATS = {"parquet": PARQUET, "lance": LANCE}
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is written where: shards of `rows` rows, embeddings as "float32" or "float16"."""
+    """What is written where: shards of `rows` rows, embeddings as "float32" or "float16".
+
+    `format` is "parquet", or "lance" for a folder that is a Lance dataset.
+    """
 
     folder: Path
     rows: int = 32_768
     dtype: str = "float32"
+    format: str = "parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +97,12 @@ def embed_corpus(
     """
     started = time.perf_counter()
     reading, writing = Clock(), Clock()
-    folder = output.folder
+    folder, kind = output.folder, _FORMATS[output.format]
+    kind.check_installed()
     with locked(folder):
         with reading:
             corpus = scan_corpus(find_files(inputs, folder), columns, output.rows)
+        kind.check_columns([field for field in corpus.schema if field.name != columns.id])
         with writing:
             if restart:
                 clear(folder)
@@ -115,6 +123,7 @@ def embed_corpus(
                     seconds += embedded.seconds
                     advance(len(shard.texts))
         ledger.finish()
+        kind.finish(folder, ledger.entries.values())
     return Summary(
         files=len(corpus.files),
         rows=corpus.rows,
@@ -130,7 +139,7 @@ def embed_corpus(
 
 def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Corpus) -> None:
     try:
-        ledger.add(write_shard(output.folder, shard, values, output.dtype))
+        ledger.add(write_shard(output.folder, shard, values, output.dtype, _FORMATS[output.format]))
     except OutputError as error:
         raise OutputError(
             f"{error}; {len(ledger.entries)} of {corpus.shard_count} shards are done and kept: mend it, and "
@@ -140,16 +149,18 @@ def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Cor
 
 def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
     """All that the bytes of the shards depend on. How many workers and threads is no part of it."""
+    packages = (*_PACKAGES, *_FORMATS[output.format].packages)
     settings = {name: _plain(value) for name, value in job.settings.items() if name != "threads"}
     return {
         "schema_version": LEDGER_SCHEMA_VERSION,
+        "format": output.format,
         "artifact": job.artifact.digest,
         "source": job.artifact.manifest.source.id,
         "graph": job.artifact.graph_kind,
         "graph_sha256": job.artifact.graph_sha256,
         "runner": job.runner,
         **settings,
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": {name: metadata.version(name) for name in packages},
         "dimension": job.artifact.manifest.embedding_dimension,
         "dtype": output.dtype,
         "rows": corpus.rows,

@@ -8,6 +8,7 @@ file's digest, is on the disk too. Readers of Parquet folders skip names that st
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,8 +22,9 @@ from minilmx.models.digest import sha256_of_files
 
 LEDGER_NAME = "_ledger.jsonl"
 SHARD_PREFIX = "shard-"
+LANCE_DATA, LANCE_VERSIONS, LANCE_TRANSACTIONS = "data", "_versions", "_transactions"
 _LOCK_NAME = ".lock"
-_TEMPORARY = (f".{SHARD_PREFIX}", f".{LEDGER_NAME}.")
+_TEMPORARY = tuple(f".{name}" for name in (SHARD_PREFIX, LEDGER_NAME, LANCE_VERSIONS, LANCE_TRANSACTIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,16 @@ class Ledger:
             raise OutputError(
                 f"{folder} has no {LEDGER_NAME} and holds {others[0]}: choose a new folder, or an empty one"
             )
-        for path in folder.iterdir():  # of a run that was killed
+        for path in (*folder.iterdir(), *folder.glob(f"{LANCE_DATA}/.*")):  # of a run that was killed
             if path.name.startswith(_TEMPORARY):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         self._write()
 
     def add(self, entry: Entry) -> None:
         """Note a shard whose file stands in the folder. Raises OutputError."""
         try:
-            _flush_folder(self.folder)
+            for folder in {(self.folder / entry.file).parent, self.folder}:
+                _flush_folder(folder)
             with self._path.open("ab") as stream:
                 stream.write(_line(asdict(entry)))
                 stream.flush()
@@ -132,11 +135,17 @@ def _lock(folder: Path, lock: Path) -> IO[bytes]:
 
 
 def clear(folder: Path) -> None:
-    """Remove a ledger and its shards, and nothing else. Raises OutputError."""
+    """Remove a ledger, its shards and what joins them, and nothing else. Raises OutputError."""
     try:
         if (folder / LEDGER_NAME).exists():
-            for path in folder.glob(f"{SHARD_PREFIX}[0-9]*.parquet"):
-                path.unlink()
+            for name in (LANCE_VERSIONS, LANCE_TRANSACTIONS):
+                if (folder / name).exists():
+                    shutil.rmtree(folder / name)
+            for pattern in (f"{SHARD_PREFIX}[0-9]*.parquet", f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"):
+                for path in folder.glob(pattern):
+                    path.unlink()
+            with suppress(OSError):  # where it is not there, or holds something else
+                (folder / LANCE_DATA).rmdir()
             (folder / LEDGER_NAME).unlink()
     except OSError as error:
         raise OutputError(f"{folder} cannot be cleared: {error.strerror or error}") from error
@@ -150,7 +159,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
     """The header and the shards; a last line that was cut short is none."""
     try:
         *lines, _ = path.read_bytes().split(b"\n")
-        header: dict[str, Any] = json.loads(lines[0])
+        header: dict[str, Any] = {"format": "parquet", **json.loads(lines[0])}  # once there was no other
         return header, [Entry(**json.loads(line)) for line in lines[1:]]
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise OutputError(f"{path} is damaged: {error}; begin anew with --force") from error

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 _FOLDER_OPTIONS = {
     "id_column": click.option("--id", "id_column", help="Column with the ids. [default: rows are numbered]"),
     "keep_text": click.option("--keep-text", is_flag=True, help="Write the texts beside the embeddings."),
+    "format": click.option(
+        "--format",
+        type=click.Choice(["parquet", "lance"]),
+        default="parquet",
+        show_default=True,
+        help="Files of a folder: Parquet shards, or those of a Lance dataset.",
+    ),
     "dtype": click.option(
         "--dtype",
         type=click.Choice(["float32", "float16"]),
@@ -97,8 +104,9 @@ def run(
     input. Beside an output file a record of the run is written: OUTPUT.run.json.
 
     With a folder as --output, INPUTS are any number of such files, folders of them and patterns,
-    and the embeddings go to the folder as Parquet shards, with the inputs' other columns. A run
-    that was stopped goes on where it was when it is given the same command again.
+    and the embeddings go to the folder as Parquet shards, or with --format lance as a Lance dataset,
+    with the inputs' other columns. A run that was stopped goes on where it was when it is given the
+    same command again.
     """
     from minilmx.models.artifact import open_artifact
     from minilmx.runners.embedding_file import check_output
@@ -176,6 +184,7 @@ def _run_to_folder(
     *,
     id_column: str | None,
     keep_text: bool,
+    format: str,
     dtype: str,
     shard_rows: int,
     workers: int | None,
@@ -210,7 +219,7 @@ def _run_to_folder(
             inputs or ("-",),
             Columns(column, id_column, keep_text),
             Job.of(artifact, runner, options),
-            Output(output, shard_rows, dtype),
+            Output(output, shard_rows, dtype, format),
             open_engine,
             restart=force,
             track=lambda rows: track(runner, rows),

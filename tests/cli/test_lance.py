@@ -1,0 +1,249 @@
+"""mlx run into a Lance dataset: the rows of the Parquet shards, and the same promise."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minilmx.models.corpus import Shard
+from minilmx.runners.scale.lance_shard import LANCE as LANCE_FILES
+from minilmx.runners.scale.shard_file import write_shard
+
+pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
+parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")
+lance = pytest.importorskip("lance", reason="needs pylance")
+
+Mlx = Callable[..., Any]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+RUN = ["--column", "body", "--shard-rows", 300]
+LANCE = [*RUN, "--format", "lance"]
+
+
+def write_corpus(folder: Path, rows: int = 1000) -> None:
+    """Columns of many types with nulls, and strings that are long enough to be worth compressing."""
+    folder.mkdir()
+    texts = [hashlib.sha256(str(row).encode()).hexdigest()[: 1 + row % 16] for row in range(rows)]
+    columns = {
+        "body": pa.array([f"{text}." for text in texts]),
+        "key": pa.array([f"k{row}" for row in range(rows)]),
+        "note": pa.array([None if row % 7 == 0 else texts[row] * (1 + row % 40) for row in range(rows)]),
+        "tags": pa.array([[texts[row] * 9] * (row % 3) for row in range(rows)]),
+        "meta": pa.array([{"deep": {"er": texts[row] * 9, "n": row}} for row in range(rows)]),
+        "n": pa.array([None if row % 5 == 0 else row * row for row in range(rows)]),
+        "at": pa.array([None if row % 3 == 0 else row for row in range(rows)], pa.timestamp("us", "UTC")),
+        "colour": pa.array([["red", "green", None][row % 3] for row in range(rows)]).dictionary_encode(),
+    }
+    for number, start in enumerate(range(0, rows, 450)):  # the files' ends are not those of the shards
+        part = pa.table(columns).slice(start, 450)
+        parquet.write_table(part, str(folder / f"part{number}.parquet"), row_group_size=70)
+
+
+def header_and_digests(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the ledger says, once it was found true."""
+    header, *entries = map(json.loads, (folder / "_ledger.jsonl").read_text().splitlines())
+    digests = {entry["file"]: entry["sha256"] for entry in entries}
+    for name, digest in digests.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    return header, digests
+
+
+def shards_in(folder: Path) -> int:
+    return len(list(folder.glob("data/shard-*.lance")))
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.name[0] not in "._"}
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*") if path.name != ".lock"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--id", "key", "--keep-text"], ["--dtype", "float16"]],
+    ids=["numbered", "ids", "float16"],
+)
+def test_it_holds_the_rows_of_the_parquet_shards(
+    flags: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in")
+    for name, form in (("parquet", RUN), ("out.lance", LANCE)):
+        outcome = mlx("run", tiny, "in", "-o", f"{name}/", *form, *flags)
+        assert outcome.code == 0, outcome
+    expected = parquet.read_table(str(tmp_path / "parquet"))
+    dataset = lance.dataset(tmp_path / "out.lance")
+    assert dataset.count_rows() == 1000
+    dataset.validate()
+    found = dataset.to_table()
+    assert found.column_names == expected.column_names
+    number = "halffloat" if "float16" in flags else "float"
+    assert str(found.schema.field("embedding").type) == f"fixed_size_list<item: {number}>[8]"
+    for name in found.column_names:
+        assert found.column(name).to_pylist() == expected.column(name).to_pylist(), name
+    query = [1.0] * 8
+    nearest = {"column": "embedding", "q": pa.array(query, pa.float32()), "k": 3}
+    assert len(dataset.to_table(columns=["id", "_distance"], nearest=nearest)) == 3
+
+
+def test_the_same_rows_give_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+    """In another process, too, and whatever came before the shard."""
+    write_corpus(tmp_path / "in")
+    assert mlx("run", tiny, "in", "-o", "one/", *LANCE, "--keep-text").code == 0
+    process = start("run", tiny, "in", "-o", "two/", *LANCE, "--keep-text", "--workers", 2)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    header, digests = header_and_digests(tmp_path / "one")
+    assert (header["format"], set(header["versions"]) >= {"pylance", "pyarrow"}) == ("lance", True)
+    assert sorted(digests) == [f"data/shard-{number:06d}.lance" for number in range(4)]
+    assert header_and_digests(tmp_path / "two")[1] == digests
+    for number in (1, 2, 3):  # read from another row on
+        (tmp_path / "one" / "data" / f"shard-{number:06d}.lance").unlink()
+        assert mlx("run", tiny, "in", "-o", "one/", *LANCE, "--keep-text").code == 0
+        assert header_and_digests(tmp_path / "one")[1] == digests
+    assert lance.dataset(tmp_path / "one").version == 1
+
+
+def test_what_lies_under_nulls_and_around_a_slice_is_not_written(tmp_path: Path) -> None:
+    """Two tables with the same rows, as two runs may read them from a Parquet file."""
+    rows = [{"n": None if row % 3 else row, "meta": {"deep": {"n": row}}} for row in range(300)]
+    clean = pa.Table.from_pylist(rows)
+    valid, _ = clean["n"].chunk(0).buffers()
+    numbers = pa.Array.from_buffers(pa.int64(), 300, [valid, pa.array(range(300)).buffers()[1]])
+    other = pa.concat_tables([clean, clean.set_column(0, "n", numbers)]).combine_chunks().slice(300)
+    assert other.equals(clean)
+    digests = set()
+    for table in (clean, other):
+        shard = Shard(0, 0, [], table.add_column(0, "id", pa.array(range(300))))
+        digests.add(
+            write_shard(tmp_path, shard, np.zeros((300, 8), np.float32), "float32", LANCE_FILES).sha256
+        )
+    assert len(digests) == 1
+
+
+def test_a_run_that_is_killed_ends_like_one_that_is_not(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
+    write_corpus(tmp_path / "in", 6000)
+    assert mlx("run", tiny, "in", "-o", "whole/", *LANCE).code == 0
+    for count in (1, 5, 9):
+        process = start("run", tiny, "in", "-o", "out/", *LANCE)
+        while process.poll() is None and shards_in(tmp_path / "out") < count:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (tmp_path / "out" / "_versions").exists()
+    before = shards_in(tmp_path / "out")
+    assert 9 <= before < 20
+    (tmp_path / "out" / "data" / ".shard-000003.lance.dead").mkdir()
+    (tmp_path / "out" / "._versions.dead").mkdir()
+    outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
+    assert outcome.code == 0, outcome
+    assert "of them there already" in outcome.stderr
+    assert header_and_digests(tmp_path / "out") == header_and_digests(tmp_path / "whole")
+    dataset = lance.dataset(tmp_path / "out")
+    assert dataset.version == 1
+    assert dataset.to_table(columns=["id"]).column("id").to_pylist() == list(range(6000))
+    assert hidden(tmp_path / "out") == []
+
+
+def test_a_run_that_was_stopped_before_its_manifest_makes_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
+    for path in (tmp_path / "out" / "_versions").iterdir():
+        path.unlink()
+    outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
+    assert outcome.code == 0, outcome
+    assert ", 1000 of them there already" in outcome.stderr
+    assert lance.dataset(tmp_path / "out").count_rows() == 1000
+
+
+def test_a_run_that_is_done_makes_no_new_version(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
+    before = times(tmp_path / "out")
+    assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
+    assert times(tmp_path / "out") == before
+    lance.dataset(tmp_path / "out").delete("id < 10")
+    assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
+    dataset = lance.dataset(tmp_path / "out")
+    assert (dataset.version, dataset.count_rows()) == (2, 990)
+
+
+@pytest.mark.parametrize("first", [RUN, LANCE], ids=["parquet", "lance"])
+def test_force_begins_anew_and_removes_what_was_made(
+    first: list[object], tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in")
+    assert mlx("run", tiny, "in", "-o", "out/", *first).code == 0
+    (tmp_path / "out" / ".mine").touch()
+    outcome = mlx("run", tiny, "in/part0.parquet", "-o", "out/", *LANCE, "--force")
+    assert outcome.code == 0, outcome
+    dataset = lance.dataset(tmp_path / "out")
+    assert (dataset.version, dataset.count_rows(), shards_in(tmp_path / "out")) == (1, 450, 2)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN, "--force").code == 0
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == [".lock", ".mine", "_ledger.jsonl", *(f"shard-{n:06d}.parquet" for n in range(4))]
+
+
+def test_a_folder_keeps_its_format(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    before = times(tmp_path / "out")
+    outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
+    assert outcome.code == 3
+    assert outcome.stderr == (
+        "Error: out was begun with something else: of its format, what was parquet is lance now; "
+        "choose another --output, or begin anew with --force\n"
+    )
+    assert times(tmp_path / "out") == before
+
+
+def test_a_ledger_from_before_there_were_formats_is_one_of_parquet(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in")
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    ledger = tmp_path / "out" / "_ledger.jsonl"
+    assert b'"format": "parquet", ' in ledger.read_bytes()
+    ledger.write_bytes(ledger.read_bytes().replace(b'"format": "parquet", ', b""))
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 0, outcome
+    assert ", 1000 of them there already" in outcome.stderr
+
+
+def test_a_column_that_lance_cannot_hold_is_named_before_any_work(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"body": "a", "my.id": "b", "a.b": 1}\n')
+    outcome = mlx("run", tiny, "in.jsonl", "-o", "out/", *LANCE, "--id", "my.id")
+    assert outcome.code == 3
+    assert outcome.stderr == (
+        "Error: the column a.b cannot go into Lance: Top level field a.b cannot contain `.`. "
+        "Maybe you meant to create a struct field?\n"
+    )
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "in.jsonl").write_text('{"body": "a", "my.id": "b"}\n')
+    assert mlx("run", tiny, "in.jsonl", "-o", "out/", *LANCE, "--id", "my.id").code == 0
+
+
+def test_without_pylance_it_is_said_how_to_get_it(
+    tiny: Path, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "in")
+    monkeypatch.setitem(sys.modules, "lance", None)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
+    assert outcome.code == 3
+    assert outcome.stderr == (
+        "Error: --format lance needs pylance, which is not installed: pip install 'minilmx[lance]'\n"
+    )
+    assert not (tmp_path / "out").exists()
