@@ -67,8 +67,12 @@ CONTENDERS = (
     _ours("int8", "onnxruntime int8", "int8", "dynamic", "onnxruntime"),
     _ours("ov-f32", "OpenVINO f32", "artifact", "dynamic", "openvino"),
     _ours("ov-bf16", "OpenVINO bf16", "artifact", "dynamic", "openvino", precision="bf16"),
-    _ours(
-        "ov-bf16-packed", "OpenVINO bf16, packed 1x128", "artifact", "packed", "openvino", precision="bf16"
-    ),
+    _ours("ov-bf16-packed", "OpenVINO bf16, packed 4x128", "batch-4", "packed", "openvino", precision="bf16"),
     _ours("ov-int8", "OpenVINO int8", "artifact", "dynamic", "openvino", precision="int8"),
+    replace(
+        _ours(
+            "ov-int8-packed", "OpenVINO int8, packed 8x64", "batch-8", "packed", "openvino", precision="int8"
+        ),
+        workloads=("short",),
+    ),
 )

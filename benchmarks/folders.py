@@ -13,7 +13,12 @@ SCRATCH = HERE / ".scratch"
 MODEL = "all-MiniLM-L6-v2"
 
 # minilmx's own: the options of `mlx export` beside the model.
-_ARTIFACTS = {"artifact": ("--pack", "16"), "int8": ("--precision", "int8")}
+_ARTIFACTS = {
+    "artifact": ("--pack", "16"),
+    "batch-4": ("--pack", "16", "--batch-size", "4"),
+    "batch-8": ("--pack", "8", "--batch-size", "8", "--sequence-length", "64"),
+    "int8": ("--precision", "int8"),
+}
 # What sentence-transformers exports with its backends: the environment, and the file in exports/.
 _EXPORTS = {
     "st-onnx": ("sentence-transformers-onnx", "sentence_transformers_onnx.py"),

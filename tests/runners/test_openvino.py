@@ -57,3 +57,20 @@ def test_it_is_imported_without_its_telemetry(artifact: Artifact) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_threads_that_start_together_do_not_wait_for_each_other(artifact: Artifact) -> None:
+    """OpenVINO's Python binding makes its table of types at the first use, and locks up if two do."""
+    code = (
+        "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
+        "from minilmx.runners.feeding import embed; from minilmx.runners.protocol import RunnerOptions; "
+        "from minilmx.runners.registry import open_runner; sys.setswitchinterval(1e-6); "
+        f"view = open_artifact(Path({str(artifact.path)!r})).as_dynamic(); "
+        "runner = open_runner('openvino', view, RunnerOptions(threads=4)); "
+        "print(len(embed(view, runner, ['word ' * n for n in range(1, 41)])))"
+    )
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout == "40\n"
