@@ -138,12 +138,12 @@ def clear(folder: Path) -> None:
     """Remove a ledger, its shards and what joins them, and nothing else. Raises OutputError."""
     try:
         if (folder / LEDGER_NAME).exists():
-            for name in (LANCE_VERSIONS, LANCE_TRANSACTIONS):
+            lance = list(folder.glob(f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"))
+            for name in (LANCE_VERSIONS, LANCE_TRANSACTIONS) if lance else ():
                 if (folder / name).exists():
                     shutil.rmtree(folder / name)
-            for pattern in (f"{SHARD_PREFIX}[0-9]*.parquet", f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"):
-                for path in folder.glob(pattern):
-                    path.unlink()
+            for path in (*lance, *folder.glob(f"{SHARD_PREFIX}[0-9]*.parquet")):
+                path.unlink()
             with suppress(OSError):  # where it is not there, or holds something else
                 (folder / LANCE_DATA).rmdir()
             (folder / LEDGER_NAME).unlink()
