@@ -15,7 +15,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def describe_workload(
 ) -> dict[str, Any]:
     """A workload's part of the result. `rates` are FLOP/s, and `limit_seconds` is by the best one."""
     flops = count_flops(token_counts)
-    baseline = next(entrant for entrant in entrants if entrant.contender.name == BASELINE)
+    named = {entrant.contender.name: entrant for entrant in entrants}
     size = {"texts": len(token_counts), "tokens": int(token_counts.sum()), "flops": flops}
     limit = flops / max(rates)
     return {
@@ -79,11 +79,12 @@ def describe_workload(
         "fp32_flops_per_second": list(rates),
         "limit_seconds": limit,
         "contenders": {
-            entrant.contender.name: {
+            name: {
                 "about": entrant.contender.about,
-                **describe_entrant(entrant, baseline, workload.gold, size, limit),
+                **describe_entrant(entrant, named[BASELINE], workload.gold, size, limit),
+                **describe_beside(entrant, named),
             }
-            for entrant in entrants
+            for name, entrant in named.items()
         },
     }
 
@@ -102,7 +103,7 @@ def describe_entrant(
         return {"failed": f"its embeddings are {list(entrant.values.shape)} or not finite"}
     seconds = [run.seconds for run in entrant.runs]
     median = statistics.median(seconds)
-    ratios = [base.seconds / mine for base, mine in zip(baseline.runs, seconds, strict=True)]
+    ratios = divide_rounds(baseline, entrant)
     return {
         "ratio": statistics.median(ratios),
         "median_seconds": median,
@@ -116,6 +117,20 @@ def describe_entrant(
         "seconds": seconds,
         "others_share_of_cores": [run.others for run in entrant.runs],
     }
+
+
+def describe_beside(entrant: Entrant, named: Mapping[str, Entrant]) -> dict[str, Any]:
+    """The ratio to the other contender that this one is compared with, where both were measured."""
+    other = named.get(entrant.contender.beside or "")
+    if other is None or other.failed or entrant.failed:
+        return {}
+    ratio = statistics.median(divide_rounds(other, entrant))
+    return {"beside": {"name": other.contender.name, "about": other.contender.about, "ratio": ratio}}
+
+
+def divide_rounds(other: Entrant, entrant: Entrant) -> list[float]:
+    """The other's seconds by the entrant's, round by round."""
+    return [theirs.seconds / mine.seconds for theirs, mine in zip(other.runs, entrant.runs, strict=True)]
 
 
 def describe_accuracy(

@@ -14,7 +14,8 @@ class Contender:
     `library` is the file in workers/ that does it, run by the Python of `environment` (see
     environments.sh), or by our own where that is None. `folder` is the model it opens (see
     folders.py), and `options` go to the worker's `load` beside it. `workloads` are those it takes
-    part in: what is many times slower than all others would only stretch the rounds.
+    part in: what is many times slower than all others would only stretch the rounds. `beside` is
+    the contender that this one is compared with as well as with the baseline.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Contender:
     folder: str
     options: Mapping[str, Any] = field(default_factory=dict)
     workloads: tuple[str, ...] = ("short", "long")
+    beside: str | None = None
 
 
 def _st(name: str, about: str, environment: str, folder: str, **options: object) -> Contender:
@@ -37,6 +39,16 @@ def _ours(name: str, about: str, artifact: str, graph: str, runner: str, **optio
     """minilmx: an artifact, one of its graphs, a runner, and its RunnerOptions."""
     settings = {"graph": graph, "runner": runner, "options": options}
     return Contender(f"minilmx-{name}", f"minilmx {about}", "minilmx", None, artifact, settings)
+
+
+def _short(contender: Contender) -> Contender:
+    """In the short workload alone."""
+    return replace(contender, workloads=("short",))
+
+
+def _beside(name: str, contender: Contender) -> Contender:
+    """Compared with minilmx's contender of this name, too."""
+    return replace(contender, beside=f"minilmx-{name}")
 
 
 _TORCH = "sentence-transformers"
@@ -59,20 +71,24 @@ CONTENDERS = (
     Contender("fastembed", "fastembed default", "fastembed", "fastembed", "artifact"),
     Contender("fastembed-32", "fastembed batch 32", "fastembed", "fastembed", "artifact", {"batch_size": 32}),
     Contender("optimum", "optimum ONNX batch 32 by length", "optimum", "optimum", "st-onnx"),
-    replace(
-        _ours("fixed", "onnxruntime fixed 1x128", "artifact", "fixed", "onnxruntime"), workloads=("short",)
+    _short(_ours("fixed", "onnxruntime fixed 1x128", "artifact", "fixed", "onnxruntime")),
+    _beside("fixed", _ours("packed", "onnxruntime packed 1x128", "artifact", "packed", "onnxruntime")),
+    _beside(
+        "fixed", _short(_ours("packed-64", "onnxruntime packed 8x64", "batch-8", "packed", "onnxruntime"))
     ),
-    _ours("packed", "onnxruntime packed 1x128", "artifact", "packed", "onnxruntime"),
     _ours("dynamic", "onnxruntime", "artifact", "dynamic", "onnxruntime"),
+    _short(_ours("int8-fixed", "onnxruntime int8 fixed 1x128", "int8", "fixed", "onnxruntime")),
+    _beside(
+        "int8-fixed", _ours("int8-packed", "onnxruntime int8 packed 1x128", "int8", "packed", "onnxruntime")
+    ),
     _ours("int8", "onnxruntime int8", "int8", "dynamic", "onnxruntime"),
     _ours("ov-f32", "OpenVINO f32", "artifact", "dynamic", "openvino"),
     _ours("ov-bf16", "OpenVINO bf16", "artifact", "dynamic", "openvino", precision="bf16"),
     _ours("ov-bf16-packed", "OpenVINO bf16, packed 4x128", "batch-4", "packed", "openvino", precision="bf16"),
     _ours("ov-int8", "OpenVINO int8", "artifact", "dynamic", "openvino", precision="int8"),
-    replace(
+    _short(
         _ours(
             "ov-int8-packed", "OpenVINO int8, packed 8x64", "batch-8", "packed", "openvino", precision="int8"
-        ),
-        workloads=("short",),
+        )
     ),
 )

@@ -17,7 +17,7 @@ _ARTIFACTS = {
     "artifact": ("--pack", "16"),
     "batch-4": ("--pack", "16", "--batch-size", "4"),
     "batch-8": ("--pack", "8", "--batch-size", "8", "--sequence-length", "64"),
-    "int8": ("--precision", "int8"),
+    "int8": ("--precision", "int8", "--pack", "16"),
 }
 # What sentence-transformers exports with its backends: the environment, and the file in exports/.
 _EXPORTS = {

@@ -53,6 +53,11 @@ def _workload(name: str, found: Mapping[str, Any]) -> str:
     for title, group in ((f"max abs up to {FP32_MAX_ABS:.0e}", exact), ("reduced precision", reduced)):
         if group:
             lines += [_row([f"*{title}*", *[""] * (len(_HEADINGS) - 1)]), *map(_contender, group)]
+    lines += [
+        f"\n{entry['about']}: {entry['beside']['ratio']:.2f} times as fast as {entry['beside']['about']}"
+        for entry in measured
+        if "beside" in entry
+    ]
     lines += [f"\n{entry['about']} failed: {entry['failed']}" for entry in entries if "failed" in entry]
     return "\n".join(lines)
 
