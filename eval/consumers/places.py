@@ -14,7 +14,9 @@ from minilmx.eval.consumers.registry import CONSUMERS, Consumer
 _SECONDS = 60
 # Runs in any Python from 3.8 on: versions of the distributions named in its arguments.
 _ASK = """
-import json, sys
+import sys
+sys.path = [folder for folder in sys.path if folder]  # not what lies where the command is given
+import json
 from importlib import metadata
 found = {}
 for name in sys.argv[1:]:

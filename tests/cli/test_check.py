@@ -26,16 +26,20 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
     def install(source: str) -> None:
         packages = tmp_path / "packages"
-        packages.mkdir()
-        (packages / "txtai.py").write_text(source, encoding="utf-8")
-        for name in CONSUMERS["txtai"].packages:
-            info = packages / f"{name.replace('-', '_')}-9.9.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n", "utf-8")
+        _put_txtai(packages, source)
         path = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
         monkeypatch.setenv("PYTHONPATH", path)
 
     return install
+
+
+def _put_txtai(packages: Path, source: str) -> None:
+    packages.mkdir(exist_ok=True)
+    (packages / "txtai.py").write_text(source, encoding="utf-8")
+    for name in CONSUMERS["txtai"].packages:
+        info = packages / f"{name.replace('-', '_')}-9.9.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n", "utf-8")
 
 
 def test_onnxruntime_agrees_with_the_artifact(tiny: Path, mlx: Mlx) -> None:
@@ -66,6 +70,17 @@ def test_asking_for_one_that_is_not_installed_is_an_error(tiny: Path, mlx: Mlx) 
     assert "transformers-js is not installed" in outcome.stderr
     assert "npm install" in outcome.stderr
     assert outcome.stdout == ""
+
+
+def test_packages_that_lie_in_the_working_directory_are_not_installed(
+    tiny: Path, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_txtai(tmp_path / "here", "")
+    (tmp_path / "here" / "json.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path / "here")
+    outcome = mlx("check", tiny, "--consumer", "txtai")
+    assert outcome.code == 3, outcome
+    assert "txtai is not installed" in outcome.stderr
 
 
 def test_a_twin_with_other_weights_is_found(tiny: Path, mlx: Mlx) -> None:
