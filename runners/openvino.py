@@ -26,8 +26,8 @@ from minilmx.runners.provenance import available_cpus
 if TYPE_CHECKING:
     import openvino
 
-# Activations that share a scale. Of 32 to 384 the fastest; the least cosine of STSb's sentences is
-# 0.991 with it, 0.995 with 32 (benchmarks/results/).
+# Activations that share a scale. Of 32 to 384 the fastest; 32, OpenVINO's own, is more accurate. The
+# least cosine of STSb's sentences with 128 is 0.991 (make bench, minilmx-ov-int8).
 _INT8_GROUP = 128
 
 

@@ -11,13 +11,15 @@ from minilmx.runners.registry import open_runner
 def load(model, max_tokens, graph, runner, options):
     """`graph` is "fixed", "packed" or "dynamic", and `options` the runner's RunnerOptions."""
     artifact = open_artifact(Path(model))
+    if artifact.shape.sequence_length > max_tokens:
+        raise ValueError(f"the artifact takes {artifact.shape.sequence_length} tokens, expected {max_tokens}")
     if graph != "fixed":
         artifact = getattr(artifact, f"as_{graph}")()
     job = EmbeddingJob(artifact, open_runner(runner, artifact, RunnerOptions(**options)))
 
     def embed(texts):
         values = job.embed_all(texts)
-        if artifact.shape.sequence_length != max_tokens and job.truncated_rows:
+        if artifact.shape.sequence_length < max_tokens and job.truncated_rows:
             raise ValueError(f"the artifact truncates at less than {max_tokens} tokens")
         return values
 
