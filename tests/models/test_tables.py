@@ -61,8 +61,10 @@ def test_lines_may_be_compressed(tmp_path: Path, name: str) -> None:
     assert read_texts(write(tmp_path, name, gzip.compress(content.encode()))) == ["text", "你好"]
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"one\ntwo\n" * 99)[:-9]])
-def test_what_is_no_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("damage", ["empty", "not gzip", "cut short"])
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: str) -> None:
+    contents = {"empty": b"", "not gzip": b"plain text"}
+    content = contents.get(damage, gzip.compress(b"one\ntwo\n" * 99)[:-9])
     message = refusal(write(tmp_path, "a.txt.gz", content))
     assert "cannot be read: " in message or "is empty" in message
 
