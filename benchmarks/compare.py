@@ -30,8 +30,8 @@ from race import Entrant, race, say
 from table import render
 from workloads import MAX_TOKENS, Workload, count_tokens, read_calibration, read_workloads
 
-from minilmx.eval.drift import measure_drift
-from minilmx.eval.scores import score_pairs
+from minilmx.eval.metrics.correlation import score_pairs
+from minilmx.eval.metrics.drift import measure_drift
 
 SCHEMA_VERSION = 1
 

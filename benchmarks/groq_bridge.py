@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.feeding import feed_batches
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 GROQWARE = Path(__file__).parents[1] / "tests" / "groqware"

@@ -22,14 +22,14 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from minilmx.embedding.corpus.job import Output, Summary, embed_corpus
+from minilmx.embedding.corpus.local_engine import ProcessEngine
+from minilmx.embedding.corpus.ray_engine import RayEngine
+from minilmx.embedding.corpus.source import Columns
+from minilmx.embedding.corpus.worker import Job
+from minilmx.files.texts import read_table
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.corpus import Columns
-from minilmx.models.tables import read_table
-from minilmx.runners.protocol import RunnerOptions
-from minilmx.runners.scale.cluster import RayEngine
-from minilmx.runners.scale.corpus_job import Output, Summary, embed_corpus
-from minilmx.runners.scale.processes import ProcessEngine
-from minilmx.runners.scale.worker import Job
+from minilmx.runners.base import RunnerOptions
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def sentences() -> Iterator[str]:
-    pairs = read_table(str(resources.files("minilmx.eval") / "pairs.csv"))
+    pairs = read_table(str(resources.files("minilmx.eval.datasets") / "pairs.csv"))
     return cycle([*pairs.column("sentence1"), *pairs.column("sentence2")])
 
 

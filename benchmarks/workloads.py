@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.files.texts import read_table
 from minilmx.models.manifest import Shape
-from minilmx.models.tables import read_table
 from minilmx.models.tokenizer import Tokenizer
 
 STSB = Path(__file__).parents[2] / "shared" / "stsb"

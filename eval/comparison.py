@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.eval.bootstrap import PairedDifference, compare_correlations
-from minilmx.eval.drift import Drift, DriftProfile, measure_drift, profile_drift
-from minilmx.eval.pairs import SentencePairs
-from minilmx.eval.ranks import RankDrift, measure_ranks
-from minilmx.eval.retrieval import RetrievalDrift, measure_retrieval
-from minilmx.eval.scores import pair_similarities
+from minilmx.eval.datasets.pairs import SentencePairs
+from minilmx.eval.metrics.bootstrap import PairedDifference, compare_correlations
+from minilmx.eval.metrics.correlation import pair_similarities
+from minilmx.eval.metrics.drift import Drift, DriftProfile, measure_drift, profile_drift
+from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
+from minilmx.eval.metrics.retrieval import RetrievalDrift, measure_retrieval
 
 Rows = NDArray[np.float32]
 

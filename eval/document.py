@@ -7,8 +7,8 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from minilmx.atomic import atomic_file
 from minilmx.errors import EvalError
+from minilmx.files.atomic import atomic_file
 
 SCHEMA_VERSION = 1
 D = TypeVar("D")

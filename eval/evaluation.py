@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from minilmx.embedding.feeding import Advance, Embeddings, run_tokenized
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.ladder import Ladder, climb
+from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
 from minilmx.eval.noise import NoiseFloor, measure_noise
-from minilmx.eval.pairs import SentencePairs
-from minilmx.eval.scores import Scores, pair_similarities, score_pairs
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.feeding import Advance, Embeddings, run_tokenized
-from minilmx.runners.protocol import ON_CHIP_SECONDS, Details, RunnerOptions
+from minilmx.runners.base import ON_CHIP_SECONDS, Details, RunnerOptions
 from minilmx.runners.provenance import Provenance, record_provenance
 from minilmx.runners.registry import open_runner, require_runner
 

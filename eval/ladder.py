@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from minilmx.embedding.feeding import run_tokenized
 from minilmx.errors import EvalError
 from minilmx.models.artifact import Artifact, read_artifact
 from minilmx.models.tokenizer import TokenizedTexts
-from minilmx.runners.feeding import run_tokenized
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import find_runner, open_runner
 
 SENTENCES = 128

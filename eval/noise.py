@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.embedding.feeding import run_tokenized
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenizedTexts
-from minilmx.runners.feeding import run_tokenized
-from minilmx.runners.protocol import Runner, RunnerOptions
+from minilmx.runners.base import Runner, RunnerOptions
 from minilmx.runners.registry import open_runner
 
 SENTENCES = 64

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.atomic import atomic_file
+from minilmx.embedding.embedder import RECORD_SCHEMA_VERSION
+from minilmx.embedding.output_file import read_embeddings, record_path
 from minilmx.errors import EvalError
-from minilmx.eval.drift import Drift, measure_drift
-from minilmx.models.digest import sha256_of_file
-from minilmx.runners.embedding_file import read_embeddings, record_path
-from minilmx.runners.job import RECORD_SCHEMA_VERSION
+from minilmx.eval.metrics.drift import Drift, measure_drift
+from minilmx.files.atomic import atomic_file
+from minilmx.files.digest import sha256_of_file
 
 _RECORD_SUFFIX = ".run.json"
 # What must be equal for two runs to be comparable, and how it is called in words.

@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.embedding.feeding import embed
 from minilmx.errors import MinilmxError
-from minilmx.eval.retrieval import RetrievalDrift, measure_retrieval
+from minilmx.eval.metrics.retrieval import RetrievalDrift, measure_retrieval
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.runners.feeding import embed
-from minilmx.runners.protocol import Runner
+from minilmx.runners.base import Runner
 from minilmx.runners.registry import find_runner, open_runner
 
 Rows = NDArray[np.float32]

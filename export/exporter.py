@@ -5,18 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minilmx.atomic import atomic_folder
 from minilmx.errors import ExportError
 from minilmx.export.checks import check_dynamic_graph, check_fixed_graph, check_packed_graph
 from minilmx.export.fixed_consumers import FOLDER, write_fixed_consumers
 from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
-from minilmx.export.names import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
+from minilmx.export.options import Request, check_replaceable, make_request, reusable_artifact
 from minilmx.export.parity import Parity, Reference, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_weights
-from minilmx.export.request import Request, check_replaceable, make_request, reusable_artifact
+from minilmx.files.atomic import atomic_folder
 from minilmx.models.artifact import Artifact, seal
-from minilmx.models.graph import GraphFacts, load_onnx, read_facts
+from minilmx.models.interface import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32, Graph, Manifest, Shape
+from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.source import ModelSource, weights_file
 
 TWIN = "onnx/model.onnx"
@@ -127,7 +127,7 @@ def export_model(
 
 def _exporter(source: ModelSource, shape: Shape, segments: int | None, opset: int) -> GraphMaker:
     from minilmx.export.graph import write_graph, write_packed_graph
-    from minilmx.export.pytorch import load_model
+    from minilmx.models.pytorch import load_model
 
     model = load_model(source)
 

@@ -1,6 +1,6 @@
 """The exported computation, in the operators that GroqFlow's pinned tools accept.
 
-It equals the PyTorch model (export/pytorch.py) but for three choices that keep it sound on an
+It equals the PyTorch model (models/pytorch.py) but for three choices that keep it sound on an
 accelerator that computes in float16:
 - the attention mask becomes an additive -10000 inside the graph, not float32's lowest number;
 - a mean divides by at least one token, not by 1e-9: the same for every row that has a token;
@@ -16,10 +16,9 @@ from pathlib import Path
 import torch
 
 from minilmx.errors import ExportError
-from minilmx.export.names import LEAST_NORM, MASKED, OUTPUT_NAMES
-from minilmx.export.pytorch import SentenceModel
+from minilmx.models.interface import LEAST_NORM, MASKED, OUTPUT_NAMES, PACKED_INPUT_NAMES
 from minilmx.models.manifest import Shape
-from minilmx.models.packing import PACKED_INPUT_NAMES
+from minilmx.models.pytorch import SentenceModel
 from minilmx.models.tokenizer import INPUT_NAMES
 
 
@@ -73,7 +72,7 @@ class PackedGraph(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, segment_ids: torch.Tensor
     ) -> torch.Tensor:
-        """All inputs int64 [B, S]; see models/packing.py."""
+        """All inputs int64 [B, S]; see models/batching.py."""
         same = (segment_ids[:, :, None] == segment_ids[:, None, :]).to(torch.float32)
         hidden = self.encoder(
             input_ids=input_ids,

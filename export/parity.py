@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from minilmx.errors import ExportError
-from minilmx.export.names import OUTPUT_NAMES
+from minilmx.models.batching import pack
+from minilmx.models.interface import OUTPUT_NAMES
 from minilmx.models.manifest import Shape
-from minilmx.models.packing import pack
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 MAX_ABS_EMBEDDING = 1e-5
@@ -53,7 +53,7 @@ def check_parity(
     The twin runs at other batch sizes and lengths than the fixed graph. Raises ExportError
     above 1e-5 on sentence_embedding or 1e-4 on last_hidden_state, or for anything not finite.
     """
-    texts = parity_texts(shape.sequence_length)
+    texts = sample_texts(shape.sequence_length)
     tokenized = Tokenizer(tokenizer_file, shape).encode(texts)
     counts = tokenized.token_counts
     worst = np.zeros(2)
@@ -91,20 +91,6 @@ def _check_packed(packed: Path, texts: TokenizedTexts, reference: Reference) -> 
                 f"the limit is {MAX_ABS_EMBEDDING:g}"
             )
     return worst
-
-
-def parity_texts(sequence_length: int) -> list[str]:
-    """Sentences from one word to more than `sequence_length` tokens, from parity.txt.
-
-    A word is at least one token, so a text of S words does not fit into S tokens.
-    """
-    lines = (resources.files(__package__) / "parity.txt").read_text("utf-8").splitlines()
-    words = lines[-1].split()
-    words *= sequence_length // len(words) + 1
-    lengths = {2**power + extra for power in range(12) for extra in (-1, 0, 1, 5)}
-    usable = sorted(length for length in lengths if 2 <= length < sequence_length)
-    prefixes = [" ".join(words[:length]) for length in [*usable, sequence_length]]
-    return [*lines[:-1], *prefixes]
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from minilmx.errors import ExportError
-from minilmx.export.names import OUTPUT_NAMES
-from minilmx.export.parity import Reference, open_session, parity_texts
+from minilmx.export.parity import Reference, open_session
+from minilmx.models.interface import OUTPUT_NAMES
 from minilmx.models.manifest import Shape
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 
 # Below this an embedding no longer says what the model says; a sound recipe stays above 0.95.
@@ -62,7 +63,7 @@ def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Ref
 
     Raises ExportError where a sentence's cosine is below 0.9.
     """
-    tokenized = Tokenizer(tokenizer_file, shape).encode(parity_texts(shape.sequence_length))
+    tokenized = Tokenizer(tokenizer_file, shape).encode(sample_texts(shape.sequence_length))
     session = open_session(graph)
     wanted, found = [], []
     for batch in tokenized.batches():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minilmx.errors import ArtifactError
-from minilmx.models.digest import sha256_of_files
+from minilmx.files.digest import sha256_of_files
 from minilmx.models.manifest import MANIFEST_NAME, File, Graph, Manifest, Shape, parse_manifest
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from minilmx.errors import ModelError
-from minilmx.models.digest import sha256_of_file
+from minilmx.files.digest import sha256_of_file
 from minilmx.models.known import DEFAULT_MODEL, KNOWN_MODELS, find_known_model
 
 T = TypeVar("T")

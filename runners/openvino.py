@@ -18,9 +18,9 @@ from onnx import helper, numpy_helper
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
-from minilmx.models.graph import load_onnx
 from minilmx.models.manifest import FLOAT32
-from minilmx.runners.protocol import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.models.onnx_file import load_onnx
+from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, RunnerOptions
 from minilmx.runners.provenance import available_cpus
 
 if TYPE_CHECKING:

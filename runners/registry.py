@@ -6,7 +6,7 @@ from importlib import metadata
 from minilmx.errors import MinilmxError, RunnerError, RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32
-from minilmx.runners.protocol import Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.base import Runner, RunnerEntry, RunnerOptions
 
 ENTRY_POINT_GROUP = "minilmx.runners"
 
@@ -16,7 +16,7 @@ _BUILT_IN = {
     "openvino": "minilmx.runners.openvino",
     "torch": "minilmx.runners.torch",
     "groq": "minilmx.runners.groq.runner",
-    "groq-emulator": "minilmx.runners.emulator",
+    "groq-emulator": "minilmx.runners.groq_emulator",
 }
 
 

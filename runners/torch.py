@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
-from minilmx.models.digest import sha256_of_file
 from minilmx.models.source import ModelSource, resolve_model, weights_file
 from minilmx.models.tokenizer import TokenBatch
-from minilmx.runners.protocol import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, RunnerOptions
 
 if TYPE_CHECKING:
-    from minilmx.export.pytorch import SentenceModel
+    from minilmx.models.pytorch import SentenceModel
 
 
 class TorchRunner:
@@ -68,7 +68,7 @@ def _missing(options: RunnerOptions) -> str | None:
 
 def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
     """Find the weights that the artifact was made from, and no others."""
-    from minilmx.export.pytorch import load_model
+    from minilmx.models.pytorch import load_model
 
     if artifact.segments is not None:
         raise RunnerUnavailable("the torch runner runs the model itself, which has no packed graph")

@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 
 from minilmx import __version__, errors
-from minilmx.eval.drift import Drift
-from minilmx.eval.scores import Scores
+from minilmx.eval.metrics.correlation import Scores
+from minilmx.eval.metrics.drift import Drift
 from minilmx.models.tokenizer import TokenBatch
-from minilmx.runners.protocol import Runner, RunnerEntry
+from minilmx.runners.base import Runner, RunnerEntry
 from minilmx.runners.registry import ENTRY_POINT_GROUP, runner_names
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from minilmx.embedding.embedder import EmbeddingJob
 from minilmx.models.artifact import open_artifact
-from minilmx.runners.job import EmbeddingJob
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from minilmx.errors import EvalError
 from minilmx.eval.consumers.places import Place
 from minilmx.eval.consumers.registry import Consumer
-from minilmx.eval.drift import measure_drift
-from minilmx.eval.snippets.template import render_snippet
+from minilmx.eval.consumers.snippets.template import render_snippet
+from minilmx.eval.metrics.drift import measure_drift
 from minilmx.models.artifact import Artifact
 
 BATCH_SIZES = (1, 7, 32)

@@ -6,7 +6,7 @@ To add one, put its lines into ../snippets/NAME.py.txt (or .mjs.txt) with a func
 
 from dataclasses import dataclass
 
-from minilmx.eval.snippets.template import FIXED_SUFFIX, snippet_language
+from minilmx.eval.consumers.snippets.template import FIXED_SUFFIX, snippet_language
 
 PYTHON_TOLERANCE = 1e-5
 NODE_TOLERANCE = 1e-4

@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from minilmx.eval.pairs import BUNDLED, load_pairs
+from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
 

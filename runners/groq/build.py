@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
-from minilmx.export.parity import parity_texts
+from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
-from minilmx.models.digest import sha256_of_file
+from minilmx.models.batching import feed_batches
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.feeding import feed_batches
+from minilmx.runners.base import Batch, Runner
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.cache import (
     BUILD_NAME,
@@ -30,7 +31,6 @@ from minilmx.runners.groq.cache import (
 from minilmx.runners.groq.environment import GroqFlowEnvironment
 from minilmx.runners.groq.machine import DEVTOOLS, package_version
 from minilmx.runners.groq.preflight import Preflight, check_before_build
-from minilmx.runners.protocol import Batch, Runner
 
 OUTPUT_NAME = "sentence_embedding"
 DEFAULT_TIME_LIMIT_SECONDS = 3600.0
@@ -155,6 +155,6 @@ def _check_conversion(
 
 def _example_batches(artifact: Artifact) -> list[tuple[Batch, NDArray[np.int64]]]:
     """A few batches of real sentences from one word to truncated, and which embeddings count."""
-    texts = parity_texts(artifact.shape.sequence_length)[::4]
+    texts = sample_texts(artifact.shape.sequence_length)[::4]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     return list(feed_batches(tokenized, artifact))

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minilmx.atomic import atomic_file
 from minilmx.errors import RunnerFailed
+from minilmx.files.atomic import atomic_file
+from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
-from minilmx.models.digest import sha256_of_file
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.cache import (
     PROGRAM,

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from minilmx.atomic import atomic_file
+from minilmx.files.atomic import atomic_file
+from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
-from minilmx.models.digest import sha256_of_file
 from minilmx.runners.groq.bridge import WORKER, Event
 from minilmx.runners.groq.environment import GroqFlowEnvironment
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.groq import machine
 from minilmx.runners.groq.cache import cache_root
 from minilmx.runners.groq.environment import (
@@ -16,7 +17,6 @@ from minilmx.runners.groq.environment import (
     missing_environment,
     wrong_pins,
 )
-from minilmx.runners.protocol import RunnerOptions
 
 _SALES = "ask Groq for the GroqWare SDK (sales@groq.com)"
 # A build keeps the ONNX file three times and the program: well under this for MiniLM.

@@ -8,13 +8,13 @@ import math
 from dataclasses import dataclass
 
 from minilmx.errors import RunnerFailed
-from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact
-from minilmx.models.graph import GraphFacts, load_onnx, read_facts
+from minilmx.models.batching import feed_batches
 from minilmx.models.manifest import FLOAT32
+from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.emulator import FLOAT16_MAX, EmulatorRunner
-from minilmx.runners.feeding import run_tokenized
+from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
 
 OPSETS = range(13, 18)
 MAX_IR_VERSION = 9
@@ -104,9 +104,10 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
 
 def _largest_magnitude(artifact: Artifact) -> float:
     """The largest magnitude of any value while the emulator embeds some sentences."""
-    texts = parity_texts(artifact.shape.sequence_length)[::3]
+    texts = sample_texts(artifact.shape.sequence_length)[::3]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     with EmulatorRunner(artifact, None) as emulator:
-        run_tokenized(emulator, tokenized, artifact)
+        for batch, _ in feed_batches(tokenized, artifact):
+            emulator.run(batch)
         largest = emulator.details["largest_magnitude"]
     return largest if isinstance(largest, float) else math.inf

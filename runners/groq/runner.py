@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
+from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry, RunnerOptions
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.build import DEFAULT_TIME_LIMIT_SECONDS, OUTPUT_NAME, get_build
 from minilmx.runners.groq.bundle import unpack_bundle
@@ -25,7 +26,6 @@ from minilmx.runners.groq.environment import (
     require_environment,
 )
 from minilmx.runners.groq.machine import RUNTIME, find_runtime, groq_python, package_version
-from minilmx.runners.protocol import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry, RunnerOptions
 
 HELD, GROQFLOW = "held", "groqflow"
 

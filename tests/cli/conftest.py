@@ -11,7 +11,7 @@ import pytest
 SLOW_RUNNER = """
 import time
 from pathlib import Path
-from minilmx.runners.protocol import RunnerEntry
+from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from minilmx.models.artifact import Artifact, read_artifact, seal
-from minilmx.models.graph import load_onnx
+from minilmx.models.onnx_file import load_onnx
 
 Mlx = Callable[..., Any]
 SETTINGS = ("--limit", "4", "--threads", "1")

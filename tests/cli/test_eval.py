@@ -12,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from minilmx.models.artifact import open_artifact, seal
-from minilmx.models.graph import load_onnx
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.models.onnx_file import load_onnx
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import find_runner
 
 Mlx = Callable[..., Any]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minilmx.models.corpus import Shard
-from minilmx.runners.scale.lance_shard import LANCE as LANCE_FILES
-from minilmx.runners.scale.shard_file import write_shard
+from minilmx.embedding.corpus.lance import LANCE as LANCE_FILES
+from minilmx.embedding.corpus.shards import write_shard
+from minilmx.embedding.corpus.source import Shard
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")

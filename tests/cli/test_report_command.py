@@ -9,7 +9,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from minilmx.cli.report import report
-from minilmx.eval.render import FORMATS
+from minilmx.eval.reports.render import FORMATS
 
 Mlx = Callable[..., Any]
 BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")

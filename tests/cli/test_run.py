@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from minilmx.embedding.embedder import embed_texts
+from minilmx.embedding.feeding import embed
 from minilmx.models.artifact import open_artifact
-from minilmx.runners.feeding import embed
-from minilmx.runners.job import embed_texts
 from minilmx.runners.registry import open_runner
 
 Mlx = Callable[..., Any]

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from minilmx.embedding.feeding import embed
 from minilmx.models.artifact import open_artifact
-from minilmx.runners.feeding import embed
 from minilmx.runners.registry import open_runner
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
@@ -36,7 +36,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 MORTAL = """
 import os, signal
 from pathlib import Path
-from minilmx.runners.protocol import RunnerEntry
+from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
 

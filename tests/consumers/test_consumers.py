@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from minilmx.eval.consumers.registry import CONSUMERS
-from minilmx.eval.snippets.template import render_snippet
+from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.models.artifact import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

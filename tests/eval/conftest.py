@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.evaluation import evaluate
 from minilmx.eval.limits import LimitRules, Limits, apply_limits
-from minilmx.eval.pairs import SentencePairs, load_pairs
-from minilmx.eval.ranks import Swap
-from minilmx.eval.result import Result
+from minilmx.eval.metrics.ranks import Swap
+from minilmx.eval.results import Result
 from minilmx.models.artifact import Artifact
 
 HOSTILE = (

@@ -7,16 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from minilmx.eval.bootstrap import compare_correlations
+from minilmx.embedding.feeding import embed
 from minilmx.eval.comparison import Comparison, compare
-from minilmx.eval.drift import measure_drift
-from minilmx.eval.pairs import SentencePairs, load_pairs
-from minilmx.eval.ranks import measure_ranks
-from minilmx.eval.retrieval import measure_retrieval
-from minilmx.eval.scores import pair_similarities
+from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
+from minilmx.eval.metrics.bootstrap import compare_correlations
+from minilmx.eval.metrics.correlation import pair_similarities
+from minilmx.eval.metrics.drift import measure_drift
+from minilmx.eval.metrics.ranks import measure_ranks
+from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.feeding import embed
 from minilmx.runners.registry import open_runner
 
 Rows = NDArray[np.float32]

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 
 TEXTS = ["A cat sleeps on the warm stone.", "Nobody answered the door.", "It costs 12 euros.", "Yes."]
 

@@ -12,7 +12,7 @@ import pytest
 from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
 from minilmx.eval.limits import apply_limits, read_limits
-from minilmx.eval.result import Result
+from minilmx.eval.results import Result
 
 Mlx = Callable[..., Any]
 

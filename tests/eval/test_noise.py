@@ -6,7 +6,7 @@ import pytest
 from minilmx.eval.noise import measure_noise
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 
 TEXTS = ["a b c", "d", "e f", "g h i j", "k", "l m"]
 

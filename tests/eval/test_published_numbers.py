@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from minilmx.eval.drift import Drift
+from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.evaluation import Evaluation, RunnerResult, evaluate
-from minilmx.eval.pairs import load_pairs
+from minilmx.eval.metrics.drift import Drift
 from minilmx.export.exporter import export_model
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape

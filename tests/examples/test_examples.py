@@ -12,9 +12,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from minilmx.eval.pairs import load_pairs
+from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.models.artifact import Artifact, seal
-from minilmx.models.graph import load_onnx
+from minilmx.models.onnx_file import load_onnx
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 Command = Callable[..., list[str]]

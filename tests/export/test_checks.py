@@ -11,10 +11,11 @@ from onnx import helper, numpy_helper
 
 from minilmx.errors import ArtifactError, ExportError
 from minilmx.export.checks import check_dynamic_graph, check_fixed_graph
-from minilmx.export.parity import Outputs, Parity, check_parity, open_session, parity_texts
+from minilmx.export.parity import Outputs, Parity, check_parity, open_session
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.graph import GraphFacts
 from minilmx.models.manifest import Shape
+from minilmx.models.onnx_file import GraphFacts
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import TokenBatch, Tokenizer
 
 Change = Callable[[onnx.ModelProto], object]
@@ -131,8 +132,8 @@ def test_padding_tokens_do_not_count(tiny_original: Artifact) -> None:
 
 
 @pytest.mark.parametrize("length", [3, 4, 16, 48, 128, 256, 512])
-def test_parity_texts_go_from_one_word_to_truncated(artifact: Artifact, length: int) -> None:
-    texts = parity_texts(length)
+def test_sample_texts_go_from_one_word_to_truncated(artifact: Artifact, length: int) -> None:
+    texts = sample_texts(length)
     tokenized = Tokenizer(artifact.tokenizer_file, Shape(1, length)).encode(texts)
     counts = tokenized.token_counts
     assert counts.min() == 3

@@ -11,8 +11,8 @@ from minilmx.errors import ExportError
 from minilmx.export.exporter import ExportReport, export_model
 from minilmx.export.parity import open_session
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.graph import load_onnx, read_facts
 from minilmx.models.manifest import Shape
+from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import Tokenizer
 

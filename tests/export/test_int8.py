@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minilmx.embedding.feeding import embed
 from minilmx.errors import ExportError, OutputError, RunnerFailed, RunnerUnavailable
-from minilmx.eval.pairs import load_pairs
-from minilmx.eval.scores import score_pairs
+from minilmx.eval.datasets.pairs import load_pairs
+from minilmx.eval.metrics.correlation import score_pairs
 from minilmx.export.exporter import ExportReport, artifact_name, export_model
 from minilmx.export.quantize import measure_cost
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.graph import load_onnx, read_facts
 from minilmx.models.manifest import Shape
+from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.source import ModelSource
-from minilmx.runners.feeding import embed
 from minilmx.runners.groq.preflight import check_before_build
 from minilmx.runners.registry import default_runners, open_runner
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from minilmx.embedding.feeding import embed
 from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
+from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.ladder import climb
-from minilmx.eval.pairs import load_pairs
-from minilmx.eval.scores import score_pairs
+from minilmx.eval.metrics.correlation import score_pairs
 from minilmx.export.exporter import export_model
-from minilmx.export.parity import parity_texts
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.feeding import embed
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 STSB = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
@@ -52,7 +52,7 @@ def test_it_is_static_and_has_the_interface_of_a_packed_graph(packed: Artifact) 
 
 @pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])
 def test_it_equals_the_plain_graph_on_texts_of_all_lengths(packed: Artifact, runner: str) -> None:
-    texts = [*parity_texts(48), FULL, "a", "", "b", FULL]
+    texts = [*sample_texts(48), FULL, "a", "", "b", FULL]
     plain = embeddings(packed, texts, runner)
     limit = 1e-5 if runner == "onnxruntime" else 1e-3
     assert np.abs(embeddings(packed.as_packed(), texts, runner) - plain).max() <= limit

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as HubTokenizer
 
 from minilmx.export.exporter import export_model
-from minilmx.export.parity import open_session, parity_texts
+from minilmx.export.parity import open_session
 from minilmx.models.artifact import Artifact
-from minilmx.models.graph import load_onnx, read_facts
 from minilmx.models.manifest import Shape
+from minilmx.models.onnx_file import load_onnx, read_facts
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import Tokenizer
 
@@ -35,7 +36,7 @@ POOLING_OPS = {"ReduceSum", "Clip"}
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return parity_texts(48)
+    return sample_texts(48)
 
 
 @pytest.fixture(scope="module")

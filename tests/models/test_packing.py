@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minilmx.models.batching import assign_rows, pack
 from minilmx.models.manifest import Shape
-from minilmx.models.packing import assign_rows, pack
 from minilmx.models.tokenizer import Tokenizer
 
 LENGTHS = st.lists(st.integers(1, 16), max_size=60)

@@ -10,7 +10,7 @@ import pytest
 
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenBatch, Tokenizer
-from minilmx.runners.protocol import Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.base import Runner, RunnerEntry, RunnerOptions
 from minilmx.runners.registry import find_runner, open_runner, runner_names
 
 TEXTS = [

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from minilmx.embedding.feeding import embed
 from minilmx.errors import RunnerUnavailable
 from minilmx.models.artifact import Artifact
-from minilmx.runners.feeding import embed
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 openvino = pytest.importorskip("openvino", reason="needs openvino")
@@ -63,7 +63,7 @@ def test_threads_that_start_together_do_not_wait_for_each_other(artifact: Artifa
     """OpenVINO's Python binding makes its table of types at the first use, and locks up if two do."""
     code = (
         "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
-        "from minilmx.runners.feeding import embed; from minilmx.runners.protocol import RunnerOptions; "
+        "from minilmx.embedding.feeding import embed; from minilmx.runners.base import RunnerOptions; "
         "from minilmx.runners.registry import open_runner; sys.setswitchinterval(1e-6); "
         f"view = open_artifact(Path({str(artifact.path)!r})).as_dynamic(); "
         "runner = open_runner('openvino', view, RunnerOptions(threads=4)); "

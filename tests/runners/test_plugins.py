@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minilmx.embedding.feeding import embed
 from minilmx.errors import RunnerError, RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
-from minilmx.runners.feeding import embed
 from minilmx.runners.registry import default_runners, find_runner, open_runner, runner_names
 
 MODULE = """
-from minilmx.runners.protocol import RunnerEntry
+from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
 

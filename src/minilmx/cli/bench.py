@@ -45,14 +45,14 @@ def bench(
     TEXTS is a file as `mlx run` takes; without it the bundled sentences are used. A page with a
     plot: `mlx report RESULT.json --output RESULT.html`.
     """
-    from minilmx.atomic import check_writable
     from minilmx.errors import EvalError
-    from minilmx.eval.bench import measure, parse_contender
-    from minilmx.eval.bench_report import print_benchmark
+    from minilmx.eval.benchmark import measure, parse_contender
+    from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
     from minilmx.eval.document import save_document, to_json
-    from minilmx.eval.pairs import BUNDLED, load_pairs
+    from minilmx.eval.reports.benchmark import print_benchmark
+    from minilmx.files.atomic import check_writable
+    from minilmx.files.texts import read_texts
     from minilmx.models.artifact import open_artifact
-    from minilmx.models.tables import read_texts
 
     if output is not None:
         check_writable(output, replace=force)

@@ -70,12 +70,12 @@ def bisect(
     """
     if candidate is None and candidate_artifact is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
-    from minilmx.atomic import check_writable
     from minilmx.cli.progress import progress_bars
-    from minilmx.eval.bisect import bisect as bisect_artifacts
-    from minilmx.eval.bisect_report import print_bisection
+    from minilmx.eval.bisect.bisect import bisect as bisect_artifacts
+    from minilmx.eval.datasets.pairs import load_pairs
     from minilmx.eval.document import save_document, to_json
-    from minilmx.eval.pairs import load_pairs
+    from minilmx.eval.reports.bisection import print_bisection
+    from minilmx.files.atomic import check_writable
     from minilmx.models.artifact import open_artifact
 
     if output is not None:

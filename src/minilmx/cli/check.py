@@ -58,15 +58,15 @@ def check(
     sentences from one token to truncated, in batches of 1, 7 and 32, against the artifact's own
     embeddings (its fixed graph on onnxruntime). Exits with 1 where one fails or differs.
     """
+    from minilmx.embedding.embedder import embed_texts
     from minilmx.errors import EvalError
     from minilmx.eval.consumers.check import MISSING, check_consumers
     from minilmx.eval.consumers.places import find_places
     from minilmx.eval.consumers.registry import CONSUMERS
+    from minilmx.eval.consumers.snippets.template import has_fixed_settings
     from minilmx.eval.consumers.texts import varied_texts
-    from minilmx.eval.snippets.template import has_fixed_settings
     from minilmx.models.artifact import open_artifact
     from minilmx.models.manifest import FLOAT32
-    from minilmx.runners.job import embed_texts
     from minilmx.runners.registry import open_runner
 
     for name in names:

@@ -12,7 +12,7 @@ from minilmx.cli.options import PACKED, as_runner_options, runner_settings
 
 if TYPE_CHECKING:
     from minilmx.eval.limits import LimitRules
-    from minilmx.eval.result import Result
+    from minilmx.eval.results import Result
 
 _LIMITS = (
     ("--max-abs", "Largest absolute difference of an embedding from the reference's."),
@@ -115,12 +115,12 @@ def evaluate(
     if artifact is None:
         raise click.UsageError("Missing argument 'ARTIFACT'.")
 
-    from minilmx.atomic import check_writable
     from minilmx.cli.progress import progress_bars
+    from minilmx.eval.datasets.pairs import expand_languages, load_pairs
     from minilmx.eval.evaluation import evaluate as evaluate_artifact
     from minilmx.eval.limits import apply_limits
-    from minilmx.eval.pairs import expand_languages, load_pairs
-    from minilmx.eval.result import RESULTS, Result
+    from minilmx.eval.results import RESULTS, Result
+    from minilmx.files.atomic import check_writable
     from minilmx.models.artifact import open_artifact
     from minilmx.runners.registry import default_runners
 
@@ -158,7 +158,7 @@ def _rules(stated: Any, file: Path | None) -> "LimitRules":
 def _check_saved(path: Path, rules: "LimitRules", output: Path | None, force: bool, as_json: bool) -> None:
     from minilmx.eval.document import load_document
     from minilmx.eval.limits import apply_limits
-    from minilmx.eval.result import Result
+    from minilmx.eval.results import Result
 
     evaluations = load_document(path, Result).evaluations
     checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
@@ -168,8 +168,8 @@ def _check_saved(path: Path, rules: "LimitRules", output: Path | None, force: bo
 def _finish(result: "Result", output: Path | None, force: bool, as_json: bool, *, save: bool = True) -> None:
     """Save, print, and exit with 1 where a limit was not kept."""
     from minilmx.eval.document import save_document, to_json
-    from minilmx.eval.result import default_result_path
-    from minilmx.eval.terminal import print_result
+    from minilmx.eval.reports.terminal import print_result
+    from minilmx.eval.results import default_result_path
 
     path = output or default_result_path(result)
     if save:
@@ -185,8 +185,8 @@ def _finish(result: "Result", output: Path | None, force: bool, as_json: bool, *
 
 
 def _compare_saved(saved: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
+    from minilmx.eval.reports.terminal import print_comparison
     from minilmx.eval.saved import compare_runs, save_comparison
-    from minilmx.eval.terminal import print_comparison
 
     comparison = compare_runs(saved)
     if output is not None:

@@ -90,7 +90,7 @@ def doctor(as_json: bool) -> None:
 @PACKED
 def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, packed: bool) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache."""
-    from minilmx.atomic import check_writable
+    from minilmx.files.atomic import check_writable
     from minilmx.models.artifact import open_artifact
     from minilmx.runners.groq.bundle import write_bundle
     from minilmx.runners.groq.runner import build_artifact

@@ -24,11 +24,11 @@ def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
     import json
 
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
-    from minilmx.models.graph import load_onnx, read_facts
+    from minilmx.models.onnx_file import load_onnx, read_facts
 
     found = read_artifact(artifact)
     if snippet is not None:
-        from minilmx.eval.snippets.template import render_snippet
+        from minilmx.eval.consumers.snippets.template import render_snippet
 
         click.echo(render_snippet(snippet, found), nl=False)
         return

@@ -31,7 +31,7 @@ def models(as_json: bool) -> None:
 def runners(as_json: bool) -> None:
     """List the runners, whether each can run here, and what is missing where it cannot."""
     from minilmx.errors import RunnerError
-    from minilmx.runners.protocol import RunnerOptions
+    from minilmx.runners.base import RunnerOptions
     from minilmx.runners.registry import find_runner, runner_names
 
     rows: list[tuple[str, str, str | None]] = []

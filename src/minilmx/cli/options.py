@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from minilmx.runners.protocol import RunnerOptions
+from minilmx.runners.base import RunnerOptions
 
 PACKED = click.option(
     "--packed",

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from minilmx.runners.feeding import Advance
+from minilmx.embedding.feeding import Advance
 
 Track = Callable[[str, int | None], Advance]
 

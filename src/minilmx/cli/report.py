@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-# The formats, as minilmx.eval.render.FORMATS has them, and the file endings that mean them.
+# The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
 _FORMATS = ("table", "html", "markdown", "junit", "mteb")
 _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
 
@@ -38,12 +38,12 @@ def report(
     Of several RESULTs of one model and data set it draws the history, by date and runner
     version. The exit code says nothing of limits: `mlx eval --from` does.
     """
-    from minilmx.atomic import atomic_file, check_writable
-    from minilmx.eval.bench import Benchmark
-    from minilmx.eval.bench_report import render_benchmark
+    from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.document import load_document
-    from minilmx.eval.render import render
-    from minilmx.eval.result import Result
+    from minilmx.eval.reports.benchmark import render_benchmark
+    from minilmx.eval.reports.render import render
+    from minilmx.eval.results import Result
+    from minilmx.files.atomic import atomic_file, check_writable
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":

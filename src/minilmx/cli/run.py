@@ -12,7 +12,7 @@ from minilmx.cli.options import ARTIFACT, PACKED, as_runner_options, runner_sett
 
 if TYPE_CHECKING:
     from minilmx.models.artifact import Artifact
-    from minilmx.runners.protocol import RunnerOptions
+    from minilmx.runners.base import RunnerOptions
 
 # The settings of an output folder: not for a single file.
 _FOLDER_OPTIONS = {
@@ -108,8 +108,8 @@ def run(
     with the inputs' other columns. A run that was stopped goes on where it was when it is given the
     same command again.
     """
+    from minilmx.embedding.output_file import check_output
     from minilmx.models.artifact import open_artifact
-    from minilmx.runners.embedding_file import check_output
     from minilmx.runners.registry import find_runner
 
     if fixed and packed:
@@ -150,9 +150,9 @@ def _run_to_file(
     force: bool,
 ) -> None:
     from minilmx.cli.progress import progress_bars
-    from minilmx.models.tables import open_texts
-    from minilmx.runners.embedding_file import save_embeddings, write_jsonl
-    from minilmx.runners.job import EmbeddingJob
+    from minilmx.embedding.embedder import EmbeddingJob
+    from minilmx.embedding.output_file import save_embeddings, write_jsonl
+    from minilmx.files.texts import open_texts
     from minilmx.runners.registry import open_runner
 
     texts = open_texts(sentences, column)
@@ -195,13 +195,13 @@ def _run_to_folder(
     from dataclasses import replace
 
     from minilmx.cli.progress import progress_bars
-    from minilmx.models.corpus import Columns
+    from minilmx.embedding.corpus.job import Output, embed_corpus
+    from minilmx.embedding.corpus.local_engine import ProcessEngine
+    from minilmx.embedding.corpus.ray_engine import RayEngine
+    from minilmx.embedding.corpus.source import Columns
+    from minilmx.embedding.corpus.worker import Job
     from minilmx.runners.provenance import available_cpus
     from minilmx.runners.registry import require_runner
-    from minilmx.runners.scale.cluster import RayEngine
-    from minilmx.runners.scale.corpus_job import Output, embed_corpus
-    from minilmx.runners.scale.processes import ProcessEngine
-    from minilmx.runners.scale.worker import Job
 
     require_runner(runner, options)
     if engine == "ray":

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minilmx.eval.pairs import load_pairs
+from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.export.exporter import export_model
+from minilmx.models.batching import feed_batches
 from minilmx.models.manifest import Shape
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.feeding import feed_batches
 
 STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
 

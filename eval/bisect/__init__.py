@@ -1,0 +1,1 @@
+"""Which step of a model's graph makes the drift."""

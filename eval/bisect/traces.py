@@ -1,0 +1,136 @@
+"""What a graph computes at its boundaries over many sentences, and from one boundary to its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+
+from minilmx.embedding.feeding import Advance
+from minilmx.errors import RunnerFailed
+from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
+from minilmx.models.tokenizer import TokenizedTexts
+from minilmx.runners.onnxruntime import OPTIMIZATION_LEVELS, PROVIDER
+
+_LARGEST = "bisect/largest_magnitude"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The values at each boundary, without padding: float32 [attended tokens, D] or [sentences, D].
+
+    `largest`, where it was asked for, is float64: for each boundary the largest magnitude of any float
+    that a node put out between it and the one before, padding included, as hardware computes that too.
+    """
+
+    values: tuple[NDArray[np.float32], ...]
+    largest: NDArray[np.float64] | None
+
+
+def trace(
+    model: ModelProto,
+    boundaries: Sequence[Boundary],
+    texts: TokenizedTexts,
+    threads: int | None,
+    advance: Advance = lambda rows: None,
+    *,
+    magnitudes: bool = False,
+) -> Trace:
+    """Run the graph node by node, as it is written, and keep what it computes. Raises RunnerFailed."""
+    names = [boundary.tensor for boundary in boundaries]
+    part = cut(model, names)
+    maxima = _add_magnitudes(part, boundaries) if magnitudes else []
+    session = _open(part, threads)
+    parts: list[list[NDArray[np.float32]]] = [[] for _ in boundaries]
+    largest = np.zeros(len(maxima))
+    done = 0
+    for batch in texts.batches():
+        found = _run(session, [*names, *maxima], batch.feeds())
+        real = min(texts.shape.batch_size, len(texts) - done)
+        attended = batch.attention_mask[:real] == 1
+        for kept, boundary, value in zip(parts, boundaries, found[: len(names)], strict=True):
+            kept.append(value[:real][attended] if boundary.per_token else value[:real])
+        largest = np.maximum(largest, np.array(found[len(names) :], dtype=np.float64))  # keeps NaN
+        done += real
+        advance(real)
+    return Trace(tuple(np.concatenate(kept) for kept in parts), largest if magnitudes else None)
+
+
+def finish(
+    model: ModelProto,
+    start: Boundary,
+    values: NDArray[np.float32],
+    texts: TokenizedTexts,
+    threads: int | None,
+    advance: Advance = lambda rows: None,
+) -> NDArray[np.float32]:
+    """Give the graph `values`, as a Trace has them, at `start`, and run the rest of it.
+
+    Returns sentence_embedding, float32 [N, D]. The graph masks padding; its places hold the
+    sentence's first token, so that they are numbers of the usual size. Raises RunnerFailed.
+    """
+    session = _open(cut(model, ["sentence_embedding"], start), threads)
+    taken = {value.name for value in session.get_inputs()}
+    masks = texts.tokens.attention_mask == 1
+    sentences = np.split(values, np.cumsum(texts.token_counts)[:-1]) if start.per_token else list(values)
+    parts, done = [], 0
+    for batch in texts.batches():
+        # The last batch is filled up with its last sentence.
+        rows = [min(row, len(texts) - 1) for row in range(done, done + texts.shape.batch_size)]
+        given = [_place(sentences[row], masks[row]) if start.per_token else sentences[row] for row in rows]
+        feeds = {name: array for name, array in batch.feeds().items() if name in taken}
+        (embeddings,) = _run(session, ["sentence_embedding"], {**feeds, start.tensor: np.stack(given)})
+        real = min(texts.shape.batch_size, len(texts) - done)
+        parts.append(embeddings[:real])
+        done += real
+        advance(real)
+    return np.concatenate(parts)
+
+
+def _place(tokens: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A sentence's attended tokens [T, D] where they stood, [S, D]."""
+    placed = np.repeat(tokens[:1], len(mask), axis=0)
+    placed[mask] = tokens
+    return placed
+
+
+def _add_magnitudes(model: ModelProto, boundaries: Sequence[Boundary]) -> list[str]:
+    """Add an output for each boundary: the largest magnitude since the one before. Returns their names."""
+    names = []
+    for index, values in enumerate(float_outputs(model, boundaries)):
+        maxima = []
+        for value in values:
+            magnitude, largest = f"{_LARGEST}/abs/{value}", f"{_LARGEST}/{value}"
+            maxima.append(largest)
+            model.graph.node.append(helper.make_node("Abs", [value], [magnitude]))
+            model.graph.node.append(helper.make_node("ReduceMax", [magnitude], [largest], keepdims=0))
+        names.append(f"{_LARGEST}/{index}")
+        model.graph.node.append(helper.make_node("Max", maxima, names[-1:]))
+        model.graph.output.append(helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, []))
+    return names
+
+
+def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSession:
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors only
+    # Fused nodes would have no tensors between them, and round less than the nodes do.
+    settings.graph_optimization_level = OPTIMIZATION_LEVELS["disable"]
+    if threads is not None:
+        settings.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[PROVIDER])
+    except Exception as error:
+        raise RunnerFailed(f"onnxruntime cannot load the graph with its inner tensors: {error}") from error
+
+
+def _run(
+    session: onnxruntime.InferenceSession, names: list[str], feeds: Mapping[str, NDArray[Any]]
+) -> list[NDArray[np.float32]]:
+    try:
+        outputs: list[NDArray[np.float32]] = session.run(names, dict(feeds))
+    except Exception as error:
+        raise RunnerFailed(f"onnxruntime failed on a batch: {error}") from error
+    return outputs

@@ -1,0 +1,1 @@
+"""Graded sentence pairs."""

@@ -1,0 +1,1 @@
+"""The numbers of a comparison: drift, correlation, ranks, retrieval, and what chance explains."""

@@ -1,0 +1,189 @@
+"""How far one runner's embeddings are from another's over the same inputs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.errors import EvalError
+from minilmx.eval.metrics.correlation import cosine_similarity
+
+_BINS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Element-wise differences over N x D numbers, and cosines over N sentences.
+
+    `max_ulps` and `mean_ulps` count the difference in float16 units in the last place, at the
+    reference's number or, for one near zero, at its embedding's root mean square. All but
+    `finite` are None where an embedding of either side is not finite; the cosines are None,
+    too, where an embedding is all zeros.
+    """
+
+    finite: bool
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    rms_abs: float | None = None
+    p50_abs: float | None = None
+    p99_abs: float | None = None
+    p99_9_abs: float | None = None
+    max_ulps: float | None = None
+    mean_ulps: float | None = None
+    min_cosine: float | None = None
+    p1_cosine: float | None = None
+    median_cosine: float | None = None
+    mean_cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between edges; there is one edge more than counts."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LengthDrift:
+    """Drift of the sentences of `shortest` to `longest` tokens."""
+
+    shortest: int
+    longest: int
+    sentences: int
+    max_abs: float
+    mean_abs: float
+    min_cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceDrift:
+    """One sentence's drift. `index` counts first sentences of all pairs, then second ones."""
+
+    index: int
+    text: str
+    tokens: int
+    max_abs: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftProfile:
+    """Where the drift is: by dimension, by length, by sentence.
+
+    `dimension_max_abs` and `dimension_mean_abs` have D numbers. The histograms are over
+    log10 of each sentence's largest difference (zero counts as 1e-12), and over each sentence's
+    cosine. `worst` holds the sentences with the
+    largest difference first, each text once.
+    """
+
+    dimension_max_abs: tuple[float, ...]
+    dimension_mean_abs: tuple[float, ...]
+    by_length: tuple[LengthDrift, ...]
+    log10_max_abs: Histogram
+    cosine: Histogram
+    worst: tuple[SentenceDrift, ...]
+
+
+def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Drift:
+    """Compare two float32 [N, D] arrays; the arithmetic is float64. Raises EvalError."""
+    if reference.shape != candidate.shape or reference.size == 0:
+        raise EvalError(
+            f"embeddings of shapes {list(reference.shape)} and {list(candidate.shape)} cannot be compared"
+        )
+    if not _finite(reference, candidate):
+        return Drift(finite=False)
+    difference = np.abs(candidate.astype(np.float64) - reference)
+    ulps = difference / _float16_ulp(reference)
+    p50, p99, p99_9 = np.percentile(difference, (50, 99, 99.9))
+    cosines = cosine_similarity(reference, candidate)
+    defined = bool(np.isfinite(cosines).all())
+    p1, median = np.percentile(cosines, (1, 50)) if defined else (None, None)
+    return Drift(
+        finite=True,
+        max_abs=float(difference.max()),
+        mean_abs=float(difference.mean()),
+        rms_abs=float(np.sqrt(np.mean(difference**2))),
+        p50_abs=float(p50),
+        p99_abs=float(p99),
+        p99_9_abs=float(p99_9),
+        max_ulps=float(ulps.max()),
+        mean_ulps=float(ulps.mean()),
+        min_cosine=float(cosines.min()) if defined else None,
+        p1_cosine=None if p1 is None else float(p1),
+        median_cosine=None if median is None else float(median),
+        mean_cosine=float(cosines.mean()) if defined else None,
+    )
+
+
+def profile_drift(
+    reference: NDArray[np.float32],
+    candidate: NDArray[np.float32],
+    texts: list[str],
+    token_counts: NDArray[np.int64],
+    worst: int = 10,
+) -> DriftProfile | None:
+    """Where two float32 [N, D] arrays differ; None where either is not finite or a row is zero."""
+    cosines = cosine_similarity(reference, candidate)
+    if not (_finite(reference, candidate) and np.isfinite(cosines).all()):
+        return None
+    difference = np.abs(candidate.astype(np.float64) - reference)
+    largest = difference.max(axis=1)
+    first = sorted(np.unique(np.array(texts, dtype=object), return_index=True)[1])  # each text once
+    order = np.array(first)[np.argsort(-largest[first], kind="stable")[:worst]]
+    return DriftProfile(
+        dimension_max_abs=tuple(difference.max(axis=0).tolist()),
+        dimension_mean_abs=tuple(difference.mean(axis=0).tolist()),
+        by_length=_by_length(difference, cosines, token_counts),
+        log10_max_abs=_histogram(np.log10(np.maximum(largest, 1e-12))),
+        cosine=_histogram(cosines),
+        worst=tuple(
+            SentenceDrift(int(i), texts[i], int(token_counts[i]), float(largest[i]), float(cosines[i]))
+            for i in order
+        ),
+    )
+
+
+def _float16_ulp(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The distance between float16 numbers at each value, or at its row's root mean square."""
+    floor = np.sqrt(np.mean(np.square(values, dtype=np.float64), axis=1, keepdims=True))
+    largest = np.finfo(np.float16).max / 2  # past it there is no distance; the last one serves
+    magnitude = np.minimum(np.maximum(np.abs(values), floor), largest).astype(np.float16)
+    return np.asarray(np.spacing(magnitude), dtype=np.float64)
+
+
+def _finite(*arrays: NDArray[np.float32]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays)
+
+
+def _by_length(
+    difference: NDArray[np.float64], cosines: NDArray[np.float64], token_counts: NDArray[np.int64]
+) -> tuple[LengthDrift, ...]:
+    """Bins of lengths 1-8, 9-16, 17-32, ... tokens; empty ones are left out."""
+    bins = []
+    shortest, longest = 1, 8
+    while shortest <= token_counts.max():
+        rows = (token_counts >= shortest) & (token_counts <= longest)
+        if rows.any():
+            bins.append(
+                LengthDrift(
+                    shortest,
+                    longest,
+                    int(rows.sum()),
+                    float(difference[rows].max()),
+                    float(difference[rows].mean()),
+                    float(cosines[rows].min()),
+                )
+            )
+        shortest, longest = longest + 1, 2 * longest
+    return tuple(bins)
+
+
+def _histogram(values: NDArray[np.float64]) -> Histogram:
+    low, high = float(values.min()), float(values.max())
+    # Bins of float64 numbers cannot be narrower than the numbers are apart.
+    least = 4 * _BINS * float(np.spacing(max(abs(low), abs(high), 1e-12)))
+    if high - low < least:
+        low, high = low - least / 2, high + least / 2
+    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
+    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))

@@ -1,0 +1,113 @@
+"""A benchmark as a table and as a page with a plot."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from minilmx.errors import EvalError
+from minilmx.eval.benchmark import Benchmark, Timing
+from minilmx.eval.reports.markup import facts, notes, row, table
+from minilmx.eval.reports.page import render_page
+from minilmx.eval.reports.svg import bars
+from minilmx.eval.reports.terminal import print_wide, to_text
+
+FORMATS = ("table", "html")
+_COLUMNS = (
+    "times the first",
+    "sentences/s",
+    "tokens/s",
+    "median s",
+    "padding",
+    "batch ms median",
+    "batch ms p95",
+    "first embedding s",
+    "peak MiB",
+)
+
+
+def render_benchmark(form: str, benchmark: Benchmark) -> str:
+    """The benchmark in one of FORMATS. Raises EvalError for another."""
+    if form not in FORMATS:
+        raise EvalError(f"a benchmark has no format {form}: expected {' or '.join(FORMATS)}")
+    return (
+        _page(benchmark) if form == "html" else to_text(lambda console: print_benchmark(benchmark, console))
+    )
+
+
+def print_benchmark(benchmark: Benchmark, console: Console) -> None:
+    """Print a row for each contender, and what must be said beside the figures."""
+    shown = Table("", *_COLUMNS, box=box.SIMPLE_HEAD)
+    for timing in benchmark.timings:
+        shown.add_row(timing.contender.name, *_cells(benchmark, timing))
+    console.print(_describe(benchmark), soft_wrap=True)
+    print_wide(shown, console)
+    for remark in _remarks(benchmark):
+        console.print(remark, soft_wrap=True)
+
+
+def _page(benchmark: Benchmark) -> str:
+    names = [timing.contender.name for timing in benchmark.timings]
+    speeds = [timing.sentences_per_second for timing in benchmark.timings]
+    least = [benchmark.texts / max(timing.rounds) for timing in benchmark.timings]
+    labels = [f"{name}: {speed:,.0f}" for name, speed in zip(names, speeds, strict=True)]
+    title = f"{benchmark.model.rsplit('/', 1)[-1]}: how fast its runners are"
+    rows = [row(timing.contender.name, *_cells(benchmark, timing)) for timing in benchmark.timings]
+    settings = [
+        (timing.contender.name, ", ".join(f"{key} {value}" for key, value in timing.details.items()))
+        for timing in benchmark.timings
+    ]
+    provenance = [(name, str(value)) for name, value in asdict(benchmark.provenance).items()]
+    body = [
+        f"<header><h1>{escape(title)}</h1><p>{escape(_describe(benchmark))}</p></header>",
+        f"<section><h2>Sentences a second</h2><figure>{bars(labels, speeds, least, 'sentences a second')}"
+        "<figcaption>The median round; the dark part is the slowest.</figcaption></figure></section>",
+        f"<section><h2>All figures</h2>{table(('', *_COLUMNS), rows)}"
+        f"{notes(_remarks(benchmark), 'notes')}</section>",
+        f"<section><h2>Settings</h2>{facts(settings)}</section>",
+        f"<section><h2>Where and when</h2>{facts(provenance)}</section>",
+    ]
+    return render_page(title, "\n".join(body), benchmark.provenance.minilmx)
+
+
+def _cells(benchmark: Benchmark, timing: Timing) -> Sequence[str]:
+    """One contender's row, as _COLUMNS."""
+    return (
+        f"{benchmark.ratio(timing):.2f}",
+        f"{timing.sentences_per_second:,.0f}",
+        f"{timing.tokens_per_second:,.0f}",
+        f"{timing.median_seconds:.2f}",
+        f"{timing.padding_share:.0%}",
+        f"{1000 * timing.latency_median:,.2f}",
+        f"{1000 * timing.latency_p95:,.2f}",
+        f"{timing.first_embedding:.2f}",
+        f"{timing.peak_bytes / 2**20:,.0f}",
+    )
+
+
+def _describe(benchmark: Benchmark) -> str:
+    machine = f"{benchmark.provenance.processor} ({benchmark.provenance.cpus} CPUs)"
+    return (
+        f"{benchmark.artifact}: {benchmark.texts:,} texts of {benchmark.dataset}, "
+        f"{benchmark.tokens:,} tokens, {len(benchmark.timings[0].rounds)} rounds on {machine}, "
+        "tokenizing included"
+    )
+
+
+def _remarks(benchmark: Benchmark) -> list[str]:
+    """What must be said beside the figures."""
+    remarks = []
+    for timing in benchmark.timings:
+        name = timing.contender.name
+        if timing.on_chip is not None:
+            remarks.append(
+                f"{name}: {1000 * timing.latency_median:,.3f} ms a batch from end to end (measured), "
+                f"{1000 * timing.on_chip:,.3f} ms on the chip (the compiler's estimate)"
+            )
+        for key in ("emulation", "caution"):
+            if key in timing.details:
+                remarks.append(f"{name}: {timing.details[key]}; its times say nothing of a GroqCard")
+    return remarks

@@ -1,0 +1,151 @@
+"""The figures of one comparison: what each shows, drawn, and said in words."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.metrics.drift import DriftProfile
+from minilmx.eval.reports import svg
+from minilmx.eval.reports.svg import MINUS, Axis, Series
+
+MAX_POINTS = 3000
+GOLD_CLASSES = 5
+_MAX_GOLD = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing with its title and caption, plain text both; `unit` says what is upward."""
+
+    title: str
+    unit: str
+    drawing: str
+    caption: str
+    gold: bool = False
+
+
+def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
+    """All figures that the comparison has numbers for; none where it is not finite."""
+    comparison = result.comparison
+    if comparison is None or comparison.profile is None:
+        return []
+    profile = comparison.profile
+    figures = [_by_size(profile), _by_cosine(profile), _by_length(profile), _by_dimension(profile)]
+    reference = evaluation.runners[0]
+    if reference.similarities and result.similarities:
+        figures += _pair_scores(evaluation, reference, result)
+    return figures
+
+
+def _by_size(profile: DriftProfile) -> Figure:
+    found = profile.log10_max_abs
+    x = svg.decade_axis(found.edges[0], found.edges[-1], "largest difference in the embedding")
+    y = svg.linear_axis(0, max(found.counts) * 1.06, "")
+    title = "How far the sentences moved"
+    worst = profile.worst[0]
+    return Figure(
+        title,
+        "sentences",
+        svg.histogram(found.edges, found.counts, x, y, title),
+        f"Largest absolute difference of each of {sum(found.counts):,} sentences, on a logarithmic "
+        f"scale. The worst is {worst.max_abs:.2e}.",
+    )
+
+
+def _by_cosine(profile: DriftProfile) -> Figure:
+    edges = [1 - edge for edge in profile.cosine.edges]
+    x = svg.linear_axis(min(*edges, 0.0), max(edges), f"1 {MINUS} cosine with the reference")
+    y = svg.linear_axis(0, max(profile.cosine.counts) * 1.06, "")
+    title = "Which way they point"
+    return Figure(
+        title,
+        "sentences",
+        svg.histogram(edges, profile.cosine.counts, x, y, title),
+        "Distance of each sentence's cosine from 1. At the left, nothing turned.",
+    )
+
+
+def _by_length(profile: DriftProfile) -> Figure:
+    bins = profile.by_length
+    y = svg.linear_axis(0, max(each.max_abs for each in bins) * 1.06, "difference")
+    title = "Short and long sentences"
+    labels = [f"{each.shortest}\N{EN DASH}{each.longest}" for each in bins]
+    tall, low = [each.max_abs for each in bins], [each.mean_abs for each in bins]
+    sentences = ", ".join(f"{each.sentences:,}" for each in bins)
+    return Figure(
+        title,
+        y.title,
+        svg.columns(labels, tall, low, y, title),
+        f"Largest (pale) and mean difference by length in tokens; {sentences} sentences.",
+    )
+
+
+def _by_dimension(profile: DriftProfile) -> Figure:
+    tall, low = profile.dimension_max_abs, profile.dimension_mean_abs
+    x = svg.linear_axis(0, len(tall), "dimension of the embedding")
+    y = svg.linear_axis(0, max(tall) * 1.06, "difference")
+    title = "Which dimensions moved"
+    order = np.argsort(-np.array(tall), kind="stable")[:3]
+    named = ", ".join(f"{index} ({tall[index]:.2e})" for index in order)
+    return Figure(
+        title,
+        y.title,
+        svg.skyline(tall, low, x, y, title),
+        f"Largest (pale) and mean difference of each of {len(tall)} dimensions, counted from 0. "
+        f"The largest: {named}.",
+    )
+
+
+def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: RunnerResult) -> list[Figure]:
+    """Both runners' similarities of the pairs, and what changed, with gold as the colour."""
+    before, after = np.array(reference.similarities), np.array(result.similarities)
+    gold = np.array(evaluation.gold)
+    keep = np.arange(len(gold))
+    if len(keep) > MAX_POINTS:
+        keep = np.sort(np.random.default_rng(0).choice(len(keep), MAX_POINTS, replace=False))
+    before, after, gold = before[keep], after[keep], gold[keep]
+    delta = after - before
+    low, high = float(min(before.min(), after.min())), float(max(before.max(), after.max()))
+    x = svg.linear_axis(low, high, f"similarity, {_short(reference.runner)}")
+    scores = svg.linear_axis(low, high, f"similarity, {_short(result.runner)}")
+    reach = float(np.abs(delta).max()) * 1.08
+    change = svg.linear_axis(-reach, reach, "change")
+    number = f"{len(keep):,} pairs" + (f" of {evaluation.pairs:,}" if len(keep) < evaluation.pairs else "")
+    same, moved = "The same pair, scored twice", "What that changed"
+    return [
+        Figure(
+            same,
+            scores.title,
+            svg.scatter(_by_gold(before, after, gold), x, scores, same, "diagonal"),
+            f"{number}. Off the line, the two runners disagree.",
+            gold=True,
+        ),
+        Figure(
+            moved,
+            change.title,
+            svg.scatter(_by_gold(before, delta, gold), x, change, moved, "zero"),
+            "The same pairs, magnified: each one's change of similarity. A cloud about the line is "
+            "noise; a slope would be a bias.",
+            gold=True,
+        ),
+    ]
+
+
+def _by_gold(x: svg.Floats, y: svg.Floats, gold: svg.Floats) -> list[Series]:
+    classes = np.clip(gold / _MAX_GOLD * GOLD_CLASSES, 0, GOLD_CLASSES - 1).astype(int)
+    return [
+        Series(f"gold{each}", x[classes == each].tolist(), y[classes == each].tolist())
+        for each in range(GOLD_CLASSES)
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:23]}…"
+
+
+def time_axis(count: int) -> Axis:
+    """Results from first to last, numbered from 1."""
+    every = max(1, count // 8)
+    ticks = tuple((float(i), str(i + 1)) for i in range(0, count, every))
+    return Axis(-0.4, max(count - 1, 0) + 0.4, "result, oldest first", ticks)

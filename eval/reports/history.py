@@ -1,0 +1,175 @@
+"""Several results of one model on one data set, in the order of time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from minilmx.errors import EvalError
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.reports.cells import REFERENCE, cautions, drift_of, found, hundredfold
+from minilmx.eval.reports.svg import MINUS, Series
+from minilmx.eval.reports.versions import versions_of
+from minilmx.eval.results import Result
+
+HISTORY_COLUMNS = (
+    "result",
+    "date",
+    "artifact",
+    "runner",
+    "versions",
+    "Spearman x100",
+    "max abs",
+    "min cosine",
+    "recall@10",
+    "limits",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One runner's numbers in one result, which is number `result`, from 1; `line` names its series."""
+
+    result: int
+    line: str
+    evaluation: Evaluation
+    runner: RunnerResult
+    passed: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Entries by date. `lines` are the runners, with the language where there are several."""
+
+    model: str
+    dataset: str
+    reference: str
+    dates: tuple[str, ...]
+    lines: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    cautions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """One number over time, a series a line; a smaller change than `span` is not worth the eye."""
+
+    name: str
+    unit: str
+    span: float
+    lines: tuple[Series, ...]
+
+
+def trace_history(results: Sequence[Result]) -> History:
+    """Put results in the order of time.
+
+    Raises EvalError for results of different models, data sets, languages, sentences or
+    references: their numbers are not comparable.
+    """
+    ordered = sorted(results, key=lambda result: result.evaluations[0].provenance.created)
+    first = ordered[0]
+    for other in ordered[1:]:
+        _require_same(first, other)
+    several = len(first.evaluations) > 1
+    entries = []
+    for number, result in enumerate(ordered, 1):
+        for evaluation in result.evaluations:
+            for runner in evaluation.runners:
+                line = f"{runner.runner} {evaluation.language}" if several else runner.runner
+                checks = [
+                    check.passed
+                    for check in result.checks
+                    if (check.runner, check.language) == (runner.runner, evaluation.language)
+                ]
+                entries.append(Entry(number, line, evaluation, runner, all(checks) if checks else None))
+    one = first.evaluations[0]
+    return History(
+        model=one.model,
+        dataset=one.dataset,
+        reference=one.runners[0].runner,
+        dates=tuple(result.evaluations[0].provenance.created for result in ordered),
+        lines=tuple(dict.fromkeys(entry.line for entry in entries)),
+        entries=tuple(entries),
+        cautions=tuple(cautions([each for result in ordered for each in result.evaluations])),
+    )
+
+
+def history_rows(history: History) -> list[tuple[str, ...]]:
+    """A row for each result and runner; see HISTORY_COLUMNS."""
+    return [
+        (
+            str(entry.result),
+            entry.evaluation.provenance.created[:16].replace("T", " "),
+            f"{entry.evaluation.artifact} ({entry.evaluation.artifact_sha256[:8]})",
+            entry.line,
+            versions_of(entry.runner),
+            hundredfold(entry.runner.scores.spearman),
+            drift_of(entry.runner, "max_abs", ".2e") or REFERENCE,
+            drift_of(entry.runner, "min_cosine", ".8f"),
+            found(entry.runner, "retrieval", "recall_at_10", ".4f"),
+            "" if entry.passed is None else "PASS" if entry.passed else "FAIL",
+        )
+        for entry in history.entries
+    ]
+
+
+def history_trends(history: History) -> list[Trend]:
+    """Spearman, largest difference, smallest cosine and recall over time."""
+    return [
+        Trend("Spearman", "x100", 0.1, _lines(history, _spearman)),
+        Trend("Largest difference", "difference", 0.0, _lines(history, _of("drift", "max_abs"))),
+        Trend("Smallest cosine", f"1 {MINUS} cosine", 0.0, _lines(history, _turn)),
+        Trend("Recall@10", "share", 0.01, _lines(history, _of("retrieval", "recall_at_10"))),
+    ]
+
+
+def _lines(history: History, number: Callable[[RunnerResult], float | None]) -> tuple[Series, ...]:
+    lines = []
+    for index, line in enumerate(history.lines):
+        points = [
+            (entry.result - 1.0, value)
+            for entry in history.entries
+            if entry.line == line and (value := number(entry.runner)) is not None
+        ]
+        lines.append(Series(f"run{index % 6}", [x for x, _ in points], [y for _, y in points]))
+    return tuple(lines)
+
+
+def _require_same(first: Result, other: Result) -> None:
+    def what(result: Result) -> dict[str, object]:
+        one = result.evaluations[0]
+        return {
+            "model": one.model,
+            "data set": " ".join(part for part in (one.dataset, one.split) if part),
+            "languages": ", ".join(sorted(each.language or "none" for each in result.evaluations)),
+            "number of pairs": ", ".join(str(each.pairs) for each in result.evaluations),
+            "reference": one.runners[0].runner,
+        }
+
+    for (name, left), right in zip(what(first).items(), what(other).values(), strict=True):
+        if left != right:
+            raise EvalError(f"a history needs results of one {name}, got {left} and {right}")
+    for left_one, right_one in zip(first.evaluations, other.evaluations, strict=True):
+        same_tokens = left_one.inputs_sha256 == right_one.inputs_sha256
+        same_length = left_one.sequence_length == right_one.sequence_length
+        if left_one.gold != right_one.gold or (same_length and not same_tokens):
+            raise EvalError(
+                f"a history needs results of one data set: {left_one.dataset} holds other sentences or "
+                f"scores in the result of {right_one.provenance.created} than in that of "
+                f"{left_one.provenance.created}"
+            )
+
+
+def _spearman(result: RunnerResult) -> float | None:
+    return None if result.scores.spearman is None else 100 * result.scores.spearman
+
+
+def _of(part: str, name: str) -> Callable[[RunnerResult], float | None]:
+    def find(result: RunnerResult) -> float | None:
+        value = getattr(getattr(result.comparison, part, None), name, None)
+        return None if value is None else float(value)
+
+    return find
+
+
+def _turn(result: RunnerResult) -> float | None:
+    cosine = _of("drift", "min_cosine")(result)
+    return None if cosine is None else 1 - cosine

@@ -1,0 +1,117 @@
+"""A result, or several over time, as GitHub-flavoured Markdown: for a CI step summary or a comment."""
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from minilmx.eval.evaluation import Evaluation
+from minilmx.eval.reports.cells import (
+    CHECK_COLUMNS,
+    LANGUAGE_COLUMNS,
+    cautions,
+    check_cells,
+    describe_data,
+    language_rows,
+    runner_rows,
+    worst_sentences,
+)
+from minilmx.eval.reports.history import HISTORY_COLUMNS, history_rows, trace_history
+from minilmx.eval.reports.markup import clip
+from minilmx.eval.reports.notes import explanations
+from minilmx.eval.results import Result
+
+_WORST = 5
+_CHARACTERS = 160
+# HTML and mathematics; addresses, emoji, and @, which would call somebody.
+_ENTITIES = re.compile(r"[&<>$]|:(?=[A-Za-z/+])|@(?=[A-Za-z])")
+_SIGNS = re.compile(r"[\\`*_\[\]#|~]")
+# Columns of text; all others hold numbers.
+_TEXTS = {"", "runner", "limit", "language", "sentence", "date", "artifact", "versions"}
+
+
+def render_markdown(results: Sequence[Result]) -> str:
+    """One result: verdict, limits, runners, worst sentences. Several: their history."""
+    parts = _history(results) if len(results) > 1 else _result(results[0])
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as Markdown shows it unchanged, on one line."""
+    plain = _SIGNS.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+    return _ENTITIES.sub(lambda found: f"&#{ord(found[0])};", plain)
+
+
+def _result(result: Result) -> list[str]:
+    first = result.evaluations[0]
+    several = len(result.evaluations) > 1
+    made = first.provenance
+    return [
+        f"## {_verdict(result)}{escape(first.model)} on {escape(first.dataset)}",
+        _cautions(cautions(result.evaluations)),
+        _table(CHECK_COLUMNS, map(check_cells, sorted(result.checks, key=lambda each: each.passed))),
+        *(_meaning(each, several) for each in result.evaluations),
+        _table(LANGUAGE_COLUMNS, language_rows(result.evaluations)) if several else _runners(first),
+        *([] if several else map(_worst, [first])),
+        f"artifact {escape(first.artifact)} `{first.artifact_sha256[:12]}`, {escape(made.created)}, "
+        f"minilmx {escape(made.minilmx)}, {escape(made.processor)}",
+    ]
+
+
+def _verdict(result: Result) -> str:
+    if result.passed is None:
+        return ""
+    kept = sum(check.passed for check in result.checks)
+    return f"{'PASS' if result.passed else 'FAIL'} ({kept} of {len(result.checks)} limits kept): "
+
+
+def _runners(evaluation: Evaluation) -> str:
+    names = [each.runner for each in evaluation.runners]
+    rows = [row for group in runner_rows(evaluation) for row in group.rows]
+    return f"{escape(describe_data(evaluation))}\n\n{_table(('', *names), rows)}"
+
+
+def _meaning(evaluation: Evaluation, several: bool) -> str:
+    where = f"{evaluation.language}: " if several else ""
+    said = [f"- {escape(where + note)}" for each in evaluation.runners for note in explanations(each)]
+    return "\n".join(said)
+
+
+def _worst(evaluation: Evaluation) -> str:
+    """The sentences that moved furthest, folded away."""
+    parts = []
+    for result in evaluation.runners:
+        profile = result.comparison.profile if result.comparison else None
+        if profile:
+            rows = [
+                (f"{each.max_abs:.2e}", f"{each.cosine:.8f}", str(each.tokens), clip(each.text, _CHARACTERS))
+                for each in worst_sentences(profile)[:_WORST]
+            ]
+            title = f"{html.escape(result.runner)}: the sentences that moved furthest"
+            worst = _table(("difference", "cosine", "tokens", "sentence"), rows)
+            parts.append(f"<details><summary>{title}</summary>\n\n{worst}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def _history(results: Sequence[Result]) -> list[str]:
+    history = trace_history(results)
+    return [
+        f"## History: {escape(history.model)} on {escape(history.dataset)}",
+        _cautions(history.cautions),
+        f"{len(history.dates)} results, drift from {escape(history.reference)}",
+        _table(HISTORY_COLUMNS, history_rows(history)),
+    ]
+
+
+def _cautions(texts: Sequence[str]) -> str:
+    return "\n".join(
+        f"> {'**Caution:** ' if index == 0 else ''}{escape(text)}  " for index, text in enumerate(texts)
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, numbers to the right; nothing where it is empty."""
+    lines = [f"| {' | '.join(map(escape, row))} |" for row in rows]
+    if not lines:
+        return ""
+    ruler = "|".join("---" if name in _TEXTS else "---:" for name in head)
+    return "\n".join((f"| {' | '.join(map(escape, head))} |", f"|{ruler}|", *lines))

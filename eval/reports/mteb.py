@@ -1,0 +1,144 @@
+"""The Spearman and Pearson correlations as mteb's own result document (mteb.results.TaskResult).
+
+Only for data that is an mteb task's, whole. What a result does not know stays unknown: the
+data set's revision is "unknown" where none was recorded, and no mteb version is named, for mteb
+did not run.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from minilmx.errors import EvalError
+from minilmx.eval.datasets.pairs import STSB, STSB_HUB_ID
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.reports.notes import caution
+from minilmx.eval.results import Result
+
+UNKNOWN = "unknown"
+
+# As mteb's task names them: language and script of each configuration.
+_LANGUAGES = {
+    "de": "deu-Latn",
+    "en": "eng-Latn",
+    "es": "spa-Latn",
+    "fr": "fra-Latn",
+    "it": "ita-Latn",
+    "nl": "nld-Latn",
+    "pl": "pol-Latn",
+    "pt": "por-Latn",
+    "ru": "rus-Cyrl",
+    "zh": "cmn-Hans",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of mteb: its data set, its subsets with a language each, and its splits with their pairs."""
+
+    name: str
+    hub_id: str
+    subsets: dict[str, str]
+    splits: dict[str, int]
+
+
+_ENGLISH = Task("STSBenchmark", "mteb/stsbenchmark-sts", {"default": "eng-Latn"}, {"test": 1379})
+_MULTILINGUAL = Task(
+    "STSBenchmarkMultilingualSTS", "mteb/stsb_multi_mt", _LANGUAGES, {"dev": 1500, "test": 1379}
+)
+TASKS = {
+    _ENGLISH.hub_id: _ENGLISH,
+    _MULTILINGUAL.hub_id: _MULTILINGUAL,
+    STSB: _MULTILINGUAL,
+    STSB_HUB_ID: _MULTILINGUAL,
+}
+
+
+def render_mteb(result: Result, runner: str | None = None) -> str:
+    """One runner's scores, all languages, as JSON that `TaskResult.from_disk` reads.
+
+    Raises EvalError where the data is no whole split of an mteb task's, where there are
+    several runners and none was named, and where a correlation is not defined.
+    """
+    first = result.evaluations[0]
+    task = _task(first)
+    scores: dict[str, list[dict[str, Any]]] = {}
+    chosen = [_runner(evaluation, runner) for evaluation in result.evaluations]
+    for evaluation, each in zip(result.evaluations, chosen, strict=True):
+        scores.setdefault(_split(evaluation, task), []).append(_scores(evaluation, each, task))
+    document = {
+        "dataset_revision": _revision(first, task),
+        "task_name": task.name,
+        "mteb_version": None,
+        "scores": scores,
+        "evaluation_time": sum(each.seconds for each in chosen),
+        "kg_co2_emissions": None,
+        "date": datetime.fromisoformat(first.provenance.created).timestamp(),
+    }
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _task(evaluation: Evaluation) -> Task:
+    task = TASKS.get(evaluation.dataset)
+    if task is None:
+        raise EvalError(
+            f"{evaluation.dataset} is no data set of an mteb task: expected one of {', '.join(TASKS)}"
+        )
+    return task
+
+
+def _revision(evaluation: Evaluation, task: Task) -> str:
+    """The commit of mteb's data set; of another one with the same sentences, its name goes before."""
+    if evaluation.dataset_revision is None:
+        return UNKNOWN
+    hub_id = STSB_HUB_ID if evaluation.dataset == STSB else evaluation.dataset
+    return evaluation.dataset_revision if hub_id == task.hub_id else f"{hub_id}@{evaluation.dataset_revision}"
+
+
+def _split(evaluation: Evaluation, task: Task) -> str:
+    split = evaluation.split or "none"
+    if task.splits.get(split) != evaluation.pairs:
+        known = " or ".join(f"{name} ({pairs:,} pairs)" for name, pairs in task.splits.items())
+        raise EvalError(
+            f"the result has {evaluation.pairs:,} pairs of split {split}, and mteb's {task.name} is of "
+            f"{known}: evaluate a whole split, without --limit"
+        )
+    return split
+
+
+def _runner(evaluation: Evaluation, name: str | None) -> RunnerResult:
+    found = {each.runner: each for each in evaluation.runners}
+    if name is None and len(found) == 1:
+        return evaluation.runners[0]
+    if name is None:
+        raise EvalError(f"an mteb result is of one runner: name with --runner one of {', '.join(found)}")
+    if name not in found:
+        raise EvalError(f"the result has no runner {name}: expected one of {', '.join(found)}")
+    return found[name]
+
+
+def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[str, Any]:
+    """One subset's scores, and what mteb does not ask for but a reader must know."""
+    spearman, pearson = result.scores.spearman, result.scores.pearson
+    if spearman is None or pearson is None:
+        raise EvalError(f"the correlation of {result.runner} with the gold scores is not defined")
+    subset = "default" if "default" in task.subsets else evaluation.language or "none"
+    if subset not in task.subsets:
+        raise EvalError(
+            f"mteb's {task.name} has no language {subset}: expected one of {', '.join(task.subsets)}"
+        )
+    scores: dict[str, Any] = {
+        "main_score": spearman,
+        "cosine_spearman": spearman,
+        "cosine_pearson": pearson,
+        "spearman": spearman,
+        "pearson": pearson,
+        "hf_subset": subset,
+        "languages": [task.subsets[subset]],
+        "minilmx_runner": result.runner,
+        "minilmx_version": evaluation.provenance.minilmx,
+        "minilmx_artifact_sha256": evaluation.artifact_sha256,
+    }
+    notes = caution(result.runner, result.details)
+    return {**scores, "minilmx_caution": " ".join(notes)} if notes else scores

@@ -1,0 +1,35 @@
+"""What must be said beside a runner's numbers, in plain sentences."""
+
+from minilmx.eval.evaluation import RunnerResult
+from minilmx.runners.base import Details
+from minilmx.runners.groq_emulator import FLOAT16_MAX
+
+
+def caution(name: str, details: Details) -> list[str]:
+    """Whether the numbers are an emulation's or a stand-in's, and float16's headroom."""
+    if "caution" in details:
+        return [f"{name}: {details['caution']}."]
+    if "emulation" not in details:
+        return []
+    largest = details["largest_magnitude"]
+    return [
+        f"{name} is an emulation ({details['emulation']}).",
+        f"Its largest intermediate magnitude was {largest:,.0f}, {FLOAT16_MAX / largest:.2f} times "
+        f"below float16's limit of {FLOAT16_MAX:,.0f}."
+        if isinstance(largest, float) and 0 < largest <= FLOAT16_MAX
+        else f"An intermediate value is past float16's limit of {FLOAT16_MAX:,.0f}: it is infinite "
+        "on hardware that computes in float16.",
+    ]
+
+
+def explanations(result: RunnerResult) -> list[str]:
+    """What the comparison with the reference means, for correlation and for a search."""
+    comparison = result.comparison
+    if comparison is None:
+        return []
+    notes = []
+    if comparison.correlation:
+        notes.append(f"{result.runner}: {comparison.correlation.meaning}")
+    if comparison.retrieval:
+        notes.append(f"{result.runner}: {comparison.retrieval.meaning}")
+    return notes

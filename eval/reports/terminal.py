@@ -1,0 +1,171 @@
+"""A result as tables in the terminal."""
+
+from collections.abc import Callable, Sequence
+from io import StringIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.ladder import Ladder
+from minilmx.eval.metrics.drift import Drift
+from minilmx.eval.reports.cells import (
+    LANGUAGE_COLUMNS,
+    check_line,
+    describe_data,
+    drift_cell,
+    found,
+    hundredfold,
+    language_rows,
+    noise_multiple,
+)
+from minilmx.eval.reports.notes import caution, explanations
+from minilmx.eval.results import Result
+from minilmx.eval.saved import RunComparison
+
+_WIDEST = 1000
+_SCORE_ROWS: dict[str, Callable[[RunnerResult], str]] = {
+    "Spearman x100": lambda result: hundredfold(result.scores.spearman),
+    "Pearson x100": lambda result: hundredfold(result.scores.pearson),
+    "sentences/s": lambda result: f"{result.sentences_per_second:,.1f}",
+    "latency ms (measured)": lambda result: f"{1000 * result.latency_seconds:,.2f}",
+    "inferences/s (measured)": lambda result: f"{1 / result.latency_seconds:,.1f}",
+}
+
+# For runners whose chip has an estimate; an inference is one batch.
+_ON_CHIP_ROWS: dict[str, Callable[[float], str]] = {
+    "on-chip latency ms (estimated)": lambda seconds: f"{1000 * seconds:,.3f}",
+    "on-chip inferences/s (estimated)": lambda seconds: f"{1 / seconds:,.1f}",
+}
+
+_DRIFT_ROWS = (
+    ("max abs", "max_abs", ".2e"),
+    ("mean abs", "mean_abs", ".2e"),
+    ("RMS", "rms_abs", ".2e"),
+    ("p99 abs", "p99_abs", ".2e"),
+    ("p99.9 abs", "p99_9_abs", ".2e"),
+    ("max float16 ulps", "max_ulps", ".1f"),
+    ("min cosine", "min_cosine", ".8f"),
+    ("mean cosine", "mean_cosine", ".8f"),
+)
+
+
+def to_text(write: Callable[[Console], None]) -> str:
+    """What is printed as text, as wide as the terminal is."""
+    stream = StringIO()
+    write(Console(file=stream, markup=False, emoji=False, highlight=False))
+    return stream.getvalue()
+
+
+def print_wide(table: Table, console: Console) -> None:
+    """Print a table in its full width: cells that are cut would lose their numbers.
+
+    Rows that are wider than the terminal wrap there.
+    """
+    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
+    console.print(table)
+
+
+def print_result(result: Result, console: Console) -> None:
+    """Print one evaluation in full, or several as a row each; then the limits."""
+    if len(result.evaluations) == 1:
+        _print_evaluation(result.evaluations[0], console)
+    else:
+        _print_languages(result.evaluations, console)
+    for check in result.checks:
+        console.print(check_line(check), soft_wrap=True)
+    if result.passed is not None:
+        console.print("PASS" if result.passed else "FAIL", style="bold")
+
+
+def print_comparison(comparison: RunComparison, console: Console) -> None:
+    """Print the drift of saved runs from the first: a column each."""
+    reference = comparison.runs[0]
+    table = Table("", box=box.SIMPLE_HEAD)
+    for run in comparison.runs:
+        table.add_column(run.path.name, justify="right")
+    table.add_row("runner", *(str(run.record["runner"]) for run in comparison.runs))
+    _add_drift(table, reference.path.name, comparison.drifts)
+    console.print(
+        f"{reference.record['model']}, {reference.record['rows']} identical inputs, "
+        f"{len(comparison.runs)} saved runs",
+        soft_wrap=True,
+    )
+    console.print(table)
+    for run in comparison.runs:
+        for note in caution(run.path.name, run.record["details"]):
+            console.print(note, soft_wrap=True)
+
+
+def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """A column for each runner: its correlation with gold, and its drift from the first one."""
+    reference, *others = evaluation.runners
+    console.print(
+        f"{evaluation.model}, batch size {evaluation.batch_size}, sequence length "
+        f"{evaluation.sequence_length}{_packing(evaluation)}\n{describe_data(evaluation)}",
+        soft_wrap=True,
+    )
+    table = Table("", box=box.SIMPLE_HEAD)
+    for result in evaluation.runners:
+        table.add_column(result.runner, justify="right")
+    for name, value in _SCORE_ROWS.items():
+        table.add_row(name, *map(value, evaluation.runners))
+    on_chip = [result.estimated_on_chip_seconds for result in evaluation.runners]
+    if any(on_chip):
+        for name, shown in _ON_CHIP_ROWS.items():
+            table.add_row(name, *(shown(seconds) if seconds else "" for seconds in on_chip))
+    if others:
+        compared = [result.comparison for result in others]
+        _add_drift(table, reference.runner, [each.drift if each else None for each in compared])
+        noise = evaluation.noise.largest if evaluation.noise else None
+        table.add_row("  max abs / noise floor", "", *(noise_multiple(each, noise) for each in others))
+        table.add_row("  rank swaps", "", *(found(each, "ranks", "swaps", ",d") for each in others))
+        recall = [found(each, "retrieval", "recall_at_10", ".4f") for each in others]
+        table.add_row("  recall@10", "", *recall)
+    console.print(table)
+    for result in evaluation.runners:
+        for note in (*caution(result.runner, result.details), *explanations(result)):
+            console.print(note, soft_wrap=True)
+    if evaluation.ladder:
+        _print_ladder(evaluation.ladder, console)
+
+
+def _packing(evaluation: Evaluation) -> str:
+    return f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
+
+
+def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> None:
+    """A row for each language and runner."""
+    first = evaluations[0]
+    console.print(f"{first.model}, {first.dataset}, {first.split}", soft_wrap=True)
+    table = Table(*LANGUAGE_COLUMNS[:2], box=box.SIMPLE_HEAD)
+    for name in LANGUAGE_COLUMNS[2:]:
+        table.add_column(name, justify="right")
+    for row in language_rows(evaluations):
+        table.add_row(*row)
+    console.print(table)
+    for result in first.runners:
+        for note in caution(result.runner, result.details):
+            console.print(note, soft_wrap=True)
+
+
+def _print_ladder(ladder: Ladder, console: Console) -> None:
+    table = Table("step", "runner", box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("max abs", "RMS", "share of final drift"):
+        table.add_column(name, justify="right")
+    for index, step in enumerate(ladder.steps):
+        cells = (f"{step.max_abs:.2e}", f"{step.rms_abs:.2e}", f"{step.share:.1%}") if index else ("",) * 3
+        table.add_row(step.name, step.runner, *cells)
+    console.print(f"ladder, the first {ladder.sentences} sentences", soft_wrap=True)
+    console.print(table)
+    if ladder.missing:
+        console.print(f"not run here: {', '.join(ladder.missing)}", soft_wrap=True)
+
+
+def _add_drift(table: Table, reference: str, drifts: Sequence[Drift | None]) -> None:
+    table.add_section()
+    table.add_row(f"drift from {reference}")
+    for name, metric, digits in _DRIFT_ROWS:
+        cells = [drift_cell(drift, metric, digits) for drift in drifts]
+        table.add_row(f"  {name}", "reference", *cells)

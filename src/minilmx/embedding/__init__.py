@@ -1,0 +1,1 @@
+"""Texts to embeddings through any runner: the embedder, files of embeddings, corpora."""

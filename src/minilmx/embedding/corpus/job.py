@@ -1,0 +1,188 @@
+"""Embedding a corpus into a folder of shards that can be stopped anywhere and gone on with."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from minilmx.embedding.corpus.lance import LANCE
+from minilmx.embedding.corpus.ledger import Ledger, clear, locked
+from minilmx.embedding.corpus.pool import Engine, W, embed_shards
+from minilmx.embedding.corpus.shards import PARQUET, write_shard
+from minilmx.embedding.corpus.source import Columns, Corpus, Shard, find_files, scan_corpus
+from minilmx.embedding.corpus.worker import Job
+from minilmx.embedding.feeding import Advance
+from minilmx.errors import OutputError
+from minilmx.files.digest import sha256_of_file
+
+LEDGER_SCHEMA_VERSION = 1
+# What the bytes of a shard depend on, beside the artifact and the inputs.
+_PACKAGES = ("minilmx", "numpy", "onnxruntime", "pyarrow", "tokenizers")
+_FORMATS = {"parquet": PARQUET, "lance": LANCE}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is written where: shards of `rows` rows, embeddings as "float32" or "float16".
+
+    `format` is "parquet", or "lance" for a folder that is a Lance dataset.
+    """
+
+    folder: Path
+    rows: int = 32_768
+    dtype: str = "float32"
+    format: str = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did: rows in all, those it embedded itself, and where its time went.
+
+    `runner_seconds` are the workers' together, without tokenizing; `reading_seconds` (finding,
+    hashing and checking the inputs, and cutting the shards) and `writing_seconds` (shards and
+    ledger) are the parent's.
+    """
+
+    files: int
+    rows: int
+    shards: int
+    embedded_rows: int
+    truncated_rows: int
+    seconds: float
+    runner_seconds: float
+    reading_seconds: float
+    writing_seconds: float
+
+
+class Clock:
+    """Adds up the seconds of what it is wrapped around."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += time.perf_counter() - self._started
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        """The items; what it takes to get each is counted."""
+        while True:
+            with self:
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+def embed_corpus(
+    inputs: Sequence[str],
+    columns: Columns,
+    job: Job,
+    output: Output,
+    open_engine: Callable[[Job], AbstractContextManager[Engine[W]]],
+    *,
+    restart: bool = False,
+    track: Callable[[int], Advance] = lambda rows: lambda done: None,
+) -> Summary:
+    """Embed all rows of the inputs into a folder; shards that are done there already are kept.
+
+    `restart` removes these first. `track` is told how many rows are left, and returns what is
+    told of those that are done. Raises DatasetError for bad inputs, before any work; OutputError
+    where the folder holds something else, is in use or cannot be written; and RunnerError.
+    """
+    started = time.perf_counter()
+    reading, writing = Clock(), Clock()
+    folder, kind = output.folder, _FORMATS[output.format]
+    kind.check_installed()
+    with locked(folder):
+        with reading:
+            corpus = scan_corpus(find_files(inputs, folder), columns, output.rows)
+        kind.check_columns([field for field in corpus.schema if field.name != columns.id])
+        with writing:
+            if restart:
+                clear(folder)
+            ledger = Ledger(folder, _header(corpus, job, output))
+        wanted = set(range(corpus.shard_count)) - set(ledger.entries)
+        rows = truncated = 0
+        seconds = 0.0
+        if wanted:
+            left = corpus.rows - sum(entry.rows for entry in ledger.entries.values())
+            advance = track(left)
+            shards: Iterator[Shard] = reading.over(corpus.shards(wanted))
+            with open_engine(job) as engine, closing(embed_shards(engine, shards)) as done:
+                for shard, embedded in done:
+                    with writing:
+                        _keep(ledger, shard, embedded.values, output, corpus)
+                    rows += len(shard.texts)
+                    truncated += embedded.truncated_rows
+                    seconds += embedded.seconds
+                    advance(len(shard.texts))
+        ledger.finish()
+        kind.finish(folder, ledger.entries.values())
+    return Summary(
+        files=len(corpus.files),
+        rows=corpus.rows,
+        shards=corpus.shard_count,
+        embedded_rows=rows,
+        truncated_rows=truncated,
+        seconds=time.perf_counter() - started,
+        runner_seconds=seconds,
+        reading_seconds=reading.seconds,
+        writing_seconds=writing.seconds,
+    )
+
+
+def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Corpus) -> None:
+    try:
+        ledger.add(write_shard(output.folder, shard, values, output.dtype, _FORMATS[output.format]))
+    except OutputError as error:
+        raise OutputError(
+            f"{error}; {len(ledger.entries)} of {corpus.shard_count} shards are done and kept: mend it, and "
+            "the same command goes on"
+        ) from error
+
+
+def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
+    """All that the bytes of the shards depend on. How many workers and threads is no part of it."""
+    packages = (*_PACKAGES, *_FORMATS[output.format].packages)
+    settings = {name: _plain(value) for name, value in job.settings.items() if name != "threads"}
+    return {
+        "schema_version": LEDGER_SCHEMA_VERSION,
+        "format": output.format,
+        "artifact": job.artifact.digest,
+        "source": job.artifact.manifest.source.id,
+        "graph": job.artifact.graph_kind,
+        "graph_sha256": job.artifact.graph_sha256,
+        "runner": job.runner,
+        **settings,
+        "versions": {name: metadata.version(name) for name in packages},
+        "dimension": job.artifact.manifest.embedding_dimension,
+        "dtype": output.dtype,
+        "rows": corpus.rows,
+        "rows_per_shard": corpus.shard_rows,
+        "id": corpus.columns.id,
+        "text_kept": corpus.columns.keep_text,
+        "columns": {field.name: str(field.type) for field in corpus.schema},
+        "inputs": [
+            {
+                "path": file.path,
+                "column": file.column,
+                "rows": file.rows,
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256,
+            }
+            for file in corpus.files
+        ],
+    }
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON; a file is what is in it."""
+    if isinstance(value, Path):
+        return sha256_of_file(value) if value.is_file() else str(value)
+    return value

@@ -1,0 +1,121 @@
+"""Shards as data files of one Lance dataset, which a manifest joins when all of them are done."""
+
+import re
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from minilmx.embedding.corpus.ledger import LANCE_DATA, LANCE_TRANSACTIONS, LANCE_VERSIONS, Entry
+from minilmx.embedding.corpus.shards import ShardFormat
+from minilmx.errors import OutputError
+from minilmx.files.atomic import atomic_folder
+
+# Lance's own choice for strings, FSST, draws its samples at random: other bytes in every run.
+_COMPRESSION = {"lance-encoding:compression": "zstd"}
+_VERSION = "2.2"
+
+
+def _check_installed() -> None:
+    if find_spec("lance") is None:
+        raise OutputError(
+            "--format lance needs pylance, which is not installed: pip install 'minilmx[lance]'"
+        )
+
+
+def _check_columns(fields: list[Any]) -> None:
+    import pyarrow
+
+    for field in fields:
+        with _one_sentence(f"the column {field.name} cannot go into Lance"):
+            _data_file(pyarrow.table([pyarrow.nulls(1, field.type)], [field.name]))
+
+
+def _write(table: Any, path: Path) -> None:
+    import pyarrow
+    from lance.file import LanceFileWriter
+
+    schema = pyarrow.schema(
+        [field if field.name == "embedding" else _compressed(field) for field in table.schema]
+    )
+    # A copy: what lies under nulls and before a slice would show in the bytes.
+    table = table.cast(schema).take(pyarrow.array(range(len(table)))).combine_chunks()
+    # Lance writes into a file of its own beside the one it is told.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as scratch:
+        written = Path(scratch) / "shard.lance"
+        with (
+            _one_sentence(f"{path.parent} cannot be written"),
+            LanceFileWriter(str(written), schema, version=_VERSION) as writer,
+        ):
+            writer.write_batch(table)
+        written.replace(path)
+
+
+def _commit(folder: Path, shards: Collection[Entry]) -> None:
+    """Make the dataset's first version of these shards, unless it has one."""
+    if any((folder / LANCE_VERSIONS).glob("*.manifest")):
+        return
+    import lance
+    from lance.file import LanceFileReader
+    from lance.fragment import DataFile, FragmentMetadata
+
+    with (
+        _one_sentence(f"{folder} cannot be made a Lance dataset"),
+        atomic_folder(folder / LANCE_VERSIONS, replace=True) as versions,
+        atomic_folder(folder / LANCE_TRANSACTIONS, replace=True) as transactions,
+        tempfile.TemporaryDirectory(dir=versions.parent) as scratch,
+    ):
+        first, *_ = shards
+        row = LanceFileReader(str((folder / first.file).absolute())).take_rows([0]).to_table()
+        like = _data_file(row)
+        version = like.file_major_version, like.file_minor_version
+        fragments = []
+        for shard in shards:
+            file = DataFile(Path(shard.file).name, like.fields, like.column_indices, *version)
+            fragments.append(FragmentMetadata(shard.shard, [file], shard.rows))
+        lance.LanceDataset.commit(scratch, lance.LanceOperation.Overwrite(row.schema, fragments))
+        for made, name in ((versions, LANCE_VERSIONS), (transactions, LANCE_TRANSACTIONS)):
+            for path in (Path(scratch) / name).iterdir():
+                path.rename(made / path.name)
+
+
+def _data_file(rows: Any) -> Any:
+    """What Lance says of a data file with the columns of these rows: which field is where in it."""
+    from lance.fragment import LanceFragment
+
+    (file,) = LanceFragment.create("memory://rows", rows, data_storage_version=_VERSION).files
+    return file
+
+
+def _compressed(field: Any) -> Any:
+    """A pyarrow Field whose strings, however deep, are compressed by what gives the same bytes."""
+    import pyarrow
+    from pyarrow import types
+
+    kind = field.type
+    if types.is_struct(kind):
+        kind = pyarrow.struct([_compressed(part) for part in kind])
+    elif types.is_map(kind):
+        kind = pyarrow.map_(_compressed(kind.key_field), _compressed(kind.item_field))
+    elif types.is_fixed_size_list(kind):
+        kind = pyarrow.list_(_compressed(kind.value_field), kind.list_size)
+    elif types.is_large_list(kind):
+        kind = pyarrow.large_list(_compressed(kind.value_field))
+    elif types.is_list(kind):
+        kind = pyarrow.list_(_compressed(kind.value_field))
+    return field.with_type(kind).with_metadata(_COMPRESSION)
+
+
+@contextmanager
+def _one_sentence(what: str) -> Iterator[None]:
+    """Raise OutputError for an error of Lance, without where in its source it is from."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = re.sub(r"^LanceError\(\w+\): |, \S+\.rs:\d+:\d+$", "", str(error))
+        raise OutputError(f"{what}: {reason}") from error
+
+
+LANCE = ShardFormat(".lance", _write, LANCE_DATA, ("pylance",), _check_installed, _check_columns, _commit)

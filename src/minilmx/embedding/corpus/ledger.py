@@ -1,0 +1,208 @@
+"""The ledger of an output folder: what it is made of, and which of its shards are done.
+
+`_ledger.jsonl` starts with a header that binds the folder to what it is made of; each line after
+it is a shard. A shard counts when its file is on the disk under its name and its line, with the
+file's digest, is on the disk too. Readers of Parquet folders skip names that start with "_".
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import IO, Any
+
+from minilmx.errors import OutputError
+from minilmx.files.atomic import atomic_file, check_writable
+from minilmx.files.digest import sha256_of_files
+
+LEDGER_NAME = "_ledger.jsonl"
+SHARD_PREFIX = "shard-"
+LANCE_DATA, LANCE_VERSIONS, LANCE_TRANSACTIONS = "data", "_versions", "_transactions"
+_LOCK_NAME = ".lock"
+_TEMPORARY = tuple(f".{name}" for name in (SHARD_PREFIX, LEDGER_NAME, LANCE_VERSIONS, LANCE_TRANSACTIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A shard that is done: rows `first_row` and following, in a file of this digest."""
+
+    shard: int
+    file: str
+    first_row: int
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+class Ledger:
+    """The ledger of a folder that is locked. `entries` are the shards that are done."""
+
+    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
+        """Open the ledger, or begin one. Shards that are not as it says are done again.
+
+        Raises OutputError where the folder holds something else than this header says.
+        """
+        self.folder = folder
+        self._header = dict(header)
+        self._path = folder / LEDGER_NAME
+        self.entries: dict[int, Entry] = {}
+        if self._path.exists():
+            written, entries = _parse(self._path)
+            _require_same(folder, written, self._header)
+            self.entries = _intact(folder, entries)
+        elif others := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
+            raise OutputError(
+                f"{folder} has no {LEDGER_NAME} and holds {others[0]}: choose a new folder, or an empty one"
+            )
+        for path in (*folder.iterdir(), *folder.glob(f"{LANCE_DATA}/.*")):  # of a run that was killed
+            if path.name.startswith(_TEMPORARY):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self._write()
+
+    def add(self, entry: Entry) -> None:
+        """Note a shard whose file stands in the folder. Raises OutputError."""
+        try:
+            for folder in {(self.folder / entry.file).parent, self.folder}:
+                _flush_folder(folder)
+            with self._path.open("ab") as stream:
+                stream.write(_line(asdict(entry)))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        self.entries[entry.shard] = entry
+
+    def finish(self) -> None:
+        """Put the shards in order: they were noted as they were done. Raises OutputError."""
+        if list(self.entries) != sorted(self.entries):
+            self.entries = dict(sorted(self.entries.items()))
+            self._write()
+
+    def _write(self) -> None:
+        with atomic_file(self._path, replace=True) as temporary:
+            lines = [_line(self._header), *(_line(asdict(entry)) for entry in self.entries.values())]
+            temporary.write_bytes(b"".join(lines))
+        _flush_folder(self.folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep all other runs out of it.
+
+    Raises OutputError where another run is in it, or it cannot be written. Where nothing was
+    begun, nothing is left.
+    """
+    is_new, lock = not folder.exists(), folder / _LOCK_NAME
+    stream = _lock(folder, lock)
+    try:
+        yield
+    finally:
+        if not (folder / LEDGER_NAME).exists():
+            with suppress(OSError):
+                lock.unlink()
+                if is_new:
+                    folder.rmdir()
+        stream.close()
+
+
+def _lock(folder: Path, lock: Path) -> IO[bytes]:
+    """A lock that is held until this is closed, and however this process ends."""
+    check_writable(folder, replace=True, folder=True)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} cannot be written: it is a file, expected a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("ab")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
+                raise BlockingIOError  # another run took it away, at its end, as this one opened it
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+    except (BlockingIOError, FileNotFoundError) as error:
+        raise OutputError(
+            f"another run is writing {folder}: wait for its end, or choose another --output"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def clear(folder: Path) -> None:
+    """Remove a ledger, its shards and what joins them, and nothing else. Raises OutputError."""
+    try:
+        if (folder / LEDGER_NAME).exists():
+            lance = list(folder.glob(f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"))
+            for name in (LANCE_VERSIONS, LANCE_TRANSACTIONS) if lance else ():
+                if (folder / name).exists():
+                    shutil.rmtree(folder / name)
+            for path in (*lance, *folder.glob(f"{SHARD_PREFIX}[0-9]*.parquet")):
+                path.unlink()
+            with suppress(OSError):  # where it is not there, or holds something else
+                (folder / LANCE_DATA).rmdir()
+            (folder / LEDGER_NAME).unlink()
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be cleared: {error.strerror or error}") from error
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
+    """The header and the shards; a last line that was cut short is none."""
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+        header: dict[str, Any] = {"format": "parquet", **json.loads(lines[0])}  # once there was no other
+        return header, [Entry(**json.loads(line)) for line in lines[1:]]
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise OutputError(f"{path} is damaged: {error}; begin anew with --force") from error
+
+
+def _require_same(folder: Path, written: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Raise OutputError, naming what differs, unless two headers say the same."""
+    for name in {**header, **written}:
+        there, here = _parts(written.get(name)), _parts(header.get(name))
+        pairs = list(zip_longest(there, here, fillvalue="nothing"))
+        differ = [pair for pair in pairs if _content(pair[0]) != _content(pair[1])]
+        if differ:
+            was, now = differ[0]
+            raise OutputError(
+                f"{folder} was begun with something else: of its {name}, what was {was} is {now} now; "
+                "choose another --output, or begin anew with --force"
+            )
+
+
+def _parts(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _content(value: object) -> object:
+    """An input file is what is in it, wherever it stands."""
+    return {key: part for key, part in value.items() if key != "path"} if isinstance(value, dict) else value
+
+
+def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
+    """The shards whose files are as noted."""
+    there = [entry for entry in entries if (folder / entry.file).is_file()]
+    try:
+        digests = sha256_of_files(folder / entry.file for entry in there)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be read: {error.strerror or error}") from error
+    pairs = zip(there, digests, strict=True)
+    return {entry.shard: entry for entry, digest in pairs if digest == entry.sha256}
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

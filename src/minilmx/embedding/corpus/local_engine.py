@@ -1,0 +1,98 @@
+"""Workers as processes of this machine."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from minilmx.embedding.corpus.pool import WorkerDied
+from minilmx.embedding.corpus.worker import Embedded, Embedder, Job, Task
+from minilmx.errors import MinilmxError
+
+# A fresh interpreter: a copy of this one would share what threads of libraries hold.
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProcessWorker:
+    """A process at the other end of a pipe."""
+
+    process: BaseProcess
+    pipe: "Connection[Task, Embedded | MinilmxError | None]"
+
+    def send(self, task: Task) -> None:
+        """Hand it a task; where it is dead, `receive` will say so."""
+        with suppress(OSError):
+            self.pipe.send(task)
+
+    def receive(self) -> Embedded | None:
+        """Its answer. Raises WorkerDied, and what the worker raised."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            self.process.join(5)
+            raise WorkerDied(_exit(self.process.exitcode)) from error
+        if isinstance(answer, MinilmxError):
+            raise answer
+        return answer
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEngine:
+    """So many processes at a time."""
+
+    job: Job
+    workers: int
+
+    def start(self) -> ProcessWorker:
+        """A new process, which opens the runner."""
+        ours, theirs = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=_serve, args=(self.job, theirs), daemon=True)
+        process.start()
+        theirs.close()  # so that its end closes when the process ends
+        return ProcessWorker(process, ours)
+
+    def wait(self, workers: Collection[ProcessWorker]) -> ProcessWorker:
+        """Wait until one of these has an answer, or is dead."""
+        ready = wait([worker.pipe for worker in workers])
+        return next(worker for worker in workers if worker.pipe in ready)
+
+
+def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -> None:
+    """A worker's life: open, then answer each task, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError):
+        try:
+            embedder = Embedder(job)
+            pipe.send(None)
+            while True:
+                pipe.send(embedder.embed(pipe.recv()))
+        except MinilmxError as error:
+            pipe.send(error)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _exit(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"it ended with exit code {code}"
+    return f"it was ended by {signal.Signals(-code).name}" + (
+        " (perhaps for want of memory)" if code == -signal.SIGKILL else ""
+    )

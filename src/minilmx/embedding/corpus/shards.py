@@ -1,0 +1,77 @@
+"""One shard as a file: the same rows, settings and versions give the same bytes."""
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.embedding.corpus.ledger import SHARD_PREFIX, Entry
+from minilmx.embedding.corpus.source import Shard
+from minilmx.errors import OutputError
+from minilmx.files.atomic import atomic_file
+from minilmx.files.digest import sha256_of_file
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFormat:
+    """A kind of file for shards: shard 0 is `folder`/shard-000000`suffix` in the output folder.
+
+    `write` puts a pyarrow Table into a file that is there and empty. Before any work
+    `check_installed` and `check_columns`, of pyarrow Fields that are carried through, are asked,
+    and `finish` is told of the shards when all are done. All raise OutputError.
+    """
+
+    suffix: str
+    write: Callable[[Any, Path], None]
+    folder: str = ""
+    packages: tuple[str, ...] = ()  # what its bytes depend on, beside pyarrow
+    check_installed: Callable[[], None] = lambda: None
+    check_columns: Callable[[list[Any]], None] = lambda fields: None
+    finish: Callable[[Path, Collection[Entry]], None] = lambda folder, shards: None
+
+
+def write_shard(
+    folder: Path, shard: Shard, values: NDArray[np.float32], dtype: str, kind: ShardFormat
+) -> Entry:
+    """Write id, embedding (a list of D of `dtype`) and what is carried through.
+
+    `values` is float32 [n, D]. The file is on the disk when this returns. Raises OutputError.
+    """
+    import pyarrow
+
+    flat = pyarrow.array(values.astype(dtype, copy=False).reshape(-1))
+    embedding = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    table = shard.carried.add_column(1, "embedding", embedding)
+    path = folder / kind.folder / f"{SHARD_PREFIX}{shard.index:06d}{kind.suffix}"
+    with atomic_file(path, replace=True) as temporary:
+        try:
+            kind.write(table, temporary)
+        except pyarrow.ArrowException as error:
+            raise OutputError(f"{path} cannot be written: {error}") from error
+        except OSError as error:  # whose words are pyarrow's: one sentence is enough
+            raise OSError(error.errno, os.strerror(error.errno)) if error.errno else error from error
+        digest, size = sha256_of_file(temporary), temporary.stat().st_size
+    name = path.relative_to(folder).as_posix()
+    return Entry(shard.index, name, shard.first_row, len(table), size, digest)
+
+
+def _write_parquet(table: Any, path: Path) -> None:
+    import pyarrow.parquet
+
+    # Embeddings have nothing to compress and no least or greatest.
+    carried = [name for name in table.column_names if name != "embedding"]
+    pyarrow.parquet.write_table(
+        table,
+        str(path),
+        row_group_size=len(table),
+        use_dictionary=carried,
+        write_statistics=carried,
+        compression=dict.fromkeys(carried, "zstd"),
+    )
+
+
+PARQUET = ShardFormat(".parquet", _write_parquet)

@@ -1,0 +1,161 @@
+"""Embeddings on disk: .npy, .npz, .parquet or .jsonl, with the run's record beside them."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.embedding.embedder import RunRecord
+from minilmx.errors import OutputError
+from minilmx.files.atomic import atomic_file, check_writable
+from minilmx.files.digest import sha256_of_file
+
+Rows = NDArray[np.float32]
+# Texts some at a time, each time with their embeddings, float32 [n, D].
+Chunks = Iterable[tuple[Sequence[str], Rows]]
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of an embeddings file stands: FILE.run.json."""
+    return output.with_name(output.name + ".run.json")
+
+
+def check_output(output: Path, *, replace: bool) -> None:
+    """Raise OutputError, before any work, where the embeddings could not be saved."""
+    _writer(output)
+    for path in (output, record_path(output)):
+        check_writable(path, replace=replace)
+
+
+def save_embeddings(
+    output: Path, dimension: int, chunks: Chunks, record: Callable[[], RunRecord], *, replace: bool
+) -> None:
+    """Write embeddings of D = `dimension` as they come, by the extension; then the run's record.
+
+    `record` is asked for when the last chunk is written. Raises OutputError, and what making the
+    chunks raises.
+    """
+    write = _writer(output)
+    with atomic_file(output, replace=replace) as temporary:
+        write(temporary, dimension, chunks)
+    document = record().to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
+    with atomic_file(record_path(output), replace=replace) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def read_embeddings(path: Path) -> Rows:
+    """Read what save_embeddings wrote: float32 [N, D]. Nothing is unpickled. Raises OutputError."""
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
+    try:
+        values = readers[path.suffix.lower()](path)
+    except (KeyError, ValueError, OSError) as error:
+        raise OutputError(f"{path} cannot be read as embeddings: {error}") from error
+    if values.ndim != 2 or values.dtype != np.float32:
+        raise OutputError(f"{path} has {values.dtype} {list(values.shape)}, expected float32 [N, D]")
+    return values
+
+
+def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
+    """One object a line: {"text": ..., "embedding": [...]}; the numbers are exact."""
+    for texts, values in chunks:
+        for text, row in zip(texts, values.tolist(), strict=True):
+            stream.write(json.dumps({"text": text, "embedding": row}, ensure_ascii=False) + "\n")
+
+
+def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
+    writers = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".jsonl": _jsonl}
+    try:
+        write = writers[output.suffix.lower()]
+    except KeyError as error:
+        raise OutputError(
+            f"{output} has an unknown extension: expected one of {', '.join(writers)}"
+        ) from error
+    if write is _parquet:
+        _pyarrow(output)
+    return write
+
+
+def _npy(path: Path, dimension: int, chunks: Chunks) -> None:
+    """As np.save writes it, whose headers have room for any number of rows."""
+
+    def write_header(rows: int) -> None:
+        stream.seek(0)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+        np.lib.format.write_array_header_1_0(stream, header)
+
+    rows = 0
+    with path.open("wb") as stream:
+        write_header(0)
+        for _, values in chunks:
+            stream.write(np.ascontiguousarray(values, dtype="<f4").data)
+            rows += len(values)
+        write_header(rows)
+
+
+def _npz(path: Path, dimension: int, chunks: Chunks) -> None:
+    """As np.savez writes it. A file within a zip cannot be mended at its start, hence the .npy."""
+    array = path.with_name(path.name + ".npy")
+    try:
+        _npy(array, dimension, chunks)
+        with (
+            zipfile.ZipFile(path, "w", allowZip64=True) as archive,
+            archive.open("embeddings.npy", "w", force_zip64=True) as entry,
+            array.open("rb") as stream,
+        ):
+            shutil.copyfileobj(stream, entry, 2**20)
+    finally:
+        array.unlink(missing_ok=True)
+
+
+def _jsonl(path: Path, dimension: int, chunks: Chunks) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        write_jsonl(stream, chunks)
+
+
+def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
+    pyarrow = _pyarrow(path)
+    embedding = pyarrow.list_(pyarrow.float32(), dimension)
+    schema = pyarrow.schema({"text": pyarrow.string(), "embedding": embedding})
+    with pyarrow.parquet.ParquetWriter(str(path), schema) as writer:
+        for texts, values in chunks:
+            flat = pyarrow.array(values.reshape(-1), pyarrow.float32())
+            column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension)
+            writer.write_table(pyarrow.table([pyarrow.array(texts, pyarrow.string()), column], schema))
+
+
+def _read_npy(path: Path) -> Rows:
+    values: Rows = np.load(path, allow_pickle=False)
+    return values
+
+
+def _read_npz(path: Path) -> Rows:
+    with np.load(path, allow_pickle=False) as file:
+        values: Rows = file["embeddings"]
+    return values
+
+
+def _read_jsonl(path: Path) -> Rows:
+    with path.open(encoding="utf-8") as stream:
+        return np.array([json.loads(line)["embedding"] for line in stream], dtype=np.float32)
+
+
+def _read_parquet(path: Path) -> Rows:
+    pyarrow = _pyarrow(path)
+    column = pyarrow.parquet.read_table(path)["embedding"].combine_chunks()
+    values: Rows = column.flatten().to_numpy().reshape(len(column), -1)
+    return values
+
+
+def _pyarrow(file: Path):  # type: ignore[no-untyped-def] # an optional, untyped module
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise OutputError(
+            f"{file.name} needs pyarrow, which is not installed: pip install 'minilmx[datasets]'"
+        ) from error
+    return pyarrow

@@ -1,0 +1,223 @@
+"""The part around every runner: what it feeds, and what it refuses to take back."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from minilmx.embedding.embedder import embed_texts
+from minilmx.embedding.feeding import embed, require_finite, run_tokenized
+from minilmx.errors import RunnerFailed
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import TokenBatch, Tokenizer
+from minilmx.runners.base import Batch, Details, Runner
+from minilmx.runners.registry import open_runner
+
+
+class Scripted:
+    """A runner of our own, as a plug-in could be: it answers with what it is given."""
+
+    name = "scripted"
+
+    def __init__(self, answer: Callable[[TokenBatch], Any]) -> None:
+        self._answer = answer
+        self.batches: list[TokenBatch] = []
+
+    @property
+    def details(self) -> Details:
+        return {"answers": len(self.batches)}
+
+    def run(self, batch: Batch) -> Any:
+        assert isinstance(batch, TokenBatch)
+        self.batches.append(batch)
+        return self._answer(batch)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def second_token(batch: TokenBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """An embedding that tells which text a row held: its first letter's id, eight times."""
+    return np.repeat(batch.input_ids[:, 1:2], 8, axis=1).astype(np.float32)
+
+
+def letters(artifact: Artifact, texts: list[str]) -> list[int]:
+    tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).tokens
+    return [int(row[1]) for row in tokens.input_ids]
+
+
+def test_a_scripted_runner_is_a_runner() -> None:
+    runner: Runner = Scripted(second_token)
+    assert runner.name == "scripted"
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 8, 9])
+def test_every_text_gets_its_own_row_in_order(count: int, tiny_original: Artifact) -> None:
+    texts = list("hgfedcbai"[:count])
+    runner = Scripted(second_token)
+    embeddings = embed(tiny_original, runner, texts)
+    assert embeddings.shape == (count, 8)
+    assert embeddings[:, 0].tolist() == letters(tiny_original, texts)
+    assert len(runner.batches) == -(-count // 4)
+    for batch in runner.batches:
+        assert batch.input_ids.shape == (4, 16)
+
+
+def test_progress_counts_the_texts_and_not_the_padding(tiny_original: Artifact) -> None:
+    tokenized = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(list("abcdef"))
+    told: list[int] = []
+    found = run_tokenized(Scripted(second_token), tokenized, tiny_original, told.append)
+    assert told == [4, 2]
+    assert found.batches == 2
+    assert found.seconds > 0
+    assert found.finite
+
+
+def test_a_runner_is_called_from_as_many_threads_as_it_says(tiny_original: Artifact) -> None:
+    at_once, most, lock = 0, 0, Lock()
+
+    def answer(batch: TokenBatch) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02 if batch.input_ids[0, 1] % 2 else 0.001)  # so that some overtake others
+        with lock:
+            at_once -= 1
+        return second_token(batch)
+
+    texts = [letter for _ in range(8) for letter in "hgfedcbai"]
+    runner = Scripted(answer)
+    runner.concurrency = 3  # type: ignore[attr-defined]
+    assert embed(tiny_original, runner, texts)[:, 0].tolist() == letters(tiny_original, texts)
+    assert most == 3
+    del runner.concurrency  # type: ignore[attr-defined]
+    most = 0
+    embed(tiny_original, runner, texts)
+    assert most == 1
+
+
+def test_a_failure_in_a_thread_ends_the_run(tiny_original: Artifact) -> None:
+    def answer(batch: TokenBatch) -> Any:
+        if len(runner.batches) == 3:
+            raise RuntimeError("the third one")
+        return second_token(batch)
+
+    runner = Scripted(answer)
+    runner.concurrency = 2  # type: ignore[attr-defined]
+    with pytest.raises(RunnerFailed, match="the third one"):
+        embed(tiny_original, runner, ["a"] * 400)
+    assert len(runner.batches) < 40
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        (np.zeros((3, 8), np.float32), "float32 [3, 8]"),
+        (np.zeros((4, 7), np.float32), "float32 [4, 7]"),
+        (np.zeros((4, 16, 8), np.float32), "float32 [4, 16, 8]"),
+        (np.zeros((4, 8), np.float64), "float64 [4, 8]"),
+        (np.zeros((4, 8), np.float16), "float16 [4, 8]"),
+        (np.zeros((4, 8), np.float32).tolist(), "a list"),
+        (None, "a NoneType"),
+    ],
+)
+def test_another_shape_or_dtype_is_refused(answer: object, got: str, tiny_original: Artifact) -> None:
+    with pytest.raises(RunnerFailed) as caught:
+        embed(tiny_original, Scripted(lambda batch: answer), ["a"])
+    assert str(caught.value) == f"the runner scripted returned {got}, expected float32 [4, 8]"
+
+
+def test_whatever_a_runner_raises_is_said_to_be_the_runners(tiny_original: Artifact) -> None:
+    def fail(batch: TokenBatch) -> None:
+        raise ZeroDivisionError("no chip")
+
+    with pytest.raises(RunnerFailed, match="scripted failed on a batch: ZeroDivisionError: no chi"):
+        embed(tiny_original, Scripted(fail), ["a"])
+
+
+def test_ctrl_c_inside_a_runner_stays_ctrl_c(tiny_original: Artifact) -> None:
+    def interrupt(batch: TokenBatch) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(tiny_original, Scripted(interrupt), ["a"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("number", [1, 6, 4097, 4500])
+def test_a_number_not_finite_names_its_sentence(value: float, number: int, tiny_original: Artifact) -> None:
+    """Also past the first 4,096, which are tokenized on their own."""
+    texts = [f"b{i}" for i in range(4502)]
+    texts[number - 1] = "z is the odd one"
+    odd = letters(tiny_original, ["z"])[0]
+
+    def answer(batch: TokenBatch) -> Any:
+        rows = second_token(batch)
+        rows[batch.input_ids[:, 1] == odd, 5] = value
+        return rows
+
+    with pytest.raises(RunnerFailed) as caught:
+        embed_texts(tiny_original, Scripted(answer), texts)
+    assert f"sentence {number}: 'z is the odd one'" in str(caught.value)
+
+
+def test_finite_numbers_pass() -> None:
+    require_finite(np.full((2, 3), np.finfo(np.float32).max), ["a", "b"], "any")
+    with pytest.raises(RunnerFailed, match="sentence 2: 'b'"):
+        require_finite(np.array([[1], [np.nan]], np.float32), ["a", "b"], "any")
+
+
+def test_many_texts_are_the_same_as_few_at_a_time(tiny_original: Artifact) -> None:
+    texts = [f"{'abcdefgh'[i % 8]} {i}" for i in range(5003)]
+    with open_runner("onnxruntime", tiny_original) as runner:
+        values, record = embed_texts(tiny_original, runner, texts)
+        parts = [embed(tiny_original, runner, texts[i : i + 1001]) for i in range(0, 5003, 1001)]
+    assert np.array_equal(values, np.concatenate(parts))
+    assert record.rows == 5003
+    assert record.batches == 1251
+
+
+def test_equal_inputs_have_equal_digests_and_others_have_not(tiny_original: Artifact) -> None:
+    def digest(texts: list[str]) -> str:
+        return embed_texts(tiny_original, Scripted(second_token), texts)[1].inputs_sha256
+
+    assert digest(["ab", "c"]) == digest(["AB", "c"])  # the same tokens
+    different = [["ab", "c"], ["c", "ab"], ["ab"], ["ab", "c", "c"], ["a", "bc"]]
+    assert len({digest(texts) for texts in different}) == len(different)
+
+
+def test_the_digest_is_that_of_the_token_arrays_row_by_row(tiny_original: Artifact) -> None:
+    texts = ["a cat", "two"]
+    tokens = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(texts).tokens
+    expected = hashlib.sha256()
+    for row in range(2):
+        for array in (tokens.input_ids, tokens.attention_mask, tokens.token_type_ids):
+            expected.update(array[row].astype("<i8").tobytes())
+    record = embed_texts(tiny_original, Scripted(second_token), texts)[1]
+    assert record.inputs_sha256 == expected.hexdigest()
+
+
+def test_the_record_says_what_ran(tiny_original: Artifact) -> None:
+    texts = ["a", "b c d e f g h i j k l m n o p q r s t u v", "c", "d", "e"]
+    runner = Scripted(second_token)
+    record = embed_texts(tiny_original, runner, texts)[1]
+    assert record.artifact_sha256 == tiny_original.digest
+    assert (record.rows, record.truncated_rows, record.batches) == (5, 1, 2)
+    assert record.details == {"answers": 2}
+    assert record.sentences_per_second == 5 / record.seconds
+    assert record.provenance.cpus >= 1

@@ -1,0 +1,83 @@
+"""The snippets: filled, printed by `mlx inspect`, and the same as in docs/reuse.md."""
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minilmx.errors import EvalError
+from minilmx.eval.consumers.registry import CONSUMERS
+from minilmx.eval.consumers.snippets.template import (
+    has_fixed_settings,
+    render_snippet,
+    snippet_language,
+    snippet_names,
+)
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.manifest import File, Shape
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reuse.md"
+FENCES = {"py": "python", "mjs": "javascript", "pbtxt": "protobuf", "cs": "csharp", "java": "java"}
+
+
+@pytest.fixture
+def example(tiny: Path) -> Artifact:
+    """What the document's artifact says of itself: all-MiniLM-L6-v2 at 1 x 128."""
+    artifact = open_artifact(tiny)
+    graph = replace(artifact.manifest.fixed, path="model_b1_s128.onnx")
+    changed = replace(artifact.manifest, shape=Shape(1, 128), embedding_dimension=384, fixed=graph)
+    return replace(artifact, path=Path("/models/all-MiniLM-L6-v2-b1-s128"), manifest=changed)
+
+
+@pytest.fixture
+def fixed_example(example: Artifact) -> Artifact:
+    """The same, exported with --fixed-consumers."""
+    graph = replace(example.manifest.fixed, path="fixed/model_b1_s128.onnx")
+    files = (*example.manifest.files, File("fixed/sentence_bert_config.json", "", 0))
+    return replace(example, manifest=replace(example.manifest, fixed=graph, files=files))
+
+
+def test_the_document_shows_every_snippet_as_it_is_printed(
+    example: Artifact, fixed_example: Artifact
+) -> None:
+    if not DOCUMENT.is_file():
+        pytest.skip("needs docs/reuse.md of the checkout")
+    text = DOCUMENT.read_text("utf-8")
+    shown = dict(re.findall(r"\n### (\S+)\n.*?```\w+\n(.*?)```\n", text, re.S))
+    assert sorted(shown) == snippet_names()
+    for name, body in shown.items():
+        artifact = fixed_example if name.endswith("-fixed") else example
+        assert body == render_snippet(name, artifact), name
+        assert f"```{FENCES[snippet_language(name)]}\n{body}" in text
+
+
+def test_inspect_prints_it_and_nothing_else(tiny: Path, mlx: Callable[..., Any]) -> None:
+    outcome = mlx("inspect", tiny, "--snippet", "onnxruntime")
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == render_snippet("onnxruntime", open_artifact(tiny))
+    refused = mlx("inspect", tiny, "--snippet", "numpy")
+    assert refused.code == 3
+    assert "expected one of chroma, csharp, " in refused.stderr
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("name", snippet_names())
+def test_every_word_is_filled_whatever_the_path(name: str, pooling: str, fixed_example: Artifact) -> None:
+    path = Path('/a folder/it\'s "so" \\ ünïcode {{}}')
+    changed = replace(fixed_example.manifest, pooling=pooling, normalized=pooling != "max")
+    text = render_snippet(name, replace(fixed_example, path=path, manifest=changed))
+    assert not re.search(r"\{\{\w", text)
+    if snippet_language(name) == "py":
+        strings = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+        assert any(str(value).startswith(str(path)) for value in strings)
+
+
+def test_every_consumer_has_its_snippet_and_the_fixed_ones_say_what_they_need(example: Artifact) -> None:
+    assert set(CONSUMERS) <= set(snippet_names())
+    assert not has_fixed_settings(example)
+    with pytest.raises(EvalError, match="--fixed-consumers"):
+        render_snippet("langchain-fixed", example)

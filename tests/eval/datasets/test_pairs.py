@@ -1,0 +1,192 @@
+"""Graded pairs: the bundled ones, files in every format, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minilmx.errors import DatasetError
+from minilmx.eval.datasets.pairs import load_pairs
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import Tokenizer, load_tokenizer
+
+STSB = Path(__file__).parents[4] / "shared" / "stsb"
+ROWS = [("A cat, asleep.", "Ein Kater", 4.5), ('She said "no"', "她说不", 0), ("x", "y z", 5)]
+
+
+def write(path: Path, *, header: bool = True, rows: object = None) -> Path:
+    import csv
+
+    names = ("sentence1", "sentence2", "score")
+    data = rows if isinstance(rows, list) else ROWS
+    if path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(names, row, strict=True))) for row in data]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    elif path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for Parquet")
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for Parquet")
+        columns = dict(zip(names, map(list, zip(*data, strict=True)), strict=True))
+        parquet.write_table(pyarrow.table(columns), str(path))
+    else:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writerows([names, *data] if header else data)
+    return path
+
+
+def error_of(path: Path, **options: object) -> str:
+    with pytest.raises(DatasetError) as caught:
+        load_pairs(str(path), **options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_the_bundled_pairs_cover_every_grade_and_are_unique() -> None:
+    pairs = load_pairs("bundled")
+    assert len(pairs) == 208
+    assert (pairs.name, pairs.language, pairs.split) == ("bundled", "en", None)
+    assert {0, 1, 2, 3, 4, 5} <= set(pairs.gold.tolist())
+    assert pairs.gold.min() == 0
+    assert pairs.gold.max() == 5
+    both = list(zip(pairs.sentences1, pairs.sentences2, strict=True))
+    assert len({frozenset(pair) for pair in both}) == 208
+    assert pairs.texts == pairs.sentences1 + pairs.sentences2
+
+
+def test_the_bundled_pairs_go_from_two_words_to_past_128_tokens(artifact: Artifact) -> None:
+    texts = load_pairs("bundled").texts
+    assert min(len(text.split()) for text in texts) <= 2
+    counts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).truncated
+    assert counts.sum() > 20
+    tokenizer = load_tokenizer(artifact.tokenizer_file)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
+    assert min(lengths) <= 4
+    assert max(lengths) > 128
+
+
+def test_the_bundled_pairs_hold_numbers_negation_emoji_and_other_scripts() -> None:
+    text = " ".join(load_pairs("bundled").texts)
+    assert any(character.isdigit() for character in text)
+    assert " not " in text
+    for low, high in ((0x1F300, 0x1FAFF), (0x4E00, 0x9FFF), (0x0400, 0x04FF), (0x0600, 0x06FF)):
+        assert any(low <= ord(character) <= high for character in text), hex(low)
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.jsonl", "p.parquet"])
+def test_a_file_of_pairs_is_read_in_every_format(name: str, tmp_path: Path) -> None:
+    pairs = load_pairs(str(write(tmp_path / name)))
+    assert list(zip(pairs.sentences1, pairs.sentences2, pairs.gold, strict=True)) == ROWS
+    assert (pairs.name, pairs.language, pairs.split) == (name, None, None)
+    assert pairs.gold.dtype == np.float64
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
+def test_a_file_without_a_header_is_read_as_stsb_is(name: str, tmp_path: Path) -> None:
+    pairs = load_pairs(str(write(tmp_path / name, header=False)))
+    assert list(zip(pairs.sentences1, pairs.sentences2, pairs.gold, strict=True)) == ROWS
+
+
+def test_the_score_may_have_the_names_that_hub_data_sets_use(tmp_path: Path) -> None:
+    for name in ("similarity_score", "score", "label"):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(f"id,{name},sentence2,sentence1\n7,1,b,a\n8,2,d,c\n")
+        pairs = load_pairs(str(file))
+        assert (pairs.sentences1, pairs.sentences2) == (["a", "c"], ["b", "d"])
+        assert pairs.gold.tolist() == [1, 2]
+
+
+@pytest.mark.skipif(not STSB.is_dir(), reason="needs the STSb data in ../shared/stsb")
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es"])
+def test_stsb_files_are_read_whole(language: str) -> None:
+    pairs = load_pairs(str(STSB / f"stsb-{language}-test.csv"))
+    assert len(pairs) == 1379
+    assert pairs.gold.mean() == pytest.approx(2.608, abs=1e-3)
+
+
+def test_limit_keeps_the_first_pairs(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv")
+    assert load_pairs(str(file), limit=2).texts == [ROWS[0][0], ROWS[1][0], ROWS[0][1], ROWS[1][1]]
+    assert len(load_pairs(str(file), limit=99)) == 3
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ("high", "line 3: the score is 'high', expected a number"),
+        ("", "line 3: the score is '', expected a number"),
+        ("nan", "line 3: the score is 'nan', expected a number"),
+        ("inf", "line 3: the score is 'inf', expected a number"),
+        ("-0.1", "line 3: the score is -0.1, expected 0 to 5"),
+        ("5.0000001", "line 3: the score is 5.0000001, expected 0 to 5"),
+    ],
+)
+def test_a_wrong_score_is_named_with_its_line(score: str, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", rows=[("a", "b", 1), ("c", "d", score), ("e", "f", 2)])
+    assert message in error_of(file)
+
+
+@pytest.mark.parametrize("score", [None, True, [1], 10**400, "one"])
+def test_a_score_of_another_type_is_refused(score: object, tmp_path: Path) -> None:
+    file = write(tmp_path / "p.jsonl", rows=[("a", "b", 1), ("c", "d", score)])
+    assert "line 2: the score is" in error_of(file)
+    assert error_of(file).endswith("expected a number")
+
+
+def test_pairs_that_cannot_be_ranked_are_refused(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", rows=[("a", "b", 1)])
+    assert "has one pair: Spearman correlation needs at least two" in error_of(one)
+    same = write(tmp_path / "same.csv", rows=[("a", "b", 3), ("c", "d", 3)])
+    assert "all 2 pairs of same.csv have the score 3" in error_of(same).replace(f"{tmp_path}/", "")
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("left,right,score\na,b,1\nc,d,2\n")
+    assert "has the columns 'left', 'right', 'score'; expected sentence1" in error_of(file)
+
+
+@pytest.mark.parametrize("option", ["language", "split"])
+def test_a_file_has_no_language_and_no_split(option: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv")
+    assert f"--{option} does not go with {file}" in error_of(file, **{option: "de"})
+    with pytest.raises(DatasetError, match=f"--{option} does not go with bundled"):
+        load_pairs("bundled", **{option: "de"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["nowhere/pairs.csv", "./pairs.csv", "../a/pairs.jsonl"])
+def test_a_mistyped_path_is_not_taken_for_a_hub_id(name: str) -> None:
+    with pytest.raises(DatasetError, match=f"there is no file {name}"):
+        load_pairs(name)
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    with pytest.raises(DatasetError, match="no data set 'stsbb': expected bundled, stsb, a hub id"):
+        load_pairs("stsbb")
+
+
+def test_stsb_has_no_other_language() -> None:
+    pytest.importorskip("datasets", reason="needs datasets")
+    with pytest.raises(DatasetError, match="stsb has no language 'xx': expected one of de, en"):
+        load_pairs("stsb", language="xx")
+
+
+@pytest.mark.parametrize("dataset", ["stsb", "some/thing"])
+def test_a_hub_out_of_reach_is_said_in_a_moment(dataset: str, tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="needs datasets")
+    code = f"from minilmx.eval.datasets.pairs import load_pairs; load_pairs({dataset!r})"
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert time.monotonic() - started < 15
+    assert "DatasetError: the data set" in done.stderr
+    assert "Connection refused; check the connection, set HF_HUB_OFFLINE=1" in done.stderr
+    assert "Retrying" not in done.stderr

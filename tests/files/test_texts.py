@@ -1,0 +1,272 @@
+import gzip
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from minilmx.errors import DatasetError
+from minilmx.files.texts import open_texts, read_table, read_texts
+
+
+def write(folder: Path, name: str, content: str | bytes) -> str:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def write_parquet(folder: Path, columns: dict[str, list[Any]]) -> str:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = str(folder / "table.parquet")
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def refusal(path: str, column: str | None = None) -> str:
+    with pytest.raises(DatasetError) as caught:
+        read_texts(path, column)
+    assert path in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "Grüße\n你好\n"),
+        ("a.txt", "Grüße\n你好"),
+        ("a.txt", "Grüße\r\n你好\r\n"),
+        ("a.txt", "\ufeffGrüße\n你好\n"),
+        ("a.csv", "text\nGrüße\n你好\n"),
+        ("a.csv", "\ufefftext\r\nGrüße\r\n你好\r\n"),
+        ("a.CSV", 'text\n"Grüße"\n"你好"'),
+        ("a.tsv", "text\tscore\nGrüße\t1\n你好\t2\n"),
+        ("a.jsonl", '{"text": "Grüße"}\n{"text": "\\u4f60\\u597d"}\n'),
+        ("a.jsonl", '\ufeff{"text": "Grüße"}\r\n{"text": "你好"}'),
+    ],
+)
+def test_every_text_format_gives_its_sentences(tmp_path: Path, name: str, content: str) -> None:
+    column = None if name == "a.txt" else "text"
+    assert read_texts(write(tmp_path, name, content), column) == ["Grüße", "你好"]
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.gz", "a.JSONL.GZ"])
+def test_lines_may_be_compressed(tmp_path: Path, name: str) -> None:
+    contents = {"a.txt.gz": "text\n你好", "a.csv.gz": "any\ntext\n你好\n"}
+    content = contents.get(name, '{"any": "text"}\n{"any": "你好"}\n')
+    assert read_texts(write(tmp_path, name, gzip.compress(content.encode()))) == ["text", "你好"]
+
+
+@pytest.mark.parametrize("damage", ["empty", "not gzip", "cut short"])
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: str) -> None:
+    contents = {"empty": b"", "not gzip": b"plain text"}
+    content = contents.get(damage, gzip.compress(b"one\ntwo\n" * 99)[:-9])
+    message = refusal(write(tmp_path, "a.txt.gz", content))
+    assert "cannot be read: " in message or "is empty" in message
+
+
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
+    assert "unknown extension" in refusal(write(tmp_path, "a.parquet.gz", b""))
+
+
+def test_texts_are_counted_first_and_read_again_each_time(tmp_path: Path) -> None:
+    texts = open_texts(write(tmp_path, "a.jsonl", '{"a": "one", "b": 1}\n{"a": "two"}\n'), "a")
+    assert (texts.count, texts.column) == (2, "a")
+    assert list(texts) == list(texts) == ["one", "two"]
+
+
+def test_a_first_record_without_fields_is_not_overlooked(tmp_path: Path) -> None:
+    assert "line 1: a is null" in refusal(write(tmp_path, "a.jsonl", '{}\n{"a": "one"}\n'))
+
+
+def test_columns_that_come_late_are_columns(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.jsonl", '{"a": "one"}\n' * 5000 + '{"b": "two"}\n'))
+    assert "has the columns a, b: choose one with --column" in message
+
+
+def test_rows_in_the_middle_of_parquet_keep_their_number(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(10_000)]
+    assert read_texts(write_parquet(tmp_path, {"text": texts})) == texts
+    texts[9000] = ""
+    assert "line 9001: text is empty" in refusal(write_parquet(tmp_path, {"text": texts}))
+
+
+def test_parquet_gives_its_sentences(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, {"text": ["Grüße", "你好"], "score": [1.5, 2.0]})
+    assert read_texts(path, "text") == ["Grüße", "你好"]
+    assert read_table(path).column("score") == [1.5, 2.0]
+
+
+def test_standard_input_is_one_sentence_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n")))
+    assert read_texts("-") == ["one", "two"]
+
+
+def test_the_only_column_needs_no_name(tmp_path: Path) -> None:
+    assert read_texts(write(tmp_path, "a.csv", "anything\nhello\n")) == ["hello"]
+
+
+def test_of_several_columns_one_must_be_chosen(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"))
+    assert "columns one, two" in message
+    assert "--column" in message
+
+
+def test_a_missing_column_is_named_with_those_there(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"), "three")
+    assert "no column 'three': it has one, two" in message
+
+
+def test_a_column_of_a_text_file_is_refused(tmp_path: Path) -> None:
+    assert "--column goes with CSV" in refusal(write(tmp_path, "a.txt", "hello\n"), "text")
+
+
+def test_csv_keeps_commas_quotes_and_newlines_within_quotes(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'text,n\r\n"a ""b"", c\r\nd",1\r\n" e ",2\r\n')
+    table = read_table(path)
+    assert table.rows == [['a "b", c\r\nd', "1"], [" e ", "2"]]
+    assert table.lines == [2, 4]
+
+
+def test_lines_are_counted_past_quoted_newlines(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.csv", 'text,n\n"one\ntwo\nthree",1\n,2\n'), "text")
+    assert "line 5: text is empty" in message
+
+
+@pytest.mark.parametrize("row", ["a", "a,b,c", ""])
+def test_a_row_with_more_or_fewer_fields_is_refused(tmp_path: Path, row: str) -> None:
+    message = refusal(write(tmp_path, "a.csv", f"one,two\na,b\n{row}\nc,d\n"), "one")
+    assert f"line 3: {len(row.split(',')) if row else 0} fields, expected 2" in message
+
+
+@pytest.mark.parametrize("row", ['"a', '"a"b'])
+def test_broken_quoting_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
+    assert "line 3: " in refusal(write(tmp_path, "a.csv", f"text\nok\n{row}\n"), "text")
+
+
+def test_without_a_header_the_columns_are_numbered(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "a.csv", "x,1\ny,2\n"), header=False)
+    assert table.names == ("1", "2")
+    assert table.column("1") == ["x", "y"]
+    assert table.lines == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.jsonl"])
+def test_a_huge_field_is_read_whole(tmp_path: Path, name: str) -> None:
+    huge = "word " * 100_000 + "end"
+    contents = {"a.txt": huge, "a.jsonl": json.dumps({"text": huge})}
+    path = write(tmp_path, name, contents.get(name, f'text\n"{huge}"\n'))
+    assert read_texts(path) == [huge]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
+def test_invalid_utf8_is_refused_with_its_line_and_byte(tmp_path: Path, name: str, mark: bytes) -> None:
+    message = refusal(write(tmp_path, name, mark + b"ab\ncd\n\xe9\nf\n"), "text")
+    assert "line 3: byte 0xe9 is not UTF-8" in message
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["nothing", "byte order mark"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    assert "is empty: expected at least one row" in refusal(write(tmp_path, name, content))
+
+
+def test_a_table_with_a_header_alone_is_empty(tmp_path: Path) -> None:
+    assert "is empty" in refusal(write(tmp_path, "a.csv", "text\n"))
+    assert "is empty" in refusal(write_parquet(tmp_path, {"text": []}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "one\n\nthree\n"),
+        ("a.txt", "one\r\n \t\r\nthree\r\n"),
+        ("a.jsonl", '{"text": "one"}\n{"text": ""}\n'),
+        ("a.jsonl", '{"text": "one"}\n\n{"text": "three"}\n'),
+        ("a.csv", 'text\n""\nthree\n'),
+    ],
+)
+def test_an_empty_line_is_refused_with_its_number(tmp_path: Path, name: str, content: str) -> None:
+    assert "line 2: " in refusal(write(tmp_path, name, content), None)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("null", "null"), ("3", "int"), ("1.5", "float"), ("[]", "list")]
+)
+def test_a_value_that_is_no_text_is_refused(tmp_path: Path, value: str, kind: str) -> None:
+    message = refusal(write(tmp_path, "a.jsonl", f'{{"text": "a"}}\n{{"text": {value}}}\n'))
+    assert f"line 2: text is {kind}, expected a text" in message
+
+
+def test_a_record_without_the_field_is_null(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.jsonl", '{"text": "a"}\n{"other": 1}\n'), "text")
+    assert "line 2: text is null" in message
+
+
+def test_null_and_numbers_in_parquet_are_refused_with_their_row(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, {"text": ["a", None], "n": [1, 2]})
+    assert "line 2: text is null" in refusal(path, "text")
+    assert "line 1: n is int" in refusal(path, "n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("{", "no JSON"), ("[1]", "expected a JSON object"), ("[" * 100_000, "no JSON")],
+    ids=["cut", "list", "deep"],
+)
+def test_a_line_that_is_no_record_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    message = refusal(write(tmp_path, "a.jsonl", f'{{"text": "a"}}\n{line}\n'))
+    assert f"line 2: {words}" in message
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b", "\x1c"])
+def test_only_newlines_end_a_line(tmp_path: Path, separator: str) -> None:
+    text = f"one{separator}two"
+    assert read_texts(write(tmp_path, "a.txt", f"{text}\nb\n")) == [text, "b"]
+    if separator in "\u2028\u0085":  # JSON wants the others escaped
+        assert read_texts(write(tmp_path, "a.jsonl", f'{{"t": "{text}"}}\n')) == [text]
+
+
+def test_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "\\ud83d\\ude00"}\n{"text": "x\\ud800"}\n')
+    assert "line 2: text has half of a surrogate pair" in refusal(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 not really PAR1"])
+def test_a_corrupt_parquet_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("pyarrow")
+    assert "cannot be read as Parquet" in refusal(write(tmp_path, "a.parquet", content))
+
+
+def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = Path(write_parquet(tmp_path, {"text": ["a"] * 100}))
+    path.write_bytes(path.read_bytes()[:-30])
+    assert "cannot be read as Parquet" in refusal(str(path))
+
+
+@pytest.mark.parametrize("extension", ["txt", "csv", "tsv", "jsonl", "parquet"])
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"a.{extension}"
+    if extension == "parquet":
+        pytest.importorskip("pyarrow")
+    assert f"there is no file {path}" in refusal(str(path))
+    path.mkdir()
+    assert "cannot be read" in refusal(str(path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "secret\n")
+    Path(path).chmod(0)
+    assert "cannot be read: Permission denied" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a", "a.xlsx", "a.json"])
+def test_an_unknown_extension_is_refused_with_those_known(tmp_path: Path, name: str) -> None:
+    message = refusal(write(tmp_path, name, "hello\n"))
+    assert "expected one of .txt, .csv, .tsv, .jsonl, .parquet" in message
