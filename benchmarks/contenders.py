@@ -36,7 +36,7 @@ def _st(name: str, about: str, environment: str, folder: str, **options: object)
 
 
 def _ours(name: str, about: str, artifact: str, graph: str, runner: str, **options: object) -> Contender:
-    """minilmx: an artifact, one of its graphs, a runner, and its RunnerOptions."""
+    """minilmx: an artifact, one of its graphs, a runner, and its options."""
     settings = {"graph": graph, "runner": runner, "options": options}
     return Contender(f"minilmx-{name}", f"minilmx {about}", "minilmx", None, artifact, settings)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.base import RunnerOptions
+from minilmx.progress import Progress
 from minilmx.runners.registry import open_runner
 
 GROQWARE = Path(__file__).parents[1] / "tests" / "groqware"
@@ -42,6 +42,11 @@ class Measurement:
     overhead_percent: float
 
 
+class _StandardError(Progress):
+    def message(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+
 def use_stand_ins() -> None:
     """Set the environment variables that put tests/groqware in place of Groq's SDK."""
     python = os.environ.get("MINILMX_GROQFLOW_PYTHON")
@@ -59,9 +64,8 @@ def measure(artifact: Artifact, execution: str, batches: int) -> Measurement:
     """Run batches one after another with both clocks: minilmx's and the worker's."""
     texts = (SENTENCES * batches)[: batches * artifact.shape.batch_size]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
-    options = RunnerOptions(groq_execution=execution, say=lambda line: print(line, file=sys.stderr))
     whole, inside = [], []
-    with open_runner("groq", artifact, options) as runner:
+    with open_runner("groq", artifact, _StandardError(), groq_execution=execution) as runner:
         fed = [batch for batch, _ in feed_batches(tokenized, artifact)][:batches]
         runner.run(fed[0])  # what is done once is not measured
         before = _program_seconds(runner.details)

@@ -29,7 +29,6 @@ from minilmx.embedding.corpus.source import Columns
 from minilmx.embedding.corpus.worker import Job
 from minilmx.files.texts import read_table
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.runners.base import RunnerOptions
 
 
 def main() -> None:
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each worker")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    artifact = open_artifact(given.artifact).as_dynamic()
+    artifact = open_artifact(given.artifact).with_graph("dynamic")
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
         if given.what == "file":
@@ -73,7 +72,7 @@ def run(
             return closing(RayEngine.open(job, None, workers, 1))
         return nullcontext(ProcessEngine(job, workers))
 
-    job = Job.of(artifact, "onnxruntime", RunnerOptions(threads=threads))
+    job = Job(artifact, "onnxruntime", {"threads": threads})
     output = folder / "out"
     shutil.rmtree(output, ignore_errors=True)
     return embed_corpus([str(folder / "in.txt")], Columns(), job, Output(output, shard_rows), open_engine)

@@ -1,43 +1,35 @@
 """Runners side by side in interleaved rounds: how fast each is on the same texts, on this machine."""
 
+import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from minilmx.embedding.feeding import Embeddings, run_tokenized
+from minilmx.embedding.corpus.worker import Job
+from minilmx.embedding.embedder import Embedder, Embeddings
 from minilmx.errors import EvalError
-from minilmx.models.artifact import Artifact
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
-from minilmx.runners.base import ON_CHIP_SECONDS, Details, Runner, RunnerOptions
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import ON_CHIP_SECONDS, Details
 from minilmx.runners.provenance import Provenance, record_provenance
-from minilmx.runners.registry import open_runner, require_runner
+from minilmx.runners.registry import choose_graph, require_runner, share_settings
 
 # Fresh processes that are started for the first embedding.
 _STARTS = 3
 _FIRST_TEXT = "A man is playing a guitar."
-# `mlx` with the arguments that follow; at the end it notes the most memory that it held, in bytes.
-# The resource usage that a parent gets of its child would count what the parent held at the fork.
-_MLX = """
-import atexit, pathlib, resource, runpy
-def note():
-    try:
-        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-        peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except OSError:  # not Linux
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pathlib.Path("peak.txt").write_text(str(peak))
-atexit.register(note)
-runpy.run_module("minilmx", run_name="__main__")
-"""
+_CHILD = "from minilmx.eval.benchmark import embed_alone; embed_alone()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +41,8 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """As it is written on the command line: RUNNER:GRAPH."""
-        return f"{self.runner}:{self.graph}"
+        """What tables call it."""
+        return f"{self.runner} {self.graph}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +53,8 @@ class Timing:
     are of one batch from end to end, over the batches of all rounds; `on_chip` is an
     accelerator's own estimate of one batch, an estimate and no measurement, where it has one.
     `padding_share` is how much of what was computed was padding, 0 to 1. `first_embedding` is
-    the time from starting `mlx run` to its end with one sentence, the median of three fresh
-    processes, and `peak_bytes` the most memory that `mlx run` of all texts held.
+    the time from the start of a fresh process to its end with one sentence, the median of three,
+    and `peak_bytes` the most memory that a fresh process held for all texts.
     """
 
     contender: Contender
@@ -112,25 +104,18 @@ class Benchmark:
         return statistics.median(baseline / mine for baseline, mine in pairs)
 
 
-def parse_contender(text: str, artifact: Artifact) -> Contender:
-    """RUNNER or RUNNER:GRAPH; without a graph, the one that `mlx run` takes.
+def choose_contenders(artifact: Artifact, runners: Sequence[str], graphs: Sequence[str]) -> list[Contender]:
+    """Each runner with each graph; without graphs, each runner with every one that it takes.
 
-    Raises EvalError for a graph that there is not, RunnerError for a runner that cannot run here.
+    Raises RunnerError for a runner that does not take a graph that was named, ArtifactError for a
+    graph that the artifact does not have.
     """
-    runner, _, graph = text.partition(":")
-    entry = require_runner(runner)
-    graph = graph or ("dynamic" if entry.dynamic else "fixed")
-    if graph not in ("fixed", "packed", "dynamic"):
-        raise EvalError(f"{text} names the graph {graph!r}: expected fixed, packed or dynamic")
-    if graph == "dynamic" and not entry.dynamic:
-        raise EvalError(f"{text}: the runner {runner} runs graphs of a fixed shape, fixed or packed")
-    choose_graph(artifact, graph)
-    return Contender(runner, graph)
-
-
-def choose_graph(artifact: Artifact, graph: str) -> Artifact:
-    """The artifact with that graph for runners to run. Raises ArtifactError where it has none."""
-    return {"fixed": lambda: artifact, "packed": artifact.as_packed, "dynamic": artifact.as_dynamic}[graph]()
+    contenders = []
+    for name in dict.fromkeys(runners):
+        taken = [kind for kind in artifact.manifest.graphs if kind in require_runner(name).graphs]
+        for graph in graphs or taken:
+            contenders.append(Contender(name, choose_graph(artifact, [name], graph).graph_kind))
+    return list(dict.fromkeys(contenders))
 
 
 def measure(
@@ -138,40 +123,43 @@ def measure(
     contenders: Sequence[Contender],
     texts: Sequence[str],
     dataset: str,
-    options: RunnerOptions,
-    rounds: int,
-    say: Callable[[str], None] = lambda message: None,
+    settings: Mapping[str, Any] | None = None,
+    rounds: int = 5,
+    progress: Progress = SILENT,
 ) -> Benchmark:
-    """Warm every contender up, then let each embed all texts once a round, in turning order.
+    """Warm every contender up, then let each embed all texts once per round, in rotating order.
 
-    Raises RunnerError, and EvalError where a fresh process of a contender fails.
+    Each runner takes those of the settings that it has. Raises RunnerError, and EvalError if a
+    fresh process of a contender fails.
     """
+    shares = share_settings([each.runner for each in contenders], settings or {})
     alone = {}
     for each in contenders:
-        say(f"starting {each.name} afresh")
-        starts = [_run_afresh(artifact, each, [_FIRST_TEXT], options)[0] for _ in range(_STARTS)]
-        alone[each] = statistics.median(starts), _run_afresh(artifact, each, texts, options)[1]
-    views = {each: choose_graph(artifact, each.graph) for each in contenders}
+        progress.message(f"starting {each.name} in a fresh process")
+        job = Job(artifact.with_graph(each.graph), each.runner, shares[each.runner])
+        starts = [_run_afresh(job, [_FIRST_TEXT])[0] for _ in range(_STARTS)]
+        alone[each] = statistics.median(starts), _run_afresh(job, texts)[1]
     tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
     tokenized = tokenizer.encode(texts)
     tokens = int(tokenized.token_counts.sum())
     seconds: dict[Contender, list[float]] = {each: [] for each in contenders}
     found: dict[Contender, list[Embeddings]] = {each: [] for each in contenders}
     with ExitStack() as stack:
-        opened: dict[Contender, Runner] = {}
+        opened: dict[Contender, Embedder] = {}
         for each in contenders:
-            say(f"warming up {each.name}")
-            opened[each] = stack.enter_context(open_runner(each.runner, views[each], options))
-            run_tokenized(opened[each], tokenized, views[each])
+            progress.message(f"warming up {each.name}")
+            embedder = Embedder(artifact, each.runner, each.graph, progress, **shares[each.runner])
+            opened[each] = stack.enter_context(embedder)
+            embedder.encode_tokenized(tokenized)
         for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
+            progress.message(f"round {number + 1} of {rounds}")
             first = number % len(contenders)
             for each in [*contenders[first:], *contenders[:first]]:
                 started = time.perf_counter()
-                embeddings = run_tokenized(opened[each], tokenizer.encode(texts), views[each])
+                embeddings = opened[each].encode_tokenized(tokenizer.encode(texts))
                 seconds[each].append(time.perf_counter() - started)
                 found[each].append(embeddings)
-        details = {each: dict(opened[each].details) for each in contenders}
+        details = {each: dict(opened[each].runner.details) for each in contenders}
     timings = []
     for each in contenders:
         median = statistics.median(seconds[each])
@@ -189,7 +177,7 @@ def measure(
                 on_chip=on_chip if isinstance(on_chip, float) else None,
                 sentences_per_second=len(texts) / median,
                 tokens_per_second=tokens / median,
-                padding_share=_padding_share(views[each], tokenized),
+                padding_share=_padding_share(artifact.with_graph(each.graph), tokenized),
                 first_embedding=first_embedding,
                 peak_bytes=peak_bytes,
             )
@@ -213,33 +201,49 @@ def _padding_share(artifact: Artifact, texts: TokenizedTexts) -> float:
     return 1 - int(texts.token_counts.sum()) / computed
 
 
-def _run_afresh(
-    artifact: Artifact, contender: Contender, texts: Sequence[str], options: RunnerOptions
-) -> tuple[float, int]:
-    """`mlx run` in a process of its own: seconds from start to end, and its peak memory in bytes."""
+def _run_afresh(job: Job, texts: Sequence[str]) -> tuple[float, int]:
+    """Embed texts in a process of its own: seconds from start to end, and its peak memory in bytes."""
     with tempfile.TemporaryDirectory(prefix="mlx-bench-") as name:
         folder = Path(name)
-        # One text a line: a text with line breaks of its own counts as it would in a text file.
-        (folder / "in.txt").write_text("".join(f"{' '.join(text.split())}\n" for text in texts), "utf-8")
-        command = [sys.executable, "-c", _MLX, "run", str(artifact.path.resolve()), "in.txt"]
-        command += ["--output", "out.npy", *_flags(contender, options)]
+        (folder / "job.json").write_text(
+            json.dumps(
+                {
+                    "artifact": str(job.artifact.path.resolve()),
+                    "runner": job.runner,
+                    "graph": job.artifact.graph_kind,
+                    "settings": {key: _absolute(value) for key, value in job.settings.items()},
+                    "texts": list(texts),
+                }
+            )
+        )
         with (folder / "log.txt").open("wb") as log:
             started = time.perf_counter()
+            command = [sys.executable, "-c", _CHILD]
             done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             seconds = time.perf_counter() - started
         if done.returncode:
             lines = (folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
-            raise EvalError(f"`mlx run` with {contender.name} failed: {lines[-1] if lines else 'no message'}")
+            raise EvalError(f"{job.runner} failed in a fresh process: {lines[-1] if lines else 'no message'}")
         return seconds, int((folder / "peak.txt").read_text())
 
 
-def _flags(contender: Contender, options: RunnerOptions) -> list[str]:
-    """The options of `mlx run` that make the same runner."""
-    flags = ["--runner", contender.runner, "--precision", options.precision]
-    flags += ["--graph-optimization", options.graph_optimization]
-    flags += ["--groq-execution", options.groq_execution]
-    flags += [f"--{contender.graph}"] if contender.graph != "dynamic" else []
-    flags += ["--threads", str(options.threads)] if options.threads else []
-    flags += ["--model", str(options.model.resolve())] if options.model else []
-    flags += ["--bundle", str(options.bundle.resolve())] if options.bundle else []
-    return flags
+def embed_alone() -> None:
+    """A fresh process of a benchmark: do job.json in this folder, and note the peak memory in bytes.
+
+    It is measured from within: what a parent learns of its child counts what the parent held at the fork.
+    """
+    job = json.loads(Path("job.json").read_text())
+    artifact = open_artifact(Path(job["artifact"]))
+    with Embedder(artifact, job["runner"], job["graph"], **job["settings"]) as embedder:
+        for _ in embedder.stream(job["texts"]):
+            pass
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except OSError:  # not Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("peak.txt").write_text(str(peak))
+
+
+def _absolute(value: object) -> object:
+    return str(value.resolve()) if isinstance(value, Path) else value

@@ -1,10 +1,11 @@
 """Run several runners on identical token batches and compare what they return."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from minilmx.embedding.feeding import Advance, Embeddings, run_tokenized
+from minilmx.embedding.embedder import Embedder, Embeddings
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import SentencePairs
@@ -13,9 +14,10 @@ from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pa
 from minilmx.eval.noise import NoiseFloor, measure_noise
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.base import ON_CHIP_SECONDS, Details, RunnerOptions
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import ON_CHIP_SECONDS, Details
 from minilmx.runners.provenance import Provenance, record_provenance
-from minilmx.runners.registry import open_runner, require_runner
+from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +75,35 @@ def evaluate(
     artifact: Artifact,
     runners: Sequence[str],
     pairs: SentencePairs,
-    options: RunnerOptions | None = None,
-    progress: Callable[[str, int], Advance] = lambda runner, rows: lambda done: None,
+    graph: str = AUTO,
+    settings: Mapping[str, Any] | None = None,
     *,
     ladder: bool = False,
+    progress: Progress = SILENT,
 ) -> Evaluation:
     """Evaluate the artifact on graded pairs; the first runner is the reference.
 
-    Every runner gets the very same token batches. `progress(runner, rows)` is asked for a
-    function that is told of each batch's rows. With `ladder` the steps from PyTorch to the
-    hardware are run, too. Raises RunnerError, before the first runner runs where another is
-    not available here, and EvalError for no runner or one named twice.
+    Every runner gets the very same token batches. `graph` is "auto" (the dynamic-shape graph if
+    every runner takes it, else the fixed one), "dynamic", "fixed" or "packed". Each runner takes
+    those of the settings that it has. With `ladder`, the steps from PyTorch to the hardware are
+    run as well. Raises RunnerError before the first runner runs if another is not available here
+    or a setting belongs to none, and EvalError for no runner or one that is named twice.
     """
     if not runners or len(set(runners)) != len(runners):
-        raise EvalError(f"expected runners that differ, got {', '.join(runners) or 'none'}")
-    options = options or RunnerOptions()
+        raise EvalError(f"runners: {', '.join(runners) or 'none'}; expected runners that differ")
+    shares = share_settings(runners, settings or {})
     for name in runners:
-        require_runner(name, options)
+        require_runner(name, **shares[name])
+    artifact = choose_graph(artifact, runners, graph)
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
     digest = hashlib.sha256()
     tokenized.update_digest(digest)
     results: list[RunnerResult] = []
     reference: Embeddings | None = None
     for name in runners:
-        with open_runner(name, artifact, options) as runner:
-            advance = progress(name, len(tokenized))
-            found = run_tokenized(runner, tokenized, artifact, advance)
-            details = dict(runner.details)
+        with Embedder(artifact, name, artifact.graph_kind, progress, **shares[name]) as embedder:
+            found = embedder.encode_tokenized(tokenized, progress.start(name, len(tokenized)))
+            details = dict(embedder.runner.details)
         comparison = None
         if reference is not None:
             comparison = compare(reference.values, found.values, pairs, tokenized.token_counts)
@@ -114,7 +118,7 @@ def evaluate(
         model_revision=source.revision,
         batch_size=artifact.shape.batch_size,
         sequence_length=artifact.shape.sequence_length,
-        texts_per_row=artifact.segments or 1,
+        texts_per_row=artifact.texts_per_row,
         dataset=pairs.name,
         dataset_revision=pairs.revision,
         language=pairs.language,
@@ -124,8 +128,8 @@ def evaluate(
         inputs_sha256=digest.hexdigest(),
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
-        noise=measure_noise(artifact, runners[0], tokenized, options) if several else None,
-        ladder=climb(artifact, tokenized, options) if ladder else None,
+        noise=measure_noise(artifact, runners[0], tokenized, shares[runners[0]]) if several else None,
+        ladder=climb(artifact, tokenized, settings or {}) if ladder else None,
         provenance=record_provenance(),
     )
 

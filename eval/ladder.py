@@ -1,16 +1,18 @@
 """Which step between PyTorch and the accelerator the drift comes from."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from minilmx.embedding.feeding import run_tokenized
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError
-from minilmx.models.artifact import Artifact, read_artifact
+from minilmx.models.artifact import Artifact
+from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenizedTexts
-from minilmx.runners.base import RunnerOptions
-from minilmx.runners.registry import find_runner, open_runner
+from minilmx.runners.registry import find_runner, make_options, option_names
 
 SENTENCES = 128
 # From the model to the hardware; each step changes one thing.
@@ -48,22 +50,27 @@ class Ladder:
     missing: tuple[str, ...]
 
 
-def climb(artifact: Artifact, texts: TokenizedTexts, options: RunnerOptions) -> Ladder:
-    """Run up to 128 texts on every step that this machine has.
+def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]) -> Ladder:
+    """Run up to 128 texts on every step that this machine has, on the artifact's static graph.
+
+    Each runner takes those of the settings that it has.
 
     Raises RunnerError, and EvalError where fewer than two steps can run or one is not finite.
     """
     some = texts.take(slice(0, SENTENCES))
     taken, missing = [], []
     for name, runner, level in _STEPS:
-        set_options = replace(options, graph_optimization=level) if level else options
-        if find_runner(runner).missing(set_options) is not None:
+        own = {key: value for key, value in settings.items() if key in option_names(runner)}
+        if level:
+            own["graph_optimization"] = level
+        entry = find_runner(runner)
+        if entry.missing(make_options(entry, own)) is not None:
             missing.append(name)
             continue
-        # The PyTorch model is the model itself and takes the same tokens a text a row.
-        target = read_artifact(artifact.path) if runner == "torch" else artifact
-        with open_runner(runner, target, set_options) as opened:
-            found = run_tokenized(opened, some, target)
+        # The PyTorch model is the model itself, and takes one text per row.
+        packed = artifact.graph_kind == GraphKind.PACKED and runner != "torch"
+        with Embedder(artifact, runner, GraphKind.PACKED if packed else GraphKind.FIXED, **own) as embedder:
+            found = embedder.encode_tokenized(some)
         if not found.finite:
             raise EvalError(f"the ladder stops at {name}: its embeddings are not finite")
         taken.append((name, runner, found.values.astype(np.float64)))

@@ -104,6 +104,21 @@ def read_limits(path: Path) -> LimitRules:
     )
 
 
+LimitsLike = Mapping[str, float] | Path | str | LimitRules | None
+
+
+def limit_rules(limits: LimitsLike) -> LimitRules:
+    """Limits as rules: numbers by name hold everywhere, a path is a limits.toml.
+
+    Raises EvalError, naming the fault.
+    """
+    if isinstance(limits, LimitRules):
+        return limits
+    if isinstance(limits, Path | str):
+        return read_limits(Path(limits))
+    return LimitRules(_limits(Path("limits"), "default", dict(limits or {})), {}, {}, {})
+
+
 def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]:
     """Check every runner but the reference; the reference keeps `min_spearman` alone."""
     checks = []

@@ -1,15 +1,17 @@
 """How much one runner differs from itself: drift below this says nothing."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.feeding import run_tokenized
+from minilmx.embedding.embedder import Embedder, Embeddings
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenizedTexts
-from minilmx.runners.base import Runner, RunnerOptions
-from minilmx.runners.registry import open_runner
+from minilmx.runners.base import RunnerEntry
+from minilmx.runners.registry import option_names
 
 SENTENCES = 64
 
@@ -18,39 +20,46 @@ SENTENCES = 64
 class NoiseFloor:
     """Largest absolute differences of one runner from itself over some sentences.
 
-    `repeat` is the same again, `threads` with one intra-op thread instead of the number that
-    was set, `position` with the sentences in the opposite order, so at other places in the
-    batch and beside others.
+    `repeat` is the same again; `threads` is with one thread instead of the number that was set
+    (None if the runner has no such setting); `position` is with the sentences in the opposite
+    order, so at other places in the batch and beside others.
     """
 
     runner: str
     sentences: int
     repeat: float
-    threads: float
+    threads: float | None
     position: float
 
     @property
     def largest(self) -> float:
         """The noise floor: the largest of the three."""
-        return max(self.repeat, self.threads, self.position)
+        return max(self.repeat, self.threads or 0.0, self.position)
 
 
 def measure_noise(
-    artifact: Artifact, runner: str, texts: TokenizedTexts, options: RunnerOptions
+    artifact: Artifact, runner: str | RunnerEntry, texts: TokenizedTexts, settings: Mapping[str, Any]
 ) -> NoiseFloor:
-    """Run up to 64 of the texts four times. Raises RunnerError."""
+    """Embed up to 64 of the texts four times, on the artifact's graph. Raises RunnerError."""
     some = texts.take(slice(0, SENTENCES))
+    graph = artifact.graph_kind
 
-    def run(opened: Runner, texts: TokenizedTexts) -> NDArray[np.float32]:
-        return run_tokenized(opened, texts, artifact).values
+    def largest(first: Embeddings, second: NDArray[np.float32]) -> float:
+        return float(np.abs(first.values.astype(np.float64) - second).max())
 
-    def largest(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-        return float(np.abs(first.astype(np.float64) - second).max())
-
-    with open_runner(runner, artifact, options) as opened:
-        base = run(opened, some)
-        again = run(opened, some)
-        turned = run(opened, some.take(slice(None, None, -1)))[::-1]
-    with open_runner(runner, artifact, replace(options, threads=1)) as opened:
-        single = run(opened, some)
-    return NoiseFloor(runner, len(some), largest(again, base), largest(single, base), largest(turned, base))
+    with Embedder(artifact, runner, graph, **settings) as embedder:
+        name = embedder.runner.name
+        base = embedder.encode_tokenized(some)
+        again = embedder.encode_tokenized(some)
+        turned = embedder.encode_tokenized(some.take(slice(None, None, -1)))
+    single = None
+    if "threads" in option_names(runner):
+        with Embedder(artifact, runner, graph, **{**settings, "threads": 1}) as embedder:
+            single = embedder.encode_tokenized(some)
+    return NoiseFloor(
+        name,
+        len(some),
+        largest(again, base.values),
+        None if single is None else largest(single, base.values),
+        largest(base, turned.values[::-1]),
+    )

@@ -3,11 +3,12 @@
 docs/result.md describes its document. Every report is made from that alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.limits import Check
+from minilmx.eval.limits import Check, LimitRules, apply_limits
 
 RESULTS = Path("results")
 
@@ -30,6 +31,12 @@ class Result:
     def passed(self) -> bool | None:
         """Whether every limit was kept; None where there were none."""
         return all(check.passed for check in self.checks) if self.checks else None
+
+
+def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules) -> Result:
+    """A result: the evaluations, and every limit that applies to them."""
+    checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
+    return Result(tuple(evaluations), checks)
 
 
 def default_result_path(result: Result) -> Path:

@@ -15,12 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.feeding import embed
-from minilmx.errors import MinilmxError
+import minilmx
+from minilmx import MinilmxError
 from minilmx.eval.metrics.retrieval import RetrievalDrift, measure_retrieval
-from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.runners.base import Runner
-from minilmx.runners.registry import find_runner, open_runner
 
 Rows = NDArray[np.float32]
 
@@ -48,16 +45,14 @@ def main(about: str, open_store: Callable[[Path], AbstractContextManager[Store]]
     """What the command line asks for; exit code 1 and a line on standard error where that fails."""
     arguments = parse_arguments(about)
     try:
-        artifact = open_artifact(arguments.artifact)
-        if find_runner(arguments.runner).dynamic:
-            artifact = artifact.as_dynamic()  # nothing is padded then
+        artifact = minilmx.open_artifact(arguments.artifact)
         texts = read_texts(arguments.corpus) if arguments.corpus else None
-        with open_runner(arguments.runner, artifact) as runner, open_store(arguments.store) as store:
+        with minilmx.load(artifact, arguments.runner) as model, open_store(arguments.store) as store:
             if texts:
-                index(store, texts, artifact, runner)
+                index(store, texts, model)
             else:
-                let_in(store, artifact, runner, arguments.sample)
-            [query] = embed(artifact, runner, [arguments.query])
+                let_in(store, model, arguments.sample)
+            [query] = model.encode([arguments.query])
             for text, similarity in store.nearest(query, 3):
                 print(f"{similarity:.4f}  {text}")
     except (MinilmxError, OSError, UnicodeDecodeError) as error:
@@ -71,37 +66,38 @@ def read_texts(path: Path) -> list[str]:
     return texts or sys.exit(f"error: {path} is empty")
 
 
-def index(store: Store, texts: list[str], artifact: Artifact, runner: Runner) -> None:
+def index(store: Store, texts: list[str], model: minilmx.Embedder) -> None:
     """Embed the texts and fill the store with them."""
-    made_by = describe(artifact, runner)
-    store.replace(texts, embed(artifact, runner, texts), made_by)
+    made_by = describe(model)
+    store.replace(texts, model.encode(texts), made_by)
     print(f"Indexed {len(texts):,} sentences by {made_by}.")
 
 
-def let_in(store: Store, artifact: Artifact, runner: Runner, sample: int) -> None:
+def let_in(store: Store, model: minilmx.Embedder, sample: int) -> None:
     """Make sure that the runner's queries find in the store what they should."""
-    made_by, asking = store.made_by(), describe(artifact, runner)
+    made_by, asking = store.made_by(), describe(model)
     if made_by is None:
         sys.exit("error: the store is empty: give --corpus")
     print(f"The index is by {made_by}.")
     if asking != made_by:
         print(f"The queries are by {asking}.")
-        verdict = judge(store, artifact, runner, sample)
+        verdict = judge(store, model, sample)
         print(verdict.meaning if verdict else "No verdict: too few sentences, or embeddings of another size.")
         if verdict is None or not verdict.index_may_stay:
-            index(store, store.texts(), artifact, runner)
+            index(store, store.texts(), model)
 
 
-def judge(store: Store, artifact: Artifact, runner: Runner, sample: int) -> RetrievalDrift | None:
+def judge(store: Store, model: minilmx.Embedder, sample: int) -> RetrievalDrift | None:
     """The mixed-index verdict; None for fewer than 12 texts or embeddings of another size."""
     texts, stored = store.sample(sample)
-    fresh = embed(artifact, runner, texts)
+    fresh = model.encode(texts)
     return measure_retrieval(stored, fresh, texts) if stored.shape == fresh.shape else None
 
 
-def describe(artifact: Artifact, runner: Runner) -> str:
+def describe(model: minilmx.Embedder) -> str:
     """Runner and artifact: embeddings of equal names go together."""
-    return f"{runner.name}, {artifact.path.resolve().name} {artifact.digest[:12]}"
+    artifact = model.artifact
+    return f"{model.runner.name}, {artifact.path.resolve().name} {artifact.digest[:12]}"
 
 
 def parse_arguments(about: str) -> argparse.Namespace:

@@ -8,23 +8,37 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from minilmx.errors import ArtifactError
 from minilmx.files.digest import sha256_of_files
-from minilmx.models.manifest import MANIFEST_NAME, File, Graph, Manifest, Shape, parse_manifest
+from minilmx.models.manifest import MANIFEST_NAME, File, Graph, GraphKind, Manifest, Shape, parse_manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified artifact. `digest` is the SHA-256 of mlx.json, which covers every file.
+    """A verified artifact, seen as one of its graphs.
 
-    `graph` is the one that runners run: the fixed graph, unless `as_packed` or `as_dynamic`.
+    `digest` is the SHA-256 of mlx.json, which covers every file. `graph_kind` says which graph
+    runners run; `with_graph` gives the same artifact with another one.
     """
 
     path: Path
     manifest: Manifest
     digest: str
-    graph: Graph
+    graph_kind: GraphKind = GraphKind.FIXED
+
+    def with_graph(self, kind: GraphKind | str) -> Self:
+        """This artifact with another of its graphs for runners to run.
+
+        Raises ArtifactError if it does not have that graph.
+        """
+        if kind not in self.manifest.graphs:
+            raise ArtifactError(
+                f"{self.path}: no {kind} graph; expected one of {', '.join(self.manifest.graphs)}",
+                "Export the model with a packed graph (--pack 16)." if kind == GraphKind.PACKED else None,
+            )
+        return replace(self, graph_kind=GraphKind(kind))
 
     @property
     def shape(self) -> Shape:
@@ -32,9 +46,9 @@ class Artifact:
         return self.manifest.shape
 
     @property
-    def fixed_graph(self) -> Path:
-        """The fixed-shape ONNX file."""
-        return self.path / self.manifest.fixed.path
+    def graph(self) -> Graph:
+        """The graph that runners run."""
+        return self.manifest.graphs[self.graph_kind]
 
     @property
     def graph_file(self) -> Path:
@@ -48,40 +62,25 @@ class Artifact:
         return paths[self.graph.path]
 
     @property
-    def segments(self) -> int | None:
-        """How many texts a row of the graph holds, N; None where it holds one."""
-        output = self.graph.outputs[-1].shape
-        return int(output[1]) if len(output) == 3 else None
-
-    @property
-    def graph_kind(self) -> str:
-        """Which graph runners run: "fixed", "packed" or "dynamic"."""
-        kinds = {self.manifest.fixed.path: "fixed", self.manifest.dynamic.path: "dynamic"}
-        return kinds.get(self.graph.path, "packed")
-
-    @property
-    def packed_segments(self) -> int | None:
-        """How many texts a row of the packed graph holds; None where there is no such graph."""
-        packed = self.manifest.packed
-        return int(packed.outputs[-1].shape[1]) if packed else None
-
-    def as_packed(self) -> "Artifact":
-        """This artifact with its packed graph for runners to run.
-
-        Raises ArtifactError where it has none.
-        """
-        if self.manifest.packed is None:
-            raise ArtifactError(f"the artifact {self.path} has no packed graph: export it with --pack 16")
-        return replace(self, graph=self.manifest.packed)
-
-    def as_dynamic(self) -> "Artifact":
-        """This artifact with its dynamic twin for runners to run."""
-        return replace(self, graph=self.manifest.dynamic)
+    def fixed_graph(self) -> Path:
+        """The fixed-shape ONNX file."""
+        return self.path / self.manifest.fixed.path
 
     @property
     def dynamic_graph(self) -> Path:
-        """The twin with dynamic axes: what other libraries open."""
+        """The ONNX file with dynamic axes: what other libraries open."""
         return self.path / self.manifest.dynamic.path
+
+    @property
+    def texts_per_row(self) -> int:
+        """How many texts a row of the graph that runners run holds at most: 1 unless it is packed."""
+        return (self.packed_segments or 1) if self.graph_kind == GraphKind.PACKED else 1
+
+    @property
+    def packed_segments(self) -> int | None:
+        """How many texts a row of the packed graph holds; None if there is no packed graph."""
+        packed = self.manifest.packed
+        return int(packed.outputs[-1].shape[1]) if packed else None
 
     @property
     def tokenizer_file(self) -> Path:
@@ -125,7 +124,7 @@ def read_artifact(path: Path) -> Artifact:
         manifest = parse_manifest(text)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
-    return Artifact(path, manifest, hashlib.sha256(document).hexdigest(), manifest.fixed)
+    return Artifact(path, manifest, hashlib.sha256(document).hexdigest())
 
 
 def find_problems(artifact: Artifact) -> Mapping[str, str]:
@@ -174,7 +173,7 @@ def seal(folder: Path, manifest: Manifest) -> Artifact:
     complete = replace(manifest, files=files)
     document = complete.to_json().encode("utf-8")
     (folder / MANIFEST_NAME).write_bytes(document)
-    return Artifact(folder, complete, hashlib.sha256(document).hexdigest(), complete.fixed)
+    return Artifact(folder, complete, hashlib.sha256(document).hexdigest())
 
 
 def _parts_inside(root: Path, path: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import PACKED_INPUT_NAMES
+from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts
 
 # Tokens a batch. Fewer leave matrix products small; more do not fit the caches of a core. Half and
@@ -33,11 +34,14 @@ Fed = tuple[Batch, NDArray[np.int64]]
 
 
 def feed_batches(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
-    """Each batch, and which text each of its embeddings is of; -1 where it is of none."""
-    if artifact.segments is not None:
-        for packed in pack(texts, artifact.segments):
+    """Each batch for the artifact's graph, and which text each of its embeddings is of.
+
+    The second part is int64 [B], or [B, N] for a packed graph; -1 marks an embedding of no text.
+    """
+    if artifact.graph_kind == GraphKind.PACKED:
+        for packed in pack(texts, artifact.texts_per_row):
             yield packed, packed.texts
-    elif artifact.graph_kind == "dynamic":
+    elif artifact.graph_kind == GraphKind.DYNAMIC:
         yield from group_by_length(texts)
     else:
         for number, batch in enumerate(texts.batches()):

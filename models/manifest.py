@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,6 +12,14 @@ from minilmx.errors import ArtifactError
 MANIFEST_NAME = "mlx.json"
 SCHEMA_VERSION = 1
 FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
+
+
+class GraphKind(StrEnum):
+    """Which of an artifact's graphs: at the fixed shape, with dynamic axes, or packed."""
+
+    FIXED = "fixed"
+    DYNAMIC = "dynamic"
+    PACKED = "packed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,12 @@ class Manifest:
     tools: Mapping[str, str]
     files: tuple[File, ...]
 
+    @property
+    def graphs(self) -> dict[GraphKind, Graph]:
+        """The artifact's graphs by kind; not every artifact has a packed one."""
+        optional = {GraphKind.PACKED: self.packed} if self.packed else {}
+        return {GraphKind.FIXED: self.fixed, GraphKind.DYNAMIC: self.dynamic, **optional}
+
     def to_json(self) -> str:
         """The bytes of mlx.json: sorted keys, two spaces, a newline at the end."""
         document = {
@@ -108,16 +123,12 @@ class Manifest:
                     "inputs": [_fields(tensor) for tensor in graph.inputs],
                     "outputs": [_fields(tensor) for tensor in graph.outputs],
                 }
-                for name, graph in self._graphs().items()
+                for name, graph in self.graphs.items()
             },
             "tools": dict(self.tools),
             "files": [_fields(file) for file in self.files],
         }
         return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-    def _graphs(self) -> dict[str, Graph]:
-        optional = {"packed": self.packed} if self.packed else {}
-        return {"fixed": self.fixed, "dynamic": self.dynamic, **optional}
 
 
 def parse_manifest(text: str) -> Manifest:

@@ -20,7 +20,8 @@ from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_onnx
-from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.progress import Progress
+from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.onnxruntime import SessionRunner
 
 FLOAT16_MAX = 65504.0
@@ -32,11 +33,12 @@ _LARGEST = "largest_magnitude"
 class EmulatorRunner(SessionRunner):
     """The graph with every value rounded to float16, run by onnxruntime."""
 
+    name = "groq-emulator"
+
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
         graph = round_to_float16(load_onnx(artifact.graph_file))
         # No optimisation: it would fuse nodes and so skip the rounding between them.
         super().__init__(
-            "groq-emulator",
             graph.SerializeToString(),
             threads=threads,
             graph_optimization="disable",
@@ -49,7 +51,7 @@ class EmulatorRunner(SessionRunner):
     def details(self) -> Details:
         """The session's details, and the largest magnitude seen against float16's limit.
 
-        The magnitude is None where an intermediate value was infinite or NaN: JSON has neither.
+        The magnitude is None if an intermediate value was infinite or NaN: JSON has neither.
         """
         return {
             **super().details,
@@ -137,11 +139,11 @@ def _round_weight(tensor: TensorProto) -> None:
     tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
 
 
-def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+def _open(artifact: Artifact, options: ThreadOptions, progress: Progress) -> Runner:
     if artifact.manifest.precision != FLOAT32:
         raise RunnerUnavailable(
-            f"the artifact is {artifact.manifest.precision}, and the emulation is of float16: "
-            "export it without --precision"
+            f"the artifact is {artifact.manifest.precision}; expected float32, which the emulation rounds",
+            "Export the model in float32.",
         )
     try:
         return EmulatorRunner(artifact, options.threads)
@@ -154,4 +156,5 @@ ENTRY = RunnerEntry(
     "the fixed graph with GroqFlow's float16 rounding, emulated on the CPU",
     lambda options: None,
     _open,
+    ThreadOptions,
 )

@@ -1,7 +1,8 @@
 """The runner `onnxruntime`: any graph of the artifact on the CPU."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import onnxruntime
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
-from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.models.manifest import GraphKind
+from minilmx.progress import Progress
+from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.provenance import available_cpus
 
 PROVIDER = "CPUExecutionProvider"
@@ -26,16 +29,24 @@ OPTIMIZATION_LEVELS = {
 }
 
 
-class SessionRunner:
+@dataclass(frozen=True, slots=True)
+class OnnxruntimeOptions(ThreadOptions):
+    """Also `graph_optimization`: onnxruntime's level, "disable", "basic", "extended" or "all"."""
+
+    graph_optimization: str = "all"
+
+
+class SessionRunner(Runner):
     """Runs a graph with onnxruntime and returns its `sentence_embedding`, feeding by name.
 
-    `concurrency` is how many batches may run at once: each then has one thread, and no thread
-    waits for another between two operators. Without it all threads work on one batch.
+    If `concurrent`, several batches run at once with one thread each, so that no thread waits for
+    another between two operators. Otherwise all threads work on one batch.
     """
+
+    name = "onnxruntime"
 
     def __init__(
         self,
-        name: str,
         graph: Path | bytes,
         *,
         threads: int | None,
@@ -44,16 +55,14 @@ class SessionRunner:
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
-        `threads` is their number in all (None: one a CPU, or onnxruntime's choice).
+        `threads` is their number in all (None: one per CPU, or onnxruntime's choice).
         """
-        self.name = name
-        self.concurrency = 1
         if concurrent:
             self.concurrency, threads = threads or available_cpus(), 1
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
-        # A plan of memory for each shape that comes by would grow and save nothing.
+        # A memory plan for each shape would grow and save nothing.
         settings.enable_mem_pattern = not concurrent
         if threads is not None:
             settings.intra_op_num_threads = threads
@@ -69,14 +78,18 @@ class SessionRunner:
 
     @property
     def details(self) -> Details:
-        """onnxruntime's version, its execution provider and the settings."""
+        """The execution provider and the settings."""
         return {
-            "onnxruntime": onnxruntime.__version__,
             "execution_provider": PROVIDER,
             "graph_optimization": self._graph_optimization,
             "threads": self._threads or "default",
             "concurrent_batches": self.concurrency,
         }
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """onnxruntime's version."""
+        return {"onnxruntime": onnxruntime.__version__}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
@@ -85,12 +98,6 @@ class SessionRunner:
     def close(self) -> None:
         """Free the session and its weights. Closing again does nothing."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _outputs(self, names: list[str], batch: Batch) -> list[NDArray[np.float32]]:
         if self._session is None:
@@ -102,17 +109,21 @@ class SessionRunner:
         return outputs
 
 
-def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -> Runner:
     return SessionRunner(
-        "onnxruntime",
         artifact.graph_file,
         threads=options.threads,
         graph_optimization=options.graph_optimization,
         # The fixed graph is run as a card runs it, one batch after another.
-        concurrent=artifact.graph_kind != "fixed",
+        concurrent=artifact.graph_kind != GraphKind.FIXED,
     )
 
 
 ENTRY = RunnerEntry(
-    "onnxruntime", "the graph on the CPU, as exported", lambda options: None, _open, dynamic=True
+    "onnxruntime",
+    "the graph on the CPU, as exported",
+    lambda options: None,
+    _open,
+    OnnxruntimeOptions,
+    ALL_GRAPHS,
 )

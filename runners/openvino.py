@@ -9,7 +9,9 @@ what is no matrix product is in bf16 where the CPU has it.
 import importlib.util
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -18,9 +20,10 @@ from onnx import helper, numpy_helper
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
-from minilmx.models.manifest import FLOAT32
+from minilmx.models.manifest import FLOAT32, GraphKind
 from minilmx.models.onnx_file import load_onnx
-from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.progress import Progress
+from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.provenance import available_cpus
 
 if TYPE_CHECKING:
@@ -31,7 +34,14 @@ if TYPE_CHECKING:
 _INT8_GROUP = 128
 
 
-class OpenvinoRunner:
+@dataclass(frozen=True, slots=True)
+class OpenvinoOptions(ThreadOptions):
+    """Also `precision`: "f32", "bf16" or "int8"."""
+
+    precision: str = "f32"
+
+
+class OpenvinoRunner(Runner):
     """A graph compiled for the CPU; each thread that calls `run` has an inference request of its own."""
 
     name = "openvino"
@@ -62,14 +72,18 @@ class OpenvinoRunner:
 
     @property
     def details(self) -> Details:
-        """OpenVINO's version, the precision (and that of all but matrix products), and threads."""
+        """The precision (and that of all but matrix products), and threads."""
         return {
-            "openvino": self._version,
             "precision": self._precision,
             "inference_precision": self._inference_precision,
             "threads": self._threads,
             "concurrent_batches": self.concurrency,
         }
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """OpenVINO's version."""
+        return {"openvino": self._version}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D] or [B, N, D]. Raises RunnerFailed."""
@@ -90,12 +104,6 @@ class OpenvinoRunner:
         """Free the compiled graph. Closing again does nothing."""
         self._requests = threading.local()
         self._compiled = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def round_weights_to_int8(model: onnx.ModelProto) -> None:
@@ -133,11 +141,11 @@ def _import_openvino() -> Any:
     return importlib.import_module("openvino")
 
 
-def _missing(options: RunnerOptions) -> str | None:
+def _missing(options: OpenvinoOptions) -> str | None:
     if importlib.util.find_spec("openvino") is None:
         return "openvino not installed; pip install 'minilmx[openvino]'"
     if options.precision == "bf16" and not _has_bf16(_import_openvino().Core()):
-        return "this CPU has no bf16 instructions; give --precision f32 or int8"
+        return "this CPU has no bf16 instructions; choose the precision f32 or int8"
     return None
 
 
@@ -145,12 +153,12 @@ def _has_bf16(core: "openvino.Core") -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> Runner:
     openvino = _import_openvino()
     if artifact.manifest.precision != FLOAT32:
         raise RunnerUnavailable(
-            f"the artifact is {artifact.manifest.precision} for onnxruntime: give the float32 artifact "
-            "and --precision int8"
+            f"the artifact is {artifact.manifest.precision} for onnxruntime; expected float32",
+            "Use the float32 artifact and the precision int8.",
         )
     try:
         if options.precision == "int8":
@@ -161,12 +169,17 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
             model = openvino.Core().read_model(artifact.graph_file)
         threads = options.threads or available_cpus()
         # The fixed graph is run as a card runs it, one batch after another.
-        concurrency = 1 if artifact.graph_kind == "fixed" else threads
+        concurrency = 1 if artifact.graph_kind == GraphKind.FIXED else threads
         return OpenvinoRunner(model, options.precision, threads, concurrency)
     except RuntimeError as error:
         raise RunnerFailed(f"OpenVINO cannot load the graph: {error}") from error
 
 
 ENTRY = RunnerEntry(
-    "openvino", "the graph on the CPU with OpenVINO, in f32, bf16 or int8", _missing, _open, dynamic=True
+    "openvino",
+    "the graph on the CPU with OpenVINO, in f32, bf16 or int8",
+    _missing,
+    _open,
+    OpenvinoOptions,
+    ALL_GRAPHS,
 )

@@ -1,16 +1,21 @@
 """Which runners there are, and opening one by name."""
 
 import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib import metadata
+from typing import Any
 
 from minilmx.errors import MinilmxError, RunnerError, RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
-from minilmx.models.manifest import FLOAT32
-from minilmx.runners.base import Runner, RunnerEntry, RunnerOptions
+from minilmx.models.manifest import FLOAT32, GraphKind
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import Runner, RunnerEntry
 
 ENTRY_POINT_GROUP = "minilmx.runners"
+AUTO = "auto"
 
-# Module paths, so that a runner's libraries are imported when it is asked for and not before.
+# Module paths, so that a runner's libraries are imported only when it is asked for.
 _BUILT_IN = {
     "onnxruntime": "minilmx.runners.onnxruntime",
     "openvino": "minilmx.runners.openvino",
@@ -25,40 +30,113 @@ def runner_names() -> list[str]:
     return [*_BUILT_IN, *(point.name for point in _plugins() if point.name not in _BUILT_IN)]
 
 
-def find_runner(name: str) -> RunnerEntry:
-    """The runner of this name. Raises RunnerError where there is none."""
+def find_runner(name: str | RunnerEntry) -> RunnerEntry:
+    """The runner of this name; an entry is returned as it is. Raises RunnerError."""
+    if isinstance(name, RunnerEntry):
+        return name
     module = _BUILT_IN.get(name)
     entry = importlib.import_module(module).ENTRY if module else _find_plugin(name)
     if not isinstance(entry, RunnerEntry) or entry.name != name:
-        raise RunnerError(f"the plug-in for the runner {name!r} is no RunnerEntry of that name")
+        raise RunnerError(f"the plug-in for the runner {name!r} is not a RunnerEntry of that name")
     return entry
 
 
-def require_runner(name: str, options: RunnerOptions | None = None) -> RunnerEntry:
-    """The runner of this name. Raises RunnerError, RunnerUnavailable where it cannot run here."""
+def option_names(name: str | RunnerEntry) -> tuple[str, ...]:
+    """The settings that a runner takes. Raises RunnerError."""
+    return tuple(field.name for field in fields(find_runner(name).options))
+
+
+def make_options(name: str | RunnerEntry, settings: Mapping[str, Any]) -> Any:
+    """A runner's options record from settings. Raises RunnerError for a setting it does not have."""
     entry = find_runner(name)
-    missing = entry.missing(options or RunnerOptions())
+    known = option_names(entry)
+    for setting in settings:
+        if setting not in known:
+            raise RunnerError(
+                f"the runner {entry.name} has no option {setting}; expected {', '.join(known) or 'none'}"
+            )
+    return entry.options(**settings)
+
+
+def share_settings(names: Sequence[str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of each of several runners: each takes those that it has.
+
+    Raises RunnerError for a setting that none of them has.
+    """
+    shares = {name: {key: settings[key] for key in option_names(name) if key in settings} for name in names}
+    for setting in settings:
+        if not any(setting in share for share in shares.values()):
+            runners = "runner" if len(names) == 1 else "runners"
+            have = "has" if len(names) == 1 else "have"
+            raise RunnerError(f"the {runners} {', '.join(names)} {have} no option {setting}")
+    return shares
+
+
+def require_runner(name: str | RunnerEntry, **settings: Any) -> RunnerEntry:
+    """The runner of this name. Raises RunnerError, or RunnerUnavailable if it cannot run here."""
+    entry = find_runner(name)
+    missing = entry.missing(make_options(entry, settings))
     if missing is not None:
-        raise RunnerUnavailable(f"the runner {name} cannot run here: {missing}")
+        raise RunnerUnavailable(f"the runner {entry.name} cannot run here: {missing}")
     return entry
 
 
-def open_runner(name: str, artifact: Artifact, options: RunnerOptions | None = None) -> Runner:
-    """Open a runner on an artifact.
+def choose_graph(artifact: Artifact, runners: Sequence[str | RunnerEntry], graph: str) -> Artifact:
+    """The artifact with the graph that was asked for.
 
-    Raises RunnerError for an unknown name, RunnerUnavailable where this machine lacks what
-    the runner needs, RunnerFailed where it cannot be opened.
+    "auto" is the dynamic-shape graph if every runner takes it, else the fixed one. Raises
+    RunnerError if a runner does not take the graph, ArtifactError if the artifact has no such graph.
     """
-    options = options or RunnerOptions()
-    entry = require_runner(name, options)
-    if artifact.graph_kind == "dynamic" and not entry.dynamic:
-        raise RunnerUnavailable(f"the runner {name} runs graphs of a fixed shape: give --fixed or --packed")
+    entries = [find_runner(name) for name in runners]
+    if graph == AUTO:
+        dynamic = all(GraphKind.DYNAMIC in entry.graphs for entry in entries)
+        graph = GraphKind.DYNAMIC if dynamic else GraphKind.FIXED
+    chosen = artifact.with_graph(graph)
+    for entry in entries:
+        _require_graph(entry, chosen)
+    return chosen
+
+
+def open_runner(
+    name: str | RunnerEntry, artifact: Artifact, progress: Progress = SILENT, **settings: Any
+) -> Runner:
+    """Open a runner on an artifact's graph.
+
+    Raises RunnerError for an unknown name, setting or graph, RunnerUnavailable if this machine
+    lacks what the runner needs, RunnerFailed if it cannot be opened.
+    """
+    entry = require_runner(name, **settings)
+    _require_graph(entry, artifact)
     try:
-        return entry.open(artifact, options)
+        return entry.open(artifact, make_options(entry, settings), progress)
     except MinilmxError:
         raise
     except Exception as error:
-        raise RunnerFailed(f"the runner {name} cannot be opened: {type(error).__name__}: {error}") from error
+        raise RunnerFailed(
+            f"the runner {entry.name} cannot be opened: {type(error).__name__}: {error}"
+        ) from error
+
+
+def default_runners(artifact: Artifact) -> tuple[list[str], str]:
+    """The runners of an evaluation if none is named, and a line that says why."""
+    precision = artifact.manifest.precision
+    if precision != FLOAT32:
+        return ["torch", "onnxruntime"], f"{precision}: comparing the PyTorch model with onnxruntime"
+    groq = find_runner("groq")
+    if groq.missing(groq.options()) is None:
+        return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
+    return (
+        ["onnxruntime", "groq-emulator"],
+        "no GroqCard was found: comparing onnxruntime and groq-emulator, an emulation on the CPU",
+    )
+
+
+def _require_graph(entry: RunnerEntry, artifact: Artifact) -> None:
+    if artifact.graph_kind not in entry.graphs:
+        kinds = ", ".join(kind for kind in GraphKind if kind in entry.graphs)
+        raise RunnerUnavailable(
+            f"the runner {entry.name} does not take the {artifact.graph_kind} graph; expected {kinds}"
+        )
 
 
 def _plugins() -> metadata.EntryPoints:
@@ -72,17 +150,4 @@ def _find_plugin(name: str) -> object:
                 return point.load()
             except Exception as error:
                 raise RunnerError(f"the plug-in for {name!r} cannot be loaded: {error}") from error
-    raise RunnerError(f"there is no runner {name!r}: expected one of {', '.join(runner_names())}")
-
-
-def default_runners(artifact: Artifact) -> tuple[list[str], str]:
-    """The runners of an evaluation where none is named, and a line that says why."""
-    precision = artifact.manifest.precision
-    if precision != FLOAT32:
-        return ["torch", "onnxruntime"], f"{precision}: comparing the PyTorch model with onnxruntime"
-    if find_runner("groq").missing(RunnerOptions()) is None:
-        return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
-    return (
-        ["onnxruntime", "groq-emulator"],
-        "no GroqCard was found: comparing onnxruntime and groq-emulator, an emulation on the CPU",
-    )
+    raise RunnerError(f"the runner {name!r} does not exist; expected one of {', '.join(runner_names())}")

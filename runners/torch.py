@@ -1,24 +1,35 @@
 """The runner `torch`: the PyTorch model itself, as reference. Needs the extra `export`."""
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.errors import RunnerFailed
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
+from minilmx.models.manifest import GraphKind
 from minilmx.models.source import ModelSource, resolve_model, weights_file
 from minilmx.models.tokenizer import TokenBatch
-from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.progress import Progress
+from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
 
 if TYPE_CHECKING:
     from minilmx.models.pytorch import SentenceModel
 
 
-class TorchRunner:
+@dataclass(frozen=True, slots=True)
+class TorchOptions(ThreadOptions):
+    """Also `model`: the folder with the PyTorch weights (None: where the manifest says)."""
+
+    model: Path | None = None
+
+
+class TorchRunner(Runner):
     """transformers' own forward pass, with the pooling that the model's files ask for."""
 
     name = "torch"
@@ -30,17 +41,21 @@ class TorchRunner:
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = model
+        self._versions = {"torch": str(torch.__version__), "transformers": transformers.__version__}
         self._details: Details = {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
             "weights": source.note,
         }
 
     @property
     def details(self) -> Details:
-        """Versions, threads, and where the weights came from."""
+        """Threads, and where the weights came from."""
         return self._details
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of torch and transformers."""
+        return self._versions
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
@@ -49,29 +64,18 @@ class TorchRunner:
         except (RuntimeError, IndexError, ValueError) as error:
             raise RunnerFailed(f"PyTorch failed on a batch: {error}") from error
 
-    def close(self) -> None:
-        """Nothing is held that closing would free."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-def _missing(options: RunnerOptions) -> str | None:
+def _missing(options: TorchOptions) -> str | None:
     absent = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if not absent:
         return None
     return f"{' and '.join(absent)} not installed; pip install 'minilmx[export]'"
 
 
-def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runner:
     """Find the weights that the artifact was made from, and no others."""
     from minilmx.models.pytorch import load_model
 
-    if artifact.segments is not None:
-        raise RunnerUnavailable("the torch runner runs the model itself, which has no packed graph")
     source = _find_weights(artifact, options.model)
     digest = sha256_of_file(weights_file(source))
     if digest != artifact.manifest.source.weights_sha256:
@@ -88,12 +92,17 @@ def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:
     recorded = artifact.manifest.source
     if recorded.origin == "folder":
         raise RunnerFailed(
-            f"the artifact was exported from a folder called {recorded.id}: give the torch runner "
-            "that folder with --model"
+            f"the artifact was exported from a folder called {recorded.id}, which the torch runner needs",
+            "Give it that folder as `model`.",
         )
     return resolve_model(recorded.id, recorded.revision)
 
 
 ENTRY = RunnerEntry(
-    "torch", "the PyTorch model on the CPU, in float32: the reference", _missing, _open, dynamic=True
+    "torch",
+    "the PyTorch model on the CPU, in float32: the reference",
+    _missing,
+    _open,
+    TorchOptions,
+    frozenset({GraphKind.FIXED, GraphKind.DYNAMIC}),
 )

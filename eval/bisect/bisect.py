@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import onnx
 from onnx import ModelProto
 
-from minilmx.embedding.feeding import Advance
 from minilmx.errors import EvalError
 from minilmx.eval.bisect.boundaries import find_boundaries
 from minilmx.eval.bisect.steps import Step, compare_steps, relative_error
 from minilmx.eval.bisect.traces import finish, trace
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.models.artifact import Artifact
+from minilmx.models.manifest import GraphKind
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.tokenizer import Tokenizer
+from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq_emulator import round_to_float16
 from minilmx.runners.provenance import Provenance, record_provenance
-from minilmx.runners.registry import find_runner
+from minilmx.runners.registry import AUTO, find_runner
 
 DEFAULT_THRESHOLD = 0.01
 
@@ -80,17 +81,21 @@ def bisect(
     *,
     candidate_artifact: Artifact | None = None,
     threshold: float = DEFAULT_THRESHOLD,
+    graph: str = GraphKind.FIXED,
     threads: int | None = None,
-    progress: Callable[[str, int], Advance] = lambda label, rows: lambda done: None,
+    progress: Progress = SILENT,
 ) -> Bisection:
     """Compare two runners, or two artifacts of one shape, or both, at the model's boundaries.
 
-    `progress(label, rows)` is asked for a function that is told of each batch's rows. Raises
-    RunnerError for an unknown runner, and EvalError for one that does not show what is inside, for
-    artifacts that do not fit each other and for a graph in which no boundaries are found.
+    `graph` is "fixed" or "dynamic"; the batches are the same for both. Raises RunnerError for an
+    unknown runner, and EvalError for a runner that does not show its intermediate tensors, for
+    artifacts that do not fit each other, and for a graph in which no boundaries are found.
     """
     started = time.perf_counter()
-    other = candidate_artifact or artifact
+    if graph == GraphKind.PACKED:
+        raise EvalError("the packed graph cannot be bisected; expected fixed or dynamic")
+    artifact = artifact.with_graph(GraphKind.FIXED if graph == AUTO else graph)
+    other = artifact if candidate_artifact is None else candidate_artifact.with_graph(artifact.graph_kind)
     _require_fit(artifact, other)
     for name in (reference, candidate):
         _require_visible(name)
@@ -105,13 +110,13 @@ def bisect(
             f"{artifact.path} and {other.path} have {len(boundaries)} and {len(theirs)} boundaries, not the "
             "same ones: expected two artifacts of one model"
         )
-    track = progress(f"reference: {reference}", len(texts))
+    track = progress.start(f"reference: {reference}", len(texts))
     wanted = trace(_as_run(reference, graph), boundaries, texts, threads, track, magnitudes=True)
     model = _as_run(candidate, other_graph)
-    track = progress(f"candidate: {candidate}", len(texts))
+    track = progress.start(f"candidate: {candidate}", len(texts))
     found = trace(model, theirs, texts, threads, track)
     remaining = [relative_error(wanted.values[-1], found.values[-1])]
-    track = progress("shares", len(texts) * (len(theirs) - 1))
+    track = progress.start("shares", len(texts) * (len(theirs) - 1))
     for boundary, values in zip(theirs[:-1], wanted.values[:-1], strict=True):
         embeddings = finish(model, boundary, values, texts, threads, track)
         remaining.append(relative_error(wanted.values[-1], embeddings))

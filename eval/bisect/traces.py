@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from minilmx.embedding.feeding import Advance
+from minilmx.embedding.embedder import Advance
 from minilmx.errors import RunnerFailed
 from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
 from minilmx.models.tokenizer import TokenizedTexts

@@ -14,13 +14,13 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
+from minilmx.progress import Progress
 from minilmx.runners.base import Batch, Runner
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.cache import (
     BUILD_NAME,
     LOG,
     Build,
-    Say,
     build_key,
     cache_root,
     delete_all_but_logs,
@@ -43,7 +43,7 @@ def get_build(
     artifact: Artifact,
     environment: GroqFlowEnvironment,
     reference: Callable[[], Runner],
-    say: Say,
+    progress: Progress,
     *,
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
     rebuild: bool = False,
@@ -55,21 +55,21 @@ def get_build(
     """
     sdk = package_version(DEVTOOLS)
     folder = cache_root() / build_key(artifact, environment, sdk)
-    with lock_folder(folder, say):
+    with lock_folder(folder, progress):
         if not rebuild:
-            found = read_done(folder, say)
+            found = read_done(folder, progress)
             if found is not None:
-                say(f"build: from the cache, {folder}")
+                progress.message(f"build: from the cache, {folder}")
                 return found
         preflight = check_before_build(artifact)
         for warning in preflight.warnings:
-            say(f"preflight: {warning}")
+            progress.message(f"preflight: {warning}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            facts = _run_groqflow(artifact, environment, folder, preflight, time_limit_seconds, say)
+            facts = _run_groqflow(artifact, environment, folder, preflight, time_limit_seconds, progress)
             error = _check_conversion(artifact, environment, folder, facts, reference)
-            say(f"FP16 conversion checked on the CPU: relative error {error:.1e}")
+            progress.message(f"FP16 conversion checked on the CPU: relative error {error:.1e}")
             return mark_done(folder, artifact, sdk, facts)
         except BaseException:
             delete_all_but_logs(folder)
@@ -82,7 +82,7 @@ def _run_groqflow(
     folder: Path,
     preflight: Preflight,
     time_limit_seconds: float,
-    say: Say,
+    progress: Progress,
 ) -> Event:
     """One worker process, one build. Raises RunnerFailed."""
     example = folder / "example_inputs.npz"
@@ -96,14 +96,14 @@ def _run_groqflow(
         "chips": preflight.chips,
     }
     log = folder / LOG
-    say(f"building with GroqFlow; follow it with: tail -f {log}")
+    progress.message(f"building with GroqFlow; follow it with: tail -f {log}")
     started = time.perf_counter()
     with Worker(environment.python, job, log, environment.variables()) as worker:
         worker.limit(time_limit_seconds)
         try:
             for event in worker.events():
                 if event["event"] == "stage" and event["status"] == "started":
-                    say(f"{time.perf_counter() - started:7.1f} s  {event['stage']}")
+                    progress.message(f"{time.perf_counter() - started:7.1f} s  {event['stage']}")
         except RunnerFailed as error:
             if worker.timed_out:
                 raise RunnerFailed(
@@ -111,7 +111,7 @@ def _run_groqflow(
                     f"ended (log: {log}): give more with --time-limit"
                 ) from error
             raise
-    say(f"{time.perf_counter() - started:7.1f} s  done")
+    progress.message(f"{time.perf_counter() - started:7.1f} s  done")
     if event["onnx_sha256"] != sha256_of_file(artifact.graph_file):
         raise RunnerFailed(f"GroqFlow built another ONNX file than the artifact's (log: {log})")
     if OUTPUT_NAME not in event["output_names"]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
+from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import WORKER, Event
 from minilmx.runners.groq.environment import GroqFlowEnvironment
 
@@ -40,8 +41,6 @@ _FACTS: Mapping[str, type | UnionType] = {
     "versions": dict,
     "info": dict,
 }
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ def mark_done(folder: Path, artifact: Artifact, sdk: str | None, facts: Event) -
     return Build(folder, artifact.digest, sdk, facts)
 
 
-def read_done(folder: Path, say: Say) -> Build | None:
+def read_done(folder: Path, progress: Progress) -> Build | None:
     """The build in a folder, if it is whole; else None, and why."""
     try:
         document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
@@ -143,25 +142,25 @@ def read_done(folder: Path, say: Say) -> Build | None:
             raise ValueError(f"{_DONE} does not match its own digest")
         for name, digest in document["files"].items():
             if sha256_of_file(folder / name) != digest:
-                say(f"the cached build is damaged ({name}): building again")
+                progress.message(f"the cached build is damaged ({name}): building again")
                 return None
         return stated_build(folder, document)
     except FileNotFoundError:
         return None  # never finished
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        say("the cached build is damaged: building again")
+        progress.message("the cached build is damaged: building again")
         return None
 
 
 @contextmanager
-def lock_folder(folder: Path, say: Say) -> Iterator[None]:
+def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold the lock of a build's folder; the system frees it when the process ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another process is building this artifact: waiting for it")
+            progress.message("another process is building this artifact: waiting for it")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

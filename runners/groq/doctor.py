@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from minilmx.runners.base import RunnerOptions
 from minilmx.runners.groq import machine
 from minilmx.runners.groq.cache import cache_root
 from minilmx.runners.groq.environment import (
@@ -58,9 +57,8 @@ def examine() -> list[Check]:
     ]
 
 
-def missing_to_run(options: RunnerOptions) -> str | None:
+def missing_to_run(*, from_bundle: bool) -> str | None:
     """What this machine lacks to run on a card, or None. A bundle needs no compiler."""
-    from_bundle = options.bundle is not None
     failed = [
         check for check in examine() if not check.ok and not (from_bundle and check.needed_to == "build")
     ]

@@ -11,19 +11,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.progress import Progress
 from minilmx.runners.groq import pins
 
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
 LEAN_MODULES = Path(__file__).parent / "lean-modules"
 _MARKER = "minilmx-setup.json"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def wrong_pins(environment: GroqFlowEnvironment) -> list[str]:
     return wrong
 
 
-def set_up(prefix: Path, size: str, python: Path | None, say: Say) -> GroqFlowEnvironment:
+def set_up(prefix: Path, size: str, python: Path | None, progress: Progress) -> GroqFlowEnvironment:
     """Make GroqFlow's environment at `prefix`, or find that it is there already.
 
     Raises RunnerUnavailable where there is no Python 3.8 to 3.10, RunnerFailed where the
@@ -118,7 +117,7 @@ def set_up(prefix: Path, size: str, python: Path | None, say: Say) -> GroqFlowEn
     if _read_marker(marker) == wanted:
         found = _read_environment(prefix / "bin" / "python")
         if found is not None and not wrong_pins(found):
-            say(f"{prefix} is there already")
+            progress.message(f"{prefix} is there already")
             return found
     if prefix.exists() and not marker.is_file() and not _is_empty_folder(prefix):
         raise RunnerFailed(f"{prefix} is no environment of minilmx: choose another --prefix")
@@ -129,10 +128,10 @@ def set_up(prefix: Path, size: str, python: Path | None, say: Say) -> GroqFlowEn
     except OSError as error:
         raise RunnerFailed(f"{prefix} cannot be made: {error.strerror}") from error
     try:
-        say(f"making {prefix} with {interpreter}")
+        progress.message(f"making {prefix} with {interpreter}")
         _run([str(interpreter), "-m", "venv", str(prefix)])
         pip = [str(prefix / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        say(f"installing GroqFlow {_groqflow_version()}, {size}")
+        progress.message(f"installing GroqFlow {_groqflow_version()}, {size}")
         _run([*pip, *(["--no-deps"] if size == "lean" else []), *required])
         found = _read_environment(prefix / "bin" / "python")
         if found is None or wrong_pins(found):

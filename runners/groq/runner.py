@@ -3,18 +3,18 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
-from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry, RunnerOptions
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.build import DEFAULT_TIME_LIMIT_SECONDS, OUTPUT_NAME, get_build
 from minilmx.runners.groq.bundle import unpack_bundle
@@ -27,10 +27,20 @@ from minilmx.runners.groq.environment import (
 )
 from minilmx.runners.groq.machine import RUNTIME, find_runtime, groq_python, package_version
 
-HELD, GROQFLOW = "held", "groqflow"
+GROQFLOW = "groqflow"
 
 
-class GroqRunner:
+@dataclass(frozen=True, slots=True)
+class GroqOptions:
+    """`bundle` is a build from another machine. `groq_execution` is "held" (the program is loaded once) or
+    "groqflow" (GroqFlow's own path, once per batch).
+    """
+
+    bundle: Path | None = None
+    groq_execution: str = "held"
+
+
+class GroqRunner(Runner):
     """One worker process with the program loaded once; closing it frees the card."""
 
     name = "groq"
@@ -47,12 +57,9 @@ class GroqRunner:
 
     @property
     def details(self) -> Details:
-        """SDK, chips, load time, and latency on the chip as GroqFlow estimates it."""
-        sdk = str(self._ready.get("sdk") or self._build.sdk or "unknown")
+        """Chips, load time, and latency on the chip as GroqFlow estimates it."""
         details: dict[str, str | int | float] = {
             "execution": self._execution,
-            "sdk": sdk,
-            "groqflow": str(self._build.facts["versions"].get("groqflow")),
             "chips": int(self._build.facts["chips"] or 1),
             "load_seconds": float(self._ready["load_seconds"]),
             "program_seconds": sum(self._program_seconds),
@@ -60,9 +67,17 @@ class GroqRunner:
         on_chip = self._build.on_chip_seconds
         if on_chip:
             details[ON_CHIP_SECONDS] = on_chip
-        if self._build.is_stand_in or "standin" in sdk:
+        if self._build.is_stand_in or "standin" in self.versions["sdk"]:
             details["caution"] = "a stand-in for Groq's SDK: no number of it is from a GroqCard"
         return details
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the SDK and of GroqFlow."""
+        return {
+            "sdk": str(self._ready.get("sdk") or self._build.sdk or "unknown"),
+            "groqflow": str(self._build.facts["versions"].get("groqflow")),
+        }
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
@@ -73,9 +88,6 @@ class GroqRunner:
     def close(self) -> None:
         """End the worker and delete what a bundle was unpacked to."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if error is not None:
@@ -88,7 +100,7 @@ class GroqRunner:
 def build_artifact(
     artifact: Artifact,
     *,
-    say: Callable[[str], None],
+    progress: Progress = SILENT,
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
     rebuild: bool = False,
 ) -> Build:
@@ -102,7 +114,7 @@ def build_artifact(
         artifact,
         require_environment(),
         lambda: open_runner("onnxruntime", artifact),
-        say,
+        progress,
         time_limit_seconds=time_limit_seconds,
         rebuild=rebuild,
     )
@@ -145,11 +157,11 @@ def _copy(build: Build, folder: Path) -> Build:
     return replace(build, folder=folder)
 
 
-def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
+def _open(artifact: Artifact, options: GroqOptions, progress: Progress) -> Runner:
     with ExitStack() as guard:  # closes everything unless the runner takes it over
         resources = guard.enter_context(ExitStack())
         if options.bundle is None:
-            build = build_artifact(artifact, say=options.say)
+            build = build_artifact(artifact, progress=progress)
             if options.groq_execution == GROQFLOW:
                 folder = resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))
                 build = _copy(build, Path(folder).resolve())
@@ -165,6 +177,7 @@ def _open(artifact: Artifact, options: RunnerOptions) -> Runner:
 ENTRY = RunnerEntry(
     "groq",
     "the fixed graph on a GroqCard, compiled by GroqFlow from the artifact's own ONNX",
-    missing_to_run,
+    lambda options: missing_to_run(from_bundle=options.bundle is not None),
     _open,
+    GroqOptions,
 )

@@ -1,5 +1,76 @@
-"""Are the embeddings still the same on the accelerator? minilmx exports, runs and compares."""
+"""Are the embeddings still the same on the accelerator? minilmx exports, runs and compares.
 
-from importlib import metadata
+    >>> import minilmx
+    >>> with minilmx.load("all-MiniLM-L6-v2-b1-s128") as model:
+    ...     vectors = model.encode(["One sentence.", "Another one."])  # float32 [2, 384]
 
-__version__ = metadata.version("minilmx")
+Everything in `__all__` is public and is imported when it is first used; all else may change.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minilmx.api import benchmark as benchmark
+    from minilmx.api import bisect as bisect
+    from minilmx.api import check as check
+    from minilmx.api import compare as compare
+    from minilmx.api import embed_corpus as embed_corpus
+    from minilmx.api import embed_file as embed_file
+    from minilmx.api import evaluate as evaluate
+    from minilmx.api import export_model as export_model
+    from minilmx.api import load as load
+    from minilmx.api import load_result as load_result
+    from minilmx.api import open_artifact as open_artifact
+    from minilmx.embedding.embedder import Embedder as Embedder
+    from minilmx.errors import MinilmxError as MinilmxError
+    from minilmx.eval.results import Result as Result
+    from minilmx.models.artifact import Artifact as Artifact
+    from minilmx.progress import Progress as Progress
+    from minilmx.runners.base import Runner as Runner
+    from minilmx.runners.base import RunnerEntry as RunnerEntry
+
+    __version__: str
+
+_HOMES = {
+    "Artifact": "minilmx.models.artifact",
+    "Embedder": "minilmx.embedding.embedder",
+    "MinilmxError": "minilmx.errors",
+    "Progress": "minilmx.progress",
+    "Result": "minilmx.eval.results",
+    "Runner": "minilmx.runners.base",
+    "RunnerEntry": "minilmx.runners.base",
+    **dict.fromkeys(
+        (
+            "benchmark",
+            "bisect",
+            "check",
+            "compare",
+            "embed_corpus",
+            "embed_file",
+            "evaluate",
+            "export_model",
+            "load",
+            "load_result",
+            "open_artifact",
+        ),
+        "minilmx.api",
+    ),
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]  # names, all of them
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("minilmx")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,8 +15,13 @@ from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
 
-def open_slow(artifact, options):
-    runner = find_runner("onnxruntime").open(artifact, options)
+def open_original(artifact, progress):
+    entry = find_runner("onnxruntime")
+    return entry.open(artifact, entry.options(), progress)
+
+
+def open_slow(artifact, options, progress):
+    runner = open_original(artifact, progress)
     run = runner.run
 
     def slow(batch):
@@ -28,8 +33,8 @@ def open_slow(artifact, options):
     return runner
 
 
-def open_faulty(artifact, options):
-    runner = find_runner("onnxruntime").open(artifact, options)
+def open_faulty(artifact, options, progress):
+    runner = open_original(artifact, progress)
     runner.run = lambda batch: 1 / 0
     return runner
 

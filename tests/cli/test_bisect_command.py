@@ -79,7 +79,7 @@ def test_nothing_to_compare_with_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
     ("words", "message"),
     [
         (("--candidate", "groq"), "the runner groq cannot be bisected"),
-        (("--candidate", "gorq"), "there is no runner 'gorq'"),
+        (("--candidate", "gorq"), "the runner 'gorq' does not exist"),
         (("--candidate", "groq-emulator"), "the graph cannot be bisected"),
         (("--candidate-artifact", "nowhere"), "there is no artifact at nowhere"),
     ],

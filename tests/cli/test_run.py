@@ -15,10 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import embed_texts
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import open_artifact
-from minilmx.runners.registry import open_runner
 
 Mlx = Callable[..., Any]
 TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indented"]
@@ -26,9 +24,9 @@ TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indente
 
 @pytest.fixture
 def expected(tiny: Path) -> NDArray[np.float32]:
-    artifact = open_artifact(tiny).as_dynamic()
-    with open_runner("onnxruntime", artifact) as runner:
-        return embed(artifact, runner, TEXTS)
+    artifact = open_artifact(tiny).with_graph("dynamic")
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as runner:
+        return runner.encode(TEXTS)
 
 
 def write_input(path: Path, columns: int = 1) -> Path:
@@ -147,9 +145,10 @@ def test_many_sentences_are_written_as_they_come(
         (tmp_path / source).write_bytes(gzip.compress(lines.encode()))
     outcome = mlx("run", tiny, source, "-o", name, stdin=stdin)
     assert outcome.code == 0, outcome
-    artifact = open_artifact(tiny).as_dynamic()
-    with open_runner("onnxruntime", artifact) as runner:
-        values, record = embed_texts(artifact, runner, texts)
+    artifact = open_artifact(tiny).with_graph("dynamic")
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as runner:
+        values = runner.encode(texts)
+        record = runner.record()
     assert json.loads((tmp_path / f"{name}.run.json").read_text())["inputs_sha256"] == record.inputs_sha256
     if name == "e.parquet":
         table = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow").read_table(
@@ -247,7 +246,7 @@ def test_the_graph_is_chosen_and_said(tiny: Path, mlx: Mlx, tmp_path: Path) -> N
     write_input(tmp_path / "in.txt")
     for name, graph, flags in (
         ("d", "dynamic", []),
-        ("f", "fixed", ["--fixed"]),
+        ("f", "fixed", ["--graph", "fixed"]),
         ("e", "fixed", ["--runner", "groq-emulator"]),
     ):
         outcome = mlx("run", tiny, "in.txt", "-o", f"{name}.npy", *flags)
@@ -258,10 +257,42 @@ def test_the_graph_is_chosen_and_said(tiny: Path, mlx: Mlx, tmp_path: Path) -> N
     assert np.abs(dynamic - fixed).max() < 1e-6
 
 
-def test_two_graphs_at_once_are_refused(tiny: Path, mlx: Mlx) -> None:
-    outcome = mlx("run", tiny, "--fixed", "--packed", stdin="a\n")
-    assert outcome.code == 2
-    assert "--fixed and --packed name two graphs" in outcome.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--graph", "packed"], "no packed graph; expected one of fixed, dynamic"),
+        (
+            ["--graph", "dynamic", "--runner", "groq-emulator"],
+            "groq-emulator does not take the dynamic graph",
+        ),
+    ],
+)
+def test_a_graph_that_is_not_there_is_refused(
+    arguments: list[str], message: str, tiny: Path, mlx: Mlx
+) -> None:
+    outcome = mlx("run", tiny, *arguments, stdin="a\n")
+    assert outcome.code == 3
+    assert message in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("runner", "arguments", "message"),
+    [
+        ("onnxruntime", ["--precision", "bf16"], "--precision is not an option of the runner onnxruntime"),
+        ("onnxruntime", ["--groq-execution", "held"], "expected --graph-optimization, --threads"),
+        ("groq-emulator", ["--graph-optimization", "all"], "expected --threads"),
+        ("openvino", ["--model", "."], "expected --precision, --threads"),
+        ("torch", ["--precision", "f32"], "expected --model, --threads"),
+        ("groq", ["--threads", "1"], "expected --bundle, --groq-execution"),
+    ],
+)
+def test_an_option_that_the_runner_does_not_have_is_refused(
+    runner: str, arguments: list[str], message: str, tiny: Path, mlx: Mlx
+) -> None:
+    outcome = mlx("run", tiny, "--runner", runner, *arguments, stdin="a\n")
+    assert outcome.code == 2, outcome
+    assert message in outcome.stderr
+    assert outcome.stdout == ""
 
 
 def test_equal_inputs_have_equal_digests_whatever_the_runner(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -23,9 +23,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import open_artifact
-from minilmx.runners.registry import open_runner
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")
@@ -110,9 +109,9 @@ def embeddings(table: Any) -> NDArray[Any]:
 
 
 def embedded(artifact: Path, texts: list[str]) -> NDArray[np.float32]:
-    opened = open_artifact(artifact).as_dynamic()
-    with open_runner("onnxruntime", opened) as runner:
-        return embed(opened, runner, texts)
+    opened = open_artifact(artifact).with_graph("dynamic")
+    with Embedder(opened, "onnxruntime", opened.graph_kind) as runner:
+        return runner.encode(texts)
 
 
 RAY: list[object] = ["--engine", "ray", "--workers", 2]
@@ -561,7 +560,7 @@ def nothing(folder: Path) -> None: ...
         (one_more_file, [], "of its rows, what was 1000 is 1001 now"),
         (nothing, ["--dtype", "float16"], "of its dtype, what was float32 is float16 now"),
         (nothing, ["--shard-rows", "200"], "of its rows_per_shard, what was 300 is 200 now"),
-        (nothing, ["--fixed"], "of its graph, what was dynamic is fixed now"),
+        (nothing, ["--graph", "fixed"], "of its graph, what was dynamic is fixed now"),
         (nothing, ["--graph-optimization", "basic"], "of its graph_optimization, what was all is basic"),
         (nothing, ["--keep-text"], "of its text_kept, what was False is True now"),
     ],

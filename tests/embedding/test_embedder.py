@@ -4,22 +4,20 @@ import hashlib
 import time
 from collections.abc import Callable
 from threading import Lock
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import embed_texts
-from minilmx.embedding.feeding import embed, require_finite, run_tokenized
+from minilmx.embedding.embedder import Embedder, RunRecord, require_finite
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenBatch, Tokenizer
-from minilmx.runners.base import Batch, Details, Runner
-from minilmx.runners.registry import open_runner
+from minilmx.runners.base import Batch, Details, Runner, RunnerEntry
 
 
-class Scripted:
+class Scripted(Runner):
     """A runner of our own, as a plug-in could be: it answers with what it is given."""
 
     name = "scripted"
@@ -37,17 +35,21 @@ class Scripted:
         self.batches.append(batch)
         return self._answer(batch)
 
-    def close(self) -> None: ...
 
-    def __enter__(self) -> Self:
-        return self
+def open_scripted(artifact: Artifact, runner: Scripted) -> Embedder:
+    entry = RunnerEntry("scripted", "answers", lambda options: None, lambda *_: runner)
+    return Embedder(artifact, entry, "fixed")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+
+def embed(artifact: Artifact, runner: Scripted, texts: list[str]) -> NDArray[np.float32]:
+    with open_scripted(artifact, runner) as embedder:
+        return embedder.encode(texts)
+
+
+def record_of(artifact: Artifact, runner: Scripted, texts: list[str]) -> RunRecord:
+    with open_scripted(artifact, runner) as embedder:
+        embedder.encode(texts)
+        return embedder.record()
 
 
 def second_token(batch: TokenBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -58,11 +60,6 @@ def second_token(batch: TokenBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
 def letters(artifact: Artifact, texts: list[str]) -> list[int]:
     tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).tokens
     return [int(row[1]) for row in tokens.input_ids]
-
-
-def test_a_scripted_runner_is_a_runner() -> None:
-    runner: Runner = Scripted(second_token)
-    assert runner.name == "scripted"
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 8, 9])
@@ -80,7 +77,8 @@ def test_every_text_gets_its_own_row_in_order(count: int, tiny_original: Artifac
 def test_progress_counts_the_texts_and_not_the_padding(tiny_original: Artifact) -> None:
     tokenized = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(list("abcdef"))
     told: list[int] = []
-    found = run_tokenized(Scripted(second_token), tokenized, tiny_original, told.append)
+    with open_scripted(tiny_original, Scripted(second_token)) as embedder:
+        found = embedder.encode_tokenized(tokenized, told.append)
     assert told == [4, 2]
     assert found.batches == 2
     assert found.seconds > 0
@@ -102,10 +100,10 @@ def test_a_runner_is_called_from_as_many_threads_as_it_says(tiny_original: Artif
 
     texts = [letter for _ in range(8) for letter in "hgfedcbai"]
     runner = Scripted(answer)
-    runner.concurrency = 3  # type: ignore[attr-defined]
+    runner.concurrency = 3
     assert embed(tiny_original, runner, texts)[:, 0].tolist() == letters(tiny_original, texts)
     assert most == 3
-    del runner.concurrency  # type: ignore[attr-defined]
+    del runner.concurrency
     most = 0
     embed(tiny_original, runner, texts)
     assert most == 1
@@ -118,7 +116,7 @@ def test_a_failure_in_a_thread_ends_the_run(tiny_original: Artifact) -> None:
         return second_token(batch)
 
     runner = Scripted(answer)
-    runner.concurrency = 2  # type: ignore[attr-defined]
+    runner.concurrency = 2
     with pytest.raises(RunnerFailed, match="the third one"):
         embed(tiny_original, runner, ["a"] * 400)
     assert len(runner.batches) < 40
@@ -139,7 +137,7 @@ def test_a_failure_in_a_thread_ends_the_run(tiny_original: Artifact) -> None:
 def test_another_shape_or_dtype_is_refused(answer: object, got: str, tiny_original: Artifact) -> None:
     with pytest.raises(RunnerFailed) as caught:
         embed(tiny_original, Scripted(lambda batch: answer), ["a"])
-    assert str(caught.value) == f"the runner scripted returned {got}, expected float32 [4, 8]"
+    assert str(caught.value) == f"the runner scripted returned {got}; expected float32 [4, 8]"
 
 
 def test_whatever_a_runner_raises_is_said_to_be_the_runners(tiny_original: Artifact) -> None:
@@ -172,7 +170,7 @@ def test_a_number_not_finite_names_its_sentence(value: float, number: int, tiny_
         return rows
 
     with pytest.raises(RunnerFailed) as caught:
-        embed_texts(tiny_original, Scripted(answer), texts)
+        embed(tiny_original, Scripted(answer), texts)
     assert f"sentence {number}: 'z is the odd one'" in str(caught.value)
 
 
@@ -184,9 +182,10 @@ def test_finite_numbers_pass() -> None:
 
 def test_many_texts_are_the_same_as_few_at_a_time(tiny_original: Artifact) -> None:
     texts = [f"{'abcdefgh'[i % 8]} {i}" for i in range(5003)]
-    with open_runner("onnxruntime", tiny_original) as runner:
-        values, record = embed_texts(tiny_original, runner, texts)
-        parts = [embed(tiny_original, runner, texts[i : i + 1001]) for i in range(0, 5003, 1001)]
+    with Embedder(tiny_original, "onnxruntime", tiny_original.graph_kind) as runner:
+        values = runner.encode(texts)
+        record = runner.record()
+        parts = [runner.encode(texts[i : i + 1001]) for i in range(0, 5003, 1001)]
     assert np.array_equal(values, np.concatenate(parts))
     assert record.rows == 5003
     assert record.batches == 1251
@@ -194,7 +193,7 @@ def test_many_texts_are_the_same_as_few_at_a_time(tiny_original: Artifact) -> No
 
 def test_equal_inputs_have_equal_digests_and_others_have_not(tiny_original: Artifact) -> None:
     def digest(texts: list[str]) -> str:
-        return embed_texts(tiny_original, Scripted(second_token), texts)[1].inputs_sha256
+        return record_of(tiny_original, Scripted(second_token), texts).inputs_sha256
 
     assert digest(["ab", "c"]) == digest(["AB", "c"])  # the same tokens
     different = [["ab", "c"], ["c", "ab"], ["ab"], ["ab", "c", "c"], ["a", "bc"]]
@@ -208,14 +207,14 @@ def test_the_digest_is_that_of_the_token_arrays_row_by_row(tiny_original: Artifa
     for row in range(2):
         for array in (tokens.input_ids, tokens.attention_mask, tokens.token_type_ids):
             expected.update(array[row].astype("<i8").tobytes())
-    record = embed_texts(tiny_original, Scripted(second_token), texts)[1]
+    record = record_of(tiny_original, Scripted(second_token), texts)
     assert record.inputs_sha256 == expected.hexdigest()
 
 
 def test_the_record_says_what_ran(tiny_original: Artifact) -> None:
     texts = ["a", "b c d e f g h i j k l m n o p q r s t u v", "c", "d", "e"]
     runner = Scripted(second_token)
-    record = embed_texts(tiny_original, runner, texts)[1]
+    record = record_of(tiny_original, runner, texts)
     assert record.artifact_sha256 == tiny_original.digest
     assert (record.rows, record.truncated_rows, record.batches) == (5, 1, 2)
     assert record.details == {"answers": 2}

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.metrics.bootstrap import compare_correlations
@@ -17,7 +17,6 @@ from minilmx.eval.metrics.ranks import measure_ranks
 from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.registry import open_runner
 
 Rows = NDArray[np.float32]
 
@@ -29,8 +28,8 @@ def pairs() -> SentencePairs:
 
 @pytest.fixture(scope="module")
 def exact(artifact: Artifact, pairs: SentencePairs) -> Rows:
-    with open_runner("onnxruntime", artifact) as runner:
-        return embed(artifact, runner, pairs.texts)
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as runner:
+        return runner.encode(pairs.texts)
 
 
 @pytest.fixture(scope="module")

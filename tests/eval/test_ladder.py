@@ -10,7 +10,6 @@ from onnx import numpy_helper
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
-from minilmx.runners.base import RunnerOptions
 
 TEXTS = ["A cat sleeps on the warm stone.", "Nobody answered the door.", "It costs 12 euros.", "Yes."]
 
@@ -20,7 +19,7 @@ def tokenized(artifact: Artifact) -> TokenizedTexts:
 
 
 def test_on_the_real_model_float16_brings_nearly_all(artifact: Artifact) -> None:
-    ladder = climb(artifact, tokenized(artifact), RunnerOptions())
+    ladder = climb(artifact, tokenized(artifact), {})
     assert [step.runner for step in ladder.steps] == ["torch", "onnxruntime", "onnxruntime", "groq-emulator"]
     assert ladder.missing == ("GroqCard",)
     assert ladder.steps[-1].share > 0.99
@@ -42,6 +41,6 @@ def test_noise_planted_in_the_graph_is_the_graphs_step(artifact: Artifact, tmp_p
     onnx.save(model, str(graph))
     seal(folder, artifact.manifest)
     planted = open_artifact(folder)
-    ladder: Ladder = climb(planted, tokenized(planted), RunnerOptions())
+    ladder: Ladder = climb(planted, tokenized(planted), {})
     assert max(ladder.steps, key=lambda step: step.share).name == "ONNX graph, unoptimised"
     assert ladder.steps[1].share > 0.9

@@ -85,38 +85,38 @@ def test_every_limit_is_checked_against_its_own_number(saved: Path, tmp_path: Pa
 
 def test_a_saved_result_takes_new_limits_without_running_anything(saved: Path, mlx: Mlx) -> None:
     before = saved.read_bytes()
-    passed = mlx("eval", "--from", saved, "--max-abs", "1")
+    passed = mlx("report", saved, "--max-abs", "1")
     assert passed.code == 0 and "PASS  groq-emulator" in passed.stdout
-    failed = mlx("eval", "--from", saved, "--max-abs", "1e-9")
+    failed = mlx("report", saved, "--max-abs", "1e-9")
     assert failed.code == 1 and "FAIL  groq-emulator" in failed.stdout
     assert saved.read_bytes() == before
 
 
 def test_options_go_before_the_file(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
     file = rules(tmp_path, "[default]\nmax_abs = 1e-9\n")
-    assert mlx("eval", "--from", saved, "--limits", file).code == 1
-    assert mlx("eval", "--from", saved, "--limits", file, "--max-abs", "1").code == 0
+    assert mlx("report", saved, "--limits", file).code == 1
+    assert mlx("report", saved, "--limits", file, "--max-abs", "1").code == 0
 
 
 def test_a_script_sees_pass_fail_and_error(saved: Path, tmp_path: Path) -> None:
     """As a CI job would call it: a real process, and its exit code."""
 
     def code(*arguments: str) -> int:
-        command = [sys.executable, "-m", "minilmx", "eval", *arguments]
+        command = [sys.executable, "-m", "minilmx", "report", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
 
-    assert code("--from", "r.json", "--max-abs", "1") == 0
-    assert code("--from", "r.json", "--max-abs", "1e-9") == 1
-    assert code("--from", "r.json", "--max-abs", "much") == 2
+    assert code("r.json", "--max-abs", "1") == 0
+    assert code("r.json", "--max-abs", "1e-9") == 1
+    assert code("r.json", "--max-abs", "much") == 2
     (tmp_path / "r.json").write_text("{}")
-    assert code("--from", "r.json", "--max-abs", "1") == 3
+    assert code("r.json", "--max-abs", "1") == 3
 
 
 def test_what_is_not_defined_keeps_no_limit(saved: Path, mlx: Mlx) -> None:
     document = json.loads(saved.read_text())
     document["evaluations"][0]["runners"][1]["comparison"]["drift"]["max_abs"] = None
     saved.write_text(json.dumps(document))
-    outcome = mlx("eval", "--from", saved, "--max-abs", "1")
+    outcome = mlx("report", saved, "--max-abs", "1")
     assert outcome.code == 1 and "undefined" in outcome.stdout
 
 
@@ -132,5 +132,5 @@ def test_a_result_that_is_none_is_refused(saved: Path, mlx: Mlx, change: str) ->
     else:
         document["evaluations"] = []
     saved.write_text(json.dumps(document))
-    outcome = mlx("eval", "--from", saved, "--max-abs", "1")
+    outcome = mlx("report", saved, "--max-abs", "1")
     assert outcome.code == 3 and outcome.stderr.startswith("Error: ")

@@ -32,14 +32,14 @@ Save = Callable[..., Path]
 
 def compare(mlx: Mlx, *paths: Path) -> list[Any]:
     """The runs of a comparison, each with its drift from the first."""
-    outcome = mlx("eval", *(word for path in paths for word in ("--from", path)), "--json")
+    outcome = mlx("compare", *paths, "--json")
     assert outcome.code == 0, outcome
     runs: list[Any] = json.loads(outcome.stdout)["runs"]
     return runs
 
 
 def refusal(mlx: Mlx, *paths: Path) -> str:
-    outcome = mlx("eval", *(word for path in paths for word in ("--from", path)))
+    outcome = mlx("compare", *paths)
     assert outcome.code == 3, outcome
     assert outcome.stdout == ""
     lines = outcome.stderr.splitlines()
@@ -75,7 +75,7 @@ def test_the_drift_is_that_of_the_saved_numbers(mlx: Mlx, save: Save, tmp_path: 
 
 def test_several_runs_are_compared_with_the_first(mlx: Mlx, save: Save) -> None:
     paths = [save("a.npy"), save("b.npy", "--runner", "groq-emulator"), save("c.npz")]
-    outcome = mlx("eval", *(word for path in paths for word in ("--from", path)))
+    outcome = mlx("compare", *paths)
     assert outcome.code == 0
     assert "3 identical inputs, 3 saved runs" in outcome.stdout
     max_abs = next(line.split() for line in outcome.stdout.splitlines() if "max abs" in line)
@@ -99,7 +99,7 @@ def test_saved_runs_can_be_moved(mlx: Mlx, save: Save, tmp_path: Path) -> None:
 
 
 def test_the_comparison_is_saved_as_json(mlx: Mlx, save: Save, tmp_path: Path) -> None:
-    words = ("eval", "--from", save("a.npy"), "--from", save("b.npy"), "-o", "r.json")
+    words = ("compare", save("a.npy"), save("b.npy"), "-o", "r.json")
     assert mlx(*words).code == 0
     document = json.loads((tmp_path / "r.json").read_text())
     assert [run["rows"] for run in document["runs"]] == [3, 3]
@@ -189,7 +189,7 @@ def test_one_run_alone_cannot_be_compared(mlx: Mlx, save: Save) -> None:
 
 
 def test_saved_runs_go_with_neither_an_artifact_nor_a_runner(mlx: Mlx, save: Save, tiny: Path) -> None:
-    words = ("eval", "--from", save("a.npy"), "--from", save("b.npy"))
+    words = ("compare", save("a.npy"), save("b.npy"))
     for more in ((tiny,), ("--runner", "groq")):
         outcome = mlx(*words, *more)
         assert outcome.code == 2

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ExportError, OutputError, RunnerFailed, RunnerUnavailable
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.metrics.correlation import score_pairs
@@ -32,7 +32,7 @@ def report(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -
 def test_its_matrix_products_are_int8_and_its_operators_onnx_own(report: ExportReport) -> None:
     artifact = open_artifact(report.artifact.path)
     assert artifact.manifest.precision == "int8"
-    for view in (artifact, artifact.as_dynamic(), artifact.as_packed()):
+    for view in (artifact, artifact.with_graph("dynamic"), artifact.with_graph("packed")):
         facts = read_facts(load_onnx(view.graph_file))
         assert facts.ops["MatMulInteger"] == 36
         assert facts.domains == ("",)
@@ -43,12 +43,12 @@ def test_every_graph_of_it_gives_nearly_the_models_embeddings(
     report: ExportReport, artifact: Artifact
 ) -> None:
     texts = ["A cat sleeps.", "The committee postponed its decision.", "word " * 60, "", "Ein Zug"]
-    with open_runner("onnxruntime", artifact) as runner:
-        expected = embed(artifact, runner, texts)
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as runner:
+        expected = runner.encode(texts)
     int8 = report.artifact
-    for view in (int8, int8.as_dynamic(), int8.as_packed()):
-        with open_runner("onnxruntime", view) as runner:
-            found = embed(view, runner, texts)
+    for view in (int8, int8.with_graph("dynamic"), int8.with_graph("packed")):
+        with Embedder(view, "onnxruntime", view.graph_kind) as runner:
+            found = runner.encode(texts)
         assert 1e-4 < np.abs(found - expected).max() < 0.1
         assert (found * expected).sum(axis=1).min() > 0.95
 
@@ -100,9 +100,9 @@ def test_its_spearman_is_within_what_is_promised(report: ExportReport) -> None:
     if not STSB.exists():
         pytest.skip(f"needs the STS benchmark at {STSB}")
     pairs = load_pairs(str(STSB))
-    view = report.artifact.as_dynamic()
-    with open_runner("onnxruntime", view) as runner:
-        found = embed(view, runner, pairs.texts)
+    view = report.artifact.with_graph("dynamic")
+    with Embedder(view, "onnxruntime", view.graph_kind) as runner:
+        found = runner.encode(pairs.texts)
     spearman = score_pairs(found[: len(pairs)], found[len(pairs) :], pairs.gold).spearman
     assert spearman is not None
     assert abs(100 * spearman - 82.0325) < 0.4

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.ladder import climb
@@ -20,7 +20,6 @@ from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 STSB = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
@@ -35,8 +34,8 @@ def packed(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def embeddings(artifact: Artifact, texts: Sequence[str], runner: str = "onnxruntime") -> NDArray[np.float32]:
-    with open_runner(runner, artifact) as opened:
-        return embed(artifact, opened, texts)
+    with Embedder(artifact, runner, artifact.graph_kind) as opened:
+        return opened.encode(texts)
 
 
 def test_it_is_static_and_has_the_interface_of_a_packed_graph(packed: Artifact) -> None:
@@ -55,22 +54,22 @@ def test_it_equals_the_plain_graph_on_texts_of_all_lengths(packed: Artifact, run
     texts = [*sample_texts(48), FULL, "a", "", "b", FULL]
     plain = embeddings(packed, texts, runner)
     limit = 1e-5 if runner == "onnxruntime" else 1e-3
-    assert np.abs(embeddings(packed.as_packed(), texts, runner) - plain).max() <= limit
+    assert np.abs(embeddings(packed.with_graph("packed"), texts, runner) - plain).max() <= limit
 
 
 def test_the_order_of_the_texts_does_not_matter(packed: Artifact) -> None:
     texts = ["one two", "three", "four five six", "seven"]
     expected = dict(zip(texts, embeddings(packed, texts), strict=True))
-    with open_runner("onnxruntime", packed.as_packed()) as runner:
+    with Embedder(packed, "onnxruntime", "packed") as embedder:
         for order in permutations(texts):
-            found = embed(packed.as_packed(), runner, order)
+            found = embedder.encode(order)
             for text, values in zip(order, found, strict=True):
                 assert np.abs(values - expected[text]).max() <= 1e-6
 
 
 def test_changing_one_text_leaves_its_neighbours_as_they_were(packed: Artifact) -> None:
-    before = embeddings(packed.as_packed(), ["a cat sat", "the other", "a third one"])
-    after = embeddings(packed.as_packed(), ["a cat sat", "new words", "a third one"])
+    before = embeddings(packed.with_graph("packed"), ["a cat sat", "the other", "a third one"])
+    after = embeddings(packed.with_graph("packed"), ["a cat sat", "new words", "a third one"])
     assert np.array_equal(before[[0, 2]], after[[0, 2]])
     assert not np.allclose(before[1], after[1], atol=1e-2)
 
@@ -79,7 +78,7 @@ def test_packing_takes_fewer_runs(packed: Artifact, mlx: Callable[..., Any], tmp
     import json
 
     (tmp_path / "texts.txt").write_text("a short text\n" * 64)
-    for name, flags in (("plain.npy", ["--fixed"]), ("packed.npy", ["--packed"])):
+    for name, flags in (("plain.npy", ["--graph", "fixed"]), ("packed.npy", ["--graph", "packed"])):
         assert mlx("run", packed.path, "texts.txt", "--output", name, *flags).code == 0
     records = [json.loads((tmp_path / f"{name}.npy.run.json").read_text()) for name in ("plain", "packed")]
     assert [record["batches"] for record in records] == [32, 4]
@@ -96,7 +95,7 @@ def test_other_models_can_be_packed(
     source = resolve_model(str(make_model(architecture, pooling=pooling)))
     artifact = export_model(source, tmp_path / "out", Shape(2, 12), segments=3).artifact
     texts = ["a b", "c", "d e f g h i j k l m n", "", "ab"]
-    difference = embeddings(artifact.as_packed(), texts) - embeddings(artifact, texts)
+    difference = embeddings(artifact.with_graph("packed"), texts) - embeddings(artifact, texts)
     assert np.abs(difference).max() <= 1e-5
 
 
@@ -111,25 +110,25 @@ def test_some_models_cannot_be_packed(
 
 def test_an_artifact_without_a_packed_graph_says_how_to_get_one(tiny: Path) -> None:
     with pytest.raises(ArtifactError, match="--pack 16"):
-        open_artifact(tiny).as_packed()
+        open_artifact(tiny).with_graph("packed")
 
 
 def test_the_torch_runner_has_no_packed_graph(packed: Artifact) -> None:
     with pytest.raises(RunnerUnavailable, match="packed"):
-        open_runner("torch", packed.as_packed())
+        open_runner("torch", packed.with_graph("packed"))
 
 
 @pytest.mark.skipif(not STSB.is_file(), reason="needs the STSb data in ../shared/stsb")
 def test_stsb_has_its_published_spearman(packed: Artifact) -> None:
     pairs = load_pairs(str(STSB))
-    found = embeddings(packed.as_packed(), pairs.texts)
+    found = embeddings(packed.with_graph("packed"), pairs.texts)
     scores = score_pairs(found[:1379], found[1379:], pairs.gold)
     assert scores.spearman == pytest.approx(0.820325, abs=1e-5)
 
 
 def test_the_ladder_of_a_packed_graph_starts_at_the_model_itself(packed: Artifact) -> None:
-    view = packed.as_packed()
+    view = packed.with_graph("packed")
     texts = Tokenizer(view.tokenizer_file, view.shape).encode(["a cat sat", "the other", FULL])
-    ladder = climb(view, texts, RunnerOptions())
+    ladder = climb(view, texts, {})
     assert [step.runner for step in ladder.steps] == ["torch", "onnxruntime", "onnxruntime", "groq-emulator"]
     assert ladder.steps[-1].share > 0.99

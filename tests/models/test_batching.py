@@ -4,11 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import BATCH_TOKENS, group_by_length
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.runners.registry import open_runner
 
 LETTERS = st.text(alphabet="abcdefgh ", max_size=40)
 
@@ -44,8 +43,8 @@ def test_batches_are_as_full_as_their_limit_allows(tiny_original: Artifact) -> N
 
 def test_real_sentences_get_the_fixed_graphs_embeddings(artifact: Artifact) -> None:
     texts = ["", "A cat.", "A dog sleeps on the warm stone near the river.", "word " * 80, "Привет"] * 3
-    with open_runner("onnxruntime", artifact) as fixed:
-        expected = embed(artifact, fixed, texts)
-    dynamic = artifact.as_dynamic()
-    with open_runner("onnxruntime", dynamic) as runner:
-        assert np.abs(embed(dynamic, runner, texts) - expected).max() <= 1e-6
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as fixed:
+        expected = fixed.encode(texts)
+    dynamic = artifact.with_graph("dynamic")
+    with Embedder(dynamic, "onnxruntime", dynamic.graph_kind) as runner:
+        assert np.abs(runner.encode(texts) - expected).max() <= 1e-6

@@ -10,7 +10,7 @@ import pytest
 
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenBatch, Tokenizer
-from minilmx.runners.base import Runner, RunnerEntry, RunnerOptions
+from minilmx.runners.base import Runner, RunnerEntry
 from minilmx.runners.registry import find_runner, open_runner, runner_names
 
 TEXTS = [
@@ -29,7 +29,8 @@ def runner(
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "groq":
             use_stand_ins(patch, tmp_path_factory.mktemp("cache"))
-        missing = find_runner(request.param).missing(RunnerOptions())
+        entry = find_runner(request.param)
+        missing = entry.missing(entry.options())
         if missing is not None:
             pytest.skip(missing)
         with open_runner(request.param, artifact) as opened:
@@ -110,6 +111,7 @@ def test_it_leaves_its_input_as_it_was(runner: Runner, batch: TokenBatch) -> Non
 
 def test_its_details_can_be_saved_as_json(runner: Runner, batch: TokenBatch) -> None:
     runner.run(batch)
+    assert runner.versions
     document = json.loads(json.dumps(dict(runner.details), allow_nan=False))
     assert document == dict(runner.details)
     assert document

@@ -6,10 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import RunnerUnavailable
 from minilmx.models.artifact import Artifact
-from minilmx.runners.base import RunnerOptions
 from minilmx.runners.registry import open_runner
 
 openvino = pytest.importorskip("openvino", reason="needs openvino")
@@ -22,27 +21,26 @@ TEXTS = ["A cat.", "The committee postponed its decision.", "", "word " * 80, "E
 def test_each_graph_agrees_with_onnxruntime(
     precision: str, largest: float, least_cosine: float, artifact: Artifact
 ) -> None:
-    with open_runner("onnxruntime", artifact) as reference:
-        expected = embed(artifact, reference, TEXTS)
-    for view in (artifact, artifact.as_dynamic()):
-        with open_runner("openvino", view, RunnerOptions(precision=precision)) as runner:
-            found = embed(view, runner, TEXTS)
-            assert runner.details["precision"] == precision
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as reference:
+        expected = reference.encode(TEXTS)
+    for view in (artifact, artifact.with_graph("dynamic")):
+        with Embedder(view, "openvino", view.graph_kind, precision=precision) as runner:
+            found = runner.encode(TEXTS)
+            assert runner.runner.details["precision"] == precision
         assert np.abs(found - expected).max() < largest
         assert (found * expected).sum(axis=1).min() > least_cosine
         assert precision == "f32" or np.abs(found - expected).max() > 1e-4
 
 
 def test_bf16_is_near_or_refused(artifact: Artifact) -> None:
-    options = RunnerOptions(precision="bf16")
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(RunnerUnavailable, match="this CPU has no bf16 instructions"):
-            open_runner("openvino", artifact, options)
+            open_runner("openvino", artifact, precision="bf16")
         return
-    with open_runner("onnxruntime", artifact) as reference:
-        expected = embed(artifact, reference, TEXTS)
-    with open_runner("openvino", artifact, options) as runner:
-        found = embed(artifact, runner, TEXTS)
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as reference:
+        expected = reference.encode(TEXTS)
+    with Embedder(artifact, "openvino", artifact.graph_kind, precision="bf16") as runner:
+        found = runner.encode(TEXTS)
     assert 1e-4 < np.abs(found - expected).max() < 0.01
     assert (found * expected).sum(axis=1).min() > 0.999
 
@@ -63,11 +61,11 @@ def test_threads_that_start_together_do_not_wait_for_each_other(artifact: Artifa
     """OpenVINO's Python binding makes its table of types at the first use, and locks up if two do."""
     code = (
         "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
-        "from minilmx.embedding.feeding import embed; from minilmx.runners.base import RunnerOptions; "
-        "from minilmx.runners.registry import open_runner; sys.setswitchinterval(1e-6); "
-        f"view = open_artifact(Path({str(artifact.path)!r})).as_dynamic(); "
-        "runner = open_runner('openvino', view, RunnerOptions(threads=4)); "
-        "print(len(embed(view, runner, ['word ' * n for n in range(1, 41)])))"
+        "from minilmx.embedding.embedder import Embedder; "
+        "sys.setswitchinterval(1e-6); "
+        f"view = open_artifact(Path({str(artifact.path)!r})); "
+        "runner = Embedder(view, 'openvino', 'dynamic', threads=4); "
+        "print(len(runner.encode(['word ' * n for n in range(1, 41)])))"
     )
     for _ in range(3):
         done = subprocess.run(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import RunnerError, RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.runners.registry import default_runners, find_runner, open_runner, runner_names
@@ -17,12 +17,13 @@ from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
 
-def broken(artifact, options):
+def broken(artifact, options, progress):
     raise OSError("no such device")
 
 
-def original(artifact, options):
-    return find_runner("onnxruntime").open(artifact, options)
+def original(artifact, options, progress):
+    entry = find_runner("onnxruntime")
+    return entry.open(artifact, entry.options(), progress)
 
 
 GOOD = RunnerEntry("good", "onnxruntime by another name", lambda options: None, original)
@@ -57,10 +58,10 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plugin_is_listed_once_and_runs(tiny_original: Artifact) -> None:
     names = runner_names()
     assert names.count("good") == names.count("onnxruntime") == 1
-    with open_runner("good", tiny_original) as runner:
-        theirs = embed(tiny_original, runner, ["a cat"])
-    with open_runner("onnxruntime", tiny_original) as runner:
-        assert np.array_equal(theirs, embed(tiny_original, runner, ["a cat"]))
+    with Embedder(tiny_original, "good", tiny_original.graph_kind) as runner:
+        theirs = runner.encode(["a cat"])
+    with Embedder(tiny_original, "onnxruntime", tiny_original.graph_kind) as runner:
+        assert np.array_equal(theirs, runner.encode(["a cat"]))
 
 
 @pytest.mark.usefixtures("plugins")
@@ -72,8 +73,8 @@ def test_a_plugin_cannot_take_a_built_in_name() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("number", "the plug-in for the runner 'number' is no RunnerEntry of that name"),
-        ("renamed", "the plug-in for the runner 'renamed' is no RunnerEntry of that name"),
+        ("number", "the plug-in for the runner 'number' is not a RunnerEntry of that name"),
+        ("renamed", "the plug-in for the runner 'renamed' is not a RunnerEntry of that name"),
         ("nowhere", "the plug-in for 'nowhere' cannot be loaded"),
         ("gone", "the plug-in for 'gone' cannot be loaded: No module named 'third_party_gone'"),
     ],
@@ -97,7 +98,9 @@ def test_a_plugin_that_does_not_open_is_named(tiny_original: Artifact) -> None:
 
 
 def test_an_unknown_runner_is_told_which_there_are() -> None:
-    with pytest.raises(RunnerError, match="no runner 'gpu': expected one of onnxruntime, openvino, torch"):
+    with pytest.raises(
+        RunnerError, match="the runner 'gpu' does not exist; expected one of onnxruntime, openvino, torch"
+    ):
         find_runner("gpu")
 
 

@@ -14,6 +14,7 @@ import minilmx
 from minilmx.cli.bench import bench
 from minilmx.cli.bisect import bisect
 from minilmx.cli.check import check
+from minilmx.cli.compare import compare
 from minilmx.cli.evaluate import evaluate
 from minilmx.cli.export import export
 from minilmx.cli.groq import groq
@@ -55,7 +56,21 @@ def cli() -> None:
     """
 
 
-for _command in (export, run, evaluate, bisect, report, bench, inspect, check, groq, models, runners):
+_COMMANDS = (
+    export,
+    run,
+    evaluate,
+    compare,
+    bisect,
+    report,
+    bench,
+    inspect,
+    check,
+    groq,
+    models,
+    runners,
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT
+from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
 
 
 @click.command()
@@ -22,14 +22,9 @@ from minilmx.cli.options import ARTIFACT
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="Name the first boundary with a greater relative error. It is no limit: the exit code is 0.",
+    help="Name the first boundary with a greater relative error. It is not a limit: the exit code is 0.",
 )
-@click.option(
-    "--dataset",
-    default="bundled",
-    show_default=True,
-    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
-)
+@DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
 @click.option("--split", help="Split of a hub data set. [default: test]")
 @click.option(
@@ -37,11 +32,18 @@ from minilmx.cli.options import ARTIFACT
     type=click.IntRange(min=2),
     default=64,
     show_default=True,
-    help="Use the first pairs only. All tensors are held in memory: about 1 MB a pair.",
+    help="Use the first pairs only. All tensors are held in memory: about 1 MB per pair.",
+)
+@click.option(
+    "--graph",
+    type=click.Choice(["auto", "dynamic", "fixed", "packed"]),
+    default="auto",
+    show_default=True,
+    help="Graph of the artifact to bisect. auto: the fixed one. The packed one cannot be bisected.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
-@click.option("--force", is_flag=True, help="Replace the output where it exists.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+@FORCE
+@JSON
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -57,6 +59,7 @@ def bisect(
     language: str | None,
     split: str | None,
     limit: int,
+    graph: str,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -65,34 +68,33 @@ def bisect(
     """Find the step of ARTIFACT's graph that makes the drift between two runners or artifacts.
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
-    the pooling, and the sentence embeddings. Prints for each boundary the cosine, the relative error, its
-    step's own share of the final drift, and float16 headroom.
+    the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,
+    the step's own share of the final drift, and the float16 headroom.
     """
     if candidate is None and candidate_artifact is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
-    from minilmx.cli.progress import progress_bars
-    from minilmx.eval.bisect.bisect import bisect as bisect_artifacts
-    from minilmx.eval.datasets.pairs import load_pairs
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection
     from minilmx.files.atomic import check_writable
-    from minilmx.models.artifact import open_artifact
 
     if output is not None:
         check_writable(output, replace=force)
-    opened = open_artifact(artifact)
-    other = None if candidate_artifact is None else open_artifact(candidate_artifact)
-    pairs = load_pairs(dataset, language, split, limit)
-    with progress_bars() as track:
-        result = bisect_artifacts(
-            opened,
+    with console_progress() as progress:
+        result = api.bisect(
+            artifact,
             reference,
-            candidate or reference,
-            pairs,
-            candidate_artifact=other,
+            candidate,
+            candidate_artifact=candidate_artifact,
+            dataset=dataset,
+            language=language,
+            split=split,
+            limit=limit,
             threshold=threshold,
+            graph=graph,
             threads=threads,
-            progress=track,
+            progress=progress,
         )
     if output is not None:
         save_document(result, output, replace=force)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME",
-    help="Check this consumer, which must be installed; repeatable. [default: all that are]",
+    help="Check this consumer, which must be installed; repeatable. [default: all that are installed]",
 )
 @click.option(
     "--python",
     "pythons",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Look for consumers in this Python, too; repeatable.",
+    help="Also look for consumers in this Python; repeatable.",
 )
 @click.option(
     "--node-modules",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     default=300,
     show_default=True,
-    help="Seconds after which a consumer is ended.",
+    help="Seconds after which a consumer is stopped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(
@@ -56,44 +56,26 @@ def check(
 
     Each library runs the lines of `mlx inspect --snippet NAME` in a process of its own, over real
     sentences from one token to truncated, in batches of 1, 7 and 32, against the artifact's own
-    embeddings (its fixed graph on onnxruntime). Exits with 1 where one fails or differs.
+    embeddings (its fixed graph on onnxruntime). Exits with 1 if one fails or differs.
     """
-    from minilmx.embedding.embedder import embed_texts
-    from minilmx.errors import EvalError
-    from minilmx.eval.consumers.check import MISSING, check_consumers
-    from minilmx.eval.consumers.places import find_places
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
     from minilmx.eval.consumers.registry import CONSUMERS
-    from minilmx.eval.consumers.snippets.template import has_fixed_settings
-    from minilmx.eval.consumers.texts import varied_texts
-    from minilmx.models.artifact import open_artifact
-    from minilmx.models.manifest import FLOAT32
-    from minilmx.runners.registry import open_runner
 
     for name in names:
         if name not in CONSUMERS:
             raise click.BadParameter(
-                f"there is no {name!r}: expected one of {', '.join(CONSUMERS)}", param_hint="--consumer"
+                f"{name!r} does not exist; expected one of {', '.join(CONSUMERS)}", param_hint="--consumer"
             )
-    opened = open_artifact(artifact)
-    if opened.manifest.precision != FLOAT32:
-        raise EvalError(
-            f"{artifact} is {opened.manifest.precision}, whose embeddings depend on what else is in a batch: "
-            "check the float32 artifact of the same model"
+    with console_progress() as progress:
+        findings = api.check(
+            artifact,
+            names,
+            pythons=pythons,
+            node_modules=node_modules,
+            time_limit_seconds=time_limit,
+            progress=progress,
         )
-    places = find_places(pythons, node_modules)
-    graphs = {"dynamic", "fixed"} if has_fixed_settings(opened) else {"dynamic"}
-    chosen = [CONSUMERS[name] for name in dict.fromkeys(names)]
-    consumers = chosen or [found for found in CONSUMERS.values() if found.graph in graphs]
-    texts = varied_texts(opened)
-    with open_runner("onnxruntime", opened) as runner:
-        reference, _ = embed_texts(opened, runner, texts)
-    findings = []
-    for finding in check_consumers(
-        opened, consumers, places, texts, reference, time_limit, lambda text: click.echo(text, err=True)
-    ):
-        if names and finding.state == MISSING:
-            raise EvalError(f"{finding.consumer} is not installed: {finding.reason}; {finding.remedy}")
-        findings.append(finding)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -103,7 +85,7 @@ def check(
 
 
 def _print(findings: Sequence["Finding"]) -> None:
-    """A table; under what does not agree, why and what to do."""
+    """A table; below each consumer that does not agree, the reason and what to do."""
     titles = ("consumer", "version", "result", "max abs", "min cosine")
     rows = [
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minilmx.cli.options import ARTIFACT, PACKED
+from minilmx.cli.options import ARTIFACT
 
 
 @click.group()
@@ -34,26 +34,28 @@ def groq() -> None:
     help="Folder for the environment. [default: ~/.local/share/minilmx/groqflow]",
 )
 def setup(size: str, python: Path | None, prefix: Path | None) -> None:
-    """Make GroqFlow's own Python environment and try it.
+    """Create GroqFlow's own Python environment and try it.
 
     GroqFlow 4.3.1 needs Python 3.8 to 3.10 and packages that cannot be installed beside
-    minilmx. Nothing is done where the same environment is there already.
+    minilmx. Nothing is done if the same environment already exists.
     """
+    from minilmx.cli.progress import console_progress
     from minilmx.runners.groq.environment import PYTHON_VARIABLE, default_prefix, set_up
     from minilmx.runners.groq.trial import try_environment
 
     where = (prefix or default_prefix()).absolute()
-    environment = set_up(where, size, python, lambda message: click.echo(message, err=True))
+    with console_progress() as progress:
+        environment = set_up(where, size, python, progress)
     click.echo(f"GroqFlow {environment.versions['groqflow']} ({size}) in {where}")
     click.echo(f"trial build: {try_environment(environment)}")
     if prefix is not None:
-        click.echo(f"tell minilmx of it: export {PYTHON_VARIABLE}={environment.python}")
+        click.echo(f"to make minilmx use it: export {PYTHON_VARIABLE}={environment.python}")
 
 
 @groq.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(as_json: bool) -> None:
-    """Check all that a run on a GroqCard needs, one line each.
+    """Check everything that a run on a GroqCard needs, one line per check.
 
     Exits with 0 only if this machine could build for a card and run on it, else with 3.
     """
@@ -77,35 +79,37 @@ def doctor(as_json: bool) -> None:
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="Also write the build as one file, for `mlx run --bundle` on the card's machine.",
+    help="Also write the build to one file, for `mlx run --bundle` on the machine with the card.",
 )
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Minutes after which the build is ended.",
+    help="Minutes after which the build is stopped.",
 )
-@click.option("--force", is_flag=True, help="Build again, and replace the bundle where it exists.")
-@PACKED
-def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, packed: bool) -> None:
+@click.option("--force", is_flag=True, help="Build again, and replace the bundle if it exists.")
+@click.option(
+    "--graph",
+    type=click.Choice(["auto", "fixed", "packed"]),
+    default="auto",
+    show_default=True,
+    help="Graph of the artifact to build. auto: the fixed one.",
+)
+def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, graph: str) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache."""
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
     from minilmx.files.atomic import check_writable
-    from minilmx.models.artifact import open_artifact
     from minilmx.runners.groq.bundle import write_bundle
     from minilmx.runners.groq.runner import build_artifact
+    from minilmx.runners.registry import choose_graph
 
     if bundle is not None:
         check_writable(bundle, replace=force)
-    opened = open_artifact(artifact)
-    if packed:
-        opened = opened.as_packed()
-    done = build_artifact(
-        opened,
-        say=lambda message: click.echo(message, err=True),
-        time_limit_seconds=60 * time_limit,
-        rebuild=force,
-    )
+    opened = choose_graph(api.open_artifact(artifact), ["groq"], graph)
+    with console_progress() as progress:
+        done = build_artifact(opened, progress=progress, time_limit_seconds=60 * time_limit, rebuild=force)
     info = done.facts["info"]
     ops = ", ".join(f"{name} {count}" for name, count in sorted(done.op_counts.items()))
     lines = [

@@ -19,7 +19,7 @@ from minilmx.cli.options import ARTIFACT
 def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
     """Show what ARTIFACT is, and whether every file is what its manifest says.
 
-    Exits with 3 where a file is damaged.
+    Exits with 3 if a file is damaged.
     """
     import json
 

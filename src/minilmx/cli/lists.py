@@ -20,7 +20,7 @@ def models(as_json: bool) -> None:
         return
     width = max(map(len, KNOWN_MODELS))
     for model in KNOWN_MODELS.values():
-        pinned = model.revision[:12] if model.revision else "resolved when exported"
+        pinned = model.revision[:12] if model.revision else "resolved at export"
         score = f"STSb {model.spearman:.2f}" if model.spearman else "STSb unknown"
         click.echo(f"{model.name:<{width}}  {score:<12}  {pinned:<22}  {model.about}")
     click.echo("\nSTSb: published Spearman x100 on STSBenchmark, English test split (MTEB).")
@@ -29,16 +29,15 @@ def models(as_json: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def runners(as_json: bool) -> None:
-    """List the runners, whether each can run here, and what is missing where it cannot."""
+    """List the runners, whether each can run here, and if not, what is missing."""
     from minilmx.errors import RunnerError
-    from minilmx.runners.base import RunnerOptions
     from minilmx.runners.registry import find_runner, runner_names
 
     rows: list[tuple[str, str, str | None]] = []
     for name in runner_names():
         try:
             entry = find_runner(name)
-            rows.append((name, entry.about, entry.missing(RunnerOptions())))
+            rows.append((name, entry.about, entry.missing(entry.options())))
         except RunnerError as error:
             rows.append((name, "a plug-in that is broken", str(error)))
     if as_json:

@@ -1,66 +1,88 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minilmx.runners.base import RunnerOptions
-
-PACKED = click.option(
-    "--packed",
-    is_flag=True,
-    help="Use the artifact's packed graph: several texts a row (see `mlx export --pack`).",
-)
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
+FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+GRAPH = click.option(
+    "--graph",
+    type=click.Choice(["auto", "dynamic", "fixed", "packed"]),
+    default="auto",
+    show_default=True,
+    help="Graph of the artifact to run. auto: the dynamic-shape graph if every runner takes it, else the "
+    "fixed one. packed: several texts per row (see `mlx export --pack`).",
+)
+DATASET = click.option(
+    "--dataset",
+    default="bundled",
+    show_default=True,
+    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
+)
+
+_SETTINGS = (
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads that compute. [default: the runner's own choice, or one per CPU]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["f32", "bf16", "int8"]),
+        help="Precision in which the openvino runner computes. [default: f32]",
+    ),
+    click.option(
+        "--graph-optimization",
+        type=click.Choice(["disable", "basic", "extended", "all"]),
+        help="The onnxruntime runner's graph optimization level. [default: all]",
+    ),
+    click.option(
+        "--model",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder with the PyTorch weights, for the torch runner. [default: what the artifact's "
+        "manifest names]",
+    ),
+    click.option(
+        "--bundle",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Build of the artifact that the groq runner runs (see `mlx groq build --bundle`).",
+    ),
+    click.option(
+        "--groq-execution",
+        type=click.Choice(["held", "groqflow"]),
+        help="The groq runner: held loads the program once; groqflow uses GroqFlow's own path, once per "
+        "batch. [default: held]",
+    ),
+)
 
 
 def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that runners take; `as_runner_options` reads them."""
-    for option in (
-        click.option(
-            "--groq-execution",
-            type=click.Choice(["held", "groqflow"]),
-            default="held",
-            show_default=True,
-            help="held: the program is loaded once; groqflow: GroqFlow's own path, once a batch.",
-        ),
-        click.option(
-            "--bundle",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Run this build of the artifact on the card (see `mlx groq build --bundle`).",
-        ),
-        click.option(
-            "--model",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Folder with the PyTorch weights, for the torch runner. [default: where the "
-            "artifact's manifest says]",
-        ),
-        click.option(
-            "--graph-optimization",
-            type=click.Choice(["disable", "basic", "extended", "all"]),
-            default="all",
-            show_default=True,
-            help="onnxruntime's graph optimization level.",
-        ),
-        click.option(
-            "--precision",
-            type=click.Choice(["f32", "bf16", "int8"]),
-            default="f32",
-            show_default=True,
-            help="Precision in which the openvino runner computes.",
-        ),
-        click.option(
-            "--threads",
-            type=click.IntRange(min=1),
-            help="Threads that compute. [default: the runner's own choice, one a CPU]",
-        ),
-    ):
+    """Add the options that runners take; `given_settings` reads them."""
+    for option in reversed(_SETTINGS):
         command = option(command)
     return command
 
 
-def as_runner_options(**settings: Any) -> RunnerOptions:
-    """The values of `runner_settings` as one record; what takes long is said on standard error."""
-    return RunnerOptions(**settings, say=lambda message: click.echo(message, err=True))
+def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """The runner options that the user gave. Raises UsageError for one that no runner has."""
+    from minilmx.runners.registry import option_names
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    known = {option for name in runners for option in option_names(name)}
+    for name in given:
+        if name not in known:
+            takes = ", ".join(sorted(map(flag, known))) or "no options"
+            runner = "runner" if len(runners) == 1 else "runners"
+            raise click.UsageError(
+                f"{flag(name)} is not an option of the {runner} {', '.join(runners)}; expected {takes}."
+            )
+    return given
+
+
+def flag(name: str) -> str:
+    """A parameter as it is written on the command line."""
+    return "--" + name.replace("_", "-")

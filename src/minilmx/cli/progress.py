@@ -1,33 +1,53 @@
-"""Progress on standard error, where that is a terminal."""
+"""Messages and progress bars on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from minilmx.embedding.feeding import Advance
+import click
 
-Track = Callable[[str, int | None], Advance]
+from minilmx.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+class ConsoleProgress(Progress):
+    """Messages as lines; counts as bars, if standard error is a terminal."""
+
+    def __init__(self, bars: "Bars | None") -> None:
+        self._bars = bars
+
+    def message(self, text: str) -> None:
+        """Print one line."""
+        click.echo(text, err=True)
+
+    def start(self, label: str, total: int | None) -> Callable[[int], None]:
+        """Start a bar."""
+        bars = self._bars
+        if bars is None:
+            return lambda count: None
+        task = bars.add_task(label, total=total)
+        return lambda count: bars.advance(task, count)
 
 
 @contextmanager
-def progress_bars() -> Iterator[Track]:
-    """Yield a function that starts a bar: given a label and a total, it returns its advance.
-
-    The total is None where nobody knows it.
-    """
+def console_progress() -> Iterator[Progress]:
+    """Yield the progress of a command; its bars disappear at the end."""
     if not sys.stderr.isatty():
-        yield lambda label, total: lambda done: None
+        yield ConsoleProgress(None)
         return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         ProgressColumn,
         Task,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.progress import Progress as Bars
     from rich.text import Text
 
     class RateColumn(ProgressColumn):
@@ -35,17 +55,12 @@ def progress_bars() -> Iterator[Track]:
             return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
-    # Over ten minutes: what comes a shard at a time has no rate within seconds.
-    with Progress(
+    # Over ten minutes: what comes one shard at a time has no rate within seconds.
+    with Bars(
         *columns,
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
         speed_estimate_period=600,
-    ) as progress:
-
-        def track(label: str, total: int | None) -> Advance:
-            task = progress.add_task(label, total=total)
-            return lambda done: progress.advance(task, done)
-
-        yield track
+    ) as bars:
+        yield ConsoleProgress(bars)

@@ -1,8 +1,13 @@
 """mlx report"""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
+
+from minilmx.cli.evaluate import LIMITS_FILE, limit_options, stated_rules
+from minilmx.cli.options import FORCE
 
 # The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
 _FORMATS = ("table", "html", "markdown", "junit", "mteb")
@@ -23,40 +28,62 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
     type=click.Choice(_FORMATS),
     help="html: one page that needs no network. markdown: for a CI step summary. junit: XML that CI "
     "systems show as tests. mteb: the scores as mteb's own loader reads them. [default: by the "
-    "output's ending, else table]",
+    "output's extension, else table]",
 )
-@click.option("--runner", help="With mteb: whose scores, where the result has several runners.")
+@click.option("--runner", help="With mteb: the runner whose scores are written, if the result has several.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write. [default: standard output]"
 )
-@click.option("--force", is_flag=True, help="Replace the output where it exists.")
+@FORCE
+@limit_options
+@LIMITS_FILE
 def report(
-    results: tuple[Path, ...], form: str | None, runner: str | None, output: Path | None, force: bool
+    results: tuple[Path, ...],
+    form: str | None,
+    runner: str | None,
+    output: Path | None,
+    force: bool,
+    limits: Path | None,
+    **settings: Any,
 ) -> None:
-    """Render saved results of `mlx eval` or one of `mlx bench` again, without running anything.
+    """Render saved results of `mlx eval`, `mlx compare` or `mlx bench`, without running anything.
 
-    Of several RESULTs of one model and data set it draws the history, by date and runner
-    version. The exit code says nothing of limits: `mlx eval --from` does.
+    For several RESULTs of one model and data set it draws their history, by date and runner version.
+    With limits, it checks them against one RESULT in place of those it was saved with, and exits with 1
+    if a limit is broken.
     """
+    from minilmx import api
     from minilmx.eval.benchmark import Benchmark
-    from minilmx.eval.document import load_document
     from minilmx.eval.reports.benchmark import render_benchmark
     from minilmx.eval.reports.render import render
-    from minilmx.eval.results import Result
     from minilmx.files.atomic import atomic_file, check_writable
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":
-        raise click.UsageError("--runner goes with --format mteb")
+        raise click.UsageError("--runner needs --format mteb")
     if output is not None:
         check_writable(output, replace=force)
-    kinds = (Result, Benchmark) if len(results) == 1 else (Result,)
-    found = [load_document(path, *kinds) for path in results]
+    given = [name for name, value in settings.items() if value is not None] + [limits] * (limits is not None)
+    rules = stated_rules(settings, limits)
+    found = [api.load_result(path) for path in results]
     first = found[0]
-    text = render_benchmark(form, first) if isinstance(first, Benchmark) else render(form, found, runner)
+    passed = None
+    if given:
+        if len(found) > 1 or isinstance(first, Benchmark):
+            raise click.UsageError("limits are checked against one result of `mlx eval` or `mlx compare`")
+        first = api.limits_of(first, rules)
+        found, passed = [first], first.passed
+    if isinstance(first, Benchmark):
+        if len(found) > 1:
+            raise click.UsageError("benchmarks have no history: give one RESULT")
+        text = render_benchmark(form, first)
+    else:
+        text = render(form, found, runner)
     if output is None:
         click.echo(text, nl=False)
-        return
-    with atomic_file(output, replace=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    click.echo(f"report: {output}", err=True)
+    else:
+        with atomic_file(output, replace=force) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        click.echo(f"report: {output}", err=True)
+    if passed is False:
+        sys.exit(1)

@@ -1,25 +1,58 @@
-"""Embedding any number of texts with one runner, and the record of it."""
+"""From texts to embeddings through any runner: the part that is the same for all of them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.feeding import Advance, require_finite, run_tokenized
+from minilmx.errors import MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
+from minilmx.models.batching import Batch, Fed, feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
-from minilmx.runners.base import Details, Runner
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import Details, Runner, RunnerEntry
 from minilmx.runners.provenance import Provenance, record_provenance
+from minilmx.runners.registry import AUTO, choose_graph, open_runner
 
-RECORD_SCHEMA_VERSION = 1
+RECORD_SCHEMA_VERSION = 2
 # Texts tokenized at a time: bounds memory, is plenty for the tokenizer's threads, and has so many
 # texts of each length that few batches of equal length are small.
 _CHUNK_ROWS = 4096
+
+Advance = Callable[[int], None]
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What a runner made of N texts.
+
+    `values` is float32 [N, D]. `seconds` is the time from the first batch to the last, without
+    tokenizing; `batch_seconds`, float64 [batches], is how long the runner took for each.
+    """
+
+    values: NDArray[np.float32]
+    seconds: float
+    batch_seconds: NDArray[np.float64]
+
+    @property
+    def batches(self) -> int:
+        """How often the runner ran."""
+        return len(self.batch_seconds)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return bool(np.isfinite(self.values).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +61,7 @@ class RunRecord:
 
     `inputs_sha256` is the digest of the token arrays, so equal digests mean that two runs saw
     identical inputs. `graph` is which of the artifact's graphs ran: fixed, packed or dynamic.
-    `seconds` is the time of the running, without tokenizing; `latency_seconds` that of one
+    `seconds` is the time inside the runner, without tokenizing; `latency_seconds` that of one
     batch from end to end, on average.
     """
 
@@ -39,6 +72,7 @@ class RunRecord:
     inputs_sha256: str
     runner: str
     details: Details
+    versions: dict[str, str]
     rows: int
     truncated_rows: int
     batches: int
@@ -48,7 +82,7 @@ class RunRecord:
 
     @property
     def sentences_per_second(self) -> float:
-        """Rows by the time of the running."""
+        """Rows divided by the seconds inside the runner."""
         return self.rows / self.seconds
 
     def to_document(self) -> dict[str, Any]:
@@ -60,62 +94,122 @@ class RunRecord:
         }
 
 
-class EmbeddingJob:
-    """Embeds texts with one runner, chunk by chunk, and keeps what the record says.
+class Embedder:
+    """A runner that is open on one graph of an artifact, and turns texts into embeddings.
 
-    Memory does not grow with the number of texts; while one chunk runs the next is tokenized.
+    Tokenizing, padding, batching, packing and the checks of what comes back are here, the same for
+    every runner. It also keeps what `record` says of all that was embedded.
+
+    Example:
+        >>> with Embedder(artifact, "onnxruntime") as embedder:
+        ...     embedder.encode(["One sentence.", "Another one."]).shape
+        (2, 384)
     """
 
-    def __init__(self, artifact: Artifact, runner: Runner) -> None:
-        self._artifact = artifact
-        self._runner = runner
-        self._tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
-        self._digest = hashlib.sha256()
+    def __init__(
+        self,
+        artifact: Artifact,
+        runner: str | RunnerEntry = "onnxruntime",
+        graph: str = AUTO,
+        progress: Progress = SILENT,
+        **settings: Any,
+    ) -> None:
+        """Open a runner, by name or entry, on a graph of the artifact.
+
+        `graph` is "auto" (the dynamic-shape graph if the runner takes it, else the fixed one),
+        "dynamic", "fixed" or "packed"; `settings` are the runner's own options. Raises
+        RunnerError, also for a setting that the runner does not have, and ArtifactError for a
+        graph that the artifact does not have.
+        """
+        self.artifact = choose_graph(artifact, [runner], graph)
+        self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
         self.truncated_rows = 0
-        self.seconds = 0.0  # of the running, without tokenizing
+        self.seconds = 0.0  # inside the runner, without tokenizing
         self._rows = self._batches = 0
         self._batch_seconds = 0.0
+        self._digest = hashlib.sha256()
 
-    def embed(
-        self, texts: Iterable[str], advance: Advance = lambda rows: None, first_row: int = 0
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The artifact's tokenizer, at its sequence length."""
+        return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape)
+
+    @property
+    def dimension(self) -> int:
+        """The numbers in an embedding, D."""
+        return self.artifact.manifest.embedding_dimension
+
+    def encode(
+        self, texts: Sequence[str], first_row: int = 0, advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """Embed N texts: float32 [N, D], in the order of the texts.
+
+        `first_row` is how many texts of the user's come before these, for error messages. Raises
+        RunnerFailed, also if an embedding is not finite.
+        """
+        values = np.empty((len(texts), self.dimension), dtype=np.float32)
+        row = 0
+        for chunk, embeddings in self.stream(texts, advance, first_row):
+            values[row : row + len(chunk)] = embeddings
+            row += len(chunk)
+        return values
+
+    def stream(
+        self, texts: Iterable[str], advance: Advance | None = None, first_row: int = 0
     ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """The texts in order, some at a time, each time with their embeddings, float32 [n, D].
 
-        `first_row` is how many texts the user has before these. Raises RunnerFailed, also where
-        an embedding is not finite.
+        Memory does not grow with the number of texts; while one chunk runs, the next is tokenized.
+        `advance` is called with the number of texts of each batch. Raises RunnerFailed, also if an
+        embedding is not finite.
         """
         for chunk, tokenized in self._tokenize(texts):
-            found = run_tokenized(self._runner, tokenized, self._artifact, advance)
-            require_finite(found.values, chunk, self._runner.name, first_row)
+            result = self.encode_tokenized(tokenized, advance)
+            require_finite(result.values, chunk, self.runner.name, first_row)
             first_row += len(chunk)
             self._rows += len(chunk)
             self.truncated_rows += int(tokenized.truncated.sum())
-            self._batches += found.batches
-            self.seconds += found.seconds
-            self._batch_seconds += float(found.batch_seconds.sum())
-            yield chunk, found.values
+            self._batches += result.batches
+            self.seconds += result.seconds
+            self._batch_seconds += float(result.batch_seconds.sum())
+            yield chunk, result.values
 
-    def embed_all(
-        self, texts: Sequence[str], advance: Advance = lambda rows: None, first_row: int = 0
-    ) -> NDArray[np.float32]:
-        """The embeddings of N texts together, float32 [N, D]. Raises RunnerFailed."""
-        values = np.empty((len(texts), self._artifact.manifest.embedding_dimension), dtype=np.float32)
-        done = 0
-        for chunk, embeddings in self.embed(texts, advance, first_row):
-            values[done : done + len(chunk)] = embeddings
-            done += len(chunk)
-        return values
+    def encode_tokenized(self, texts: TokenizedTexts, advance: Advance | None = None) -> Embeddings:
+        """Run every batch of tokenized texts and put the embeddings in the order of the texts.
+
+        Raises RunnerFailed if the runner fails in any way, or returns anything but float32 [B, D],
+        or [B, N, D] from a packed graph. Numbers that are not finite are kept: see require_finite.
+        """
+        values = np.empty((len(texts), self.dimension), dtype=np.float32)
+        batch_seconds: list[float] = []
+
+        def run(fed: Fed) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+            batch, owners = fed
+            started = time.perf_counter()
+            result = self._run_checked(batch, (*owners.shape, self.dimension))
+            return result, owners, time.perf_counter() - started
+
+        started = time.perf_counter()
+        batches = feed_batches(texts, self.artifact)
+        for result, owners, seconds in _map_in_threads(run, batches, self.runner.concurrency):
+            used = owners >= 0
+            values[owners[used]] = result[used]
+            batch_seconds.append(seconds)
+            if advance is not None:
+                advance(int(used.sum()))
+        return Embeddings(values, time.perf_counter() - started, np.array(batch_seconds))
 
     def record(self) -> RunRecord:
-        """What has been run until now."""
+        """What has been embedded until now by `encode` and `stream`."""
         return RunRecord(
-            artifact=self._artifact.path.resolve().name,
-            artifact_sha256=self._artifact.digest,
-            model=self._artifact.manifest.source.id,
-            graph=self._artifact.graph_kind,
+            artifact=self.artifact.path.resolve().name,
+            artifact_sha256=self.artifact.digest,
+            model=self.artifact.manifest.source.id,
+            graph=self.artifact.graph_kind,
             inputs_sha256=self._digest.hexdigest(),
-            runner=self._runner.name,
-            details=dict(self._runner.details),
+            runner=self.runner.name,
+            details=dict(self.runner.details),
+            versions=dict(self.runner.versions),
             rows=self._rows,
             truncated_rows=self.truncated_rows,
             batches=self._batches,
@@ -124,16 +218,42 @@ class EmbeddingJob:
             provenance=record_provenance(),
         )
 
+    def close(self) -> None:
+        """Close the runner. Closing again does nothing."""
+        self.runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self.runner.__exit__(kind, error, traceback)
+
+    def _run_checked(self, batch: Batch, expected: tuple[int, ...]) -> NDArray[np.float32]:
+        name = self.runner.name
+        try:
+            result: object = self.runner.run(batch)
+        except MinilmxError:
+            raise
+        except Exception as error:
+            raise RunnerFailed(
+                f"the runner {name} failed on a batch: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
+            raise RunnerFailed(
+                f"the runner {name} returned {_describe(result)}; expected float32 {list(expected)}"
+            )
+        return result
+
     def _tokenize(self, texts: Iterable[str]) -> Iterator[tuple[list[str], TokenizedTexts]]:
         """Chunks of whole batches, one ahead; only the last may end in a part of a batch.
 
-        Texts are taken in the caller's thread, so that Ctrl-C ends a wait for standard input.
+        Texts are read in the caller's thread, so that Ctrl-C interrupts a wait for standard input.
         """
-        size = self._artifact.shape.batch_size
+        size = self.artifact.shape.batch_size
         remaining = iter(texts)
 
         def tokenize(chunk: list[str]) -> tuple[list[str], TokenizedTexts]:
-            tokenized = self._tokenizer.encode(chunk)
+            tokenized = self.tokenizer.encode(chunk)
             tokenized.update_digest(self._digest)
             return chunk, tokenized
 
@@ -148,15 +268,38 @@ class EmbeddingJob:
                 yield upcoming.result()
 
 
-def embed_texts(
-    artifact: Artifact,
-    runner: Runner,
-    texts: Sequence[str],
-    advance: Advance = lambda rows: None,
-) -> tuple[NDArray[np.float32], RunRecord]:
-    """Embed N texts: float32 [N, D], and the run's record.
+def require_finite(
+    values: NDArray[np.float32], texts: Sequence[str], runner: str, first_row: int = 0
+) -> None:
+    """Raise RunnerFailed, naming the sentence, if an embedding has NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise RunnerFailed(
+            f"the runner {runner} returned numbers that are not finite for sentence "
+            f"{first_row + int(bad[0]) + 1}: {texts[bad[0]][:80]!r}"
+        )
 
-    Raises RunnerFailed, also where an embedding is not finite.
-    """
-    job = EmbeddingJob(artifact, runner)
-    return job.embed_all(texts, advance), job.record()
+
+def _map_in_threads(work: Callable[[Item], Output], items: Iterable[Item], threads: int) -> Iterator[Output]:
+    """`map`, with so many items at once, in order, and never many items ahead."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    pending: deque[Future[Output]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > 4 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _describe(result: object) -> str:
+    if isinstance(result, np.ndarray):
+        return f"{result.dtype} {list(result.shape)}"
+    return f"a {type(result).__name__}"

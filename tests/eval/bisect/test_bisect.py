@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-from minilmx.embedding.feeding import embed
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError, RunnerError
 from minilmx.eval.bisect.bisect import Bisection
 from minilmx.eval.bisect.bisect import bisect as bisect_in_threads
@@ -31,7 +31,6 @@ from minilmx.models.manifest import Shape
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
-from minilmx.runners.registry import open_runner
 
 LAYERS = range(6)
 PARTS = ("attention", "MLP")
@@ -143,9 +142,9 @@ def test_a_runner_beside_itself_has_no_drift_anywhere(
     for one in found.steps:
         assert one.min_cosine == pytest.approx(1, abs=1e-12)
     if runner == EMULATOR:
-        with open_runner(EMULATOR, artifact) as emulator:
-            embed(artifact, emulator, pairs.texts)
-            largest = emulator.details["largest_magnitude"]
+        with Embedder(artifact, EMULATOR, artifact.graph_kind) as emulator:
+            emulator.encode(pairs.texts)
+            largest = emulator.runner.details["largest_magnitude"]
         assert max(one.largest_magnitude or 0 for one in found.steps) == largest
 
 
@@ -201,8 +200,8 @@ def test_the_shares_of_the_emulator_add_up_and_its_drift_is_the_runners(
         emulated.steps[-1].relative_error
     )
     assert emulated.final_drift == emulated.steps[-1].relative_error
-    with open_runner(ONNX, artifact) as exact, open_runner(EMULATOR, artifact) as rounded:
-        wanted, got = (embed(artifact, runner, pairs.texts) for runner in (exact, rounded))
+    with Embedder(artifact, ONNX, "fixed") as exact, Embedder(artifact, EMULATOR) as rounded:
+        wanted, got = (embedder.encode(pairs.texts) for embedder in (exact, rounded))
     drift = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
     assert emulated.final_drift == pytest.approx(drift, rel=1e-2)
 
@@ -358,7 +357,7 @@ def test_what_is_not_finite_is_named_and_the_json_stays_valid(
     [
         ("groq", EvalError, "the runner groq cannot be bisected: .* use onnxruntime or groq-emulator"),
         ("torch", EvalError, "the runner torch cannot be bisected"),
-        ("gorq", RunnerError, "there is no runner 'gorq'"),
+        ("gorq", RunnerError, "the runner 'gorq' does not exist"),
     ],
 )
 def test_a_runner_that_shows_nothing_of_its_inside_is_refused(

@@ -47,7 +47,7 @@ def test_a_bundle_runs_on_another_machine_without_compiler_and_groqflow(ready, c
     assert not list((card_machine.folder / "tmp").glob("minilmx*"))
     cpu = card_machine.mlx("run", moved, "-o", "cpu.npy", stdin=SENTENCES)
     assert cpu.code == 0
-    compared = card_machine.mlx("eval", "--from", "cpu.npy", "--from", "card.npy", "--json")
+    compared = card_machine.mlx("compare", "cpu.npy", "card.npy", "--json")
     assert 0 < json.loads(compared.stdout)["runs"][1]["drift"]["max_abs"] < 1e-2
 
 

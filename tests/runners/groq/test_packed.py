@@ -32,11 +32,11 @@ def sentences():
 @pytest.mark.slow
 def test_packing_takes_eight_and_a_half_times_fewer_runs_of_the_program(machine, packed, sentences):
     tokenized = Tokenizer(packed.tokenizer_file, packed.shape).encode(sentences)
-    runs = sum(1 for _ in feed_batches(tokenized, packed.as_packed()))
+    runs = sum(1 for _ in feed_batches(tokenized, packed.with_graph("packed")))
     assert len(sentences) / runs >= 8.5
     few = [text.strip() for text in sentences[:120]]
     records, values = [], []
-    for name, words in (("cpu", []), ("card", ["--runner", "groq", "--packed"])):
+    for name, words in (("cpu", []), ("card", ["--runner", "groq", "--graph", "packed"])):
         outcome = machine.mlx("run", packed.path, *words, "-o", f"{name}.npy", stdin="\n".join(few))
         assert outcome.code == 0, outcome
         records.append(json.loads((machine.folder / f"{name}.npy.run.json").read_text()))

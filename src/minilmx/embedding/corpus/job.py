@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from minilmx.embedding.corpus.pool import Engine, W, embed_shards
 from minilmx.embedding.corpus.shards import PARQUET, write_shard
 from minilmx.embedding.corpus.source import Columns, Corpus, Shard, find_files, scan_corpus
 from minilmx.embedding.corpus.worker import Job
-from minilmx.embedding.feeding import Advance
 from minilmx.errors import OutputError
 from minilmx.files.digest import sha256_of_file
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.registry import make_options
 
 LEDGER_SCHEMA_VERSION = 1
 # What the bytes of a shard depend on, beside the artifact and the inputs.
@@ -41,11 +42,15 @@ class Output:
 class Summary:
     """What a run did: rows in all, those it embedded itself, and where its time went.
 
+    `graph` is the kind of graph that ran.
+
     `runner_seconds` are the workers' together, without tokenizing; `reading_seconds` (finding,
     hashing and checking the inputs, and cutting the shards) and `writing_seconds` (shards and
     ledger) are the parent's.
     """
 
+    runner: str
+    graph: str
     files: int
     rows: int
     shards: int
@@ -87,12 +92,11 @@ def embed_corpus(
     open_engine: Callable[[Job], AbstractContextManager[Engine[W]]],
     *,
     restart: bool = False,
-    track: Callable[[int], Advance] = lambda rows: lambda done: None,
+    progress: Progress = SILENT,
 ) -> Summary:
     """Embed all rows of the inputs into a folder; shards that are done there already are kept.
 
-    `restart` removes these first. `track` is told how many rows are left, and returns what is
-    told of those that are done. Raises DatasetError for bad inputs, before any work; OutputError
+    `restart` removes these first. Raises DatasetError for bad inputs, before any work; OutputError
     where the folder holds something else, is in use or cannot be written; and RunnerError.
     """
     started = time.perf_counter()
@@ -112,7 +116,7 @@ def embed_corpus(
         seconds = 0.0
         if wanted:
             left = corpus.rows - sum(entry.rows for entry in ledger.entries.values())
-            advance = track(left)
+            advance = progress.start(job.runner, left)
             shards: Iterator[Shard] = reading.over(corpus.shards(wanted))
             with open_engine(job) as engine, closing(embed_shards(engine, shards)) as done:
                 for shard, embedded in done:
@@ -125,6 +129,8 @@ def embed_corpus(
         ledger.finish()
         kind.finish(folder, ledger.entries.values())
     return Summary(
+        runner=job.runner,
+        graph=job.artifact.graph_kind,
         files=len(corpus.files),
         rows=corpus.rows,
         shards=corpus.shard_count,
@@ -150,7 +156,8 @@ def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Cor
 def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
     """All that the bytes of the shards depend on. How many workers and threads is no part of it."""
     packages = (*_PACKAGES, *_FORMATS[output.format].packages)
-    settings = {name: _plain(value) for name, value in job.settings.items() if name != "threads"}
+    options = asdict(make_options(job.runner, job.settings))
+    settings = {name: _plain(value) for name, value in options.items() if name != "threads"}
     return {
         "schema_version": LEDGER_SCHEMA_VERSION,
         "format": output.format,

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from minilmx.embedding.corpus.pool import WorkerDied
-from minilmx.embedding.corpus.worker import Embedded, Embedder, Job, Task
+from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import MinilmxError
 
 # A fresh interpreter: a copy of this one would share what threads of libraries hold.
@@ -75,7 +75,7 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError):
         try:
-            embedder = Embedder(job)
+            embedder = ShardEmbedder(job)
             pipe.send(None)
             while True:
                 pipe.send(embedder.embed(pipe.recv()))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from minilmx.embedding.corpus.pool import WorkerDied
-from minilmx.embedding.corpus.worker import Embedded, Embedder, Job, Task
+from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed, RunnerUnavailable
 from minilmx.files.atomic import atomic_folder
 from minilmx.models.artifact import Artifact, find_problems, read_artifact
@@ -112,7 +112,7 @@ class RayEngine:
 
 class _Actor:
     def __init__(self, job: Job, files: Mapping[str, bytes]) -> None:
-        self._embedder = Embedder(replace(job, artifact=_artifact_here(job.artifact, files)))
+        self._embedder = ShardEmbedder(replace(job, artifact=_artifact_here(job.artifact, files)))
 
     def ready(self) -> None:
         """Answers when the runner is open."""

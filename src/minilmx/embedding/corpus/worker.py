@@ -1,17 +1,16 @@
-"""What a worker does, whichever process or machine it is in: embed one shard's texts."""
+"""What a worker does, in whichever process or machine it is: embed the texts of one shard."""
 
 import os
 import sys
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import EmbeddingJob
+from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact
-from minilmx.runners.base import RunnerOptions
-from minilmx.runners.registry import open_runner
+from minilmx.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +32,38 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker of a run is told; it can be sent to another machine."""
+    """What every worker of a run is given; it can be sent to another machine.
+
+    The artifact is seen as the graph to run; `settings` are the runner's options.
+    """
 
     artifact: Artifact
     runner: str
     settings: dict[str, Any]
 
-    @classmethod
-    def of(cls, artifact: Artifact, runner: str, options: RunnerOptions) -> Self:
-        """The job with these options; what a runner says, its worker says on standard error."""
-        names = [field.name for field in fields(options) if field.name != "say"]
-        return cls(artifact, runner, {name: getattr(options, name) for name in names})
 
-
-class Embedder:
-    """One runner, opened on the job's artifact. Raises RunnerError."""
+class ShardEmbedder:
+    """A worker's embedder, open on the job's artifact. Raises RunnerError."""
 
     def __init__(self, job: Job) -> None:
-        if threads := job.settings["threads"]:
+        if threads := job.settings.get("threads"):
             os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's
-        self._runner = open_runner(job.runner, job.artifact, RunnerOptions(**job.settings, say=_say))
-        self._job = EmbeddingJob(job.artifact, self._runner)
+        self._embedder = Embedder(
+            job.artifact, job.runner, job.artifact.graph_kind, _StandardError(), **job.settings
+        )
 
     def embed(self, task: Task) -> Embedded:
         """A shard's embeddings, which depend on its texts alone. Raises RunnerFailed."""
-        job = self._job
-        truncated, seconds = job.truncated_rows, job.seconds
-        values = job.embed_all(task.texts, first_row=task.first_row)
-        return Embedded(values, job.truncated_rows - truncated, job.seconds - seconds)
+        embedder = self._embedder
+        truncated, seconds = embedder.truncated_rows, embedder.seconds
+        values = embedder.encode(task.texts, task.first_row)
+        return Embedded(values, embedder.truncated_rows - truncated, embedder.seconds - seconds)
 
     def close(self) -> None:
         """Close the runner."""
-        self._runner.close()
+        self._embedder.close()
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+class _StandardError(Progress):
+    def message(self, text: str) -> None:
+        print(text, file=sys.stderr)

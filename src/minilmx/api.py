@@ -1,0 +1,401 @@
+"""The public functions: one for each thing that minilmx does.
+
+The command line calls exactly these. They raise MinilmxError, whose `message` says what is wrong and
+whose `hint` says what to do. Every function takes a `progress` (minilmx.Progress), which reports what
+takes long.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minilmx.embedding.embedder import Embedder, RunRecord
+from minilmx.embedding.output_file import check_output, save_embeddings
+from minilmx.errors import EvalError
+from minilmx.files.texts import open_texts, read_texts
+from minilmx.models import artifact as artifacts
+from minilmx.models.artifact import Artifact
+from minilmx.models.known import DEFAULT_MODEL
+from minilmx.models.manifest import FLOAT32, GraphKind
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import RunnerEntry
+from minilmx.runners.registry import AUTO, choose_graph, default_runners, option_names, require_runner
+
+if TYPE_CHECKING:
+    from minilmx.embedding.corpus.job import Summary
+    from minilmx.embedding.corpus.worker import Job
+    from minilmx.eval.benchmark import Benchmark
+    from minilmx.eval.bisect.bisect import Bisection
+    from minilmx.eval.consumers.check import Finding
+    from minilmx.eval.limits import LimitsLike
+    from minilmx.eval.results import Result
+    from minilmx.eval.saved import RunComparison
+
+# What only some of the functions need is imported within them: `mlx run` takes no scipy.
+
+ArtifactLike = Artifact | Path | str
+
+
+def open_artifact(path: Path | str) -> Artifact:
+    """Open an artifact and verify every byte of it.
+
+    Raises ArtifactError if it does not exist, is damaged, or is of an unknown schema.
+
+    Example:
+        >>> open_artifact("all-MiniLM-L6-v2-b1-s128").shape.sequence_length
+        128
+    """
+    return artifacts.open_artifact(Path(path))
+
+
+def export_model(
+    model: str = DEFAULT_MODEL,
+    output: Path | str | None = None,
+    *,
+    batch_size: int = 1,
+    sequence_length: int = 128,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Export a model to an artifact."""
+    from minilmx.export import exporter
+    from minilmx.models.manifest import Shape
+    from minilmx.models.source import resolve_model
+
+    source = resolve_model(model, say=progress.message)
+    shape = Shape(batch_size, sequence_length)
+    target = Path(output or exporter.artifact_name(source, shape))
+    return exporter.export_model(source, target, shape, say=progress.message).artifact
+
+
+def load(
+    artifact: ArtifactLike,
+    runner: str | RunnerEntry = "onnxruntime",
+    graph: str = AUTO,
+    *,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Embedder:
+    """Open a runner on an artifact, to embed texts with `encode`.
+
+    `graph` is "auto" (the dynamic-shape graph if the runner takes it, else the fixed one),
+    "dynamic", "fixed" or "packed". `options` are the runner's own, such as `threads`. Raises
+    ArtifactError, and RunnerError for a runner or option that does not exist or cannot run here.
+
+    Example:
+        >>> with load("all-MiniLM-L6-v2-b1-s128") as model:
+        ...     vectors = model.encode(["One sentence.", "Another one."])
+        >>> vectors.shape, vectors.dtype
+        ((2, 384), dtype('float32'))
+    """
+    return Embedder(_opened(artifact), runner, graph, progress, **options)
+
+
+def embed_file(
+    artifact: ArtifactLike,
+    source: Path | str,
+    output: Path | str,
+    *,
+    column: str | None = None,
+    runner: str = "onnxruntime",
+    graph: str = AUTO,
+    replace: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> RunRecord:
+    """Embed the sentences of a file into `output`: .npy, .npz, .parquet or .jsonl.
+
+    `source` is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or "-" for standard
+    input; `column` names the column of the sentences. The record of the run is written to
+    OUTPUT.run.json and returned. Raises DatasetError, OutputError, ArtifactError or RunnerError.
+
+    Example:
+        >>> embed_file("all-MiniLM-L6-v2-b1-s128", "sentences.txt", "embeddings.npy").rows
+        2
+    """
+    target = Path(output)
+    check_output(target, replace=replace)
+    opened = _opened(artifact)
+    texts = open_texts(str(source), column)
+    with load(opened, runner, graph, progress=progress, **options) as embedder:
+        chunks = embedder.stream(texts, progress.start(runner, texts.count))
+        save_embeddings(target, embedder.dimension, chunks, embedder.record, replace=replace)
+        return embedder.record()
+
+
+def embed_corpus(
+    artifact: ArtifactLike,
+    inputs: Sequence[str],
+    output: Path | str,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    keep_text: bool = False,
+    format: str = "parquet",
+    dtype: str = "float32",
+    shard_rows: int = 32_768,
+    workers: int | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
+    cpus_per_worker: int = 1,
+    runner: str = "onnxruntime",
+    graph: str = AUTO,
+    restart: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> "Summary":
+    """Embed a corpus, of any number of files, into a folder of shards.
+
+    `inputs` are files, folders and patterns. The other columns of the inputs are kept. `format` is
+    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
+    is called again with the same arguments; `restart` removes its shards first. Raises
+    DatasetError for bad inputs, before any work, OutputError, ArtifactError or RunnerError.
+
+    Example:
+        >>> embed_corpus("all-MiniLM-L6-v2-b1-s128", ["corpus/"], "embeddings", column="text").rows
+        2
+    """
+    from minilmx.embedding.corpus import job as corpus
+    from minilmx.embedding.corpus.local_engine import ProcessEngine
+    from minilmx.embedding.corpus.source import Columns
+    from minilmx.embedding.corpus.worker import Job
+    from minilmx.runners.provenance import available_cpus
+
+    chosen = choose_graph(_opened(artifact), [runner], graph)
+    options = {**options}
+    if "threads" in option_names(runner) and options.get("threads") is None:
+        if engine == "ray":
+            options["threads"] = cpus_per_worker
+        elif workers is not None:
+            options["threads"] = max(1, available_cpus() // workers)
+    require_runner(runner, **options)
+
+    def open_engine(job: "Job") -> AbstractContextManager[Any]:
+        if engine == "ray":
+            from minilmx.embedding.corpus.ray_engine import RayEngine
+
+            return closing(RayEngine.open(job, ray_address, workers, cpus_per_worker))
+        return nullcontext(ProcessEngine(job, workers or 1))
+
+    return corpus.embed_corpus(
+        inputs,
+        Columns(column, id_column, keep_text),
+        Job(chosen, runner, options),
+        corpus.Output(Path(output), shard_rows, dtype, format),
+        open_engine,
+        restart=restart,
+        progress=progress,
+    )
+
+
+def evaluate(
+    artifact: ArtifactLike,
+    runners: Sequence[str] = (),
+    dataset: str = "bundled",
+    *,
+    languages: Sequence[str] = (),
+    split: str | None = None,
+    limit: int | None = None,
+    limits: "LimitsLike" = None,
+    graph: str = AUTO,
+    ladder: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> "Result":
+    """Run an artifact on several runners over identical inputs and compare their embeddings.
+
+    The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
+    groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
+    graded sentence pairs; `languages` and `split` belong to hub data sets, and `limit` keeps the
+    first pairs. `limits` maps limit names to numbers, or is the path of a limits.toml. Each runner
+    takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and
+    EvalError.
+
+    Example:
+        >>> result = evaluate("all-MiniLM-L6-v2-b1-s128", ["onnxruntime", "groq-emulator"],
+        ...                   limits={"max_abs": 1e-3})
+        >>> result.passed
+        True
+    """
+    from minilmx.eval import evaluation
+    from minilmx.eval.datasets.pairs import expand_languages, load_pairs
+    from minilmx.eval.limits import limit_rules
+    from minilmx.eval.results import check_limits
+
+    opened = _opened(artifact)
+    rules = limit_rules(limits)
+    names = list(runners)
+    if not names:
+        names, note = default_runners(opened)
+        progress.message(note)
+    data = [load_pairs(dataset, each, split, limit) for each in expand_languages(dataset, languages)]
+    evaluations = tuple(
+        evaluation.evaluate(opened, names, pairs, graph, options, ladder=ladder, progress=progress)
+        for pairs in data
+    )
+    return check_limits(evaluations, rules)
+
+
+def compare(*runs: Path | str) -> "RunComparison":
+    """Compare embeddings that were saved; the first is the reference. Raises EvalError.
+
+    Example:
+        >>> compare("cpu.npy", "card.npy").drifts[0].max_abs < 1e-3
+        True
+    """
+    from minilmx.eval.saved import compare_runs
+
+    return compare_runs([Path(run) for run in runs])
+
+
+def bisect(
+    artifact: ArtifactLike,
+    reference: str = "onnxruntime",
+    candidate: str | None = None,
+    *,
+    candidate_artifact: ArtifactLike | None = None,
+    dataset: str = "bundled",
+    language: str | None = None,
+    split: str | None = None,
+    limit: int | None = 64,
+    threshold: float = 0.01,
+    graph: str = AUTO,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> "Bisection":
+    """Find the step of an artifact's graph that makes the drift between two runners or artifacts.
+
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs.
+    `candidate` is the reference's runner unless it is given; one of `candidate` and
+    `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
+
+    Example:
+        >>> bisect("all-MiniLM-L6-v2-b1-s128", candidate="groq-emulator").largest_share
+        'layer 5 MLP'
+    """
+    from minilmx.eval.bisect import bisect as bisection
+    from minilmx.eval.datasets.pairs import load_pairs
+
+    if candidate is None and candidate_artifact is None:
+        raise EvalError("there is nothing to compare with", "Name a candidate runner or artifact.")
+    return bisection.bisect(
+        _opened(artifact),
+        reference,
+        candidate or reference,
+        load_pairs(dataset, language, split, limit),
+        candidate_artifact=None if candidate_artifact is None else _opened(candidate_artifact),
+        threshold=threshold,
+        graph=graph,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def benchmark(
+    artifact: ArtifactLike,
+    texts: Path | str | None = None,
+    *,
+    column: str | None = None,
+    runners: Sequence[str] = ("onnxruntime",),
+    graphs: Sequence[str] = (),
+    rounds: int = 5,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> "Benchmark":
+    """Measure runners of an artifact side by side on the same texts, in interleaved rounds.
+
+    Every runner runs with every one of `graphs` ("dynamic", "fixed", "packed"; without any, all that
+    it takes); the first combination is the baseline. Without `texts`, a file, the bundled
+    sentences are used. Raises RunnerError, ArtifactError, DatasetError and EvalError.
+
+    Example:
+        >>> benchmark("all-MiniLM-L6-v2-b1-s128", rounds=1).timings[0].contender.graph
+        'fixed'
+    """
+    from minilmx.eval.benchmark import choose_contenders, measure
+    from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
+
+    opened = _opened(artifact)
+    contenders = choose_contenders(opened, runners, graphs)
+    sentences = load_pairs(BUNDLED).texts if texts is None else read_texts(str(texts), column)
+    name = BUNDLED if texts is None else Path(texts).name
+    return measure(opened, contenders, sentences, name, options, rounds, progress)
+
+
+def check(
+    artifact: ArtifactLike,
+    consumers: Sequence[str] = (),
+    *,
+    pythons: Sequence[Path] = (),
+    node_modules: Path | None = None,
+    time_limit_seconds: float = 300.0,
+    progress: Progress = SILENT,
+) -> "list[Finding]":
+    """Prove an artifact in every library that is installed and can open it.
+
+    Each library runs its snippet in a process of its own, over real sentences from one token to
+    truncated, in batches of 1, 7 and 32, against the artifact's own embeddings (its fixed graph on
+    onnxruntime). `consumers` names libraries that must be installed. Raises EvalError.
+
+    Example:
+        >>> [finding.state for finding in check("all-MiniLM-L6-v2-b1-s128", ["onnxruntime"])]
+        ['agrees']
+    """
+    from minilmx.eval.consumers.check import MISSING, check_consumers
+    from minilmx.eval.consumers.places import find_places
+    from minilmx.eval.consumers.registry import CONSUMERS
+    from minilmx.eval.consumers.snippets.template import has_fixed_settings
+    from minilmx.eval.consumers.texts import varied_texts
+
+    opened = _opened(artifact)
+    if opened.manifest.precision != FLOAT32:
+        raise EvalError(
+            f"{opened.path}: precision {opened.manifest.precision}, whose embeddings depend on what else is "
+            "in a batch; expected float32",
+            "Check the float32 artifact of the same model.",
+        )
+    for name in consumers:
+        if name not in CONSUMERS:
+            raise EvalError(f"the consumer {name!r} does not exist; expected one of {', '.join(CONSUMERS)}")
+    graphs = {"dynamic", "fixed"} if has_fixed_settings(opened) else {"dynamic"}
+    chosen = [CONSUMERS[name] for name in dict.fromkeys(consumers)]
+    chosen = chosen or [each for each in CONSUMERS.values() if each.graph in graphs]
+    places = find_places(pythons, node_modules)
+    texts = varied_texts(opened)
+    with load(opened, graph=GraphKind.FIXED) as embedder:
+        reference = embedder.encode(texts)
+    findings = []
+    for finding in check_consumers(
+        opened, chosen, places, texts, reference, time_limit_seconds, progress.message
+    ):
+        if consumers and finding.state == MISSING:
+            raise EvalError(f"{finding.consumer} is not installed: {finding.reason}", finding.remedy)
+        findings.append(finding)
+    return findings
+
+
+def load_result(path: Path | str) -> "Result | Benchmark":
+    """Read a saved result of `evaluate`, `compare` or `benchmark`. Raises EvalError.
+
+    Example:
+        >>> load_result("results/all-MiniLM-L6-v2-b1-s128/bundled-en.json").passed
+        True
+    """
+    from minilmx.eval.benchmark import Benchmark
+    from minilmx.eval.document import load_document
+    from minilmx.eval.results import Result
+
+    result: Result | Benchmark = load_document(Path(path), Result, Benchmark)
+    return result
+
+
+def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
+    """A saved result with limits checked against it. Raises EvalError for limits that do not exist."""
+    from minilmx.eval.limits import limit_rules
+    from minilmx.eval.results import check_limits
+
+    return check_limits(result.evaluations, limit_rules(limits))
+
+
+def _opened(artifact: ArtifactLike) -> Artifact:
+    return artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
