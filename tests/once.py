@@ -1,8 +1,10 @@
 """once.py [--again] NAME COMMAND...: run COMMAND, unless it has already passed on this tree.
+once.py: print the summaries of what passed.
 
 COMMAND writes JUnit reports build/NAME*.xml. .venv/passed/NAME records the digest of the tree, when
-the tests passed and pytest's summaries. The digest covers every file that the tests can see: all
-that git does not ignore, ../shared, and the names and versions of all installed packages.
+COMMAND passed, and a summary of each report. The digest covers every file that the tests can see:
+all that git does not ignore, ../shared, and the names and versions of all installed packages.
+Without git, nothing counts as passed.
 """
 
 import hashlib
@@ -15,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
+BUILD, PASSED = ROOT / "build", ROOT / ".venv" / "passed"
 
 
 def visible_files() -> Iterator[Path]:
@@ -26,9 +29,13 @@ def visible_files() -> Iterator[Path]:
     yield from ROOT.glob(".venv*/node_modules/*/package.json")
 
 
-def tree_digest() -> str:
+def tree_digest() -> str | None:
     digest = hashlib.sha256()
-    for path in sorted(set(visible_files())):
+    try:
+        paths = sorted(set(visible_files()))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    for path in paths:
         if path.is_symlink():
             content = str(path.readlink()).encode()
         elif path.is_file():
@@ -54,35 +61,38 @@ def summaries(reports: list[Path]) -> list[str]:
     return lines
 
 
-def main() -> int:
-    words = sys.argv[1:]
-    again = words[0] == "--again"
-    name, *command = words[again:]
-    stamp = ROOT / ".venv" / "passed" / name
+def run(name: str, command: list[str], again: bool) -> int:
+    stamp = PASSED / name
     digest = tree_digest()
     if stamp.exists() and not again:
         passed, when, *lines = stamp.read_text("utf-8").splitlines()
         if passed == digest:
-            print(*lines, sep="\n")
-            print(f"These passed on this tree at {when}; nothing has changed since.")
+            count = sum(int(line.split()[2]) for line in lines)
+            print(f"{name}: passed on this tree at {when} ({count} tests); nothing has changed since.")
             print("Run `make -B test` to run them again.")
             return 0
     stamp.unlink(missing_ok=True)
-    for report in (ROOT / "build").glob(f"{name}*.xml"):
+    for report in BUILD.glob(f"{name}*.xml"):
         report.unlink()
-    (ROOT / "build").mkdir(exist_ok=True)
+    BUILD.mkdir(exist_ok=True)
     code = subprocess.run(command, cwd=ROOT).returncode
     if code != 0:
         return code
-    lines = summaries(list((ROOT / "build").glob(f"{name}*.xml")))
-    print(*lines, sep="\n")
-    if not lines:
-        print(f"{name}: no test ran")
-    elif tree_digest() != digest:
-        print(f"{name}: a file changed during the run: the next run starts again")
-    else:
-        stamp.parent.mkdir(exist_ok=True)
-        stamp.write_text("\n".join([digest, f"{datetime.now():%Y-%m-%d %H:%M:%S}", *lines, ""]), "utf-8")
+    lines = summaries(list(BUILD.glob(f"{name}*.xml")))
+    if digest is None or tree_digest() != digest:
+        print(f"{name}: a file changed during the run, or git is missing: `make test` runs these again")
+        digest = "unknown"
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.write_text("\n".join([digest, f"{datetime.now():%Y-%m-%d %H:%M:%S}", *lines, ""]), "utf-8")
+    return 0
+
+
+def main() -> int:
+    again = sys.argv[1:2] == ["--again"]
+    if words := sys.argv[1 + again :]:
+        return run(words[0], words[1:], again)
+    for stamp in sorted(PASSED.iterdir(), key=lambda stamp: stamp.stat().st_mtime):
+        print(*stamp.read_text("utf-8").splitlines()[2:], sep="\n")
     return 0
 
 
