@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 
 import minilmx
+from minilmx.errors import MinilmxError
 
 SCRIPTS = {"minilmx.eval.consumers.run"}  # started by other Pythons, never imported
 
@@ -16,3 +17,5 @@ def test_every_module_can_be_imported_unless_an_extra_is_missing() -> None:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             assert not (error.name or "").startswith("minilmx"), f"{name}: {error}"
+        except MinilmxError as error:
+            assert "which is not installed: pip install 'minilmx[" in str(error), name
