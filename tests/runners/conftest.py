@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-GROQWARE = Path(__file__).parents[2] / "groqware"
+GROQWARE = Path(__file__).parents[1] / "groqware"
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
 MARK = "MINILMX_TEST_MACHINE"  # in the environment of all that a machine starts
 
