@@ -5,10 +5,11 @@
 PYTHON ?= python3
 DEMO := demo/all-MiniLM-L6-v2-b1-s128
 WHEEL_PYTHONS := 3.11 3.13
-SOURCES := $(shell find models export runners eval src tests benchmarks examples -type f \
-	-not -path '*/__pycache__/*' -not -path 'benchmarks/.*') \
-	pyproject.toml constraints.txt README.md CONTRIBUTING.md Makefile $(wildcard docs/*)
-GROQFLOW = MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
+# Run a command unless it has passed on this very tree (with -B: in any case).
+ONCE = .venv/bin/python tests/once.py $(if $(findstring B,$(firstword -$(MAKEFLAGS))),--again)
+PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal
+# One OpenMP thread per worker: two workers' threads that wait for each other on two cores take far longer.
+TEST_ENV = OMP_NUM_THREADS=1 MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
 
 .PHONY: demo test lint slow-tests bench clean
 .DELETE_ON_ERROR:
@@ -21,31 +22,22 @@ demo: .venv/demo-installed
 	@echo "artifact: $(DEMO)"
 	@echo "report:   demo/report.html (made from demo/result.json)"
 
-# Tests that passed are not run again until a file has changed: `make -B test` runs them all the
-# same. Where CI is set, the slow ones run, too, and a missing Python is an error.
-test: lint .venv/tests-passed .venv/wheel-tests-passed $(if $(CI),slow-tests)
-	@echo "all passed$(if $(CI),, (slow tests left out: make slow-tests))"
+# What passed on this tree is not run again until a file changes (tests/once.py): `make -B test` does.
+# With CI set, the slow tests run too, and a missing Python is an error.
+test: lint .venv/environments $(if $(CI),.venv/consumers .venv/examples)
+	@$(ONCE) wheel tests/wheel.sh $(WHEEL_PYTHONS)
+	@$(TEST_ENV) $(ONCE) tests $(PYTEST) -m "not slow" --junitxml build/tests.xml
+	@$(if $(CI),$(TEST_ENV) $(ONCE) slow $(PYTEST) -m slow --junitxml build/slow.xml)
+	@echo "all passed$(if $(CI),, (the slow tests are left out: make slow-tests)):"
+	@.venv/bin/python tests/once.py
 
 lint: .venv/test-installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-.venv/tests-passed: $(SOURCES) .venv/test-installed .venv/environments
-	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m "not slow"
-	@touch $@
-
 slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/examples
-	$(GROQFLOW) .venv/bin/pytest -n 2 --dist loadfile -m slow
-
-# The built wheel in environments of its own, away from the sources, without the extras.
-.venv/wheel-tests-passed: $(SOURCES) .venv/test-installed .venv/environments
-	rm -rf build && mkdir -p build/wheel
-	.venv/bin/python -m build --no-isolation --outdir build/wheel . >build/wheel/log.txt
-	@for version in $(WHEEL_PYTHONS); do \
-		test -x .venv-$$version/bin/python && echo .venv-$$version || echo "skipped: no Python $$version" >&2; \
-	done | xargs -P 2 -I '{}' tests/wheel.sh '{}' build/wheel/*.whl
-	@touch $@
+	$(TEST_ENV) $(PYTEST) -m slow
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -8,7 +8,7 @@ takes long.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from minilmx.embedding.embedder import Embedder, RunRecord
 from minilmx.embedding.output_file import check_output, save_embeddings
@@ -385,8 +385,7 @@ def load_result(path: Path | str) -> "Result | Benchmark":
     from minilmx.eval.document import load_document
     from minilmx.eval.results import Result
 
-    result: Result | Benchmark = load_document(Path(path), Result, Benchmark)
-    return result
+    return cast("Result | Benchmark", load_document(Path(path), Result, Benchmark))
 
 
 def limits_of(result: "Result", limits: "LimitsLike") -> "Result":

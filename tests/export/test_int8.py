@@ -85,10 +85,8 @@ def test_runners_of_other_precisions_refuse_it(report: ExportReport) -> None:
     assert default_runners(report.artifact)[0] == ["torch", "onnxruntime"]
 
 
-def test_the_command_says_what_it_costs(
-    real_source: ModelSource, mlx: Callable[..., Any], tmp_path: Path
-) -> None:
-    outcome = mlx("export", real_source.folder, "--sequence-length", "16", "--precision", "int8", "-o", "q")
+def test_the_command_says_what_it_costs(bert_original: Path, mlx: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = mlx("export", bert_original, "--sequence-length", "16", "--precision", "int8", "-o", "q")
     assert outcome.code == 0, outcome
     assert "before quantising" in outcome.stdout
     assert "int8        max abs 0.0" in outcome.stdout

@@ -1,9 +1,10 @@
 """What every runner promises, asked of every runner that is registered and can run here."""
 
 import json
-import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def runner(
 ) -> Iterator[Runner]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "groq":
-            use_stand_ins(patch, tmp_path_factory.mktemp("cache"))
+            cache = tmp_path_factory.mktemp("cache")
+            use_stand_ins(patch, cache, request.getfixturevalue("built_minilm"))
         entry = find_runner(request.param)
         missing = entry.missing(entry.options())
         if missing is not None:
@@ -37,16 +39,17 @@ def runner(
             yield opened
 
 
-def use_stand_ins(patch: pytest.MonkeyPatch, cache: Path) -> None:
-    """Real GroqFlow with the stand-in SDK of tests/groqware, which is no GroqCard."""
-    python = os.environ.get("MINILMX_GROQFLOW_PYTHON")
-    if not python:
-        pytest.skip("set MINILMX_GROQFLOW_PYTHON to the Python that `mlx groq setup` makes")
-    groqware = Path(__file__).parents[1] / "groqware"
-    patch.setenv("PATH", f"{groqware / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    patch.setenv("PYTHONPATH", str(groqware / "site-packages"))
-    patch.setenv("GROQWARE_PYTHON", python)
-    patch.setenv("GROQFLOW_SKIP_SDK_CHECK", "True")
+def use_stand_ins(patch: pytest.MonkeyPatch, cache: Path, built: Any) -> None:
+    """Real GroqFlow with the stand-in SDK of tests/groqware, which is not a GroqCard; already built."""
+    shutil.copytree(built.cache, cache / "minilmx" / "groq")
+    for name in (
+        "PATH",
+        "PYTHONPATH",
+        "GROQWARE_PYTHON",
+        "GROQFLOW_SKIP_SDK_CHECK",
+        "MINILMX_GROQFLOW_PYTHON",
+    ):
+        patch.setenv(name, built.variables[name])
     patch.setenv("XDG_CACHE_HOME", str(cache))
 
 

@@ -56,6 +56,7 @@ def report(
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.reports.benchmark import render_benchmark
     from minilmx.eval.reports.render import render
+    from minilmx.eval.results import Result
     from minilmx.files.atomic import atomic_file, check_writable
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
@@ -68,17 +69,17 @@ def report(
     found = [api.load_result(path) for path in results]
     first = found[0]
     passed = None
+    if len(found) > 1 and any(isinstance(each, Benchmark) for each in found):
+        raise click.UsageError("benchmarks have no history: give one RESULT")
     if given:
         if len(found) > 1 or isinstance(first, Benchmark):
             raise click.UsageError("limits are checked against one result of `mlx eval` or `mlx compare`")
         first = api.limits_of(first, rules)
         found, passed = [first], first.passed
     if isinstance(first, Benchmark):
-        if len(found) > 1:
-            raise click.UsageError("benchmarks have no history: give one RESULT")
         text = render_benchmark(form, first)
     else:
-        text = render(form, found, runner)
+        text = render(form, [each for each in found if isinstance(each, Result)], runner)
     if output is None:
         click.echo(text, nl=False)
     else:

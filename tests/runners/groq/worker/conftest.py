@@ -156,12 +156,13 @@ def write_tiny(
 
 
 class Project:
-    """An ONNX file, its example inputs, and an empty cache next to them; the jobs about them."""
+    """An ONNX file, its example inputs, and a cache next to them, empty at first; the jobs about them."""
 
-    def __init__(self, folder, **graph):
+    def __init__(self, folder):
         self.onnx, self.inputs, self.cache = folder / "tiny.onnx", folder / "inputs.npz", folder / "cache"
-        self.write(**graph)
-        np.savez(self.inputs, **self.batch())
+        if not self.onnx.exists():
+            self.write()
+            np.savez(self.inputs, **self.batch())
         self.build = {
             "verb": "build",
             "onnx": str(self.onnx),
@@ -204,9 +205,11 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, groqflow_python):
+def built(make_once, groqflow_python):
     """A project whose build is done; tests that write into it copy it first."""
-    folder = tmp_path_factory.mktemp("built")
-    project = Project(folder)
-    assert Worker(project.build, folder / "worker.log", groqflow_python).finish()["event"] == "result"
-    return project
+
+    def build(folder):
+        worker = Worker(Project(folder).build, folder / "worker.log", groqflow_python)
+        assert worker.finish()["event"] == "result"
+
+    return Project(make_once("built-project", build))

@@ -1,5 +1,6 @@
 """Machines on which `mlx` runs: the real GroqFlow, and tests/groqware in place of Groq's closed SDK."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-GROQWARE = Path(__file__).parents[2] / "groqware"
+GROQWARE = Path(__file__).parents[1] / "groqware"
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
 MARK = "MINILMX_TEST_MACHINE"  # in the environment of all that a machine starts
 
@@ -52,7 +53,7 @@ class Machine:
         }
         self.variables.pop(PYTHON_VARIABLE, None)
         for name in ("home", "tmp"):
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
         if python is not None:
             self.variables |= {
                 "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
@@ -173,17 +174,35 @@ def bare_machine(tmp_path, mlx, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def built_tiny(tiny_original, tmp_path_factory, groqflow_python):
+def build_once(make_once, groqflow_python):
+    """`build_once(name, artifact)`: a machine on which `artifact` was built, once for all workers.
+
+    Its `stdout` and `stderr` are what the build printed.
+    """
+
+    def build(name, artifact):
+        def make(folder):
+            machine = Machine(folder, python=groqflow_python)
+            code, stdout, stderr = machine.run("groq", "build", artifact.path, "--bundle", "bundle.tar")
+            assert code == 0, stderr
+            (folder / "printed.json").write_text(json.dumps([stdout, stderr]))
+
+        machine = Machine(make_once(name, make), python=groqflow_python)
+        machine.stdout, machine.stderr = json.loads((machine.folder / "printed.json").read_text())
+        return machine
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def built_tiny(tiny_original, build_once):
     """A cache that holds the build of the tiny artifact, and that as a bundle."""
-    machine = Machine(tmp_path_factory.mktemp("built") / "tiny", python=groqflow_python)
-    code, _, stderr = machine.run("groq", "build", tiny_original.path, "--bundle", "tiny.tar")
-    assert code == 0, stderr
-    return machine
+    return build_once("built-tiny", tiny_original)
 
 
 @pytest.fixture
 def bundle(built_tiny):
-    return built_tiny.folder / "tiny.tar"
+    return built_tiny.folder / "bundle.tar"
 
 
 @pytest.fixture
@@ -194,9 +213,6 @@ def ready(machine, built_tiny):
 
 
 @pytest.fixture(scope="session")
-def built_minilm(artifact, tmp_path_factory, groqflow_python):
+def built_minilm(artifact, build_once):
     """A machine on which the real MiniLM artifact is built, and that build as a bundle."""
-    machine = Machine(tmp_path_factory.mktemp("built") / "minilm", python=groqflow_python)
-    code, machine.stdout, machine.stderr = machine.run("groq", "build", artifact.path, "--bundle", "m.tar")
-    assert code == 0, machine.stderr
-    return machine
+    return build_once("built-minilm", artifact)
