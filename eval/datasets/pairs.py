@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.files.texts import EXTENSIONS, Table, read_table
+from minilmx.files.readers import EXTENSIONS
+from minilmx.files.texts import Table, read_table
 
 BUNDLED = "bundled"
 STSB = "stsb"
@@ -115,8 +116,8 @@ def _read_file(path: str) -> Table:
     """A file of pairs; a CSV or TSV file of three columns may have no header row, as STSb's."""
     table = read_table(path)
     if len(table.names) == 3 and path.lower().endswith((".csv", ".tsv")) and _is_number(table.names[2]):
-        bare = read_table(path, header=False)
-        return Table(path, (_SENTENCE1, _SENTENCE2, _SCORES[0]), bare.rows, bare.lines)
+        columns = [[first, *rest] for first, rest in zip(table.names, table.columns, strict=True)]
+        return Table(path, [1, *table.lines], (_SENTENCE1, _SENTENCE2, _SCORES[0]), columns)
     return table
 
 
@@ -153,9 +154,8 @@ def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, st
             f"{reason}; check the connection, set HF_HUB_OFFLINE=1 where it is in the cache, or "
             "give a file"
         ) from error
-    columns = [rows[name] for name in rows.column_names]
-    values = [list(row) for row in zip(*columns, strict=True)]
-    return Table(hub_id, tuple(rows.column_names), values, list(range(1, len(values) + 1))), revision
+    names = tuple(rows.column_names)
+    return Table(hub_id, list(range(1, len(rows) + 1)), names, [list(rows[name]) for name in names]), revision
 
 
 def _as_pairs(

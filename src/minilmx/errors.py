@@ -17,7 +17,18 @@ sentence or two. The command line prints it and exits with code 3.
 
 
 class MinilmxError(Exception):
-    """Base of all errors that minilmx raises on purpose."""
+    """Base of all errors that minilmx raises on purpose.
+
+    `message` says what is wrong; `hint`, if there is one, says what to do about it.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
 class ModelError(MinilmxError):

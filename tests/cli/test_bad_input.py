@@ -87,10 +87,10 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (f"{EVAL} --runner onnxruntime", nothing, "expected runners that differ, got onnxruntime, onn"),
     (f"{RUN} --runner torch", GOOD, NO_WEIGHTS),
     # sentences
-    ("run tiny-b4-s16 none.txt", nothing, "there is no file none.txt"),
-    ("run tiny-b4-s16 in.doc", nothing, "in.doc has an unknown extension: expected one of .txt"),
-    (RUN, text(b""), "in.txt is empty: expected at least one row"),
-    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty: fill it in or remove the line"),
+    ("run tiny-b4-s16 none.txt", nothing, "none.txt does not exist"),
+    ("run tiny-b4-s16 in.doc", nothing, "in.doc: unknown extension; expected one of .txt"),
+    (RUN, text(b""), "in.txt is empty; expected at least one row"),
+    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty; expected a text. Fill it in or remove it."),
     (RUN, text(b"a\n  \t\n"), "in.txt, line 2: text is empty"),
     (RUN, text(b"a\nb\nK\xf6ln\n"), "in.txt, line 3: byte 0xf6 is not UTF-8"),
     # outputs
@@ -104,8 +104,8 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (f"{EVAL} -o taken/r.json", occupied, "taken is not a folder"),
     (f"{EVAL} -o r.json", occupied, "r.json exists already: choose another --output, or give --fo"),
     # pairs
-    (f"{EVAL} --dataset none.csv", nothing, "there is no file none.csv"),
-    (f"{EVAL} --dataset data/none.csv", nothing, "there is no file data/none.csv"),
+    (f"{EVAL} --dataset none.csv", nothing, "none.csv does not exist"),
+    (f"{EVAL} --dataset data/none.csv", nothing, "data/none.csv does not exist"),
     (f"{EVAL} --dataset stsbb", nothing, "there is no data set 'stsbb': expected bundled, stsb"),
     (f"{EVAL} --dataset stsb --language xx", nothing, "stsb has no language 'xx'"),
     (f"{EVAL} --dataset org/name", nothing, "the data set org/name (language None, split test)"),
@@ -116,7 +116,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (f"{EVAL} --dataset p.csv", pairs("a,b,3\nc,d,3\n"), "all 2 pairs of p.csv have the score 3"),
     (f"{EVAL} --dataset p.csv", pairs("a,b,3\n"), "p.csv has one pair"),
     (f"{EVAL} --dataset p.csv", pairs(""), "p.csv is empty"),
-    (f"{EVAL} --dataset p.csv", pairs("a,b\n"), "p.csv, line 2: 2 fields, expected 3"),
+    (f"{EVAL} --dataset p.csv", pairs("a,b\n"), "p.csv, line 2: 2 fields; expected 3"),
     # models
     ("export no-such-model", nothing, "unknown model 'no-such-model'"),
 ]

@@ -90,16 +90,16 @@ def test_a_column_is_chosen_where_there_are_several(
     assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
     outcome = mlx("run", tiny, file)
     assert outcome.code == 3
-    assert "has the columns text, id: choose one with --column" in outcome.stderr
+    assert "has the columns text, id; choose a column" in outcome.stderr
     outcome = mlx("run", tiny, file, "--column", "texts")
     assert outcome.code == 3
-    assert "has no column 'texts': it has text, id" in outcome.stderr
+    assert "has no column 'texts'; its columns are text, id" in outcome.stderr
 
 
 def test_a_column_of_a_text_file_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "--column", "text")
     assert outcome.code == 3
-    assert "--column goes with CSV, TSV, JSONL and Parquet" in outcome.stderr
+    assert "in.txt is a text file, which has no columns" in outcome.stderr
 
 
 def load(path: Path) -> NDArray[np.float32]:
@@ -171,7 +171,7 @@ def test_a_bad_row_far_down_standard_input_leaves_nothing(tiny: Path, mlx: Mlx, 
     before = set(tmp_path.iterdir())
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n" * 9000 + "\n" + "b\n")
     assert outcome.code == 3
-    assert outcome.stderr == "Error: -, line 9001: text is empty: fill it in or remove the line\n"
+    assert outcome.stderr == "Error: -, line 9001: text is empty; expected a text. Fill it in or remove it.\n"
     assert set(tmp_path.iterdir()) == before
 
 
@@ -180,7 +180,10 @@ def test_a_bad_row_far_down_a_file_is_found_before_any_work(tiny: Path, mlx: Mlx
     outcome = mlx("run", tiny, "in.txt")
     assert outcome.code == 3
     assert outcome.stdout == ""
-    assert outcome.stderr == "Error: in.txt, line 9001: text is empty: fill it in or remove the line\n"
+    assert (
+        outcome.stderr
+        == "Error: in.txt, line 9001: text is empty; expected a text. Fill it in or remove it.\n"
+    )
 
 
 def test_a_named_pipe_is_read_once(

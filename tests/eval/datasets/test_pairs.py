@@ -161,7 +161,7 @@ def test_a_file_has_no_language_and_no_split(option: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["nowhere/pairs.csv", "./pairs.csv", "../a/pairs.jsonl"])
 def test_a_mistyped_path_is_not_taken_for_a_hub_id(name: str) -> None:
-    with pytest.raises(DatasetError, match=f"there is no file {name}"):
+    with pytest.raises(DatasetError, match=f"{name} does not exist"):
         load_pairs(name)
 
 
