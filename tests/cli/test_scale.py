@@ -487,7 +487,7 @@ def test_two_runs_on_one_folder_are_one_too_many(tiny: Path, mlx: Mlx, tmp_path:
         outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
         assert outcome.code == 3
         assert outcome.stderr == (
-            "Error: another run is writing out: wait for its end, or choose another --output\n"
+            "Error: out: another run is writing to it. Wait until it ends, or choose another folder.\n"
         )
     process.kill()
     process.communicate(timeout=10)
@@ -652,7 +652,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
     (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
     (occupied, "out has no _ledger.jsonl and holds thesis.txt: choose a new folder, or an empty one"),
-    (a_file, "out cannot be written: it is a file, expected a folder"),
+    (a_file, "out cannot be written: it is a file; expected a folder"),
     (damaged_ledger, "out/_ledger.jsonl is damaged"),
 ]
 

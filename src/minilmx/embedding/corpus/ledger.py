@@ -5,7 +5,6 @@ it is a shard. A shard counts when its file is on the disk under its name and it
 file's digest, is on the disk too. Readers of Parquet folders skip names that start with "_".
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable
@@ -92,46 +93,33 @@ class Ledger:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep all other runs out of it.
+    """Create the folder if needed and keep all other runs out of it.
 
-    Raises OutputError where another run is in it, or it cannot be written. Where nothing was
-    begun, nothing is left.
+    Raises OutputError if another run is using it or it cannot be written. If no ledger is
+    written in the meantime, nothing is left behind.
     """
-    is_new, lock = not folder.exists(), folder / _LOCK_NAME
-    stream = _lock(folder, lock)
-    try:
-        yield
-    finally:
-        if not (folder / LEDGER_NAME).exists():
-            with suppress(OSError):
-                lock.unlink()
-                if is_new:
-                    folder.rmdir()
-        stream.close()
-
-
-def _lock(folder: Path, lock: Path) -> IO[bytes]:
-    """A lock that is held until this is closed, and however this process ends."""
     check_writable(folder, replace=True, folder=True)
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} cannot be written: it is a file, expected a folder")
+        raise OutputError(f"{folder} cannot be written: it is a file; expected a folder")
+    is_new, lock = not folder.exists(), FileLock(folder / _LOCK_NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("ab")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
-                raise BlockingIOError  # another run took it away, at its end, as this one opened it
-        except BaseException:
-            stream.close()
-            raise
-        return stream
-    except (BlockingIOError, FileNotFoundError) as error:
+        held = lock.acquire(blocking=False)
+    except (Timeout, FileNotFoundError) as error:  # the other run may remove the folder as it ends
         raise OutputError(
-            f"another run is writing {folder}: wait for its end, or choose another --output"
+            f"{folder}: another run is writing to it", "Wait until it ends, or choose another folder."
         ) from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with held:
+        try:
+            yield
+        finally:
+            if not (folder / LEDGER_NAME).exists():
+                with suppress(OSError):
+                    (folder / _LOCK_NAME).unlink()
+                    if is_new:
+                        folder.rmdir()
 
 
 def clear(folder: Path) -> None:
