@@ -202,8 +202,8 @@ def test_a_folder_keeps_its_format(tiny: Path, mlx: Mlx, tmp_path: Path) -> None
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: out was begun with something else: of its format, what was parquet is lance now; "
-        "choose another --output, or begin anew with --force\n"
+        "Error: out was created with other settings: its format is parquet; expected lance. "
+        "Choose another folder, or start over.\n"
     )
     assert times(tmp_path / "out") == before
 
@@ -228,7 +228,7 @@ def test_a_column_that_lance_cannot_hold_is_named_before_any_work(
     outcome = mlx("run", tiny, "in.jsonl", "-o", "out/", *LANCE, "--id", "my.id")
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: the column a.b cannot go into Lance: Top level field a.b cannot contain `.`. "
+        "Error: the column a.b cannot be written to Lance: Top level field a.b cannot contain `.`. "
         "Maybe you meant to create a struct field?\n"
     )
     assert not (tmp_path / "out").exists()
@@ -244,6 +244,6 @@ def test_without_pylance_it_is_said_how_to_get_it(
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: --format lance needs pylance, which is not installed: pip install 'minilmx[lance]'\n"
+        "Error: the format lance needs pylance, which is not installed. Run pip install 'minilmx[lance]'.\n"
     )
     assert not (tmp_path / "out").exists()

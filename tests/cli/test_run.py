@@ -284,7 +284,9 @@ def test_an_output_is_replaced_only_with_force(tiny: Path, mlx: Mlx, tmp_path: P
     before = (tmp_path / "e.npy").read_bytes()
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="b\nc\n")
     assert outcome.code == 3
-    assert outcome.stderr == ("Error: e.npy exists already: choose another --output, or give --force\n")
+    assert (
+        outcome.stderr == "Error: e.npy already exists. Choose another output, or allow it to be replaced.\n"
+    )
     assert (tmp_path / "e.npy").read_bytes() == before
     assert mlx("run", tiny, "-o", "e.npy", "--force", stdin="b\nc\n").code == 0
     assert np.load(tmp_path / "e.npy").shape == (2, 8)
@@ -295,7 +297,7 @@ def test_a_record_that_is_in_the_way_is_noticed_before_any_work(tiny: Path, mlx:
     (tmp_path / "e.npy.run.json").write_text("mine")
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n")
     assert outcome.code == 3
-    assert "e.npy.run.json exists already" in outcome.stderr
+    assert "e.npy.run.json already exists" in outcome.stderr
     assert not (tmp_path / "e.npy").exists()
 
 

@@ -556,14 +556,14 @@ def nothing(folder: Path) -> None: ...
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
-        (other_artifact, [], "of its artifact, what was"),
-        (other_text, [], "of its inputs, what was {'path': 'in/part2.jsonl'"),
-        (one_more_file, [], "of its rows, what was 1000 is 1001 now"),
-        (nothing, ["--dtype", "float16"], "of its dtype, what was float32 is float16 now"),
-        (nothing, ["--shard-rows", "200"], "of its rows_per_shard, what was 300 is 200 now"),
-        (nothing, ["--fixed"], "of its graph, what was dynamic is fixed now"),
-        (nothing, ["--graph-optimization", "basic"], "of its graph_optimization, what was all is basic"),
-        (nothing, ["--keep-text"], "of its text_kept, what was False is True now"),
+        (other_artifact, [], "its artifact is "),
+        (other_text, [], "its inputs is {'path': 'in/part2.jsonl'"),
+        (one_more_file, [], "its rows is 1000; expected 1001"),
+        (nothing, ["--dtype", "float16"], "its dtype is float32; expected float16"),
+        (nothing, ["--shard-rows", "200"], "its rows_per_shard is 300; expected 200"),
+        (nothing, ["--fixed"], "its graph is dynamic; expected fixed"),
+        (nothing, ["--graph-optimization", "basic"], "its graph_optimization is all; expected basic"),
+        (nothing, ["--keep-text"], "its text_kept is False; expected True"),
     ],
     ids=["artifact", "text", "file", "dtype", "shard rows", "graph", "optimization", "text kept"],
 )
@@ -576,9 +576,9 @@ def test_a_folder_of_something_else_is_refused_and_left(
     change(tmp_path)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
     assert outcome.code == 3, outcome
-    assert outcome.stderr.startswith("Error: out was begun with something else: ")
+    assert outcome.stderr.startswith("Error: out was created with other settings: ")
     assert message in outcome.stderr
-    assert "--force" in outcome.stderr
+    assert outcome.stderr.endswith("Choose another folder, or start over.\n")
     assert contents(tmp_path / "out") == before
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags, "--force")
     assert outcome.code == 0, outcome
@@ -651,7 +651,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, row 1: key is int64; expected string"),
     (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
     (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
-    (occupied, "out has no _ledger.jsonl and holds thesis.txt: choose a new folder, or an empty one"),
+    (occupied, "out contains thesis.txt but no _ledger.jsonl; expected an output folder. Choose a new"),
     (a_file, "out cannot be written: it is a file; expected a folder"),
     (damaged_ledger, "out/_ledger.jsonl is damaged"),
 ]
@@ -751,7 +751,10 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
     outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
     assert outcome.code == 3, outcome
     assert "No space left on device; " in outcome.stderr
-    assert " of 17 shards are done and kept: mend it, and the same command goes on\n" in outcome.stderr
+    assert (
+        " of 17 shards are complete and kept. Fix the cause and run the same command again to resume.\n"
+        in outcome.stderr
+    )
     assert outcome.stderr.count("\n") == 1
     done = shards_in(small_disk / "out")
     assert 0 < done < 17

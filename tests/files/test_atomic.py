@@ -70,7 +70,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_what_exists_is_replaced_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OutputError, match="exists already"), atomic_file(path):
+    with pytest.raises(OutputError, match="already exists"), atomic_file(path):
         raise AssertionError("the block must not run")
     with atomic_file(path, replace=True) as temporary:
         temporary.write_text("new")
@@ -91,7 +91,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         (tmp_path / "file" / "under", "is not a folder"),
         (tmp_path, "it is a folder"),
         (tmp_path / ("n" * 300), "File name too long"),
-        (tmp_path / "file", "exists already"),
+        (tmp_path / "file", "already exists"),
     ):
         with pytest.raises(OutputError, match=reason):
             check_writable(path, replace=False)
