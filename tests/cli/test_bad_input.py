@@ -1,4 +1,4 @@
-"""Bad input ends in one line that helps, the documented exit code, and nothing written."""
+"""Bad input ends with a helpful one-line error and the documented exit code, and writes nothing."""
 
 import importlib.util
 import json
@@ -70,7 +70,7 @@ NO_WEIGHTS = (
 )
 
 CASES: list[tuple[str, Callable[[Path], None], str]] = [
-    # an artifact that is none, or not whole
+    # an artifact that does not exist or is damaged
     ("run nowhere in.txt", GOOD, "there is no artifact at nowhere: make one with `mlx export`"),
     ("run . in.txt", GOOD, ". is no artifact: it has no mlx.json"),
     ("run in.txt in.txt", GOOD, "in.txt is no artifact: it has no mlx.json"),
@@ -81,7 +81,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (EVAL, flip_byte, "has SHA-256"),
     (EVAL, manifest(lambda m: m.update(schema_version=99)), "has schema version 99"),
     (EVAL, manifest(leave_the_folder), "leaves the artifact"),
-    # a runner that is none
+    # a runner that does not exist or cannot run
     (f"{RUN} --runner gpu", GOOD, "there is no runner 'gpu': expected one of onnxruntime"),
     ("eval tiny-b4-s16 --runner gpu", nothing, "there is no runner 'gpu'"),
     (f"{EVAL} --runner onnxruntime", nothing, "expected runners that differ, got onnxruntime, onn"),
@@ -138,7 +138,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(("command", "prepare", "message"), CASES, ids=map(str, range(len(CASES))))
-def test_bad_input_ends_in_one_line_and_leaves_everything_as_it_was(
+def test_bad_input_ends_with_one_line_and_changes_nothing(
     command: str,
     prepare: Callable[[Path], None],
     message: str,
@@ -191,6 +191,6 @@ def test_wrong_usage_shows_the_usage_and_exits_with_2(
     assert snapshot(tmp_path) == before
 
 
-def test_a_message_of_several_lines_is_shown_on_one(mlx: Mlx, tmp_path: Path) -> None:
+def test_a_message_of_several_lines_is_shown_on_one_line(mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", "no\nwhere", stdin="a\n")
     assert outcome.stderr == "Error: there is no artifact at no where: make one with `mlx export`\n"

@@ -1,4 +1,4 @@
-"""mlx run into a folder of shards: any inputs, stopped anywhere, gone on with, on one folder once."""
+"""mlx run to a folder of shards: any inputs, interrupted and resumed anywhere, one run at a time."""
 
 import gzip
 import hashlib
@@ -60,14 +60,14 @@ ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mo
 
 @pytest.fixture(autouse=True)
 def ray_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token of this test's own for the clusters that it starts: no user's is read or written."""
+    """A separate token for the clusters that a test starts, so that the user's is not touched."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @pytest.fixture
 def mortal(environment: dict[str, str], tmp_path: Path) -> None:
-    """A runner that kills its process, once where there is a file `die`."""
+    """A runner that kills its process: once if a file `die` exists, always if `die-again` does."""
     info = tmp_path / "packages" / "mortal-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.0\n")
@@ -87,7 +87,7 @@ def write_jsonl(path: Path, texts: list[str], first: int = 0) -> None:
 
 
 def write_corpus(folder: Path, rows: int) -> list[str]:
-    """Three files of unequal size, whose natural order is not that of their names."""
+    """Three files of different sizes, whose natural order differs from that of their names."""
     texts = texts_of(rows)
     cuts = [0, rows // 5, rows // 2, rows]
     for number, (start, end) in zip((1, 2, 10), pairwise(cuts), strict=True):
@@ -96,7 +96,7 @@ def write_corpus(folder: Path, rows: int) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The digest of every file that a user sees."""
+    """The digest of every visible file."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
@@ -137,7 +137,7 @@ def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx,
     assert sizes == [300, 300, 300, 100]
 
 
-def test_the_ledger_says_what_the_shards_are_and_are_made_of(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_ledger_describes_the_shards_and_their_inputs(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     header, *entries = map(json.loads, (tmp_path / "out" / "_ledger.jsonl").read_text().splitlines())
@@ -183,18 +183,18 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
     assert found.column("n").to_pylist() == ["1", "2", "3", "4", None, "6"]
     assert found.column("colour").to_pylist()[5] == "red"
     assert found.column("day").to_pylist()[5].day == 2
-    # Its own output, within the input, is no input.
+    # Its own output is inside the input folder and is left out.
     assert mlx("run", tiny, "in", "-o", "in/out/", "--column", "text", "--keep-text").code == 0
 
 
-def test_the_only_column_beside_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_only_column_besides_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,sentence\n7,one\n8,two\n")
     outcome = mlx("run", tiny, "a.csv", "-o", "out/", "--id", "id")
     assert outcome.code == 0, outcome
     assert parquet.read_table(str(tmp_path / "out")).column("id").to_pylist() == ["7", "8"]
 
 
-def test_half_the_bytes_where_they_are_asked_for(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_float16_is_the_float32_embedding_rounded(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "full/", *RUN).code == 0
     assert mlx("run", tiny, "in", "-o", "half/", *RUN, "--dtype", "float16").code == 0
@@ -211,7 +211,9 @@ def test_the_bytes_do_not_depend_on_workers_or_their_threads(tiny: Path, mlx: Ml
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
 
 
-def test_shards_of_many_chunks_are_the_same_after_a_stop(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_shards_of_many_chunks_are_the_same_after_an_interruption(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
     write_corpus(tmp_path / "in", 15_000)
     flags = ["--column", "body", "--shard-rows", 5000]
     assert mlx("run", tiny, "in", "-o", "out/", *flags).code == 0
@@ -223,16 +225,16 @@ def test_shards_of_many_chunks_are_the_same_after_a_stop(tiny: Path, mlx: Mlx, t
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(
+def test_a_run_that_is_killed_repeatedly_ends_like_one_that_is_not(
     workers: int, tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
-    kill_and_go_on(tiny, mlx, tmp_path, start, rows=8_000, kills=3, flags=["--workers", workers])
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=8_000, kills=3, flags=["--workers", workers])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_kills_in_a_hundred_thousand_rows(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
-    kill_and_go_on(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
 
 
 NO_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
@@ -255,13 +257,13 @@ def test_ray_and_processes_make_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: P
 def test_ten_kills_in_a_hundred_thousand_rows_with_ray(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
-    """Every other time it goes on without Ray."""
-    kill_and_go_on(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=RAY, others=["--workers", 2])
+    """It is resumed without Ray every other time."""
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=RAY, others=["--workers", 2])
 
 
 @NO_RAY
 @pytest.mark.slow
-def test_an_actor_that_is_killed_costs_its_shard_only(
+def test_an_actor_that_is_killed_loses_only_its_shard(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 30_000)
@@ -285,10 +287,10 @@ def short() -> Iterator[Path]:
 
 @NO_RAY
 @pytest.mark.slow
-def test_a_cluster_that_is_there_gets_the_artifact_sent(
+def test_the_artifact_is_sent_to_an_existing_cluster(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start, environment: dict[str, str], short: Path
 ) -> None:
-    """Its workers run in another folder, so the artifact's relative path leads nowhere there."""
+    """Its workers run in another folder, in which the artifact's relative path does not exist."""
     write_corpus(tmp_path / "in", 2000)
     assert mlx("run", tiny, "in", "-o", "local/", *RUN).code == 0
     with socket.socket() as free:
@@ -327,7 +329,7 @@ def test_a_cluster_that_is_there_gets_the_artifact_sent(
         (["--runner", "faulty"], "the runner onnxruntime failed on a batch: ZeroDivisionError"),
     ],
 )
-def test_what_goes_wrong_with_ray_is_one_line(
+def test_an_error_with_ray_is_one_line(
     flags: list[str], message: str, tiny: Path, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -339,7 +341,7 @@ def test_what_goes_wrong_with_ray_is_one_line(
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
-def test_without_ray_it_is_said_how_to_get_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_without_ray_the_error_says_how_to_install_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 10)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--engine", "ray")
     assert outcome.code == 3
@@ -348,7 +350,7 @@ def test_without_ray_it_is_said_how_to_get_it(tiny: Path, mlx: Mlx, tmp_path: Pa
     )
 
 
-def kill_and_go_on(
+def kill_and_resume(
     tiny: Path,
     mlx: Mlx,
     tmp_path: Path,
@@ -359,7 +361,7 @@ def kill_and_go_on(
     flags: list[object],
     others: list[object] | None = None,
 ) -> None:
-    """Killed while it writes its k-th shard, for ks that are drawn, then a moment that is drawn."""
+    """Kill runs at random moments after random numbers of shards, then resume."""
     write_corpus(tmp_path / "in", rows)
     assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
     draw = random.Random(rows)
@@ -385,7 +387,7 @@ def shards_in(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_goes_on(
+def test_an_interrupted_run_says_so_and_resumes(
     number: int, tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 10_000)
@@ -408,7 +410,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    raise AssertionError("it never came")
+    raise AssertionError("it never happened")
 
 
 def descendants(pid: int) -> list[int]:
@@ -429,7 +431,7 @@ def command_of(pid: int) -> bytes:
 def test_workers_end_with_a_parent_that_is_killed(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 20_000)
     flags = ["--column", "body", "--shard-rows", 10_000, "--workers", 2, "--runner", "slow"]
-    process = start("run", tiny, "in", "-o", "out/", *flags)  # minutes a shard
+    process = start("run", tiny, "in", "-o", "out/", *flags)  # minutes per shard
     wait_for((tmp_path / "started").exists, process)
     workers = descendants(process.pid)
     assert len(workers) >= 2
@@ -443,7 +445,7 @@ def test_workers_end_with_a_parent_that_is_killed(tiny: Path, tmp_path: Path, st
 
 
 @pytest.mark.usefixtures("mortal")
-def test_a_worker_that_dies_costs_its_shard_only(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_worker_that_dies_loses_only_its_shard(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 3000)
     for name in ("whole", "out"):
         process = start("run", tiny, "in", "-o", f"{name}/", *RUN, "--workers", 2, "--runner", "mortal")
@@ -457,7 +459,7 @@ def test_a_worker_that_dies_costs_its_shard_only(tiny: Path, tmp_path: Path, sta
 
 
 @pytest.mark.usefixtures("mortal")
-def test_a_shard_at_which_workers_die_ends_the_run_and_is_named(
+def test_a_shard_on_which_workers_die_ends_the_run_and_is_named(
     tiny: Path, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -471,7 +473,7 @@ def test_a_shard_at_which_workers_die_ends_the_run_and_is_named(
     assert process.communicate(timeout=60) and process.returncode == 0
 
 
-def test_a_runner_that_fails_ends_the_run_in_one_line(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_runner_that_fails_ends_the_run_with_one_line(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 1000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "faulty", "--workers", 2)
     _, stderr = process.communicate(timeout=60)
@@ -479,7 +481,7 @@ def test_a_runner_that_fails_ends_the_run_in_one_line(tiny: Path, tmp_path: Path
     assert stderr == "Error: the runner onnxruntime failed on a batch: ZeroDivisionError: division by zero\n"
 
 
-def test_two_runs_on_one_folder_are_one_too_many(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+def test_a_second_run_on_a_folder_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 3000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "slow")
     wait_for((tmp_path / "started").exists, process)
@@ -492,7 +494,7 @@ def test_two_runs_on_one_folder_are_one_too_many(tiny: Path, mlx: Mlx, tmp_path:
     process.kill()
     process.communicate(timeout=10)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--force")
-    assert outcome.code == 0, outcome  # a run that was killed holds no lock
+    assert outcome.code == 0, outcome  # a killed run does not hold the lock
 
 
 def damage(folder: Path, how: str) -> None:
@@ -507,25 +509,27 @@ def damage(folder: Path, how: str) -> None:
         shard.unlink()
     elif how == "torn":
         ledger.write_bytes(ledger.read_bytes()[:-20])
-    elif how == "unnoted":
+    elif how == "unrecorded":
         lines = ledger.read_bytes().splitlines(keepends=True)
         ledger.write_bytes(b"".join(lines[:2]))
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unnoted"])
-def test_a_shard_that_is_not_as_noted_is_done_again(how: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unrecorded"])
+def test_a_shard_that_does_not_match_the_ledger_is_made_again(
+    how: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     before = contents(tmp_path / "out")
     damage(tmp_path / "out", how)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
-    done_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unnoted": 700}[how]
-    assert f", {1000 - done_again} of them there already" in outcome.stderr
+    made_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unrecorded": 700}[how]
+    assert f", {1000 - made_again} of them there already" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
-def test_a_run_that_is_done_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_complete_run_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("shard-*")}
@@ -567,7 +571,7 @@ def nothing(folder: Path) -> None: ...
     ],
     ids=["artifact", "text", "file", "dtype", "shard rows", "graph", "optimization", "text kept"],
 )
-def test_a_folder_of_something_else_is_refused_and_left(
+def test_a_folder_with_other_settings_is_refused_and_unchanged(
     change: Callable[[Path], None], flags: list[str], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -666,7 +670,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(("prepare", "message"), BAD, ids=map(str, range(len(BAD))))
-def test_bad_input_ends_in_one_line_before_any_work(
+def test_bad_input_ends_with_one_line_before_any_work(
     prepare: Callable[[Path], object], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 500)
@@ -696,7 +700,7 @@ def test_bad_input_ends_in_one_line_before_any_work(
         (["in", "--workers", "0"], 2, "Invalid value for '--workers'"),
     ],
 )
-def test_wrong_words_are_refused(
+def test_wrong_arguments_are_refused(
     words: list[str], code: int, message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 10)
@@ -711,7 +715,7 @@ def test_wrong_words_are_refused(
 @pytest.mark.parametrize(
     "flags", [["--workers", "2"], ["--id", "key"], ["--dtype", "float16"], ["--engine", "ray"], ["in.txt"]]
 )
-def test_what_goes_with_a_folder_goes_with_no_file(
+def test_folder_options_are_refused_for_a_file(
     flags: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("a\n")
@@ -721,7 +725,7 @@ def test_what_goes_with_a_folder_goes_with_no_file(
         assert "a folder: end --output with a /" in outcome.stderr
 
 
-def test_a_file_that_changes_while_it_is_read_is_noticed(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_file_that_changes_while_it_is_read_is_detected(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 3000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "slow")
     wait_for((tmp_path / "started").exists, process)

@@ -83,12 +83,12 @@ def test_a_first_record_without_fields_is_not_overlooked(tmp_path: Path) -> None
     assert "line 1: a is null" in refusal(write(tmp_path, "a.jsonl", '{}\n{"a": "one"}\n'))
 
 
-def test_columns_that_come_late_are_columns(tmp_path: Path) -> None:
+def test_columns_that_appear_late_count_too(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.jsonl", '{"a": "one"}\n' * 5000 + '{"b": "two"}\n'))
     assert "has the columns a, b; choose a column. Name one of them." in message
 
 
-def test_rows_in_the_middle_of_parquet_keep_their_number(tmp_path: Path) -> None:
+def test_rows_in_the_middle_of_a_parquet_file_keep_their_numbers(tmp_path: Path) -> None:
     texts = [f"text {i}" for i in range(10_000)]
     assert read_texts(write_parquet(tmp_path, {"text": texts})) == texts
     texts[9000] = ""
@@ -110,12 +110,12 @@ def test_the_only_column_needs_no_name(tmp_path: Path) -> None:
     assert read_texts(write(tmp_path, "a.csv", "anything\nhello\n")) == ["hello"]
 
 
-def test_of_several_columns_one_must_be_chosen(tmp_path: Path) -> None:
+def test_one_of_several_columns_must_be_chosen(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"))
     assert "has the columns one, two; choose a column. Name one of them." in message
 
 
-def test_a_missing_column_is_named_with_those_there(tmp_path: Path) -> None:
+def test_a_missing_column_is_refused_with_the_existing_ones(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"), "three")
     assert "no column 'three'; its columns are one, two" in message
 
@@ -147,7 +147,7 @@ def test_broken_quoting_is_refused_with_its_line(tmp_path: Path, row: str) -> No
     assert "line 3: " in refusal(write(tmp_path, "a.csv", f"text\nok\n{row}\n"), "text")
 
 
-def test_of_two_columns_of_one_name_the_first_is_read(tmp_path: Path) -> None:
+def test_the_first_of_two_columns_with_the_same_name_is_read(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "a.csv", "x,x,y\n1,2,3\n"))
     assert table.names == ("x", "x", "y")
     assert table.column("x") == ["1"]
@@ -184,7 +184,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> 
     assert "is empty; expected at least one row" in refusal(write(tmp_path, name, content))
 
 
-def test_a_table_with_a_header_alone_is_empty(tmp_path: Path) -> None:
+def test_a_table_with_only_a_header_is_empty(tmp_path: Path) -> None:
     assert "is empty" in refusal(write(tmp_path, "a.csv", "text\n"))
     assert "is empty" in refusal(write_parquet(tmp_path, {"text": []}))
 
@@ -251,7 +251,7 @@ def test_a_corrupt_parquet_file_is_refused(tmp_path: Path, content: bytes) -> No
     assert "cannot be read as Parquet" in refusal(write(tmp_path, "a.parquet", content))
 
 
-def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path = Path(write_parquet(tmp_path, {"text": ["a"] * 100}))
     path.write_bytes(path.read_bytes()[:-30])
     assert "cannot be read as Parquet" in refusal(str(path))
@@ -267,7 +267,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, extension: str)
     assert "cannot be read" in refusal(str(path))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "secret\n")
     Path(path).chmod(0)
@@ -275,7 +275,7 @@ def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "a.xlsx", "a.json"])
-def test_an_unknown_extension_is_refused_with_those_known(tmp_path: Path, name: str) -> None:
+def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, name, "hello\n"))
     assert "unknown extension; expected one of .txt, .csv, .tsv, .jsonl, .parquet" in message
 

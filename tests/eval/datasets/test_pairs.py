@@ -1,4 +1,4 @@
-"""Graded pairs: the bundled ones, files in every format, and what is refused."""
+"""Graded pairs: the bundled ones, files in every format, and bad data."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_a_file_of_pairs_is_read_in_every_format(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
-def test_a_file_may_lack_a_header_as_those_of_stsb_do(name: str, tmp_path: Path) -> None:
+def test_a_file_can_lack_a_header_like_those_of_stsb(name: str, tmp_path: Path) -> None:
     pairs = load_pairs(str(write(tmp_path / name, header=False)))
     assert list(zip(pairs.sentences1, pairs.sentences2, pairs.gold, strict=True)) == ROWS
 
@@ -102,7 +102,7 @@ def test_without_a_header_lines_are_counted_from_the_first_and_equal_sentences_a
     assert (pairs.sentences1, pairs.sentences2) == (["same", "b"], ["same", "c"])
 
 
-def test_the_score_may_have_the_names_that_hub_data_sets_use(tmp_path: Path) -> None:
+def test_the_score_can_have_the_names_that_hub_data_sets_use(tmp_path: Path) -> None:
     for name in ("similarity_score", "score", "label"):
         file = tmp_path / f"{name}.csv"
         file.write_text(f"id,{name},sentence2,sentence1\n7,1,b,a\n8,2,d,c\n")
