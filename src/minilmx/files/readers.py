@@ -22,7 +22,8 @@ from minilmx.errors import DatasetError
 
 STANDARD_INPUT = "-"
 EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
+_PARQUET_BLOCK_ROWS = 4096
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes a byte that is not UTF-8
 Item = TypeVar("Item")
 Digest = Any  # a hash object of hashlib, whose type has no public name
@@ -68,22 +69,21 @@ def read_blocks(path: str, skip: int = 0, digest: Digest = None) -> Iterator[Blo
         return
     # csv.reader itself must tell the end of a line from one within quotes.
     lines = _read_lines(path, "" if kind in (".csv", ".tsv") else "\n", digest)
-    if kind == ".jsonl":
+    if kind == ".txt":
+        for texts in _batched(islice(map(_without_end, lines), skip, None)):
+            yield Block(path, range(skip + 1, skip + 1 + len(texts)), ["text"], [texts])
+            skip += len(texts)
+    elif kind == ".jsonl":
         for records in _batched(islice(_read_jsonl(path, lines), skip, None)):
             names = list(dict.fromkeys(name for _, record in records for name in record))
-            columns: list[list[Any]] = [[record.get(name) for _, record in records] for name in names]
+            columns = [[record.get(name) for _, record in records] for name in names]
             yield Block(path, [line for line, _ in records], names, columns)
-        return
-    rows: Iterator[tuple[int, list[str]]]
-    if kind == ".txt":
-        names = ["text"]
-        rows = ((number, [_without_end(line)]) for number, line in enumerate(lines, start=1))
     else:
         rows = _read_csv(path, lines, "\t" if kind == ".tsv" else ",")
         _, names = next(rows, (0, []))
-    for batch in _batched(islice(rows, skip, None)):
-        columns = [list(column) for column in zip(*(values for _, values in batch), strict=True)]
-        yield Block(path, [line for line, _ in batch], names, columns)
+        for batch in _batched(islice(rows, skip, None)):
+            columns = [list(column) for column in zip(*(values for _, values in batch), strict=True)]
+            yield Block(path, [line for line, _ in batch], names, columns)
 
 
 def file_kind(path: str) -> str:
@@ -214,7 +214,7 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
                 while groups and row + (rows := file.metadata.row_group(groups[0]).num_rows) <= skip:
                     row += rows
                     del groups[0]
-                for batch in file.iter_batches(_BLOCK_ROWS, row_groups=groups) if groups else ():
+                for batch in file.iter_batches(_PARQUET_BLOCK_ROWS, row_groups=groups) if groups else ():
                     start = max(skip, row)
                     row += len(batch)
                     if start < row:
@@ -228,7 +228,7 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
 
 
 def _batched(rows: Iterator[Item]) -> Iterator[list[Item]]:
-    """The rows as lists of some thousands; those before an error come before it."""
+    """The rows in lists of up to _BLOCK_ROWS; those before an error are yielded before it."""
     failure = None
     while failure is None:
         batch: list[Item] = []
