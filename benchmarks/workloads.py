@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.files.texts import read_table
+from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.models.manifest import Shape
 from minilmx.models.tokenizer import Tokenizer
 
@@ -43,26 +43,20 @@ def count_tokens(texts: list[str], tokenizer_file: Path) -> NDArray[np.int64]:
 
 def read_calibration(folder: Path = STSB) -> list[str]:
     """Sentences that static int8 may be calibrated on: the train split's first ones."""
-    return [row[0] for row in _read(folder / "stsb-en-train.csv")[:_CALIBRATION_SENTENCES]]
+    return load_pairs(str(folder / "stsb-en-train.csv")).sentences1[:_CALIBRATION_SENTENCES]
 
 
 def _short(folder: Path) -> Workload:
     """Every sentence of the test split: all first ones, then all second ones."""
-    rows = _read(folder / "stsb-en-test.csv")
-    texts = [row[0] for row in rows] + [row[1] for row in rows]
-    gold = np.array([float(row[2]) for row in rows])
-    return Workload("short", "every sentence of STSb-en test", texts, gold)
+    pairs = load_pairs(str(folder / "stsb-en-test.csv"))
+    return Workload("short", "every sentence of STSb-en test", pairs.texts, pairs.gold)
 
 
 def _long(folder: Path) -> Workload:
     """Eight sentences in a row of the train split: from its first, then from its fifth on."""
-    sentences = [sentence for row in _read(folder / "stsb-en-train.csv") for sentence in row[:2]]
+    pairs = load_pairs(str(folder / "stsb-en-train.csv"))
+    sentences = [text for pair in zip(pairs.sentences1, pairs.sentences2, strict=True) for text in pair]
     step = _SENTENCES_A_LONG_TEXT
     starts = [start for offset in (0, step // 2) for start in range(offset, len(sentences) - step + 1, step)]
     texts = [" ".join(sentences[start : start + step]) for start in starts[:_LONG_TEXTS]]
     return Workload("long", f"{_LONG_TEXTS:,} texts of {step} sentences of STSb-en train", texts, None)
-
-
-def _read(file: Path) -> list[list[str]]:
-    """The rows of one of STSb's files, which have no header: sentence, sentence, score."""
-    return read_table(str(file), header=False).rows

@@ -1,4 +1,4 @@
-"""Graded sentence pairs: the ones that ship with minilmx, a hub data set, or a file."""
+"""Graded sentence pairs: the bundled ones, a hub data set or a file."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.files.texts import EXTENSIONS, Table, read_table
+from minilmx.files.readers import EXTENSIONS, place
+from minilmx.files.texts import Table, read_table
 
 BUNDLED = "bundled"
 STSB = "stsb"
 STSB_HUB_ID = "PhilipMay/stsb_multi_mt"
-# As mteb's task metadata states them; for others the hub's present commit is taken and recorded.
+# From mteb's task metadata. For other data sets the hub's current commit is used and recorded.
 PINNED_REVISIONS = {
     "mteb/stsbenchmark-sts": "b0fddb56ed78048fa8b90373c8a3cfc37b684831",
     "mteb/stsb_multi_mt": "29afa2569dcedaaa2fe6a3dcfebab33d28b82e8c",
@@ -30,10 +31,9 @@ _SCORES = ("similarity_score", "score", "label")
 
 @dataclass(frozen=True, slots=True)
 class SentencePairs:
-    """N sentence pairs with gold similarity, float64 [N], each 0 (unrelated) to 5 (the same).
+    """N sentence pairs with gold similarity, float64 [N], from 0 (unrelated) to 5 (same meaning).
 
-    `revision` is the commit of a hub data set; None for others, and for one from the cache
-    while offline.
+    `revision` is the commit of a hub data set; None for other data, and offline if it is not pinned.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SentencePairs:
 
     @property
     def texts(self) -> list[str]:
-        """All first sentences, then all second ones: 2N texts."""
+        """2N texts: all first sentences, then all second sentences."""
         return self.sentences1 + self.sentences2
 
 
@@ -59,15 +59,15 @@ def load_pairs(
     split: str | None = None,
     limit: int | None = None,
 ) -> SentencePairs:
-    """Load pairs by name: "bundled", "stsb", a hub id "org/name", or a file's path.
+    """Load pairs by name ("bundled", "stsb" or a hub id "org/name") or from a file.
 
-    `language` and `split` go with hub data sets (for stsb: English and test unless given);
-    `limit` keeps the first pairs. Raises DatasetError where there is no such data set, or its
-    rows are not pairs with a score from 0 to 5, or fewer than two, or all of one score.
+    `language` and `split` are for hub data sets; the default split is test, and stsb's default
+    language English. `limit` keeps only the first pairs. Raises DatasetError if the data set does
+    not exist, if its rows are not pairs with a score from 0 to 5, or if their scores cannot be ranked.
     """
     revision = None
     if dataset == BUNDLED:
-        _refuse(dataset, "it is English and has one split", language not in (None, "en"), split)
+        _refuse(dataset, "it is in English and has one split", language not in (None, "en"), split)
         path = str(resources.files(__package__) / "pairs.csv")
         table, language = read_table(path), "en"
     elif dataset == STSB or _is_hub_id(dataset):
@@ -78,8 +78,8 @@ def load_pairs(
     else:
         if not Path(dataset).suffix:
             raise DatasetError(
-                f"there is no data set {dataset!r}: expected {BUNDLED}, {STSB}, a hub id "
-                "(org/name) or a CSV, TSV, JSONL or Parquet file"
+                f"unknown data set {dataset!r}; expected {BUNDLED}, {STSB}, a hub id (org/name) or a "
+                "CSV, TSV, JSONL or Parquet file"
             )
         _refuse(dataset, "it is a file", language, split)
         table = _read_file(dataset)
@@ -90,13 +90,13 @@ def expand_languages(dataset: str, languages: Sequence[str]) -> Sequence[str | N
     """The languages to load: those given, all of stsb's for "all", or the data set's default."""
     if "all" in languages:
         if dataset != STSB:
-            raise DatasetError(f"--language all goes with {STSB}: name the languages of {dataset}")
+            raise DatasetError(f'the language "all" is only for {STSB}', f"Name the languages of {dataset}.")
         return STSB_LANGUAGES
     return list(dict.fromkeys(languages)) or [None]
 
 
 def _is_hub_id(dataset: str) -> bool:
-    """Whether this is org/name, and no path: neither one that exists nor one mistyped."""
+    """Whether this is org/name, and not a path, not even a mistyped one."""
     return (
         dataset.count("/") == 1
         and not dataset.startswith(("/", ".", "~"))
@@ -106,56 +106,57 @@ def _is_hub_id(dataset: str) -> bool:
 
 
 def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
-    option = "--language" if language else "--split" if split else None
-    if option:
-        raise DatasetError(f"{option} does not go with {dataset}: {reason}")
+    if language or split:
+        option = "language" if language else "split"
+        raise DatasetError(f"a {option} cannot be chosen for {dataset}: {reason}")
 
 
 def _read_file(path: str) -> Table:
-    """A file of pairs; a CSV or TSV file of three columns may have no header row, as STSb's."""
+    """A file of pairs. Like STSb's, a CSV or TSV file with three columns may lack a header."""
     table = read_table(path)
     if len(table.names) == 3 and path.lower().endswith((".csv", ".tsv")) and _is_number(table.names[2]):
-        bare = read_table(path, header=False)
-        return Table(path, (_SENTENCE1, _SENTENCE2, _SCORES[0]), bare.rows, bare.lines)
+        columns = [[first, *rest] for first, rest in zip(table.names, table.columns, strict=True)]
+        return Table(path, [1, *table.lines], (_SENTENCE1, _SENTENCE2, _SCORES[0]), columns)
     return table
 
 
 def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, str | None]:
-    """A hub data set at its pinned revision, or at the one that the hub has now; and which."""
+    """A hub data set and its revision: the pinned one, or else the current one."""
     try:
         import datasets
         import huggingface_hub as hub
         from huggingface_hub import errors as hub_errors
     except ImportError as error:
         raise DatasetError(
-            f"the data set {dataset} needs the package datasets, which is not installed: "
-            "pip install 'minilmx[datasets]'"
+            f"the data set {dataset} needs the package datasets, which is not installed",
+            "Run pip install 'minilmx[datasets]'.",
         ) from error
     hub_id = STSB_HUB_ID if dataset == STSB else dataset
     if dataset == STSB and language not in STSB_LANGUAGES:
-        raise DatasetError(f"stsb has no language {language!r}: expected one of {', '.join(STSB_LANGUAGES)}")
+        raise DatasetError(
+            f"stsb: unknown language {language!r}; expected one of {', '.join(STSB_LANGUAGES)}"
+        )
     datasets.disable_progress_bars()
     revision = PINNED_REVISIONS.get(hub_id)
     try:
         if not hub.is_offline_mode():
-            # One request without retries, so that a machine with no hub is told so in a moment.
+            # One request without retries, to fail at once if the hub cannot be reached.
             info = hub.HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
             revision = info.sha
         rows = datasets.load_dataset(hub_id, name=language, split=split, revision=revision)
     except hub_errors.RepositoryNotFoundError as error:
         raise DatasetError(
-            f"the hub has no data set {hub_id} (or it is private: run `hf auth login`)"
+            f"the data set {hub_id} does not exist on the hub, or is private",
+            "For a private one, run `hf auth login`.",
         ) from error
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f"the data set {hub_id} (language {language}, split {split}) cannot be loaded: "
-            f"{reason}; check the connection, set HF_HUB_OFFLINE=1 where it is in the cache, or "
-            "give a file"
+            f"the data set {hub_id} (language {language}, split {split}) cannot be loaded: {reason}",
+            "Check the connection, set HF_HUB_OFFLINE=1 if it is in the cache, or use a file.",
         ) from error
-    columns = [rows[name] for name in rows.column_names]
-    values = [list(row) for row in zip(*columns, strict=True)]
-    return Table(hub_id, tuple(rows.column_names), values, list(range(1, len(values) + 1))), revision
+    names = tuple(rows.column_names)
+    return Table(hub_id, list(range(1, len(rows) + 1)), names, [list(rows[name]) for name in names]), revision
 
 
 def _as_pairs(
@@ -169,7 +170,7 @@ def _as_pairs(
     score = next((name for name in _SCORES if name in table.names), None)
     if score is None or not {_SENTENCE1, _SENTENCE2} <= set(table.names):
         raise DatasetError(
-            f"{table.path} has the columns {', '.join(map(repr, table.names))}; expected "
+            f"{table.path}: the columns {', '.join(map(repr, table.names))}; expected "
             f"{_SENTENCE1}, {_SENTENCE2} and one of {', '.join(_SCORES)}"
         )
     first, second = table.texts(_SENTENCE1), table.texts(_SENTENCE2)
@@ -190,27 +191,27 @@ def _as_pairs(
         gold[:limit],
     )
     if len(pairs) < 2:
-        raise DatasetError(f"{dataset} has one pair: Spearman correlation needs at least two")
+        raise DatasetError(f"{dataset}: one pair; expected at least two, for a Spearman correlation")
     if np.ptp(pairs.gold) == 0:
         raise DatasetError(
-            f"all {len(pairs)} pairs of {dataset} have the score {pairs.gold[0]:g}: Spearman "
-            "correlation needs scores that differ"
+            f"{dataset}: all {len(pairs)} pairs have the score {pairs.gold[0]:g}; expected different scores, "
+            "for a Spearman correlation"
         )
     return pairs
 
 
 def _score(path: str, line: int, value: object) -> float:
     if not _is_number(value):
-        raise DatasetError(f"{path}, line {line}: the score is {value!r}, expected a number")
+        raise DatasetError(f"{place(path, line)}: the score is {value!r}; expected a number")
     number = float(value)  # type: ignore[arg-type] # checked just above
     if not 0 <= number <= MAX_SCORE:
-        raise DatasetError(f"{path}, line {line}: the score is {number}, expected 0 to 5")
+        raise DatasetError(f"{place(path, line)}: the score is {number}; expected 0 to 5")
     return number
 
 
 def _is_number(value: object) -> bool:
     try:
-        # True and false are numbers to Python, but no scores.
+        # True and False are numbers in Python, but not scores.
         return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return False

@@ -5,7 +5,6 @@ match: a half-built or garbled folder is built again, never run. One builder at 
 folder's lock, which dies with its process.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
@@ -154,14 +155,15 @@ def read_done(folder: Path, progress: Progress) -> Build | None:
 
 @contextmanager
 def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of a build's folder; the system frees it when the process ends."""
+    """Hold the lock of a build's folder; the system releases it when the process ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.message("another process is building this artifact: waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+    lock = FileLock(folder.parent / f"{folder.name}.lock")
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        progress.message("another process is building this artifact: waiting for it")
+        held = lock.acquire()
+    with held:
         yield
 
 

@@ -1,4 +1,4 @@
-"""Bad input ends in one line that helps, the documented exit code, and nothing written."""
+"""Bad input ends with a helpful one-line error and the documented exit code, and writes nothing."""
 
 import importlib.util
 import json
@@ -70,7 +70,7 @@ NO_WEIGHTS = (
 )
 
 CASES: list[tuple[str, Callable[[Path], None], str]] = [
-    # an artifact that is none, or not whole
+    # an artifact that does not exist or is damaged
     ("run nowhere in.txt", GOOD, "there is no artifact at nowhere: make one with `mlx export`"),
     ("run . in.txt", GOOD, ". is no artifact: it has no mlx.json"),
     ("run in.txt in.txt", GOOD, "in.txt is no artifact: it has no mlx.json"),
@@ -81,42 +81,50 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (EVAL, flip_byte, "has SHA-256"),
     (EVAL, manifest(lambda m: m.update(schema_version=99)), "has schema version 99"),
     (EVAL, manifest(leave_the_folder), "leaves the artifact"),
-    # a runner that is none
+    # a runner that does not exist or cannot run
     (f"{RUN} --runner gpu", GOOD, "there is no runner 'gpu': expected one of onnxruntime"),
     ("eval tiny-b4-s16 --runner gpu", nothing, "there is no runner 'gpu'"),
     (f"{EVAL} --runner onnxruntime", nothing, "expected runners that differ, got onnxruntime, onn"),
     (f"{RUN} --runner torch", GOOD, NO_WEIGHTS),
     # sentences
-    ("run tiny-b4-s16 none.txt", nothing, "there is no file none.txt"),
-    ("run tiny-b4-s16 in.doc", nothing, "in.doc has an unknown extension: expected one of .txt"),
-    (RUN, text(b""), "in.txt is empty: expected at least one row"),
-    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty: fill it in or remove the line"),
+    ("run tiny-b4-s16 none.txt", nothing, "none.txt does not exist"),
+    ("run tiny-b4-s16 in.doc", nothing, "in.doc: unknown extension; expected one of .txt"),
+    (RUN, text(b""), "in.txt is empty; expected at least one row"),
+    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty; expected a text. Fill it in or remove it."),
     (RUN, text(b"a\n  \t\n"), "in.txt, line 2: text is empty"),
     (RUN, text(b"a\nb\nK\xf6ln\n"), "in.txt, line 3: byte 0xf6 is not UTF-8"),
     # outputs
-    (f"{RUN} -o e.txt", GOOD, "e.txt has an unknown extension: expected one of .npy, .npz"),
-    (f"{RUN} -o e", GOOD, "e has an unknown extension"),
+    (f"{RUN} -o e.txt", GOOD, "e.txt: unknown extension; expected one of .npy, .npz"),
+    (f"{RUN} -o e", GOOD, "e: unknown extension"),
     (f"{RUN} -o taken/e.npy", occupied, "taken is not a folder"),
     (f"{RUN} -o taken/a/b/e.npy", occupied, "taken is not a folder"),
     (f"{RUN} -o folder.npy", occupied, "folder.npy cannot be written: it is a folder"),
     (f"{RUN} -o folder.npy --force", occupied, "folder.npy cannot be written: it is a folder"),
     (f"{RUN} -o {'n' * 300}.npy", GOOD, "cannot be written: File name too long"),
     (f"{EVAL} -o taken/r.json", occupied, "taken is not a folder"),
-    (f"{EVAL} -o r.json", occupied, "r.json exists already: choose another --output, or give --fo"),
+    (
+        f"{EVAL} -o r.json",
+        occupied,
+        "r.json already exists. Choose another output, or allow it to be replaced.",
+    ),
     # pairs
-    (f"{EVAL} --dataset none.csv", nothing, "there is no file none.csv"),
-    (f"{EVAL} --dataset data/none.csv", nothing, "there is no file data/none.csv"),
-    (f"{EVAL} --dataset stsbb", nothing, "there is no data set 'stsbb': expected bundled, stsb"),
-    (f"{EVAL} --dataset stsb --language xx", nothing, "stsb has no language 'xx'"),
+    (f"{EVAL} --dataset none.csv", nothing, "none.csv does not exist"),
+    (f"{EVAL} --dataset data/none.csv", nothing, "data/none.csv does not exist"),
+    (f"{EVAL} --dataset stsbb", nothing, "unknown data set 'stsbb'; expected bundled, stsb"),
+    (f"{EVAL} --dataset stsb --language xx", nothing, "stsb: unknown language 'xx'"),
     (f"{EVAL} --dataset org/name", nothing, "the data set org/name (language None, split test)"),
-    (f"{EVAL} --language de", nothing, "--language does not go with bundled"),
-    (f"{EVAL} --dataset p.csv --split dev", pairs("a,b,1\nc,d,2\n"), "--split does not go with p"),
-    (f"{EVAL} --dataset p.csv", pairs("a,b,1\nc,d,high\n"), "p.csv, line 3: the score is 'high'"),
+    (f"{EVAL} --language de", nothing, "a language cannot be chosen for bundled"),
+    (f"{EVAL} --dataset p.csv --split dev", pairs("a,b,1\nc,d,2\n"), "a split cannot be chosen for p.csv"),
+    (
+        f"{EVAL} --dataset p.csv",
+        pairs("a,b,1\nc,d,high\n"),
+        "p.csv, line 3: the score is 'high'; expected a number",
+    ),
     (f"{EVAL} --dataset p.csv", pairs("a,b,1\nc,d,6\n"), "p.csv, line 3: the score is 6"),
-    (f"{EVAL} --dataset p.csv", pairs("a,b,3\nc,d,3\n"), "all 2 pairs of p.csv have the score 3"),
-    (f"{EVAL} --dataset p.csv", pairs("a,b,3\n"), "p.csv has one pair"),
+    (f"{EVAL} --dataset p.csv", pairs("a,b,3\nc,d,3\n"), "p.csv: all 2 pairs have the score 3"),
+    (f"{EVAL} --dataset p.csv", pairs("a,b,3\n"), "p.csv: one pair; expected at least two"),
     (f"{EVAL} --dataset p.csv", pairs(""), "p.csv is empty"),
-    (f"{EVAL} --dataset p.csv", pairs("a,b\n"), "p.csv, line 2: 2 fields, expected 3"),
+    (f"{EVAL} --dataset p.csv", pairs("a,b\n"), "p.csv, line 2: 2 fields; expected 3"),
     # models
     ("export no-such-model", nothing, "unknown model 'no-such-model'"),
 ]
@@ -130,7 +138,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(("command", "prepare", "message"), CASES, ids=map(str, range(len(CASES))))
-def test_bad_input_ends_in_one_line_and_leaves_everything_as_it_was(
+def test_bad_input_ends_with_one_line_and_changes_nothing(
     command: str,
     prepare: Callable[[Path], None],
     message: str,
@@ -183,6 +191,6 @@ def test_wrong_usage_shows_the_usage_and_exits_with_2(
     assert snapshot(tmp_path) == before
 
 
-def test_a_message_of_several_lines_is_shown_on_one(mlx: Mlx, tmp_path: Path) -> None:
+def test_a_message_of_several_lines_is_shown_on_one_line(mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", "no\nwhere", stdin="a\n")
     assert outcome.stderr == "Error: there is no artifact at no where: make one with `mlx export`\n"

@@ -98,5 +98,5 @@ def test_an_output_that_exists_is_kept(tiny: Path, mlx: Mlx, tmp_path: Path) -> 
     (tmp_path / "r.json").write_text("mine", encoding="utf-8")
     outcome = mlx("bisect", tiny, "--candidate", "groq-emulator", "-o", "r.json")
     assert outcome.code == 3
-    assert "r.json exists already" in outcome.stderr
+    assert "r.json already exists" in outcome.stderr
     assert (tmp_path / "r.json").read_text(encoding="utf-8") == "mine"

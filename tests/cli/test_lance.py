@@ -1,4 +1,4 @@
-"""mlx run into a Lance dataset: the rows of the Parquet shards, and the same promise."""
+"""mlx run to a Lance dataset: the same rows as Parquet shards, with the same guarantees."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ LANCE = [*RUN, "--format", "lance"]
 
 
 def write_corpus(folder: Path, rows: int = 1000) -> None:
-    """Columns of many types with nulls, and strings that are long enough to be worth compressing."""
+    """Columns of many types with nulls, and strings that are long enough to be compressed."""
     folder.mkdir()
     texts = [hashlib.sha256(str(row).encode()).hexdigest()[: 1 + row % 16] for row in range(rows)]
     columns = {
@@ -42,13 +42,13 @@ def write_corpus(folder: Path, rows: int = 1000) -> None:
         "at": pa.array([None if row % 3 == 0 else row for row in range(rows)], pa.timestamp("us", "UTC")),
         "colour": pa.array([["red", "green", None][row % 3] for row in range(rows)]).dictionary_encode(),
     }
-    for number, start in enumerate(range(0, rows, 450)):  # the files' ends are not those of the shards
+    for number, start in enumerate(range(0, rows, 450)):  # files and shards end at different rows
         part = pa.table(columns).slice(start, 450)
         parquet.write_table(part, str(folder / f"part{number}.parquet"), row_group_size=70)
 
 
 def header_and_digests(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the ledger says, once it was found true."""
+    """The contents of the ledger, checked against the files."""
     header, *entries = map(json.loads, (folder / "_ledger.jsonl").read_text().splitlines())
     digests = {entry["file"]: entry["sha256"] for entry in entries}
     for name, digest in digests.items():
@@ -96,7 +96,7 @@ def test_it_holds_the_rows_of_the_parquet_shards(
 
 
 def test_the_same_rows_give_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
-    """In another process, too, and whatever came before the shard."""
+    """In another process too, and whichever rows were read before the shard."""
     write_corpus(tmp_path / "in")
     assert mlx("run", tiny, "in", "-o", "one/", *LANCE, "--keep-text").code == 0
     process = start("run", tiny, "in", "-o", "two/", *LANCE, "--keep-text", "--workers", 2)
@@ -106,15 +106,15 @@ def test_the_same_rows_give_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: Path,
     assert (header["format"], set(header["versions"]) >= {"pylance", "pyarrow"}) == ("lance", True)
     assert sorted(digests) == [f"data/shard-{number:06d}.lance" for number in range(4)]
     assert header_and_digests(tmp_path / "two")[1] == digests
-    for number in (1, 2, 3):  # read from another row on
+    for number in (1, 2, 3):  # read from another row
         (tmp_path / "one" / "data" / f"shard-{number:06d}.lance").unlink()
         assert mlx("run", tiny, "in", "-o", "one/", *LANCE, "--keep-text").code == 0
         assert header_and_digests(tmp_path / "one")[1] == digests
     assert lance.dataset(tmp_path / "one").version == 1
 
 
-def test_what_lies_under_nulls_and_around_a_slice_is_not_written(tmp_path: Path) -> None:
-    """Two tables with the same rows, as two runs may read them from a Parquet file."""
+def test_values_behind_nulls_and_outside_a_slice_are_not_written(tmp_path: Path) -> None:
+    """Two tables with equal rows but different memory, as two runs may read them from Parquet."""
     rows = [{"n": None if row % 3 else row, "meta": {"deep": {"n": row}}} for row in range(300)]
     clean = pa.Table.from_pylist(rows)
     valid, _ = clean["n"].chunk(0).buffers()
@@ -156,7 +156,7 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(
     assert hidden(tmp_path / "out") == []
 
 
-def test_a_run_that_was_stopped_before_its_manifest_makes_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_run_interrupted_before_its_manifest_writes_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
     for path in (tmp_path / "out" / "_versions").iterdir():
@@ -167,7 +167,7 @@ def test_a_run_that_was_stopped_before_its_manifest_makes_it(tiny: Path, mlx: Ml
     assert lance.dataset(tmp_path / "out").count_rows() == 1000
 
 
-def test_a_run_that_is_done_makes_no_new_version(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_complete_run_makes_no_new_version(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
     before = times(tmp_path / "out")
@@ -180,7 +180,7 @@ def test_a_run_that_is_done_makes_no_new_version(tiny: Path, mlx: Mlx, tmp_path:
 
 
 @pytest.mark.parametrize("first", [RUN, LANCE], ids=["parquet", "lance"])
-def test_force_begins_anew_and_removes_what_was_made(
+def test_force_starts_over_and_removes_the_old_output(
     first: list[object], tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in")
@@ -202,15 +202,13 @@ def test_a_folder_keeps_its_format(tiny: Path, mlx: Mlx, tmp_path: Path) -> None
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: out was begun with something else: of its format, what was parquet is lance now; "
-        "choose another --output, or begin anew with --force\n"
+        "Error: out was created with other settings: its format is parquet; expected lance. "
+        "Choose another folder, or start over.\n"
     )
     assert times(tmp_path / "out") == before
 
 
-def test_a_ledger_from_before_there_were_formats_is_one_of_parquet(
-    tiny: Path, mlx: Mlx, tmp_path: Path
-) -> None:
+def test_a_ledger_without_a_format_is_one_of_parquet(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     ledger = tmp_path / "out" / "_ledger.jsonl"
@@ -228,7 +226,7 @@ def test_a_column_that_lance_cannot_hold_is_named_before_any_work(
     outcome = mlx("run", tiny, "in.jsonl", "-o", "out/", *LANCE, "--id", "my.id")
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: the column a.b cannot go into Lance: Top level field a.b cannot contain `.`. "
+        "Error: the column a.b cannot be written to Lance: Top level field a.b cannot contain `.`. "
         "Maybe you meant to create a struct field?\n"
     )
     assert not (tmp_path / "out").exists()
@@ -236,7 +234,7 @@ def test_a_column_that_lance_cannot_hold_is_named_before_any_work(
     assert mlx("run", tiny, "in.jsonl", "-o", "out/", *LANCE, "--id", "my.id").code == 0
 
 
-def test_without_pylance_it_is_said_how_to_get_it(
+def test_without_pylance_the_error_says_how_to_install_it(
     tiny: Path, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_corpus(tmp_path / "in")
@@ -244,6 +242,6 @@ def test_without_pylance_it_is_said_how_to_get_it(
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: --format lance needs pylance, which is not installed: pip install 'minilmx[lance]'\n"
+        "Error: the format lance needs pylance, which is not installed. Run pip install 'minilmx[lance]'.\n"
     )
     assert not (tmp_path / "out").exists()

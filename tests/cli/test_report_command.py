@@ -70,7 +70,7 @@ def test_a_file_that_is_there_stays_unless_forced(saved: Path, mlx: Mlx, tmp_pat
     (tmp_path / "a.html").write_text("mine")
     outcome = mlx("report", saved, "-o", "a.html")
     assert outcome.code == 3
-    assert "exists already" in outcome.stderr
+    assert "already exists" in outcome.stderr
     assert (tmp_path / "a.html").read_text() == "mine"
     assert mlx("report", saved, "-o", "a.html", "--force").code == 0
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")

@@ -71,7 +71,7 @@ def test_every_input_gives_the_same_embeddings(
 
 
 @pytest.mark.parametrize("dash", [[], ["-"]])
-def test_standard_input_is_one_sentence_a_line(
+def test_standard_input_has_one_sentence_per_line(
     dash: list[str], tiny: Path, mlx: Mlx, expected: NDArray[np.float32]
 ) -> None:
     outcome = mlx("run", tiny, *dash, stdin="\r\n".join(TEXTS))
@@ -80,7 +80,7 @@ def test_standard_input_is_one_sentence_a_line(
 
 
 @pytest.mark.parametrize("name", ["in.csv", "in.tsv", "in.jsonl", "in.parquet"])
-def test_a_column_is_chosen_where_there_are_several(
+def test_one_of_several_columns_is_chosen(
     name: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
 ) -> None:
     file = write_input(tmp_path / name, columns=2)
@@ -88,16 +88,16 @@ def test_a_column_is_chosen_where_there_are_several(
     assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
     outcome = mlx("run", tiny, file)
     assert outcome.code == 3
-    assert "has the columns text, id: choose one with --column" in outcome.stderr
+    assert "has the columns text, id; choose a column" in outcome.stderr
     outcome = mlx("run", tiny, file, "--column", "texts")
     assert outcome.code == 3
-    assert "has no column 'texts': it has text, id" in outcome.stderr
+    assert "has no column 'texts'; its columns are text, id" in outcome.stderr
 
 
 def test_a_column_of_a_text_file_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "--column", "text")
     assert outcome.code == 3
-    assert "--column goes with CSV, TSV, JSONL and Parquet" in outcome.stderr
+    assert "in.txt is a text file, which has no columns" in outcome.stderr
 
 
 def load(path: Path) -> NDArray[np.float32]:
@@ -132,10 +132,10 @@ def test_every_output_holds_the_same_embeddings_exactly(
 
 @pytest.mark.parametrize("source", ["in.txt", "in.jsonl.gz", "-"])
 @pytest.mark.parametrize("name", ["e.npy", "e.npz", "e.parquet", "e.jsonl"])
-def test_many_sentences_are_written_as_they_come(
+def test_many_sentences_are_written_as_they_are_embedded(
     name: str, source: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    """More than are embedded at a time; the files are the ones that numpy itself would write."""
+    """More than one chunk of them; the files equal those that numpy writes."""
     texts = [f"{'abcdefg'[i % 7] * (1 + i % 5)} {i}" for i in range(9001)]
     stdin = "\n".join(texts) if source == "-" else None
     if source == "in.txt":
@@ -170,7 +170,7 @@ def test_a_bad_row_far_down_standard_input_leaves_nothing(tiny: Path, mlx: Mlx, 
     before = set(tmp_path.iterdir())
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n" * 9000 + "\n" + "b\n")
     assert outcome.code == 3
-    assert outcome.stderr == "Error: -, line 9001: text is empty: fill it in or remove the line\n"
+    assert outcome.stderr == "Error: -, line 9001: text is empty; expected a text. Fill it in or remove it.\n"
     assert set(tmp_path.iterdir()) == before
 
 
@@ -179,7 +179,10 @@ def test_a_bad_row_far_down_a_file_is_found_before_any_work(tiny: Path, mlx: Mlx
     outcome = mlx("run", tiny, "in.txt")
     assert outcome.code == 3
     assert outcome.stdout == ""
-    assert outcome.stderr == "Error: in.txt, line 9001: text is empty: fill it in or remove the line\n"
+    assert (
+        outcome.stderr
+        == "Error: in.txt, line 9001: text is empty; expected a text. Fill it in or remove it.\n"
+    )
 
 
 def test_a_named_pipe_is_read_once(
@@ -223,7 +226,7 @@ def test_memory_does_not_grow_with_the_input(name: str, tiny: Path, tmp_path: Pa
     assert peaks[1] < peaks[0] + 30, f"{peaks} MiB"  # the texts alone are 60 MiB
 
 
-def test_the_record_beside_an_output_says_what_ran(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_record_beside_an_output_describes_the_run(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     import hashlib
 
     file = write_input(tmp_path / "in.txt")
@@ -312,22 +315,24 @@ def test_an_output_is_replaced_only_with_force(tiny: Path, mlx: Mlx, tmp_path: P
     before = (tmp_path / "e.npy").read_bytes()
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="b\nc\n")
     assert outcome.code == 3
-    assert outcome.stderr == ("Error: e.npy exists already: choose another --output, or give --force\n")
+    assert (
+        outcome.stderr == "Error: e.npy already exists. Choose another output, or allow it to be replaced.\n"
+    )
     assert (tmp_path / "e.npy").read_bytes() == before
     assert mlx("run", tiny, "-o", "e.npy", "--force", stdin="b\nc\n").code == 0
     assert np.load(tmp_path / "e.npy").shape == (2, 8)
     assert json.loads((tmp_path / "e.npy.run.json").read_text())["rows"] == 2
 
 
-def test_a_record_that_is_in_the_way_is_noticed_before_any_work(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_an_existing_record_is_noticed_before_any_work(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "e.npy.run.json").write_text("mine")
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n")
     assert outcome.code == 3
-    assert "e.npy.run.json exists already" in outcome.stderr
+    assert "e.npy.run.json already exists" in outcome.stderr
     assert not (tmp_path / "e.npy").exists()
 
 
-def test_the_emulator_is_said_to_be_an_emulation(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_record_says_that_the_emulator_is_an_emulation(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", tiny, "--runner", "groq-emulator", "-o", "e.npy", stdin="a\n")
     assert outcome.code == 0, outcome
     assert "with groq-emulator" in outcome.stderr

@@ -1,4 +1,4 @@
-"""mlx run into a folder of shards: any inputs, stopped anywhere, gone on with, on one folder once."""
+"""mlx run to a folder of shards: any inputs, interrupted and resumed anywhere, one run at a time."""
 
 import gzip
 import hashlib
@@ -59,14 +59,14 @@ ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mo
 
 @pytest.fixture(autouse=True)
 def ray_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token of this test's own for the clusters that it starts: no user's is read or written."""
+    """A separate token for the clusters that a test starts, so that the user's is not touched."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @pytest.fixture
 def mortal(environment: dict[str, str], tmp_path: Path) -> None:
-    """A runner that kills its process, once where there is a file `die`."""
+    """A runner that kills its process: once if a file `die` exists, always if `die-again` does."""
     info = tmp_path / "packages" / "mortal-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.0\n")
@@ -86,7 +86,7 @@ def write_jsonl(path: Path, texts: list[str], first: int = 0) -> None:
 
 
 def write_corpus(folder: Path, rows: int) -> list[str]:
-    """Three files of unequal size, whose natural order is not that of their names."""
+    """Three files of different sizes, whose natural order differs from that of their names."""
     texts = texts_of(rows)
     cuts = [0, rows // 5, rows // 2, rows]
     for number, (start, end) in zip((1, 2, 10), pairwise(cuts), strict=True):
@@ -95,7 +95,7 @@ def write_corpus(folder: Path, rows: int) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The digest of every file that a user sees."""
+    """The digest of every visible file."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
@@ -136,7 +136,7 @@ def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx,
     assert sizes == [300, 300, 300, 100]
 
 
-def test_the_ledger_says_what_the_shards_are_and_are_made_of(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_ledger_describes_the_shards_and_their_inputs(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     header, *entries = map(json.loads, (tmp_path / "out" / "_ledger.jsonl").read_text().splitlines())
@@ -182,18 +182,18 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
     assert found.column("n").to_pylist() == ["1", "2", "3", "4", None, "6"]
     assert found.column("colour").to_pylist()[5] == "red"
     assert found.column("day").to_pylist()[5].day == 2
-    # Its own output, within the input, is no input.
+    # Its own output is inside the input folder and is left out.
     assert mlx("run", tiny, "in", "-o", "in/out/", "--column", "text", "--keep-text").code == 0
 
 
-def test_the_only_column_beside_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_only_column_besides_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,sentence\n7,one\n8,two\n")
     outcome = mlx("run", tiny, "a.csv", "-o", "out/", "--id", "id")
     assert outcome.code == 0, outcome
     assert parquet.read_table(str(tmp_path / "out")).column("id").to_pylist() == ["7", "8"]
 
 
-def test_half_the_bytes_where_they_are_asked_for(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_float16_is_the_float32_embedding_rounded(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "full/", *RUN).code == 0
     assert mlx("run", tiny, "in", "-o", "half/", *RUN, "--dtype", "float16").code == 0
@@ -210,7 +210,9 @@ def test_the_bytes_do_not_depend_on_workers_or_their_threads(tiny: Path, mlx: Ml
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
 
 
-def test_shards_of_many_chunks_are_the_same_after_a_stop(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_shards_of_many_chunks_are_the_same_after_an_interruption(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
     write_corpus(tmp_path / "in", 15_000)
     flags = ["--column", "body", "--shard-rows", 5000]
     assert mlx("run", tiny, "in", "-o", "out/", *flags).code == 0
@@ -222,16 +224,16 @@ def test_shards_of_many_chunks_are_the_same_after_a_stop(tiny: Path, mlx: Mlx, t
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(
+def test_a_run_that_is_killed_repeatedly_ends_like_one_that_is_not(
     workers: int, tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
-    kill_and_go_on(tiny, mlx, tmp_path, start, rows=8_000, kills=3, flags=["--workers", workers])
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=8_000, kills=3, flags=["--workers", workers])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_kills_in_a_hundred_thousand_rows(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
-    kill_and_go_on(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
 
 
 NO_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
@@ -254,13 +256,13 @@ def test_ray_and_processes_make_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: P
 def test_ten_kills_in_a_hundred_thousand_rows_with_ray(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
-    """Every other time it goes on without Ray."""
-    kill_and_go_on(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=RAY, others=["--workers", 2])
+    """It is resumed without Ray every other time."""
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=RAY, others=["--workers", 2])
 
 
 @NO_RAY
 @pytest.mark.slow
-def test_an_actor_that_is_killed_costs_its_shard_only(
+def test_an_actor_that_is_killed_loses_only_its_shard(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 30_000)
@@ -284,10 +286,10 @@ def short() -> Iterator[Path]:
 
 @NO_RAY
 @pytest.mark.slow
-def test_a_cluster_that_is_there_gets_the_artifact_sent(
+def test_the_artifact_is_sent_to_an_existing_cluster(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start, environment: dict[str, str], short: Path
 ) -> None:
-    """Its workers run in another folder, so the artifact's relative path leads nowhere there."""
+    """Its workers run in another folder, in which the artifact's relative path does not exist."""
     write_corpus(tmp_path / "in", 2000)
     assert mlx("run", tiny, "in", "-o", "local/", *RUN).code == 0
     with socket.socket() as free:
@@ -326,7 +328,7 @@ def test_a_cluster_that_is_there_gets_the_artifact_sent(
         (["--runner", "faulty"], "the runner onnxruntime failed on a batch: ZeroDivisionError"),
     ],
 )
-def test_what_goes_wrong_with_ray_is_one_line(
+def test_an_error_with_ray_is_one_line(
     flags: list[str], message: str, tiny: Path, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -338,7 +340,7 @@ def test_what_goes_wrong_with_ray_is_one_line(
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
-def test_without_ray_it_is_said_how_to_get_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_without_ray_the_error_says_how_to_install_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 10)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--engine", "ray")
     assert outcome.code == 3
@@ -347,7 +349,7 @@ def test_without_ray_it_is_said_how_to_get_it(tiny: Path, mlx: Mlx, tmp_path: Pa
     )
 
 
-def kill_and_go_on(
+def kill_and_resume(
     tiny: Path,
     mlx: Mlx,
     tmp_path: Path,
@@ -358,7 +360,7 @@ def kill_and_go_on(
     flags: list[object],
     others: list[object] | None = None,
 ) -> None:
-    """Killed while it writes its k-th shard, for ks that are drawn, then a moment that is drawn."""
+    """Kill runs at random moments after random numbers of shards, then resume."""
     write_corpus(tmp_path / "in", rows)
     assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
     draw = random.Random(rows)
@@ -384,7 +386,7 @@ def shards_in(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_goes_on(
+def test_an_interrupted_run_says_so_and_resumes(
     number: int, tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 10_000)
@@ -407,7 +409,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    raise AssertionError("it never came")
+    raise AssertionError("it never happened")
 
 
 def descendants(pid: int) -> list[int]:
@@ -428,7 +430,7 @@ def command_of(pid: int) -> bytes:
 def test_workers_end_with_a_parent_that_is_killed(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 20_000)
     flags = ["--column", "body", "--shard-rows", 10_000, "--workers", 2, "--runner", "slow"]
-    process = start("run", tiny, "in", "-o", "out/", *flags)  # minutes a shard
+    process = start("run", tiny, "in", "-o", "out/", *flags)  # minutes per shard
     wait_for((tmp_path / "started").exists, process)
     workers = descendants(process.pid)
     assert len(workers) >= 2
@@ -442,7 +444,7 @@ def test_workers_end_with_a_parent_that_is_killed(tiny: Path, tmp_path: Path, st
 
 
 @pytest.mark.usefixtures("mortal")
-def test_a_worker_that_dies_costs_its_shard_only(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_worker_that_dies_loses_only_its_shard(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 3000)
     for name in ("whole", "out"):
         process = start("run", tiny, "in", "-o", f"{name}/", *RUN, "--workers", 2, "--runner", "mortal")
@@ -456,7 +458,7 @@ def test_a_worker_that_dies_costs_its_shard_only(tiny: Path, tmp_path: Path, sta
 
 
 @pytest.mark.usefixtures("mortal")
-def test_a_shard_at_which_workers_die_ends_the_run_and_is_named(
+def test_a_shard_on_which_workers_die_ends_the_run_and_is_named(
     tiny: Path, tmp_path: Path, start: Start
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -470,7 +472,7 @@ def test_a_shard_at_which_workers_die_ends_the_run_and_is_named(
     assert process.communicate(timeout=60) and process.returncode == 0
 
 
-def test_a_runner_that_fails_ends_the_run_in_one_line(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_runner_that_fails_ends_the_run_with_one_line(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 1000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "faulty", "--workers", 2)
     _, stderr = process.communicate(timeout=60)
@@ -478,7 +480,7 @@ def test_a_runner_that_fails_ends_the_run_in_one_line(tiny: Path, tmp_path: Path
     assert stderr == "Error: the runner onnxruntime failed on a batch: ZeroDivisionError: division by zero\n"
 
 
-def test_two_runs_on_one_folder_are_one_too_many(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+def test_a_second_run_on_a_folder_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 3000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "slow")
     wait_for((tmp_path / "started").exists, process)
@@ -486,12 +488,12 @@ def test_two_runs_on_one_folder_are_one_too_many(tiny: Path, mlx: Mlx, tmp_path:
         outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
         assert outcome.code == 3
         assert outcome.stderr == (
-            "Error: another run is writing out: wait for its end, or choose another --output\n"
+            "Error: out: another run is writing to it. Wait until it ends, or choose another folder.\n"
         )
     process.kill()
     process.communicate(timeout=10)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--force")
-    assert outcome.code == 0, outcome  # a run that was killed holds no lock
+    assert outcome.code == 0, outcome  # a killed run does not hold the lock
 
 
 def damage(folder: Path, how: str) -> None:
@@ -506,25 +508,27 @@ def damage(folder: Path, how: str) -> None:
         shard.unlink()
     elif how == "torn":
         ledger.write_bytes(ledger.read_bytes()[:-20])
-    elif how == "unnoted":
+    elif how == "unrecorded":
         lines = ledger.read_bytes().splitlines(keepends=True)
         ledger.write_bytes(b"".join(lines[:2]))
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unnoted"])
-def test_a_shard_that_is_not_as_noted_is_done_again(how: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unrecorded"])
+def test_a_shard_that_does_not_match_the_ledger_is_made_again(
+    how: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     before = contents(tmp_path / "out")
     damage(tmp_path / "out", how)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
-    done_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unnoted": 700}[how]
-    assert f", {1000 - done_again} of them there already" in outcome.stderr
+    made_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unrecorded": 700}[how]
+    assert f", {1000 - made_again} of them there already" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
-def test_a_run_that_is_done_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_complete_run_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("shard-*")}
@@ -555,18 +559,18 @@ def nothing(folder: Path) -> None: ...
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
-        (other_artifact, [], "of its artifact, what was"),
-        (other_text, [], "of its inputs, what was {'path': 'in/part2.jsonl'"),
-        (one_more_file, [], "of its rows, what was 1000 is 1001 now"),
-        (nothing, ["--dtype", "float16"], "of its dtype, what was float32 is float16 now"),
-        (nothing, ["--shard-rows", "200"], "of its rows_per_shard, what was 300 is 200 now"),
-        (nothing, ["--graph", "fixed"], "of its graph, what was dynamic is fixed now"),
-        (nothing, ["--graph-optimization", "basic"], "of its graph_optimization, what was all is basic"),
-        (nothing, ["--keep-text"], "of its text_kept, what was False is True now"),
+        (other_artifact, [], "its artifact is "),
+        (other_text, [], "its inputs is {'path': 'in/part2.jsonl'"),
+        (one_more_file, [], "its rows is 1000; expected 1001"),
+        (nothing, ["--dtype", "float16"], "its dtype is float32; expected float16"),
+        (nothing, ["--shard-rows", "200"], "its rows_per_shard is 300; expected 200"),
+        (nothing, ["--graph", "fixed"], "its graph is dynamic; expected fixed"),
+        (nothing, ["--graph-optimization", "basic"], "its graph_optimization is all; expected basic"),
+        (nothing, ["--keep-text"], "its text_kept is False; expected True"),
     ],
     ids=["artifact", "text", "file", "dtype", "shard rows", "graph", "optimization", "text kept"],
 )
-def test_a_folder_of_something_else_is_refused_and_left(
+def test_a_folder_with_other_settings_is_refused_and_unchanged(
     change: Callable[[Path], None], flags: list[str], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -575,9 +579,9 @@ def test_a_folder_of_something_else_is_refused_and_left(
     change(tmp_path)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
     assert outcome.code == 3, outcome
-    assert outcome.stderr.startswith("Error: out was begun with something else: ")
+    assert outcome.stderr.startswith("Error: out was created with other settings: ")
     assert message in outcome.stderr
-    assert "--force" in outcome.stderr
+    assert outcome.stderr.endswith("Choose another folder, or start over.\n")
     assert contents(tmp_path / "out") == before
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags, "--force")
     assert outcome.code == 0, outcome
@@ -621,28 +625,37 @@ def truncated_gzip(folder: Path) -> None:
 
 
 BAD: list[tuple[Callable[[Path], object], str]] = [
-    (csv("part5.csv", "key,text\na,b\n"), "in/part5.csv has no column 'body': it has key, text"),
-    (csv("part5.csv", "body,text\na,b\n"), "in/part5.csv has no column 'key': it has body, text"),
-    (csv("part5.csv", "body,key\na,b\n,c\n"), "in/part5.csv, line 3: body is empty: fill it in"),
-    (csv("part5.csv", "body,key\na,b\na\n"), "in/part5.csv, line 3: 1 fields, expected 2"),
-    (csv("part5.csv", "body,key,key\na,b,c\n"), "in/part5.csv has two columns 'key': rename one"),
+    (csv("part5.csv", "key,text\na,b\n"), "in/part5.csv has no column 'body'; its columns are key, text"),
+    (csv("part5.csv", "body,text\na,b\n"), "in/part5.csv has no column 'key'; its columns are body, text"),
+    (
+        csv("part5.csv", "body,key\na,b\n,c\n"),
+        "in/part5.csv, line 3: body is empty; expected a text. Fill it in",
+    ),
+    (csv("part5.csv", "body,key\na,b\na\n"), "in/part5.csv, line 3: 1 fields; expected 2"),
+    (csv("part5.csv", "body,key,key\na,b,c\n"), "in/part5.csv: two columns are named 'key'. Rename one"),
     (csv("part5.csv", ""), "in/part5.csv is empty"),
     (csv("part5.csv", "body,key,id\na,b,c\n"), "the input has a column 'id'"),
     (csv("part5.csv", "body,key,embedding\na,b,c\n"), "the input has a column 'embedding'"),
-    (csv("part5.csv", "body,key,n\na,b,7\n"), "in/part5.csv, line 2: n is string, and int64 in what is"),
-    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"key": "c"}\n'), "line 2: body is null, expected"),
+    (
+        csv("part5.csv", "body,key,n\na,b,7\n"),
+        "in/part5.csv, line 2: n is string; expected int64, as before it",
+    ),
+    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"key": "c"}\n'), "line 2: body is null; expected"),
     (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"body": 3, "key": "c"}\n'), "line 2: body is int"),
-    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"body": "c", "key": 3}\n'), "line 2: key is int64"),
-    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{\n'), "in/part5.jsonl, line 2: no JSON"),
-    (csv("part5.jsonl", '{"body": "a", "key": "\\ud800"}\n'), "line 1: key cannot be carried through"),
-    (csv("part5.txt", "a\n"), "--column goes with CSV, TSV, JSONL and Parquet, and in/part5.txt is text"),
-    (table("part5.parquet", body=["a", None], key=["b", "c"]), "in/part5.parquet, line 2: body is null"),
-    (table("part5.parquet", body=["a", ""], key=["b", "c"]), "in/part5.parquet, line 2: body is empty"),
-    (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, line 1: key is int64, and string"),
+    (
+        csv("part5.jsonl", '{"body": "a", "key": "b"}\n{"body": "c", "key": 3}\n'),
+        "line 2: key is int64; expected string, as",
+    ),
+    (csv("part5.jsonl", '{"body": "a", "key": "b"}\n{\n'), "in/part5.jsonl, line 2: not JSON"),
+    (csv("part5.jsonl", '{"body": "a", "key": "\\ud800"}\n'), "line 1: key cannot be carried over"),
+    (csv("part5.txt", "a\n"), "in/part5.txt is a text file, which has no columns"),
+    (table("part5.parquet", body=["a", None], key=["b", "c"]), "in/part5.parquet, row 2: body is null"),
+    (table("part5.parquet", body=["a", ""], key=["b", "c"]), "in/part5.parquet, row 2: body is empty"),
+    (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, row 1: key is int64; expected string"),
     (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
     (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
-    (occupied, "out has no _ledger.jsonl and holds thesis.txt: choose a new folder, or an empty one"),
-    (a_file, "out cannot be written: it is a file, expected a folder"),
+    (occupied, "out contains thesis.txt but no _ledger.jsonl; expected an output folder. Choose a new"),
+    (a_file, "out cannot be written: it is a file; expected a folder"),
     (damaged_ledger, "out/_ledger.jsonl is damaged"),
 ]
 
@@ -656,7 +669,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(("prepare", "message"), BAD, ids=map(str, range(len(BAD))))
-def test_bad_input_ends_in_one_line_before_any_work(
+def test_bad_input_ends_with_one_line_before_any_work(
     prepare: Callable[[Path], object], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 500)
@@ -675,10 +688,10 @@ def test_bad_input_ends_in_one_line_before_any_work(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["none.jsonl"], 3, "there is no file none.jsonl"),
-        (["in/*.parquet"], 3, "there is no file in/*.parquet"),
-        (["empty"], 3, "no file of a known kind"),
-        (["a.doc"], 3, "a.doc has an unknown extension: expected one of .txt"),
+        (["none.jsonl"], 3, "none.jsonl does not exist"),
+        (["in/*.parquet"], 3, "in/*.parquet does not exist"),
+        (["empty"], 3, "empty has no file of a known kind"),
+        (["a.doc"], 3, "a.doc: unknown extension; expected one of .txt"),
         ([], 3, "a corpus cannot come from standard input"),
         (["-"], 3, "a corpus cannot come from standard input"),
         (["in", "--runner", "gpu"], 3, "there is no runner 'gpu'"),
@@ -686,7 +699,7 @@ def test_bad_input_ends_in_one_line_before_any_work(
         (["in", "--workers", "0"], 2, "Invalid value for '--workers'"),
     ],
 )
-def test_wrong_words_are_refused(
+def test_wrong_arguments_are_refused(
     words: list[str], code: int, message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 10)
@@ -701,7 +714,7 @@ def test_wrong_words_are_refused(
 @pytest.mark.parametrize(
     "flags", [["--workers", "2"], ["--id", "key"], ["--dtype", "float16"], ["--engine", "ray"], ["in.txt"]]
 )
-def test_what_goes_with_a_folder_goes_with_no_file(
+def test_folder_options_are_refused_for_a_file(
     flags: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("a\n")
@@ -711,7 +724,7 @@ def test_what_goes_with_a_folder_goes_with_no_file(
         assert "a folder: end --output with a /" in outcome.stderr
 
 
-def test_a_file_that_changes_while_it_is_read_is_noticed(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_file_that_changes_while_it_is_read_is_detected(tiny: Path, tmp_path: Path, start: Start) -> None:
     write_corpus(tmp_path / "in", 3000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "slow")
     wait_for((tmp_path / "started").exists, process)
@@ -741,7 +754,10 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
     outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
     assert outcome.code == 3, outcome
     assert "No space left on device; " in outcome.stderr
-    assert " of 17 shards are done and kept: mend it, and the same command goes on\n" in outcome.stderr
+    assert (
+        " of 17 shards are complete and kept. Fix the cause and run the same command again to resume.\n"
+        in outcome.stderr
+    )
     assert outcome.stderr.count("\n") == 1
     done = shards_in(small_disk / "out")
     assert 0 < done < 17

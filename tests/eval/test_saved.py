@@ -103,7 +103,7 @@ def test_the_comparison_is_saved_as_json(mlx: Mlx, save: Save, tmp_path: Path) -
     assert mlx(*words).code == 0
     document = json.loads((tmp_path / "r.json").read_text())
     assert [run["rows"] for run in document["runs"]] == [3, 3]
-    assert "exists already" in mlx(*words).stderr
+    assert "already exists" in mlx(*words).stderr
     assert mlx(*words, "--force").code == 0
 
 

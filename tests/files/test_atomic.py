@@ -36,7 +36,7 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
-def test_what_ends_early_leaves_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
+def test_an_interruption_leaves_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(error), atomic_file(path, replace=True) as temporary:
@@ -47,7 +47,7 @@ def test_what_ends_early_leaves_the_old_file(error: type[BaseException], tmp_pat
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_what_ends_early_leaves_the_old_folder(error: type[BaseException], tmp_path: Path) -> None:
+def test_an_interruption_leaves_the_old_folder(error: type[BaseException], tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
@@ -67,31 +67,31 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert names(tmp_path) == ["folder"]
 
 
-def test_what_exists_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_if_allowed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OutputError, match="exists already"), atomic_file(path):
+    with pytest.raises(OutputError, match="already exists"), atomic_file(path):
         raise AssertionError("the block must not run")
     with atomic_file(path, replace=True) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
 
 
-def test_a_disk_that_is_full_is_an_output_error(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(OutputError, match="No space left on device"), atomic_file(path):
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
 
 
-def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     check_writable(tmp_path / "new" / "deep" / "file", replace=False)
     for path, reason in (
         (tmp_path / "file" / "under", "is not a folder"),
         (tmp_path, "it is a folder"),
         (tmp_path / ("n" * 300), "File name too long"),
-        (tmp_path / "file", "exists already"),
+        (tmp_path / "file", "already exists"),
     ):
         with pytest.raises(OutputError, match=reason):
             check_writable(path, replace=False)
@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     check_writable(tmp_path, replace=True, folder=True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="no permission to write"):

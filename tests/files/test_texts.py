@@ -83,16 +83,16 @@ def test_a_first_record_without_fields_is_not_overlooked(tmp_path: Path) -> None
     assert "line 1: a is null" in refusal(write(tmp_path, "a.jsonl", '{}\n{"a": "one"}\n'))
 
 
-def test_columns_that_come_late_are_columns(tmp_path: Path) -> None:
+def test_columns_that_appear_late_count_too(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.jsonl", '{"a": "one"}\n' * 5000 + '{"b": "two"}\n'))
-    assert "has the columns a, b: choose one with --column" in message
+    assert "has the columns a, b; choose a column. Name one of them." in message
 
 
-def test_rows_in_the_middle_of_parquet_keep_their_number(tmp_path: Path) -> None:
+def test_rows_in_the_middle_of_a_parquet_file_keep_their_numbers(tmp_path: Path) -> None:
     texts = [f"text {i}" for i in range(10_000)]
     assert read_texts(write_parquet(tmp_path, {"text": texts})) == texts
     texts[9000] = ""
-    assert "line 9001: text is empty" in refusal(write_parquet(tmp_path, {"text": texts}))
+    assert "row 9001: text is empty" in refusal(write_parquet(tmp_path, {"text": texts}))
 
 
 def test_parquet_gives_its_sentences(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_parquet_gives_its_sentences(tmp_path: Path) -> None:
     assert read_table(path).column("score") == [1.5, 2.0]
 
 
-def test_standard_input_is_one_sentence_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_has_one_sentence_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n")))
     assert read_texts("-") == ["one", "two"]
 
@@ -110,25 +110,24 @@ def test_the_only_column_needs_no_name(tmp_path: Path) -> None:
     assert read_texts(write(tmp_path, "a.csv", "anything\nhello\n")) == ["hello"]
 
 
-def test_of_several_columns_one_must_be_chosen(tmp_path: Path) -> None:
+def test_one_of_several_columns_must_be_chosen(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"))
-    assert "columns one, two" in message
-    assert "--column" in message
+    assert "has the columns one, two; choose a column. Name one of them." in message
 
 
-def test_a_missing_column_is_named_with_those_there(tmp_path: Path) -> None:
+def test_a_missing_column_is_refused_with_the_existing_ones(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"), "three")
-    assert "no column 'three': it has one, two" in message
+    assert "no column 'three'; its columns are one, two" in message
 
 
 def test_a_column_of_a_text_file_is_refused(tmp_path: Path) -> None:
-    assert "--column goes with CSV" in refusal(write(tmp_path, "a.txt", "hello\n"), "text")
+    assert "is a text file, which has no columns" in refusal(write(tmp_path, "a.txt", "hello\n"), "text")
 
 
 def test_csv_keeps_commas_quotes_and_newlines_within_quotes(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'text,n\r\n"a ""b"", c\r\nd",1\r\n" e ",2\r\n')
     table = read_table(path)
-    assert table.rows == [['a "b", c\r\nd', "1"], [" e ", "2"]]
+    assert table.columns == [['a "b", c\r\nd', " e "], ["1", "2"]]
     assert table.lines == [2, 4]
 
 
@@ -140,7 +139,7 @@ def test_lines_are_counted_past_quoted_newlines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["a", "a,b,c", ""])
 def test_a_row_with_more_or_fewer_fields_is_refused(tmp_path: Path, row: str) -> None:
     message = refusal(write(tmp_path, "a.csv", f"one,two\na,b\n{row}\nc,d\n"), "one")
-    assert f"line 3: {len(row.split(',')) if row else 0} fields, expected 2" in message
+    assert f"line 3: {len(row.split(',')) if row else 0} fields; expected 2" in message
 
 
 @pytest.mark.parametrize("row", ['"a', '"a"b'])
@@ -148,11 +147,19 @@ def test_broken_quoting_is_refused_with_its_line(tmp_path: Path, row: str) -> No
     assert "line 3: " in refusal(write(tmp_path, "a.csv", f"text\nok\n{row}\n"), "text")
 
 
-def test_without_a_header_the_columns_are_numbered(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path, "a.csv", "x,1\ny,2\n"), header=False)
-    assert table.names == ("1", "2")
-    assert table.column("1") == ["x", "y"]
-    assert table.lines == [1, 2]
+def test_the_first_of_two_columns_with_the_same_name_is_read(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "a.csv", "x,x,y\n1,2,3\n"))
+    assert table.names == ("x", "x", "y")
+    assert table.column("x") == ["1"]
+    assert table.columns == [["1"], ["2"], ["3"]]
+
+
+def test_records_with_different_fields_make_one_table(tmp_path: Path) -> None:
+    content = '{"a": 1}\n' * 5000 + '{"b": 2}\n'
+    table = read_table(write(tmp_path, "a.jsonl", content))
+    assert table.names == ("a", "b")
+    assert table.column("a") == [1] * 5000 + [None]
+    assert table.column("b") == [None] * 5000 + [2]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.jsonl"])
@@ -166,17 +173,18 @@ def test_a_huge_field_is_read_whole(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
 def test_invalid_utf8_is_refused_with_its_line_and_byte(tmp_path: Path, name: str, mark: bytes) -> None:
-    message = refusal(write(tmp_path, name, mark + b"ab\ncd\n\xe9\nf\n"), "text")
+    first = {"a.txt": b"ab\ncd", "a.jsonl": b'{"text": "ab"}\n{"text": "cd"}'}.get(name, b"text\ncd")
+    message = refusal(write(tmp_path, name, mark + first + b"\n\xe9\nf\n"), None)
     assert "line 3: byte 0xe9 is not UTF-8" in message
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["nothing", "byte order mark"])
 def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
-    assert "is empty: expected at least one row" in refusal(write(tmp_path, name, content))
+    assert "is empty; expected at least one row" in refusal(write(tmp_path, name, content))
 
 
-def test_a_table_with_a_header_alone_is_empty(tmp_path: Path) -> None:
+def test_a_table_with_only_a_header_is_empty(tmp_path: Path) -> None:
     assert "is empty" in refusal(write(tmp_path, "a.csv", "text\n"))
     assert "is empty" in refusal(write_parquet(tmp_path, {"text": []}))
 
@@ -198,9 +206,9 @@ def test_an_empty_line_is_refused_with_its_number(tmp_path: Path, name: str, con
 @pytest.mark.parametrize(
     ("value", "kind"), [("null", "null"), ("3", "int"), ("1.5", "float"), ("[]", "list")]
 )
-def test_a_value_that_is_no_text_is_refused(tmp_path: Path, value: str, kind: str) -> None:
+def test_a_value_that_is_not_a_text_is_refused(tmp_path: Path, value: str, kind: str) -> None:
     message = refusal(write(tmp_path, "a.jsonl", f'{{"text": "a"}}\n{{"text": {value}}}\n'))
-    assert f"line 2: text is {kind}, expected a text" in message
+    assert f"line 2: text is {kind}; expected a text" in message
 
 
 def test_a_record_without_the_field_is_null(tmp_path: Path) -> None:
@@ -210,16 +218,16 @@ def test_a_record_without_the_field_is_null(tmp_path: Path) -> None:
 
 def test_null_and_numbers_in_parquet_are_refused_with_their_row(tmp_path: Path) -> None:
     path = write_parquet(tmp_path, {"text": ["a", None], "n": [1, 2]})
-    assert "line 2: text is null" in refusal(path, "text")
-    assert "line 1: n is int" in refusal(path, "n")
+    assert "row 2: text is null" in refusal(path, "text")
+    assert "row 1: n is int" in refusal(path, "n")
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("{", "no JSON"), ("[1]", "expected a JSON object"), ("[" * 100_000, "no JSON")],
+    [("{", "not JSON"), ("[1]", "list; expected a JSON object"), ("[" * 100_000, "not JSON")],
     ids=["cut", "list", "deep"],
 )
-def test_a_line_that_is_no_record_is_refused(tmp_path: Path, line: str, words: str) -> None:
+def test_a_line_that_is_not_a_record_is_refused(tmp_path: Path, line: str, words: str) -> None:
     message = refusal(write(tmp_path, "a.jsonl", f'{{"text": "a"}}\n{line}\n'))
     assert f"line 2: {words}" in message
 
@@ -243,7 +251,7 @@ def test_a_corrupt_parquet_file_is_refused(tmp_path: Path, content: bytes) -> No
     assert "cannot be read as Parquet" in refusal(write(tmp_path, "a.parquet", content))
 
 
-def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path = Path(write_parquet(tmp_path, {"text": ["a"] * 100}))
     path.write_bytes(path.read_bytes()[:-30])
     assert "cannot be read as Parquet" in refusal(str(path))
@@ -254,12 +262,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, extension: str)
     path = tmp_path / f"a.{extension}"
     if extension == "parquet":
         pytest.importorskip("pyarrow")
-    assert f"there is no file {path}" in refusal(str(path))
+    assert f"{path} does not exist" in refusal(str(path))
     path.mkdir()
     assert "cannot be read" in refusal(str(path))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "secret\n")
     Path(path).chmod(0)
@@ -267,6 +275,26 @@ def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "a.xlsx", "a.json"])
-def test_an_unknown_extension_is_refused_with_those_known(tmp_path: Path, name: str) -> None:
+def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, name, "hello\n"))
-    assert "expected one of .txt, .csv, .tsv, .jsonl, .parquet" in message
+    assert "unknown extension; expected one of .txt, .csv, .tsv, .jsonl, .parquet" in message
+
+
+@pytest.mark.parametrize("second", [b"\xff", b'{"text": "x"', b"[]"], ids=["not UTF-8", "not JSON", "list"])
+def test_the_first_problem_is_reported_whatever_its_kind(tmp_path: Path, second: bytes) -> None:
+    empty, rest = b'{"text": ""}\n', b'{"text": "a"}\n' * 5000
+    assert "line 1: text is empty" in refusal(write(tmp_path, "a.jsonl", empty + second + b"\n" + rest))
+    assert "line 2: " in refusal(write(tmp_path, "a.jsonl", b'{"text": "a"}\n' + second + b"\n" + empty))
+    content = rest + empty + rest + second
+    assert "line 5001: text is empty" in refusal(write(tmp_path, "a.jsonl", content))
+
+
+def test_a_header_that_is_not_utf8_is_reported_before_its_missing_column(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.csv", "größe,text\n1,a\n".encode("latin-1")), "größe")
+    assert "line 1: byte 0xf6 is not UTF-8" in message
+    path = write(tmp_path, "a.jsonl", b'{"other": "a"}\n{"k\xf6ln": "b"}\n')
+    assert "line 2: byte 0xf6 is not UTF-8" in refusal(path, "köln")
+
+
+def test_a_csv_file_may_end_its_lines_with_carriage_returns(tmp_path: Path) -> None:
+    assert read_texts(write(tmp_path, "a.csv", "text\rone\rtwo\r")) == ["one", "two"]

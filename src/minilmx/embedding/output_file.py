@@ -1,4 +1,4 @@
-"""Embeddings on disk: .npy, .npz, .parquet or .jsonl, with the run's record beside them."""
+"""Embeddings in a file (.npy, .npz, .parquet or .jsonl), with the record of the run beside it."""
 
 import json
 import shutil
@@ -16,17 +16,17 @@ from minilmx.files.atomic import atomic_file, check_writable
 from minilmx.files.digest import sha256_of_file
 
 Rows = NDArray[np.float32]
-# Texts some at a time, each time with their embeddings, float32 [n, D].
+# Chunks of texts with their embeddings, float32 [n, D].
 Chunks = Iterable[tuple[Sequence[str], Rows]]
 
 
 def record_path(output: Path) -> Path:
-    """Where the record of an embeddings file stands: FILE.run.json."""
+    """The path of the record of an embeddings file: FILE.run.json."""
     return output.with_name(output.name + ".run.json")
 
 
 def check_output(output: Path, *, replace: bool) -> None:
-    """Raise OutputError, before any work, where the embeddings could not be saved."""
+    """Raise OutputError if embeddings cannot be saved to this path. Call this before long work."""
     _writer(output)
     for path in (output, record_path(output)):
         check_writable(path, replace=replace)
@@ -35,10 +35,10 @@ def check_output(output: Path, *, replace: bool) -> None:
 def save_embeddings(
     output: Path, dimension: int, chunks: Chunks, record: Callable[[], RunRecord], *, replace: bool
 ) -> None:
-    """Write embeddings of D = `dimension` as they come, by the extension; then the run's record.
+    """Write embeddings of D = `dimension` as they are computed, then the record of the run.
 
-    `record` is asked for when the last chunk is written. Raises OutputError, and what making the
-    chunks raises.
+    The extension decides the format. `record` is called after the last chunk. Raises OutputError
+    and whatever iterating over the chunks raises.
     """
     write = _writer(output)
     with atomic_file(output, replace=replace) as temporary:
@@ -49,19 +49,19 @@ def save_embeddings(
 
 
 def read_embeddings(path: Path) -> Rows:
-    """Read what save_embeddings wrote: float32 [N, D]. Nothing is unpickled. Raises OutputError."""
+    """Read a file of save_embeddings, without unpickling: float32 [N, D]. Raises OutputError."""
     readers = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
     try:
         values = readers[path.suffix.lower()](path)
     except (KeyError, ValueError, OSError) as error:
         raise OutputError(f"{path} cannot be read as embeddings: {error}") from error
     if values.ndim != 2 or values.dtype != np.float32:
-        raise OutputError(f"{path} has {values.dtype} {list(values.shape)}, expected float32 [N, D]")
+        raise OutputError(f"{path}: {values.dtype} {list(values.shape)}; expected float32 [N, D]")
     return values
 
 
 def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
-    """One object a line: {"text": ..., "embedding": [...]}; the numbers are exact."""
+    """Write one object per line, {"text": ..., "embedding": [...]}, without rounding."""
     for texts, values in chunks:
         for text, row in zip(texts, values.tolist(), strict=True):
             stream.write(json.dumps({"text": text, "embedding": row}, ensure_ascii=False) + "\n")
@@ -72,16 +72,14 @@ def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
     try:
         write = writers[output.suffix.lower()]
     except KeyError as error:
-        raise OutputError(
-            f"{output} has an unknown extension: expected one of {', '.join(writers)}"
-        ) from error
+        raise OutputError(f"{output}: unknown extension; expected one of {', '.join(writers)}") from error
     if write is _parquet:
         _pyarrow(output)
     return write
 
 
 def _npy(path: Path, dimension: int, chunks: Chunks) -> None:
-    """As np.save writes it, whose headers have room for any number of rows."""
+    """As np.save writes it; its header has room for any number of rows."""
 
     def write_header(rows: int) -> None:
         stream.seek(0)
@@ -98,7 +96,7 @@ def _npy(path: Path, dimension: int, chunks: Chunks) -> None:
 
 
 def _npz(path: Path, dimension: int, chunks: Chunks) -> None:
-    """As np.savez writes it. A file within a zip cannot be mended at its start, hence the .npy."""
+    """As np.savez writes it. A header inside a zip cannot be rewritten, so a .npy comes first."""
     array = path.with_name(path.name + ".npy")
     try:
         _npy(array, dimension, chunks)
@@ -156,6 +154,6 @@ def _pyarrow(file: Path):  # type: ignore[no-untyped-def] # an optional, untyped
         import pyarrow.parquet
     except ImportError as error:
         raise OutputError(
-            f"{file.name} needs pyarrow, which is not installed: pip install 'minilmx[datasets]'"
+            f"{file.name} needs pyarrow, which is not installed", "Run pip install 'minilmx[datasets]'."
         ) from error
     return pyarrow

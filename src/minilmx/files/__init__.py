@@ -1,1 +1,1 @@
-"""Reading and writing files; nothing of models."""
+"""Reading and writing files, whatever they are for."""

@@ -1,8 +1,7 @@
 """Files and folders that appear whole or not at all.
 
-Each is written under a hidden temporary name beside its final one (so on the same file
-system) and renamed when it is complete. Whatever ends the writing early, Ctrl-C included,
-leaves the old state as it was.
+Each is written under a hidden temporary name in the same folder, so on the same file system,
+and renamed when it is complete. If an error or Ctrl-C interrupts the writing, the old state remains.
 """
 
 import os
@@ -16,15 +15,15 @@ from minilmx.errors import OutputError
 
 
 def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
-    """Raise OutputError unless a file, or a `folder`, could be written at `path`.
+    """Raise OutputError unless a file, or a `folder`, can be written at `path`.
 
-    Asked before long work, not after it.
+    Call this before long work, so that it is not lost.
     """
     with _no_os_errors(path):
         if not folder and path.is_dir():
-            raise OutputError(f"{path} cannot be written: it is a folder, expected a file")
+            raise OutputError(f"{path} cannot be written: it is a folder; expected a file")
         if not replace and path.exists():
-            raise OutputError(f"{path} exists already: choose another --output, or give --force")
+            raise OutputError(f"{path} already exists", "Choose another output, or allow it to be replaced.")
         parent = path.absolute().parent
         while not parent.exists():
             parent = parent.parent
@@ -36,9 +35,9 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
 
 @contextmanager
 def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; it becomes `path` when the block ends without error.
+    """Yield a temporary file that becomes `path` if the block ends without an error.
 
-    Raises OutputError where `path` exists (unless `replace`) or cannot be written.
+    Raises OutputError if `path` exists, unless `replace`, or cannot be written.
     """
     check_writable(path, replace=replace)
     with _no_os_errors(path):
@@ -57,9 +56,9 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary sibling folder; it becomes `path` when the block ends without error.
+    """Yield a temporary folder that becomes `path` if the block ends without an error.
 
-    Raises OutputError where `path` exists (unless `replace`) or cannot be written.
+    Raises OutputError if `path` exists, unless `replace`, or cannot be written.
     """
     check_writable(path, replace=replace, folder=True)
     with _no_os_errors(path):

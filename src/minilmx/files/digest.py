@@ -13,6 +13,6 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_files(paths: Iterable[Path]) -> list[str]:
-    """The digests of several files in order; hashing frees the GIL, so two at a time."""
+    """The digests of several files in order, two at a time: hashing releases the GIL."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(sha256_of_file, paths))

@@ -1,4 +1,4 @@
-"""Graded pairs: the bundled ones, files in every format, and what is refused."""
+"""Graded pairs: the bundled ones, files in every format, and bad data."""
 
 import json
 import os
@@ -87,12 +87,22 @@ def test_a_file_of_pairs_is_read_in_every_format(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
-def test_a_file_without_a_header_is_read_as_stsb_is(name: str, tmp_path: Path) -> None:
+def test_a_file_can_lack_a_header_like_those_of_stsb(name: str, tmp_path: Path) -> None:
     pairs = load_pairs(str(write(tmp_path / name, header=False)))
     assert list(zip(pairs.sentences1, pairs.sentences2, pairs.gold, strict=True)) == ROWS
 
 
-def test_the_score_may_have_the_names_that_hub_data_sets_use(tmp_path: Path) -> None:
+def test_without_a_header_lines_are_counted_from_the_first_and_equal_sentences_are_kept(
+    tmp_path: Path,
+) -> None:
+    rows = [("same", "same", 4.5), ("b", "c", "high")]
+    assert "line 2: the score is 'high'" in error_of(write(tmp_path / "p.csv", header=False, rows=rows))
+    rows = [("same", "same", 4.5), ("b", "c", 1)]
+    pairs = load_pairs(str(write(tmp_path / "p.csv", header=False, rows=rows)))
+    assert (pairs.sentences1, pairs.sentences2) == (["same", "b"], ["same", "c"])
+
+
+def test_the_score_can_have_the_names_that_hub_data_sets_use(tmp_path: Path) -> None:
     for name in ("similarity_score", "score", "label"):
         file = tmp_path / f"{name}.csv"
         file.write_text(f"id,{name},sentence2,sentence1\n7,1,b,a\n8,2,d,c\n")
@@ -118,12 +128,12 @@ def test_limit_keeps_the_first_pairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        ("high", "line 3: the score is 'high', expected a number"),
-        ("", "line 3: the score is '', expected a number"),
-        ("nan", "line 3: the score is 'nan', expected a number"),
-        ("inf", "line 3: the score is 'inf', expected a number"),
-        ("-0.1", "line 3: the score is -0.1, expected 0 to 5"),
-        ("5.0000001", "line 3: the score is 5.0000001, expected 0 to 5"),
+        ("high", "line 3: the score is 'high'; expected a number"),
+        ("", "line 3: the score is ''; expected a number"),
+        ("nan", "line 3: the score is 'nan'; expected a number"),
+        ("inf", "line 3: the score is 'inf'; expected a number"),
+        ("-0.1", "line 3: the score is -0.1; expected 0 to 5"),
+        ("5.0000001", "line 3: the score is 5.0000001; expected 0 to 5"),
     ],
 )
 def test_a_wrong_score_is_named_with_its_line(score: str, message: str, tmp_path: Path) -> None:
@@ -135,49 +145,49 @@ def test_a_wrong_score_is_named_with_its_line(score: str, message: str, tmp_path
 def test_a_score_of_another_type_is_refused(score: object, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", rows=[("a", "b", 1), ("c", "d", score)])
     assert "line 2: the score is" in error_of(file)
-    assert error_of(file).endswith("expected a number")
+    assert error_of(file).endswith("; expected a number")
 
 
 def test_pairs_that_cannot_be_ranked_are_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "one.csv", rows=[("a", "b", 1)])
-    assert "has one pair: Spearman correlation needs at least two" in error_of(one)
+    assert "one.csv: one pair; expected at least two" in error_of(one)
     same = write(tmp_path / "same.csv", rows=[("a", "b", 3), ("c", "d", 3)])
-    assert "all 2 pairs of same.csv have the score 3" in error_of(same).replace(f"{tmp_path}/", "")
+    assert "same.csv: all 2 pairs have the score 3; expected different scores" in error_of(same)
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("left,right,score\na,b,1\nc,d,2\n")
-    assert "has the columns 'left', 'right', 'score'; expected sentence1" in error_of(file)
+    assert "the columns 'left', 'right', 'score'; expected sentence1" in error_of(file)
 
 
 @pytest.mark.parametrize("option", ["language", "split"])
 def test_a_file_has_no_language_and_no_split(option: str, tmp_path: Path) -> None:
     file = write(tmp_path / "p.csv")
-    assert f"--{option} does not go with {file}" in error_of(file, **{option: "de"})
-    with pytest.raises(DatasetError, match=f"--{option} does not go with bundled"):
+    assert f"a {option} cannot be chosen for {file}" in error_of(file, **{option: "de"})
+    with pytest.raises(DatasetError, match=f"a {option} cannot be chosen for bundled"):
         load_pairs("bundled", **{option: "de"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["nowhere/pairs.csv", "./pairs.csv", "../a/pairs.jsonl"])
 def test_a_mistyped_path_is_not_taken_for_a_hub_id(name: str) -> None:
-    with pytest.raises(DatasetError, match=f"there is no file {name}"):
+    with pytest.raises(DatasetError, match=f"{name} does not exist"):
         load_pairs(name)
 
 
-def test_an_unknown_name_is_told_what_there_is() -> None:
-    with pytest.raises(DatasetError, match="no data set 'stsbb': expected bundled, stsb, a hub id"):
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(DatasetError, match="unknown data set 'stsbb'; expected bundled, stsb, a hub id"):
         load_pairs("stsbb")
 
 
 def test_stsb_has_no_other_language() -> None:
     pytest.importorskip("datasets", reason="needs datasets")
-    with pytest.raises(DatasetError, match="stsb has no language 'xx': expected one of de, en"):
+    with pytest.raises(DatasetError, match="stsb: unknown language 'xx'; expected one of de, en"):
         load_pairs("stsb", language="xx")
 
 
 @pytest.mark.parametrize("dataset", ["stsb", "some/thing"])
-def test_a_hub_out_of_reach_is_said_in_a_moment(dataset: str, tmp_path: Path) -> None:
+def test_a_hub_that_cannot_be_reached_fails_at_once(dataset: str, tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="needs datasets")
     code = f"from minilmx.eval.datasets.pairs import load_pairs; load_pairs({dataset!r})"
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
@@ -188,5 +198,5 @@ def test_a_hub_out_of_reach_is_said_in_a_moment(dataset: str, tmp_path: Path) ->
     )
     assert time.monotonic() - started < 15
     assert "DatasetError: the data set" in done.stderr
-    assert "Connection refused; check the connection, set HF_HUB_OFFLINE=1" in done.stderr
+    assert "Connection refused. Check the connection, set HF_HUB_OFFLINE=1" in done.stderr
     assert "Retrying" not in done.stderr

@@ -90,7 +90,7 @@ def test_the_same_build_gives_the_same_bundle(ready, tiny, bundle):
 def test_a_bundle_is_not_overwritten_unasked_and_no_build_begins(machine, tiny):
     (machine.folder / "out.tar").write_text("mine")
     message = machine.fails("groq", "build", tiny, "--bundle", "out.tar")
-    assert "exists already" in message
+    assert "already exists" in message
     assert not machine.cache.exists()
 
 

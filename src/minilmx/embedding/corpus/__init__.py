@@ -1,1 +1,1 @@
-"""A corpus into a folder of shards, by workers here or on a Ray cluster."""
+"""Embedding a corpus into a folder of shards, by workers on this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Embedding a corpus into a folder of shards that can be stopped anywhere and gone on with."""
+"""Embedding a corpus into a folder of shards, which can be interrupted and resumed at any point."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +20,17 @@ from minilmx.progress import SILENT, Progress
 from minilmx.runners.registry import make_options
 
 LEDGER_SCHEMA_VERSION = 1
-# What the bytes of a shard depend on, beside the artifact and the inputs.
+# The packages that the bytes of a shard depend on.
 _PACKAGES = ("minilmx", "numpy", "onnxruntime", "pyarrow", "tokenizers")
 _FORMATS = {"parquet": PARQUET, "lance": LANCE}
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is written where: shards of `rows` rows, embeddings as "float32" or "float16".
+    """Where shards of `rows` rows are written, and how.
 
-    `format` is "parquet", or "lance" for a folder that is a Lance dataset.
+    `dtype` of the embeddings is "float32" or "float16"; `format` is "parquet", or "lance" for a
+    folder that is a Lance dataset.
     """
 
     folder: Path
@@ -63,7 +64,7 @@ class Summary:
 
 
 class Clock:
-    """Adds up the seconds of what it is wrapped around."""
+    """Adds up the seconds spent in its `with` blocks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -75,7 +76,7 @@ class Clock:
         self.seconds += time.perf_counter() - self._started
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
-        """The items; what it takes to get each is counted."""
+        """The items, counting the time to get each."""
         while True:
             with self:
                 item = next(items, None)
@@ -148,13 +149,13 @@ def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Cor
         ledger.add(write_shard(output.folder, shard, values, output.dtype, _FORMATS[output.format]))
     except OutputError as error:
         raise OutputError(
-            f"{error}; {len(ledger.entries)} of {corpus.shard_count} shards are done and kept: mend it, and "
-            "the same command goes on"
+            f"{error.message}; {len(ledger.entries)} of {corpus.shard_count} shards are complete and kept",
+            "Fix the cause and run the same command again to resume.",
         ) from error
 
 
 def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
-    """All that the bytes of the shards depend on. How many workers and threads is no part of it."""
+    """All that the bytes of the shards depend on, which the number of workers and threads is not."""
     packages = (*_PACKAGES, *_FORMATS[output.format].packages)
     options = asdict(make_options(job.runner, job.settings))
     settings = {name: _plain(value) for name, value in options.items() if name != "threads"}
@@ -189,7 +190,7 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """A setting as JSON; a file is what is in it."""
+    """A setting as JSON; a file is identified by its digest."""
     if isinstance(value, Path):
         return sha256_of_file(value) if value.is_file() else str(value)
     return value

@@ -1,4 +1,4 @@
-"""Shards as data files of one Lance dataset, which a manifest joins when all of them are done."""
+"""Shards as data files of one Lance dataset, whose manifest is written when all are complete."""
 
 import re
 import tempfile
@@ -13,7 +13,7 @@ from minilmx.embedding.corpus.shards import ShardFormat
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_folder
 
-# Lance's own choice for strings, FSST, draws its samples at random: other bytes in every run.
+# Lance's default for strings, FSST, samples at random, so its bytes differ from run to run.
 _COMPRESSION = {"lance-encoding:compression": "zstd"}
 _VERSION = "2.2"
 
@@ -21,7 +21,7 @@ _VERSION = "2.2"
 def _check_installed() -> None:
     if find_spec("lance") is None:
         raise OutputError(
-            "--format lance needs pylance, which is not installed: pip install 'minilmx[lance]'"
+            "the format lance needs pylance, which is not installed", "Run pip install 'minilmx[lance]'."
         )
 
 
@@ -29,7 +29,7 @@ def _check_columns(fields: list[Any]) -> None:
     import pyarrow
 
     for field in fields:
-        with _one_sentence(f"the column {field.name} cannot go into Lance"):
+        with _one_sentence(f"the column {field.name} cannot be written to Lance"):
             _data_file(pyarrow.table([pyarrow.nulls(1, field.type)], [field.name]))
 
 
@@ -40,9 +40,9 @@ def _write(table: Any, path: Path) -> None:
     schema = pyarrow.schema(
         [field if field.name == "embedding" else _compressed(field) for field in table.schema]
     )
-    # A copy: what lies under nulls and before a slice would show in the bytes.
+    # A copy, as the bytes would depend on the values behind nulls and before a slice.
     table = table.cast(schema).take(pyarrow.array(range(len(table)))).combine_chunks()
-    # Lance writes into a file of its own beside the one it is told.
+    # Lance writes to a temporary file of its own in the same folder.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as scratch:
         written = Path(scratch) / "shard.lance"
         with (
@@ -54,7 +54,7 @@ def _write(table: Any, path: Path) -> None:
 
 
 def _commit(folder: Path, shards: Collection[Entry]) -> None:
-    """Make the dataset's first version of these shards, unless it has one."""
+    """Create the first version of the dataset from these shards, unless it exists."""
     if any((folder / LANCE_VERSIONS).glob("*.manifest")):
         return
     import lance
@@ -62,7 +62,7 @@ def _commit(folder: Path, shards: Collection[Entry]) -> None:
     from lance.fragment import DataFile, FragmentMetadata
 
     with (
-        _one_sentence(f"{folder} cannot be made a Lance dataset"),
+        _one_sentence(f"{folder} cannot become a Lance dataset"),
         atomic_folder(folder / LANCE_VERSIONS, replace=True) as versions,
         atomic_folder(folder / LANCE_TRANSACTIONS, replace=True) as transactions,
         tempfile.TemporaryDirectory(dir=versions.parent) as scratch,
@@ -82,7 +82,7 @@ def _commit(folder: Path, shards: Collection[Entry]) -> None:
 
 
 def _data_file(rows: Any) -> Any:
-    """What Lance says of a data file with the columns of these rows: which field is where in it."""
+    """How Lance describes a data file with the columns of these rows: which field is where."""
     from lance.fragment import LanceFragment
 
     (file,) = LanceFragment.create("memory://rows", rows, data_storage_version=_VERSION).files
@@ -90,7 +90,7 @@ def _data_file(rows: Any) -> Any:
 
 
 def _compressed(field: Any) -> Any:
-    """A pyarrow Field whose strings, however deep, are compressed by what gives the same bytes."""
+    """A pyarrow Field whose strings, at any depth, are compressed deterministically."""
     import pyarrow
     from pyarrow import types
 
@@ -110,7 +110,7 @@ def _compressed(field: Any) -> Any:
 
 @contextmanager
 def _one_sentence(what: str) -> Iterator[None]:
-    """Raise OutputError for an error of Lance, without where in its source it is from."""
+    """Raise OutputError for an error of Lance, without its place in Lance's source."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:

@@ -1,11 +1,10 @@
-"""The ledger of an output folder: what it is made of, and which of its shards are done.
+"""The ledger of an output folder: its settings and inputs, and which of its shards are complete.
 
-`_ledger.jsonl` starts with a header that binds the folder to what it is made of; each line after
-it is a shard. A shard counts when its file is on the disk under its name and its line, with the
-file's digest, is on the disk too. Readers of Parquet folders skip names that start with "_".
+`_ledger.jsonl` starts with a header that binds the folder to its settings and inputs; each further
+line is a shard. A shard is complete when both its file and its line, with the file's digest, have
+been flushed to disk. Readers of Parquet folders skip names that start with "_".
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable
@@ -29,7 +30,7 @@ _TEMPORARY = tuple(f".{name}" for name in (SHARD_PREFIX, LEDGER_NAME, LANCE_VERS
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A shard that is done: rows `first_row` and following, in a file of this digest."""
+    """A complete shard: the rows from `first_row` on, in a file with this digest."""
 
     shard: int
     file: str
@@ -40,12 +41,12 @@ class Entry:
 
 
 class Ledger:
-    """The ledger of a folder that is locked. `entries` are the shards that are done."""
+    """The ledger of a locked folder. `entries` are the complete shards."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
-        """Open the ledger, or begin one. Shards that are not as it says are done again.
+        """Open the ledger or create it. Shards whose files do not match it are dropped.
 
-        Raises OutputError where the folder holds something else than this header says.
+        Raises OutputError if the folder was created with another header or holds other files.
         """
         self.folder = folder
         self._header = dict(header)
@@ -57,15 +58,16 @@ class Ledger:
             self.entries = _intact(folder, entries)
         elif others := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
             raise OutputError(
-                f"{folder} has no {LEDGER_NAME} and holds {others[0]}: choose a new folder, or an empty one"
+                f"{folder} contains {others[0]} but no {LEDGER_NAME}; expected an output folder",
+                "Choose a new or empty folder.",
             )
-        for path in (*folder.iterdir(), *folder.glob(f"{LANCE_DATA}/.*")):  # of a run that was killed
+        for path in (*folder.iterdir(), *folder.glob(f"{LANCE_DATA}/.*")):  # left by a killed run
             if path.name.startswith(_TEMPORARY):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self._write()
 
     def add(self, entry: Entry) -> None:
-        """Note a shard whose file stands in the folder. Raises OutputError."""
+        """Record a shard whose file is in the folder. Raises OutputError."""
         try:
             for folder in {(self.folder / entry.file).parent, self.folder}:
                 _flush_folder(folder)
@@ -78,7 +80,7 @@ class Ledger:
         self.entries[entry.shard] = entry
 
     def finish(self) -> None:
-        """Put the shards in order: they were noted as they were done. Raises OutputError."""
+        """Sort the shards, which are recorded as they complete. Raises OutputError."""
         if list(self.entries) != sorted(self.entries):
             self.entries = dict(sorted(self.entries.items()))
             self._write()
@@ -92,50 +94,37 @@ class Ledger:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep all other runs out of it.
+    """Create the folder if needed and keep all other runs out of it.
 
-    Raises OutputError where another run is in it, or it cannot be written. Where nothing was
-    begun, nothing is left.
+    Raises OutputError if another run is using it or it cannot be written. If no ledger is
+    written in the meantime, nothing is left behind.
     """
-    is_new, lock = not folder.exists(), folder / _LOCK_NAME
-    stream = _lock(folder, lock)
-    try:
-        yield
-    finally:
-        if not (folder / LEDGER_NAME).exists():
-            with suppress(OSError):
-                lock.unlink()
-                if is_new:
-                    folder.rmdir()
-        stream.close()
-
-
-def _lock(folder: Path, lock: Path) -> IO[bytes]:
-    """A lock that is held until this is closed, and however this process ends."""
     check_writable(folder, replace=True, folder=True)
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} cannot be written: it is a file, expected a folder")
+        raise OutputError(f"{folder} cannot be written: it is a file; expected a folder")
+    is_new, lock = not folder.exists(), FileLock(folder / _LOCK_NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("ab")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
-                raise BlockingIOError  # another run took it away, at its end, as this one opened it
-        except BaseException:
-            stream.close()
-            raise
-        return stream
-    except (BlockingIOError, FileNotFoundError) as error:
+        held = lock.acquire(blocking=False)
+    except (Timeout, FileNotFoundError) as error:  # the other run may remove the folder as it ends
         raise OutputError(
-            f"another run is writing {folder}: wait for its end, or choose another --output"
+            f"{folder}: another run is writing to it", "Wait until it ends, or choose another folder."
         ) from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with held:
+        try:
+            yield
+        finally:
+            if not (folder / LEDGER_NAME).exists():
+                with suppress(OSError):
+                    (folder / _LOCK_NAME).unlink()
+                    if is_new:
+                        folder.rmdir()
 
 
 def clear(folder: Path) -> None:
-    """Remove a ledger, its shards and what joins them, and nothing else. Raises OutputError."""
+    """Remove a ledger, its shards and a Lance dataset's manifest, nothing else. Raises OutputError."""
     try:
         if (folder / LEDGER_NAME).exists():
             lance = list(folder.glob(f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"))
@@ -144,7 +133,7 @@ def clear(folder: Path) -> None:
                     shutil.rmtree(folder / name)
             for path in (*lance, *folder.glob(f"{SHARD_PREFIX}[0-9]*.parquet")):
                 path.unlink()
-            with suppress(OSError):  # where it is not there, or holds something else
+            with suppress(OSError):  # it does not exist, or is not empty
                 (folder / LANCE_DATA).rmdir()
             (folder / LEDGER_NAME).unlink()
     except OSError as error:
@@ -156,17 +145,17 @@ def _line(document: Mapping[str, Any]) -> bytes:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
-    """The header and the shards; a last line that was cut short is none."""
+    """The header and the shards; a truncated last line is ignored."""
     try:
         *lines, _ = path.read_bytes().split(b"\n")
-        header: dict[str, Any] = {"format": "parquet", **json.loads(lines[0])}  # once there was no other
+        header: dict[str, Any] = {"format": "parquet", **json.loads(lines[0])}  # older ledgers do not say
         return header, [Entry(**json.loads(line)) for line in lines[1:]]
     except (OSError, ValueError, TypeError, IndexError) as error:
-        raise OutputError(f"{path} is damaged: {error}; begin anew with --force") from error
+        raise OutputError(f"{path} is damaged: {error}", "Choose another folder, or start over.") from error
 
 
 def _require_same(folder: Path, written: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """Raise OutputError, naming what differs, unless two headers say the same."""
+    """Raise OutputError, naming the first difference, unless two headers are equal."""
     for name in {**header, **written}:
         there, here = _parts(written.get(name)), _parts(header.get(name))
         pairs = list(zip_longest(there, here, fillvalue="nothing"))
@@ -174,8 +163,8 @@ def _require_same(folder: Path, written: Mapping[str, Any], header: Mapping[str,
         if differ:
             was, now = differ[0]
             raise OutputError(
-                f"{folder} was begun with something else: of its {name}, what was {was} is {now} now; "
-                "choose another --output, or begin anew with --force"
+                f"{folder} was created with other settings: its {name} is {was}; expected {now}",
+                "Choose another folder, or start over.",
             )
 
 
@@ -184,12 +173,12 @@ def _parts(value: object) -> list[Any]:
 
 
 def _content(value: object) -> object:
-    """An input file is what is in it, wherever it stands."""
+    """An input file is identified by its content, not its path."""
     return {key: part for key, part in value.items() if key != "path"} if isinstance(value, dict) else value
 
 
 def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
-    """The shards whose files are as noted."""
+    """The shards whose files match their digests."""
     there = [entry for entry in entries if (folder / entry.file).is_file()]
     try:
         digests = sha256_of_files(folder / entry.file for entry in there)
@@ -200,7 +189,7 @@ def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk."""
+    """Flush the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""One shard as a file: the same rows, settings and versions give the same bytes."""
+"""Writing one shard to a file: the same rows, settings and versions give the same bytes."""
 
 import os
 from collections.abc import Callable, Collection
@@ -18,17 +18,17 @@ from minilmx.files.digest import sha256_of_file
 
 @dataclass(frozen=True, slots=True)
 class ShardFormat:
-    """A kind of file for shards: shard 0 is `folder`/shard-000000`suffix` in the output folder.
+    """A file format for shards: shard 0 is `folder`/shard-000000`suffix` in the output folder.
 
-    `write` puts a pyarrow Table into a file that is there and empty. Before any work
-    `check_installed` and `check_columns`, of pyarrow Fields that are carried through, are asked,
-    and `finish` is told of the shards when all are done. All raise OutputError.
+    `write` writes a pyarrow Table to an empty file. `check_installed`, and `check_columns` with the
+    pyarrow Fields that are carried over, are called before any work; `finish` is called when all
+    shards are complete. All raise OutputError.
     """
 
     suffix: str
     write: Callable[[Any, Path], None]
     folder: str = ""
-    packages: tuple[str, ...] = ()  # what its bytes depend on, beside pyarrow
+    packages: tuple[str, ...] = ()  # that its bytes depend on, besides pyarrow
     check_installed: Callable[[], None] = lambda: None
     check_columns: Callable[[list[Any]], None] = lambda fields: None
     finish: Callable[[Path, Collection[Entry]], None] = lambda folder, shards: None
@@ -37,9 +37,9 @@ class ShardFormat:
 def write_shard(
     folder: Path, shard: Shard, values: NDArray[np.float32], dtype: str, kind: ShardFormat
 ) -> Entry:
-    """Write id, embedding (a list of D of `dtype`) and what is carried through.
+    """Write the ids, the embeddings (lists of D numbers of `dtype`) and the columns carried over.
 
-    `values` is float32 [n, D]. The file is on the disk when this returns. Raises OutputError.
+    `values` is float32 [n, D]. The file is flushed to disk. Raises OutputError.
     """
     import pyarrow
 
@@ -52,7 +52,7 @@ def write_shard(
             kind.write(table, temporary)
         except pyarrow.ArrowException as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
-        except OSError as error:  # whose words are pyarrow's: one sentence is enough
+        except OSError as error:  # replace pyarrow's long message
             raise OSError(error.errno, os.strerror(error.errno)) if error.errno else error from error
         digest, size = sha256_of_file(temporary), temporary.stat().st_size
     name = path.relative_to(folder).as_posix()
@@ -62,7 +62,7 @@ def write_shard(
 def _write_parquet(table: Any, path: Path) -> None:
     import pyarrow.parquet
 
-    # Embeddings have nothing to compress and no least or greatest.
+    # Compression and statistics are useless for embeddings.
     carried = [name for name in table.column_names if name != "embedding"]
     pyarrow.parquet.write_table(
         table,

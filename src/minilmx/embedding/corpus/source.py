@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minilmx.embedding.corpus.columns import as_array, widen
 from minilmx.errors import DatasetError
-from minilmx.files.blocks import read_blocks
-from minilmx.files.digest import sha256_of_files
-from minilmx.files.rows import EXTENSIONS, STANDARD_INPUT, file_kind, read_rows
-from minilmx.files.texts import choose_column, empty, find_problem, no_such_column
+from minilmx.files.readers import EXTENSIONS, STANDARD_INPUT, Block, file_kind, is_read_once, read_blocks
+from minilmx.files.texts import scan
 
 RESERVED = ("id", "embedding", "text")
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns hold the texts (None: the only one) and the ids (None: rows are numbered).
+    """Which columns hold the texts (None: the only one) and the ids (None: the rows' numbers).
 
-    All others are carried through, and the texts themselves where `keep_text` says so.
+    All other columns are carried over; the texts too if `keep_text`.
     """
 
     text: str | None = None
@@ -30,7 +29,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A file that was read through and found good. `column` is that of its texts."""
+    """A file that was read through without a problem. `column` holds its texts."""
 
     path: str
     size_bytes: int
@@ -42,7 +41,7 @@ class CorpusFile:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows `first_row` and following: their texts, and a pyarrow Table of the columns beside them."""
+    """The rows from `first_row` on: their texts, and a pyarrow Table of the other columns."""
 
     index: int
     first_row: int
@@ -52,7 +51,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Files in order, all good, and the pyarrow Schema of the columns that are carried through."""
+    """Checked files in order, and the pyarrow Schema of the columns that are carried over."""
 
     files: tuple[CorpusFile, ...]
     columns: Columns
@@ -61,18 +60,18 @@ class Corpus:
 
     @property
     def rows(self) -> int:
-        """The rows of all files together."""
+        """The number of rows in all files."""
         return sum(file.rows for file in self.files)
 
     @property
     def shard_count(self) -> int:
-        """How many shards the rows make: all of `shard_rows`, but for the last."""
+        """The number of shards; each has `shard_rows` rows, except perhaps the last."""
         return -(-self.rows // self.shard_rows)
 
     def shards(self, wanted: Collection[int]) -> Iterator[Shard]:
-        """Those shards in order; what none of them needs is skipped. Raises DatasetError.
+        """The shards with these numbers, in order. Raises DatasetError.
 
-        A shard is the same whichever others are wanted.
+        Rows that none of them needs are skipped. A shard does not depend on which others are wanted.
         """
         size, total = self.shard_rows, self.rows
         pieces: list[Any] = []
@@ -100,21 +99,21 @@ class Corpus:
                 raise _changed(file)
 
     def _read(self, file: CorpusFile, skip: int) -> Iterator[Any]:
-        """Tables of the corpus's schema, and before it the texts."""
+        """Tables of the texts, then the columns of the corpus's schema."""
         import pyarrow
 
         _require_unchanged(file)
         names = ["", *self.schema.names]
         for block in read_blocks(file.path, skip):
-            columns = [block.array(file.column, pyarrow.string())]
-            columns += [block.array(field.name, field.type) for field in self.schema]
+            columns = [as_array(block, file.column, pyarrow.string())]
+            columns += [as_array(block, field.name, field.type) for field in self.schema]
             yield pyarrow.table(columns, names)
         _require_unchanged(file)
 
     def _shard(self, index: int, pieces: list[Any]) -> Shard:
         import pyarrow
 
-        # In one piece: how a table is divided would show in the bytes of its Parquet file.
+        # In one piece: a Parquet file's bytes depend on how its table is divided.
         table = pyarrow.concat_tables(pieces).combine_chunks()
         first_row = index * self.shard_rows
         texts, carried = table.column(0), table.remove_column(0)
@@ -132,23 +131,24 @@ class Corpus:
 
 
 def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
-    """The files of a corpus in natural order: a2 before a10. Each once.
+    """The files of a corpus in natural order (a2 before a10), each once.
 
-    An input is a file, a folder (its files of a known kind, however deep, but for names that start
-    with "." or "_", and nothing in the folder `leave_out`), or a pattern of these. Raises
-    DatasetError where an input leads to no file.
+    An input is a file, a folder or a glob pattern. Of a folder, all files of a known kind are
+    taken, at any depth, except names that start with "." or "_". Files in the folder `leave_out`
+    never are. Raises DatasetError if an input leads to no file.
     """
     found: dict[Path, str] = {}
     for given in inputs:
-        if given == STANDARD_INPUT:
-            raise DatasetError("a corpus cannot come from standard input, which is read once: give files")
-        # Path.glob takes no absolute pattern.
+        if is_read_once(given):
+            name = "standard input" if given == STANDARD_INPUT else given
+            raise DatasetError(f"a corpus cannot come from {name}, which can be read only once", "Use files.")
+        # Path.glob does not take absolute patterns.
         names = [given] if _exists(given) else glob.glob(given, recursive=True)  # noqa: PTH207
         files = [file for name in names for file in (_within(Path(name)) if Path(name).is_dir() else [name])]
         if not files:
             kinds = f"{', '.join(EXTENSIONS)}, also with .gz"
-            none = f"no file of a known kind ({kinds}) in {given}" if names else f"there is no file {given}"
-            raise DatasetError(none)
+            what = f"has no file of a known kind; expected {kinds}" if names else "does not exist"
+            raise DatasetError(f"{given} {what}")
         for file in files:
             resolved = Path(file).resolve()
             if leave_out.resolve() not in resolved.parents:
@@ -157,72 +157,58 @@ def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
 
 
 def scan_corpus(paths: Iterable[str], columns: Columns, shard_rows: int) -> Corpus:
-    """Read all files through: digests, columns and their types, and each text.
+    """Read through all files once: their digests, columns, types and texts.
 
-    Raises DatasetError for the first thing that is wrong, naming the file and the line.
+    Raises DatasetError for the first problem, naming the file and the line.
     """
     try:
         import pyarrow
     except ImportError as error:
         raise DatasetError(
-            "a folder of embeddings needs pyarrow, which is not installed: pip install 'minilmx[datasets]'"
+            "a folder of embeddings needs pyarrow, which is not installed",
+            "Run pip install 'minilmx[datasets]'.",
         ) from error
     schema = pyarrow.schema([])
+
+    def add_columns(block: Block, texts: str) -> None:
+        nonlocal schema
+        schema = widen(schema, block, [name for name in block.names if name != texts])
+
     files = []
     for path in paths:
-        file, schema = _scan(path, columns, schema)
-        files.append(file)
+        before = _status(path)
+        scanned = scan(path, columns.text, columns.id, add_columns)
+        files.append(CorpusFile(path, *before, scanned.sha256, scanned.column, scanned.rows))
     if columns.id is not None and columns.id not in schema.names:
-        raise DatasetError(f"the column {columns.id} is that of the texts: choose another with --id")
+        raise DatasetError(
+            f"the column {columns.id} holds the texts; expected another column for the ids",
+            "Name another column.",
+        )
     clashes = [name for name in RESERVED[: 3 if columns.keep_text else 2] if name in schema.names]
     if clashes and clashes[0] != columns.id:
-        advice = "give --id id, or rename it" if clashes[0] == "id" else "rename it"
         raise DatasetError(
-            f"the input has a column {clashes[0]!r}, as the output has one of its own: {advice}"
+            f"the input has a column {clashes[0]!r}, a name that the output uses itself",
+            "Use it as the ids' column, or rename it." if clashes[0] == "id" else "Rename it.",
         )
     return Corpus(tuple(files), columns, schema, shard_rows)
 
 
-def _scan(path: str, columns: Columns, schema: Any) -> tuple[CorpusFile, Any]:
-    if file_kind(path) not in EXTENSIONS:
-        next(read_rows(path))  # which says what is wrong
+def _status(path: str) -> tuple[int, int]:
+    """A file's size in bytes and the time at which it was modified, in ns."""
     try:
-        status, digest = Path(path).stat(), sha256_of_files([Path(path)])[0]
+        status = Path(path).stat()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    names: dict[str, None] = {}
-    bad: tuple[int, object] | None = None
-    count, column = 0, columns.text or ""
-    for block in read_blocks(path):
-        count += len(block)
-        names.update(dict.fromkeys(block.columns))
-        column = column or next((name for name in names if name != columns.id), "")
-        for line, value in zip(block.lines, block.values(column), strict=True) if bad is None else ():
-            if find_problem(path, line, column, value):
-                bad = line, value
-                break
-        schema = block.widen(schema, [name for name in block.columns if name != column])
-    if not count:
-        raise empty(path)
-    column = choose_column(path, tuple(n for n in names if columns.text or n != columns.id), columns.text)
-    if columns.id is not None and columns.id not in names:
-        raise no_such_column(path, columns.id, tuple(names))
-    if bad and (problem := find_problem(path, bad[0], column, bad[1])):
-        raise problem
-    return CorpusFile(path, status.st_size, status.st_mtime_ns, digest, column, count), schema
+    return status.st_size, status.st_mtime_ns
 
 
 def _require_unchanged(file: CorpusFile) -> None:
-    try:
-        status = Path(file.path).stat()
-    except OSError as error:
-        raise DatasetError(f"{file.path} cannot be read: {error.strerror or error}") from error
-    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.modified_ns):
+    if _status(file.path) != (file.size_bytes, file.modified_ns):
         raise _changed(file)
 
 
 def _changed(file: CorpusFile) -> DatasetError:
-    return DatasetError(f"{file.path} was changed while it was read: start again with --force")
+    return DatasetError(f"{file.path} was changed while it was read", "Start over.")
 
 
 def _exists(path: str) -> bool:
@@ -233,7 +219,7 @@ def _exists(path: str) -> bool:
 
 
 def _within(folder: Path) -> list[str]:
-    """The files of a known kind in a folder, however deep."""
+    """The files of a known kind in a folder, at any depth."""
     return [
         str(path)
         for path in folder.rglob("*")
@@ -244,5 +230,5 @@ def _within(folder: Path) -> list[str]:
 
 
 def _natural(path: str) -> tuple[list[int | str], str]:
-    """Numbers in names by their value."""
+    """A sort key that orders numbers in names by value."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)], path
