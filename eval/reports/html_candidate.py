@@ -6,7 +6,8 @@ from minilmx.eval.comparison import Comparison
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.metrics.ranks import RankDrift
 from minilmx.eval.metrics.retrieval import RetrievalDrift
-from minilmx.eval.reports.cells import drift_of, noise_multiple, worst_sentences
+from minilmx.eval.metrics.table import METRIC
+from minilmx.eval.reports.cells import noise_multiple
 from minilmx.eval.reports.figures import GOLD_CLASSES, Figure, draw_figures
 from minilmx.eval.reports.markup import notes, number, row, sentence, table, tile
 from minilmx.eval.reports.notes import caution, explanations
@@ -49,11 +50,11 @@ def _tiles(evaluation: Evaluation, result: RunnerResult, comparison: Comparison)
     if noise != 0:
         remark = f"{noise_multiple(result, noise)} times the noise floor" if noise else "noise not measured"
     tiles = [
-        tile("largest difference", drift_of(result, "max_abs", ".2e"), remark),
+        tile("largest difference", METRIC["max_abs"].cell(result, evaluation.runners[0]), remark),
         tile(
             "smallest cosine",
-            drift_of(result, "min_cosine", ".8f"),
-            f"median {drift_of(result, 'median_cosine', '.8f')}",
+            METRIC["min_cosine"].cell(result, evaluation.runners[0]),
+            f"median {METRIC['median_cosine'].cell(result, evaluation.runners[0])}",
         ),
     ]
     if comparison.correlation:
@@ -116,7 +117,7 @@ def _worst_sentences(comparison: Comparison) -> str:
     rows = [
         f"<tr><td>{sentence(each.text)}</td><td>{each.tokens}</td>"
         f"<td>{number(f'{each.max_abs:.2e}')}</td><td>{each.cosine:.8f}</td></tr>"
-        for each in (worst_sentences(profile) if profile else ())
+        for each in (profile.worst if profile else ())
     ]
     head = ("sentence", "tokens", "difference", "cosine")
     return "<h3>The sentences that moved furthest</h3>" + table(head, rows, "texts")

@@ -13,7 +13,6 @@ from minilmx.eval.reports.cells import (
     describe_data,
     language_rows,
     runner_rows,
-    worst_sentences,
 )
 from minilmx.eval.reports.history import HISTORY_COLUMNS, history_rows, trace_history
 from minilmx.eval.reports.markup import clip
@@ -84,7 +83,7 @@ def _worst(evaluation: Evaluation) -> str:
         if profile:
             rows = [
                 (f"{each.max_abs:.2e}", f"{each.cosine:.8f}", str(each.tokens), clip(each.text, _CHARACTERS))
-                for each in worst_sentences(profile)[:_WORST]
+                for each in profile.worst[:_WORST]
             ]
             title = f"{html.escape(result.runner)}: the sentences that moved furthest"
             worst = _table(("difference", "cosine", "tokens", "sentence"), rows)

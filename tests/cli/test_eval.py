@@ -103,7 +103,7 @@ def test_the_table_has_every_runner_and_unshortened_numbers(tiny: Path, mlx: Mlx
 def test_the_first_runner_is_the_reference(tiny: Path, mlx: Mlx) -> None:
     words = ("--runner", "groq-emulator", "--runner", "onnxruntime")
     outcome = mlx("eval", tiny, "--limit", "5", *words)
-    assert "drift from groq-emulator" in outcome.stdout
+    assert "Drift from groq-emulator" in outcome.stdout
     assert "groq-emulator is an emulation" in outcome.stdout
 
 

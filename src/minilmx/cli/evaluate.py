@@ -1,7 +1,6 @@
 """mlx eval"""
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,24 +8,17 @@ import click
 
 from minilmx.cli.console import show
 from minilmx.cli.options import PACKED, as_runner_options, runner_settings
+from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
 if TYPE_CHECKING:
     from minilmx.eval.limits import LimitRules
     from minilmx.eval.results import Result
 
-_LIMITS = (
-    ("--max-abs", "Largest absolute difference of an embedding from the reference's."),
-    ("--min-cosine", "Smallest cosine of a sentence's embedding with the reference's."),
-    ("--max-spearman-drop", "Points of Spearman x100 that a runner may be below the reference."),
-    ("--min-spearman", "Smallest Spearman x100 of any runner."),
-    ("--min-recall-at-10", "Smallest share, 0 to 1, of the reference's 10 nearest neighbours."),
-    ("--max-rank-swaps", "Most comparisons of two sentence pairs in another order."),
-)
-
 
 def _limit_options(command: Any) -> Any:
-    for name, text in reversed(_LIMITS):
-        command = click.option(name, type=float, help=f"{text} Exit code 1 where it is not kept.")(command)
+    for name, text in reversed(LIMIT_OPTIONS):
+        option = f"--{name.replace('_', '-')}"
+        command = click.option(option, type=float, help=f"{text} Exit code 1 if it is not kept.")(command)
     return command
 
 
@@ -103,7 +95,7 @@ def evaluate(
     """
     from minilmx.eval.limits import Limits
 
-    stated = Limits(**{field.name: settings.pop(field.name) for field in fields(Limits)})
+    stated = Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
     if saved:
         if artifact or runners:
             raise click.UsageError("--from runs nothing: leave out ARTIFACT and --runner")
