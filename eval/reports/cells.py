@@ -9,6 +9,7 @@ from minilmx.eval.metrics.table import METRIC, METRICS, Group
 from minilmx.eval.reports.notes import caution
 
 REFERENCE = "reference"
+MAX_CHARACTERS = 400
 # The metrics that tables of several results have room for.
 KEY_METRICS = tuple(METRIC[name] for name in ("spearman", "max_abs", "min_cosine", "recall_at_10", "swaps"))
 LANGUAGE_COLUMNS = ("language", "runner", "pairs", *(metric.label for metric in KEY_METRICS))
@@ -106,3 +107,14 @@ def noise_multiple(result: RunnerResult, noise: float | None) -> str:
     if noise is None or largest is None:
         return "undefined"
     return f"{largest / noise:,.0f}" if noise else "noise is 0"
+
+
+def describe_shape(evaluation: Evaluation) -> str:
+    """The graph's shape in words."""
+    packed = f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
+    return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
+
+
+def clip(text: str, size: int = MAX_CHARACTERS) -> str:
+    """The text, or its beginning and its length if it is long."""
+    return text if len(text) <= size else f"{text[:size]}… ({len(text):,} characters)"

@@ -10,12 +10,12 @@ from minilmx.eval.reports.cells import (
     LANGUAGE_COLUMNS,
     cautions,
     check_cells,
+    clip,
     describe_data,
     language_rows,
     runner_rows,
 )
 from minilmx.eval.reports.history import HISTORY_COLUMNS, history_rows, trace_history
-from minilmx.eval.reports.markup import clip
 from minilmx.eval.reports.notes import explanations
 from minilmx.eval.results import Result
 

@@ -11,7 +11,14 @@ from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.ladder import Ladder
 from minilmx.eval.metrics.drift import Drift
 from minilmx.eval.metrics.table import METRICS, Group
-from minilmx.eval.reports.cells import LANGUAGE_COLUMNS, check_line, describe_data, language_rows, runner_rows
+from minilmx.eval.reports.cells import (
+    LANGUAGE_COLUMNS,
+    check_line,
+    describe_data,
+    describe_shape,
+    language_rows,
+    runner_rows,
+)
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
 from minilmx.eval.saved import RunComparison
@@ -69,8 +76,7 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
 def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """A column for each runner: its correlation with gold, and its drift from the first one."""
     console.print(
-        f"{evaluation.model}, batch size {evaluation.batch_size}, sequence length "
-        f"{evaluation.sequence_length}{_packing(evaluation)}\n{describe_data(evaluation)}",
+        f"{evaluation.model}, {describe_shape(evaluation)}\n{describe_data(evaluation)}",
         soft_wrap=True,
     )
     table = Table("", box=box.SIMPLE_HEAD)
@@ -86,10 +92,6 @@ def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
             console.print(note, soft_wrap=True)
     if evaluation.ladder:
         _print_ladder(evaluation.ladder, console)
-
-
-def _packing(evaluation: Evaluation) -> str:
-    return f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
 
 
 def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> None:
