@@ -1,7 +1,7 @@
 """Run several runners on identical token batches and compare what they return."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from minilmx.embedding.feeding import Advance, Embeddings, run_tokenized
@@ -30,6 +30,7 @@ class RunnerResult:
 
     runner: str
     details: Details
+    versions: Mapping[str, str]
     scores: Scores
     similarities: tuple[float, ...] | None
     comparison: Comparison | None
@@ -99,12 +100,12 @@ def evaluate(
         with open_runner(name, artifact, options) as runner:
             advance = progress(name, len(tokenized))
             found = run_tokenized(runner, tokenized, artifact, advance)
-            details = dict(runner.details)
+            details, versions = dict(runner.details), dict(getattr(runner, "versions", {}))
         comparison = None
         if reference is not None:
             comparison = compare(reference.values, found.values, pairs, tokenized.token_counts)
         reference = reference or found
-        results.append(_result(name, details, found, pairs, comparison))
+        results.append(_result(name, details, versions, found, pairs, comparison))
     several = len(runners) > 1 and reference is not None and reference.finite
     source = artifact.manifest.source
     return Evaluation(
@@ -131,7 +132,12 @@ def evaluate(
 
 
 def _result(
-    name: str, details: Details, found: Embeddings, pairs: SentencePairs, comparison: Comparison | None
+    name: str,
+    details: Details,
+    versions: Mapping[str, str],
+    found: Embeddings,
+    pairs: SentencePairs,
+    comparison: Comparison | None,
 ) -> RunnerResult:
     on_chip = details.get(ON_CHIP_SECONDS)
     similarities = pair_similarities(found.values)
@@ -139,6 +145,7 @@ def _result(
     return RunnerResult(
         runner=name,
         details=details,
+        versions=versions,
         scores=scores,
         similarities=None if scores.spearman is None else tuple(similarities.tolist()),
         comparison=comparison,

@@ -34,7 +34,7 @@ def result(tiny: Path, mlx: Mlx, texts: Path, tmp_path: Path) -> dict[str, Any]:
 def test_every_graph_is_measured_over_the_same_texts(result: dict[str, Any], tiny: Path) -> None:
     artifact: Artifact = open_artifact(tiny)
     counts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).token_counts
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     assert result["artifact_sha256"] == artifact.digest
     assert (result["texts"], result["tokens"]) == (9, int(counts.sum()))
     fixed, dynamic = result["timings"]
