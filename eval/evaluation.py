@@ -34,10 +34,10 @@ class RunnerResult:
     scores: Scores
     similarities: tuple[float, ...] | None
     comparison: Comparison | None
-    batches: int
-    seconds: float
-    sentences_per_second: float
-    latency_seconds: float
+    batches: int | None
+    seconds: float | None
+    sentences_per_second: float | None
+    latency_seconds: float | None
     estimated_on_chip_seconds: float | None
 
 
@@ -45,22 +45,24 @@ class RunnerResult:
 class Evaluation:
     """An artifact on one data set in one language; the first runner is the reference.
 
-    All numbers are unrounded. `texts_per_row` is more than 1 for a packed graph. `noise` is the
-    reference's difference from itself.
+    All numbers are unrounded. A comparison of saved embeddings has no pairs, no times and no shape;
+    what no record states is "no record". `texts_per_row` is more than 1 for a packed graph. `noise`
+    is the reference's difference from itself.
     """
 
     artifact: str
     artifact_sha256: str
     model: str
     model_revision: str | None
-    batch_size: int
-    sequence_length: int
+    batch_size: int | None
+    sequence_length: int | None
     texts_per_row: int
     dataset: str
     dataset_revision: str | None
     language: str | None
     split: str | None
     pairs: int
+    sentences: int
     truncated_sentences: int
     inputs_sha256: str
     gold: tuple[float, ...]
@@ -121,6 +123,7 @@ def evaluate(
         language=pairs.language,
         split=pairs.split,
         pairs=len(pairs),
+        sentences=2 * len(pairs),
         truncated_sentences=int(tokenized.truncated.sum()),
         inputs_sha256=digest.hexdigest(),
         gold=tuple(pairs.gold.tolist()),

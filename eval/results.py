@@ -36,7 +36,14 @@ class Result:
 
     @property
     def passed(self) -> bool | None:
-        """Whether every limit was kept; None if there were none."""
+        """Whether every limit was kept; None if there were none. False if an embedding is not finite."""
+        if not all(
+            each.comparison.drift.finite
+            for one in self.evaluations
+            for each in one.runners
+            if each.comparison
+        ):
+            return False
         return all(check.passed for check in self.checks) if self.checks else None
 
     def to_dataframe(self) -> "DataFrame":

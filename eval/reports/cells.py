@@ -34,9 +34,8 @@ def runner_rows(evaluation: Evaluation) -> list[RowGroup]:
             if metric.group is not group or not (metric.absolute or others):
                 continue
             cells = [metric.cell(each, reference) for each in evaluation.runners]
-            if (
-                any(metric.value(each, reference) is not None for each in evaluation.runners)
-                or not metric.optional
+            if any(metric.value(each, reference) is not None for each in evaluation.runners) or not (
+                metric.optional or not evaluation.pairs
             ):
                 rows.append((metric.label, *cells))
         heading = f"{group} {reference.runner}" if group is Group.DRIFT else str(group)
@@ -86,6 +85,8 @@ def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def describe_data(evaluation: Evaluation) -> str:
     """The data set in words: name, language, split, pairs and how many sentences were cut."""
+    if not evaluation.pairs:
+        return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
     return (
         f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
@@ -111,6 +112,8 @@ def noise_multiple(result: RunnerResult, noise: float | None) -> str:
 
 def describe_shape(evaluation: Evaluation) -> str:
     """The graph's shape in words."""
+    if evaluation.batch_size is None:
+        return "shape not recorded"
     packed = f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
     return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
 

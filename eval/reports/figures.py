@@ -31,7 +31,10 @@ def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
     if comparison is None or comparison.profile is None:
         return []
     profile = comparison.profile
-    figures = [_by_size(profile), _by_cosine(profile), _by_length(profile), _by_dimension(profile)]
+    figures = [_by_size(profile), _by_cosine(profile)]
+    if profile.by_length:
+        figures.append(_by_length(profile))
+    figures.append(_by_dimension(profile))
     reference = evaluation.runners[0]
     if reference.similarities and result.similarities:
         figures += _pair_scores(evaluation, reference, result)

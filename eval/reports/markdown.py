@@ -82,7 +82,12 @@ def _worst(evaluation: Evaluation) -> str:
         profile = result.comparison.profile if result.comparison else None
         if profile:
             rows = [
-                (f"{each.max_abs:.2e}", f"{each.cosine:.8f}", str(each.tokens), clip(each.text, _CHARACTERS))
+                (
+                    f"{each.max_abs:.2e}",
+                    f"{each.cosine:.8f}",
+                    str(each.tokens or ""),
+                    clip(each.text, _CHARACTERS),
+                )
                 for each in profile.worst[:_WORST]
             ]
             title = f"{html.escape(result.runner)}: the sentences that moved furthest"
