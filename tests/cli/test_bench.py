@@ -70,7 +70,7 @@ def test_a_saved_benchmark_becomes_a_page_with_a_plot(
     assert "a benchmark has no format junit: expected table or html" in outcome.stderr
     (tmp_path / "b.json").write_text(json.dumps(result | {"texts": "many"}))
     outcome = mlx("report", "b.json")
-    assert "does not follow schema version 1: 'many' is no int" in outcome.stderr
+    assert "does not follow schema version 2: Expected `int`, got `str` - at `$.texts`" in outcome.stderr
 
 
 def test_an_emulation_is_called_one(tiny: Path, mlx: Mlx, texts: Path) -> None:
