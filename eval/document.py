@@ -1,23 +1,24 @@
 """A dataclass as a JSON document on disk: unrounded, versioned, and read back strictly."""
 
 import json
-import types
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+import msgspec
 
 from minilmx.errors import EvalError
 from minilmx.files.atomic import atomic_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 D = TypeVar("D")
 
 
 def to_json(value: Any) -> str:
-    """The document of a dataclass: unrounded, and null for what is not defined."""
-    document = {"schema_version": SCHEMA_VERSION, **asdict(value)}
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    """The document of a dataclass: unrounded, and null for what is not defined.
+
+    Raises ValueError for a number that is not finite.
+    """
+    return json.dumps(_document(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def save_document(value: Any, path: Path, *, replace: bool) -> None:
@@ -27,51 +28,70 @@ def save_document(value: Any, path: Path, *, replace: bool) -> None:
 
 
 def load_document(path: Path, *kinds: type[D]) -> D:
-    """Read back one of several dataclasses: the one that shares most fields with the document.
+    """Read back one of several dataclasses: the one that the document's `kind` names.
 
-    Raises EvalError where it is none of them, or of another schema version.
+    Raises EvalError if it is none of them, of another schema version, or not exactly what would
+    be written: unknown and missing fields are refused.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        version = document.pop("schema_version")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        version, name = document["schema_version"], document["kind"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvalError(f"{path} cannot be read as a result: {error}") from error
     if version != SCHEMA_VERSION:
         raise EvalError(f"{path} has schema version {version!r}, and this minilmx reads {SCHEMA_VERSION}")
-    kind = max(kinds, key=lambda kind: len(document.keys() & _names(kind)))
+    named = {kind_of(kind): kind for kind in kinds}
+    if not isinstance(name, str) or name not in named:
+        raise EvalError(f"{path} is a document of the kind {name!r}; expected {' or '.join(named)}")
+    content = {key: value for key, value in document.items() if key not in ("schema_version", "kind")}
     try:
-        value: D = _decode(kind, document)
-    except (TypeError, ValueError, KeyError) as error:
+        value: D = msgspec.convert(content, named[name])
+    except (msgspec.ValidationError, RecursionError) as error:
         raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {error}") from error
+    # msgspec passes over unknown fields of a dataclass and fills in missing ones that have a default.
+    fault = _difference(_document(value), document, "$")
+    if fault:
+        raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {fault}")
     return value
 
 
-def _names(kind: Any) -> list[str]:
-    return [field.name for field in fields(kind)]
+def kind_of(kind: type) -> str:
+    """How a document names its dataclass."""
+    return kind.__name__.lower()
 
 
-def _decode(kind: Any, value: Any) -> Any:
-    """JSON back to frozen dataclasses, tuples and numbers. Raises TypeError for anything else."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        chosen = [each for each in arguments if each is not type(None)]
-        return _decode(chosen[0], value) if len(chosen) == 1 else value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"{value!r} is no list")
-        if arguments[-1] is Ellipsis:
-            return tuple(_decode(arguments[0], each) for each in value)
-        return tuple(_decode(each, part) for each, part in zip(arguments, value, strict=True))
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints, names = get_type_hints(kind), _names(kind)
-        if not isinstance(value, dict) or set(value) != set(names):
-            raise TypeError(f"{kind.__name__} needs {', '.join(names)}")
-        return kind(**{name: _decode(hints[name], value[name]) for name in names})
-    if kind is float and type(value) is int:
-        return float(value)
-    expected = Mapping if origin is not None else kind
-    if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} is no {getattr(kind, '__name__', kind)}")
-    return value
+def json_schema(kind: type) -> dict[str, Any]:
+    """The JSON Schema of a dataclass's document."""
+    (reference,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    for component in components.values():
+        if "properties" in component:
+            component |= {"additionalProperties": False, "required": list(component["properties"])}
+    own = components.pop(reference["$ref"].rsplit("/", 1)[-1])
+    head = {"schema_version": {"const": SCHEMA_VERSION}, "kind": {"const": kind_of(kind)}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **own,
+        "properties": head | own["properties"],
+        "required": [*head, *own["required"]],
+        "$defs": components,
+    }
+
+
+def _document(value: Any) -> dict[str, Any]:
+    head = {"schema_version": SCHEMA_VERSION, "kind": kind_of(type(value))}
+    return head | dict(msgspec.to_builtins(value))
+
+
+def _difference(expected: Any, found: Any, place: str) -> str | None:
+    """The first place where a document has other fields or values than it would be written with."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        if unknown := sorted(found.keys() - expected.keys()):
+            return f"unknown field {unknown[0]!r} at {place}"
+        if missing := sorted(expected.keys() - found.keys()):
+            return f"missing field {missing[0]!r} at {place}"
+        parts = ((expected[key], found[key], f"{place}.{key}") for key in expected)
+    elif isinstance(expected, list | tuple) and isinstance(found, list):
+        parts = ((mine, found[i], f"{place}[{i}]") for i, mine in enumerate(expected))
+    else:
+        return None if expected == found else f"{found!r} at {place}"
+    return next((fault for part in parts if (fault := _difference(*part))), None)

@@ -32,13 +32,14 @@ class RunnerResult:
 
     runner: str
     details: Details
+    versions: Mapping[str, str]
     scores: Scores
     similarities: tuple[float, ...] | None
     comparison: Comparison | None
-    batches: int
-    seconds: float
-    sentences_per_second: float
-    latency_seconds: float
+    batches: int | None
+    seconds: float | None
+    sentences_per_second: float | None
+    latency_seconds: float | None
     estimated_on_chip_seconds: float | None
 
 
@@ -46,22 +47,24 @@ class RunnerResult:
 class Evaluation:
     """An artifact on one data set in one language; the first runner is the reference.
 
-    All numbers are unrounded. `texts_per_row` is more than 1 for a packed graph. `noise` is the
-    reference's difference from itself.
+    All numbers are unrounded. A comparison of saved embeddings has no pairs, no times and no shape;
+    what no record states is "no record". `texts_per_row` is more than 1 for a packed graph. `noise`
+    is the reference's difference from itself.
     """
 
     artifact: str
     artifact_sha256: str
     model: str
     model_revision: str | None
-    batch_size: int
-    sequence_length: int
+    batch_size: int | None
+    sequence_length: int | None
     texts_per_row: int
     dataset: str
     dataset_revision: str | None
     language: str | None
     split: str | None
     pairs: int
+    sentences: int
     truncated_sentences: int
     inputs_sha256: str
     gold: tuple[float, ...]
@@ -104,11 +107,12 @@ def evaluate(
         with Embedder(artifact, name, artifact.graph_kind, progress, **shares[name]) as embedder:
             found = embedder.encode_tokenized(tokenized, progress.start(name, len(tokenized)))
             details = dict(embedder.runner.details)
+            versions = dict(embedder.runner.versions)
         comparison = None
         if reference is not None:
             comparison = compare(reference.values, found.values, pairs, tokenized.token_counts)
         reference = reference or found
-        results.append(_result(name, details, found, pairs, comparison))
+        results.append(_result(name, details, versions, found, pairs, comparison))
     several = len(runners) > 1 and reference is not None and reference.finite
     source = artifact.manifest.source
     return Evaluation(
@@ -124,6 +128,7 @@ def evaluate(
         language=pairs.language,
         split=pairs.split,
         pairs=len(pairs),
+        sentences=2 * len(pairs),
         truncated_sentences=int(tokenized.truncated.sum()),
         inputs_sha256=digest.hexdigest(),
         gold=tuple(pairs.gold.tolist()),
@@ -135,7 +140,12 @@ def evaluate(
 
 
 def _result(
-    name: str, details: Details, found: Embeddings, pairs: SentencePairs, comparison: Comparison | None
+    name: str,
+    details: Details,
+    versions: Mapping[str, str],
+    found: Embeddings,
+    pairs: SentencePairs,
+    comparison: Comparison | None,
 ) -> RunnerResult:
     on_chip = details.get(ON_CHIP_SECONDS)
     similarities = pair_similarities(found.values)
@@ -143,6 +153,7 @@ def _result(
     return RunnerResult(
         runner=name,
         details=details,
+        versions=versions,
         scores=scores,
         similarities=None if scores.spearman is None else tuple(similarities.tolist()),
         comparison=comparison,

@@ -1,34 +1,51 @@
 """Limits, and whether a result keeps them."""
 
+import math
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from minilmx.errors import EvalError
-from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.evaluation import Evaluation
+from minilmx.eval.metrics.table import LIMITED
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a runner must keep; None is no limit. Spearman is x100, in points.
+class Limits(Mapping[str, float]):
+    """What a runner must keep: limit names of the table of metrics and their numbers.
 
-    `max_spearman_drop` is how far the runner may be below the reference. `max_rank_swaps` is a
-    number of two-pair comparisons in another order.
+    `Limits(max_abs=1e-3)` or `Limits({"max_abs": 1e-3})`; None is no limit. Raises EvalError for
+    an unknown name and for a value that is not a number.
     """
 
-    max_abs: float | None = None
-    min_cosine: float | None = None
-    max_spearman_drop: float | None = None
-    min_spearman: float | None = None
-    min_recall_at_10: float | None = None
-    max_rank_swaps: float | None = None
+    def __init__(self, values: Mapping[str, float | None] = MappingProxyType({}), /, **stated: float | None):
+        both = {**values, **stated}
+        for name, value in both.items():
+            if name not in LIMITED:
+                raise EvalError(f"unknown limit {name!r}; expected one of {', '.join(LIMITED)}")
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                raise EvalError(f"{name} is {value!r}, expected a number")
+        self._values = {name: float(value) for name, value in both.items() if value is not None}
+
+    def __getitem__(self, name: str) -> float:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Limits({self._values})"
 
     def over(self, other: "Limits") -> "Limits":
-        """These limits, and the other's where these have none."""
-        stated = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(other, **{name: value for name, value in stated.items() if value is not None})
+        """These limits, and the other's for names that these do not have."""
+        return Limits({**other, **self})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,7 @@ def read_limits(path: Path) -> LimitRules:
     except OSError as error:
         raise EvalError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EvalError(f"{path} is no TOML: {error}") from error
+        raise EvalError(f"{path} is not TOML: {error}") from error
     unknown = set(document) - {"default", "runner", "language"}
     if unknown:
         raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner, language")
@@ -120,49 +137,18 @@ def limit_rules(limits: LimitsLike) -> LimitRules:
 
 
 def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]:
-    """Check every runner but the reference; the reference keeps `min_spearman` alone."""
+    """Check every runner; of the reference only what is not a comparison with itself."""
     checks = []
     reference = evaluation.runners[0]
     for result in evaluation.runners:
         limits = rules.of(result.runner, evaluation.language)
-        for name, value in _METRICS.items():
-            allowed = getattr(limits, name)
-            if allowed is None or (result is reference and name != "min_spearman"):
+        for name, metric in LIMITED.items():
+            if name not in limits or (result is reference and not metric.absolute):
                 continue
-            found = value(result, reference)
-            kept = found is not None and (found <= allowed if name.startswith("max") else found >= allowed)
-            checks.append(Check(evaluation.language, result.runner, name, allowed, found, kept))
+            value, allowed = metric.value(result, reference), limits[name]
+            kept = metric.keeps(value, allowed)
+            checks.append(Check(evaluation.language, result.runner, name, allowed, value, kept))
     return tuple(checks)
-
-
-def _spearman(result: RunnerResult, reference: RunnerResult) -> float | None:
-    value = result.scores.spearman
-    return None if value is None else 100 * value
-
-
-def _drop(result: RunnerResult, reference: RunnerResult) -> float | None:
-    before, after = _spearman(reference, reference), _spearman(result, reference)
-    return None if before is None or after is None else before - after
-
-
-def _of_comparison(*path: str) -> Callable[[RunnerResult, RunnerResult], float | None]:
-    def find(result: RunnerResult, reference: RunnerResult) -> float | None:
-        value: Any = result.comparison
-        for name in path:
-            value = None if value is None else getattr(value, name)
-        return None if value is None else float(value)
-
-    return find
-
-
-_METRICS: dict[str, Callable[[RunnerResult, RunnerResult], float | None]] = {
-    "max_abs": _of_comparison("drift", "max_abs"),
-    "min_cosine": _of_comparison("drift", "min_cosine"),
-    "max_spearman_drop": _drop,
-    "min_spearman": _spearman,
-    "min_recall_at_10": _of_comparison("retrieval", "recall_at_10"),
-    "max_rank_swaps": _of_comparison("ranks", "swaps"),
-}
 
 
 def _tables(path: Path, key: str, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -173,12 +159,9 @@ def _tables(path: Path, key: str, document: Mapping[str, Any]) -> dict[str, dict
 
 
 def _limits(path: Path, table: str, values: Any) -> Limits:
-    names = [field.name for field in fields(Limits)]
     if not isinstance(values, dict):
-        raise EvalError(f"{path}: [{table}] is no table")
-    for name, value in values.items():
-        if name not in names:
-            raise EvalError(f"{path}, [{table}]: unknown limit {name!r}; expected one of {', '.join(names)}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise EvalError(f"{path}, [{table}]: {name} is {value!r}, expected a number")
-    return Limits(**values)
+        raise EvalError(f"{path}: [{table}] is not a table")
+    try:
+        return Limits(values)
+    except EvalError as error:
+        raise EvalError(f"{path}, [{table}]: {error}") from error

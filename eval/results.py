@@ -5,19 +5,27 @@ docs/result.md describes its document. Every report is made from that alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from minilmx.eval.document import save_document
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.limits import Check, LimitRules, apply_limits
+from minilmx.eval.metrics.table import METRICS
+from minilmx.files.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 RESULTS = Path("results")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Evaluations of one artifact, one a language, and the limits they were checked against.
+    """Evaluations of one artifact, one per language, and the limits they were checked against.
 
-    Raises ValueError where there is nothing in it.
+    Raises ValueError if it holds no evaluation.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -29,8 +37,51 @@ class Result:
 
     @property
     def passed(self) -> bool | None:
-        """Whether every limit was kept; None where there were none."""
+        """Whether every limit was kept; None if there were none. False if an embedding is not finite."""
+        if not all(
+            each.comparison.drift.finite
+            for one in self.evaluations
+            for each in one.runners
+            if each.comparison
+        ):
+            return False
         return all(check.passed for check in self.checks) if self.checks else None
+
+    def to_dataframe(self) -> "DataFrame":
+        """A pandas DataFrame, one row per language and runner, with every metric of the table.
+
+        Raises ImportError if pandas is not installed.
+        """
+        from pandas import DataFrame
+
+        return DataFrame(
+            {
+                "language": one.language,
+                "runner": each.runner,
+                **{metric.name: metric.value(each, one.runners[0]) for metric in METRICS},
+            }
+            for one in self.evaluations
+            for each in one.runners
+        )
+
+    def render(self, form: str) -> str:
+        """The result as a table, html, markdown, junit or mteb text. Raises EvalError for another."""
+        from minilmx.eval.reports.render import render
+
+        return render(form, [self])
+
+    def save(self, path: str | Path, *, replace: bool = False) -> None:
+        """Write the result document, see docs/result.md. Raises OutputError."""
+        save_document(self, Path(path), replace=replace)
+
+    def save_html(self, path: str | Path, *, replace: bool = False) -> None:
+        """Write the result as one HTML page. Raises OutputError."""
+        with atomic_file(Path(path), replace=replace) as temporary:
+            temporary.write_text(self.render("html"), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for notebooks: its style must not reach theirs."""
+        return f'<iframe srcdoc="{escape(self.render("html"))}" width="100%" height="800"></iframe>'
 
 
 def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules) -> Result:

@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from minilmx.embedding.embedder import RECORD_SCHEMA_VERSION
 from minilmx.embedding.output_file import read_embeddings, record_path
 from minilmx.errors import EvalError
-from minilmx.eval.metrics.drift import Drift, measure_drift
+from minilmx.eval.comparison import Comparison
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.limits import LimitRules, Limits, apply_limits
+from minilmx.eval.metrics.correlation import Scores
+from minilmx.eval.metrics.drift import Drift, measure_drift, profile_drift
+from minilmx.eval.metrics.retrieval import measure_retrieval
+from minilmx.eval.results import Result
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
+from minilmx.runners.provenance import record_provenance
 
 _RECORD_SUFFIX = ".run.json"
+_NO_RECORD = "no record"
 # What must be equal for two runs to be comparable, and how it is called in words.
 _SAME = {"artifact_sha256": "artifact", "inputs_sha256": "input"}
 
@@ -108,3 +116,92 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
             )
     drifts = tuple(measure_drift(reference.values, run.values) for run in others)
     return RunComparison(tuple(runs), drifts)
+
+
+def compare_saved(sources: Sequence[Path | NDArray[np.float32]], limits: Limits | None = None) -> Result:
+    """Compare embeddings, files or float32 [N, D] arrays, with the first of them.
+
+    A file's record FILE.run.json states where it comes from; without it the result says "no record".
+    Raises EvalError for fewer than two, other shapes or other inputs.
+    """
+    if len(sources) < 2:
+        raise EvalError(f"comparing saved embeddings: found {len(sources)}; expected at least two")
+    loaded = [_load(source, number) for number, source in enumerate(sources, 1)]
+    (_, first, reference) = loaded[0]
+    for name, record, values in loaded:
+        inputs, expected = record.get("inputs_sha256"), first.get("inputs_sha256")
+        if inputs and expected and inputs != expected:
+            raise EvalError(f"{name}: other inputs than {loaded[0][0]}: {inputs}; expected {expected}")
+        if values.shape != reference.shape:
+            shapes = f"{list(values.shape)}; expected {list(reference.shape)}"
+            raise EvalError(f"{name}: embeddings of another shape: {shapes}")
+    rows = [f"row {number}" for number in range(len(reference))]
+    results = []
+    for number, (name, record, values) in enumerate(loaded):
+        artifact = record.get("artifact_sha256", _NO_RECORD)
+        results.append(
+            RunnerResult(
+                runner=name,
+                details={
+                    **record.get("details", {}),
+                    "runner": record.get("runner", _NO_RECORD),
+                    "artifact_sha256": artifact,
+                },
+                versions=record.get("versions", {}),
+                scores=Scores(None, None),
+                similarities=None,
+                comparison=_compare_rows(reference, values, rows) if number else None,
+                batches=record.get("batches"),
+                seconds=record.get("seconds"),
+                sentences_per_second=record.get("sentences_per_second"),
+                latency_seconds=record.get("latency_seconds"),
+                estimated_on_chip_seconds=None,
+            )
+        )
+    evaluation = Evaluation(
+        artifact=first.get("artifact", _NO_RECORD),
+        artifact_sha256=first.get("artifact_sha256", _NO_RECORD),
+        model=first.get("model", _NO_RECORD),
+        model_revision=None,
+        batch_size=None,
+        sequence_length=None,
+        texts_per_row=1,
+        dataset="saved embeddings",
+        dataset_revision=None,
+        language=None,
+        split=None,
+        pairs=0,
+        sentences=len(reference),
+        truncated_sentences=first.get("truncated_rows", 0),
+        inputs_sha256=first.get("inputs_sha256", _NO_RECORD),
+        gold=(),
+        runners=tuple(results),
+        noise=None,
+        ladder=None,
+        provenance=record_provenance(),
+    )
+    return Result((evaluation,), apply_limits(evaluation, LimitRules(limits or Limits(), {}, {}, {})))
+
+
+def _compare_rows(reference: NDArray[np.float32], values: NDArray[np.float32], rows: list[str]) -> Comparison:
+    drift = measure_drift(reference, values)
+    if not drift.finite:
+        return Comparison(drift, None, None, None, None, None, None)
+    profile = profile_drift(reference, values, rows, None)
+    return Comparison(drift, profile, None, None, None, None, measure_retrieval(reference, values, rows))
+
+
+def _load(
+    source: Path | NDArray[np.float32], number: int
+) -> tuple[str, Mapping[str, Any], NDArray[np.float32]]:
+    """The name, the record or an empty one, and the values of a source."""
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.float32 or source.ndim != 2:
+            found = f"{source.dtype} {list(source.shape)}"
+            raise EvalError(f"array {number}: {found}; expected float32 [N, D]")
+        return f"array {number}", {}, source
+    source = Path(source)
+    if source.name.endswith(_RECORD_SUFFIX) or record_path(source).exists():
+        run = load_run(source)
+        return f"{number}: {run.path.name}", run.record, run.values
+    return f"{number}: {source.name}", {}, read_embeddings(source)

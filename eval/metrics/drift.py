@@ -62,7 +62,7 @@ class SentenceDrift:
 
     index: int
     text: str
-    tokens: int
+    tokens: int | None
     max_abs: float
     cosine: float
 
@@ -120,7 +120,7 @@ def profile_drift(
     reference: NDArray[np.float32],
     candidate: NDArray[np.float32],
     texts: list[str],
-    token_counts: NDArray[np.int64],
+    token_counts: NDArray[np.int64] | None,
     worst: int = 10,
 ) -> DriftProfile | None:
     """Where two float32 [N, D] arrays differ; None where either is not finite or a row is zero."""
@@ -134,11 +134,17 @@ def profile_drift(
     return DriftProfile(
         dimension_max_abs=tuple(difference.max(axis=0).tolist()),
         dimension_mean_abs=tuple(difference.mean(axis=0).tolist()),
-        by_length=_by_length(difference, cosines, token_counts),
+        by_length=() if token_counts is None else _by_length(difference, cosines, token_counts),
         log10_max_abs=_histogram(np.log10(np.maximum(largest, 1e-12))),
         cosine=_histogram(cosines),
         worst=tuple(
-            SentenceDrift(int(i), texts[i], int(token_counts[i]), float(largest[i]), float(cosines[i]))
+            SentenceDrift(
+                int(i),
+                texts[i],
+                None if token_counts is None else int(token_counts[i]),
+                float(largest[i]),
+                float(cosines[i]),
+            )
             for i in order
         ),
     )

@@ -21,8 +21,7 @@ class RetrievalDrift:
     Recall is of the reference's nearest 1 and 10, in the candidate's own index, and "mixed":
     the candidate's queries in the reference's index. `changed_queries` have another order within
     the first 10; `first_flipped_rank` is the highest rank, 1 to 10, that changed in any query
-    (None if none did), `median_flipped_rank` that of the changed queries. `operations` is the
-    cost: multiply-adds of all similarities, in blocks of bounded memory.
+    (None if none did), `median_flipped_rank` that of the changed queries.
     """
 
     queries: int
@@ -34,7 +33,6 @@ class RetrievalDrift:
     mixed_recall_at_1: float
     mixed_recall_at_10: float
     index_may_stay: bool
-    operations: int
 
     @property
     def meaning(self) -> str:
@@ -75,7 +73,6 @@ def measure_retrieval(reference: Rows, candidate: Rows, texts: list[str]) -> Ret
         mixed_recall_at_1=float(mixed_recall[0]),
         mixed_recall_at_10=float(mixed_recall[1]),
         index_may_stay=bool(mixed_recall.min() >= MIN_MIXED_RECALL),
-        operations=3 * n * n * reference.shape[1],
     )
 
 

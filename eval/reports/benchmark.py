@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 
+from markupsafe import Markup
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from minilmx.errors import EvalError
 from minilmx.eval.benchmark import Benchmark, Timing
-from minilmx.eval.reports.markup import facts, notes, row, table
-from minilmx.eval.reports.page import render_page
+from minilmx.eval.reports.html import render_page
 from minilmx.eval.reports.svg import bars
 from minilmx.eval.reports.terminal import print_wide, to_text
 
@@ -54,23 +53,21 @@ def _page(benchmark: Benchmark) -> str:
     speeds = [timing.sentences_per_second for timing in benchmark.timings]
     least = [benchmark.texts / max(timing.rounds) for timing in benchmark.timings]
     labels = [f"{name}: {speed:,.0f}" for name, speed in zip(names, speeds, strict=True)]
-    title = f"{benchmark.model.rsplit('/', 1)[-1]}: how fast its runners are"
-    rows = [row(timing.contender.name, *_cells(benchmark, timing)) for timing in benchmark.timings]
-    settings = [
-        (timing.contender.name, ", ".join(f"{key} {value}" for key, value in timing.details.items()))
-        for timing in benchmark.timings
-    ]
-    provenance = [(name, str(value)) for name, value in asdict(benchmark.provenance).items()]
-    body = [
-        f"<header><h1>{escape(title)}</h1><p>{escape(_describe(benchmark))}</p></header>",
-        f"<section><h2>Sentences a second</h2><figure>{bars(labels, speeds, least, 'sentences a second')}"
-        "<figcaption>The median round; the dark part is the slowest.</figcaption></figure></section>",
-        f"<section><h2>All figures</h2>{table(('', *_COLUMNS), rows)}"
-        f"{notes(_remarks(benchmark), 'notes')}</section>",
-        f"<section><h2>Settings</h2>{facts(settings)}</section>",
-        f"<section><h2>Where and when</h2>{facts(provenance)}</section>",
-    ]
-    return render_page(title, "\n".join(body), benchmark.provenance.minilmx)
+    return render_page(
+        "benchmark.html.j2",
+        title=f"{benchmark.model.rsplit('/', 1)[-1]}: how fast its runners are",
+        version=benchmark.provenance.minilmx,
+        about=_describe(benchmark),
+        drawing=Markup(bars(labels, speeds, least, "sentences per second")),  # svg escapes
+        columns=("", *_COLUMNS),
+        rows=[(timing.contender.name, *_cells(benchmark, timing)) for timing in benchmark.timings],
+        remarks=_remarks(benchmark),
+        settings=[
+            (timing.contender.name, ", ".join(f"{key} {value}" for key, value in timing.details.items()))
+            for timing in benchmark.timings
+        ],
+        provenance=[(name, str(value)) for name, value in asdict(benchmark.provenance).items()],
+    )
 
 
 def _cells(benchmark: Benchmark, timing: Timing) -> Sequence[str]:

@@ -1,55 +1,19 @@
 """The cells that every report's tables share, as text: rounded here and nowhere else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
-from minilmx.eval.metrics.drift import Drift, DriftProfile, SentenceDrift
+from minilmx.eval.metrics.table import METRIC, METRICS, Group
 from minilmx.eval.reports.notes import caution
 
 REFERENCE = "reference"
-LANGUAGE_COLUMNS = (
-    "language",
-    "runner",
-    "pairs",
-    "Spearman x100",
-    "max abs",
-    "min cosine",
-    "recall@10",
-    "rank swaps",
-)
+MAX_CHARACTERS = 400
+# The metrics that tables of several results have room for.
+KEY_METRICS = tuple(METRIC[name] for name in ("spearman", "max_abs", "min_cosine", "recall_at_10", "swaps"))
+LANGUAGE_COLUMNS = ("language", "runner", "pairs", *(metric.label for metric in KEY_METRICS))
 CHECK_COLUMNS = ("", "runner", "limit", "allowed", "found")
-
-_SCORES: dict[str, Callable[[RunnerResult], str]] = {
-    "Spearman x100": lambda result: hundredfold(result.scores.spearman),
-    "Pearson x100": lambda result: hundredfold(result.scores.pearson),
-}
-_DRIFT = (
-    ("max abs", "max_abs", ".2e"),
-    ("mean abs", "mean_abs", ".2e"),
-    ("RMS", "rms_abs", ".2e"),
-    ("median abs", "p50_abs", ".2e"),
-    ("p99 abs", "p99_abs", ".2e"),
-    ("p99.9 abs", "p99_9_abs", ".2e"),
-    ("max float16 ulps", "max_ulps", ".1f"),
-    ("mean float16 ulps", "mean_ulps", ".2f"),
-    ("min cosine", "min_cosine", ".8f"),
-    ("p1 cosine", "p1_cosine", ".8f"),
-    ("median cosine", "median_cosine", ".8f"),
-)
-_ORDER = (
-    ("rank swaps", "ranks", "swaps", ",d"),
-    ("most places a pair moved", "ranks", "max_rank_shift", ",.1f"),
-    ("Kendall tau", "ranks", "kendall_tau", ".6f"),
-    ("recall@1", "retrieval", "recall_at_1", ".4f"),
-    ("recall@10", "retrieval", "recall_at_10", ".4f"),
-    ("recall@10 in the old index", "retrieval", "mixed_recall_at_10", ".4f"),
-)
-_SPEED: dict[str, Callable[[RunnerResult], str]] = {
-    "sentences/s": lambda result: f"{result.sentences_per_second:,.1f}",
-    "latency ms (measured)": lambda result: f"{1000 * result.latency_seconds:,.2f}",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +25,27 @@ class RowGroup:
 
 
 def runner_rows(evaluation: Evaluation) -> list[RowGroup]:
-    """The table of runners: scores, drift, order and search, speed."""
-    results = evaluation.runners
-    groups = [_group("Correlation with the gold scores", results, _SCORES)]
-    if len(results) > 1:
-        drift = tuple((row[0], *(drift_of(each, *row[1:]) for each in results)) for row in _DRIFT)
-        noise = evaluation.noise.largest if evaluation.noise else None
-        multiples = ("max abs / noise floor", *(noise_multiple(each, noise) for each in results))
-        groups.append(RowGroup(f"Drift from {results[0].runner}", (*drift, multiples)))
-        order = tuple((row[0], *(found(each, *row[1:]) for each in results)) for row in _ORDER)
-        groups.append(RowGroup("Order and search", order))
-    speed = _group("Speed, end to end", results, _SPEED)
-    estimates = [each.estimated_on_chip_seconds for each in results]
-    if any(estimates):
-        cells = (f"{1000 * each:,.3f}" if each else "" for each in estimates)
-        speed = RowGroup(speed.heading, (*speed.rows, ("on-chip latency ms (estimated)", *cells)))
-    return [*groups, speed]
+    """The table of runners: every metric that one of them has a number for."""
+    reference, *others = evaluation.runners
+    groups = []
+    for group in Group:
+        rows = []
+        for metric in METRICS:
+            if metric.group is not group or not (metric.absolute or others):
+                continue
+            cells = [metric.cell(each, reference) for each in evaluation.runners]
+            if any(metric.value(each, reference) is not None for each in evaluation.runners) or not (
+                metric.optional or not evaluation.pairs
+            ):
+                rows.append((metric.label, *cells))
+        heading = f"{group} {reference.runner}" if group is Group.DRIFT else str(group)
+        if group is Group.DRIFT and rows:
+            noise = evaluation.noise.largest if evaluation.noise else None
+            multiples = (noise_multiple(each, noise) for each in evaluation.runners)
+            rows.append(("max abs / noise floor", *multiples))
+        if rows:
+            groups.append(RowGroup(heading, tuple(rows)))
+    return groups
 
 
 def language_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
@@ -86,14 +55,18 @@ def language_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
             evaluation.language or "",
             result.runner,
             f"{evaluation.pairs:,}",
-            hundredfold(result.scores.spearman),
-            drift_of(result, "max_abs", ".2e") or REFERENCE,
-            drift_of(result, "min_cosine", ".8f"),
-            found(result, "retrieval", "recall_at_10", ".4f"),
-            found(result, "ranks", "swaps", ",d"),
+            *key_cells(result, evaluation.runners[0]),
         )
         for evaluation in evaluations
         for result in evaluation.runners
+    ]
+
+
+def key_cells(result: RunnerResult, reference: RunnerResult) -> list[str]:
+    """The cells of KEY_METRICS; the reference says so in place of its largest difference."""
+    return [
+        metric.cell(result, reference) or (REFERENCE if metric.name == "max_abs" else "")
+        for metric in KEY_METRICS
     ]
 
 
@@ -110,16 +83,10 @@ def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
     return list(dict.fromkeys(note for notes in every for note in notes))
 
 
-def worst_sentences(profile: DriftProfile) -> list[SentenceDrift]:
-    """The sentences that moved furthest, each text once."""
-    worst: dict[str, SentenceDrift] = {}
-    for each in profile.worst:
-        worst.setdefault(each.text, each)
-    return list(worst.values())
-
-
 def describe_data(evaluation: Evaluation) -> str:
     """The data set in words: name, language, split, pairs and how many sentences were cut."""
+    if not evaluation.pairs:
+        return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
     return (
         f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
@@ -133,27 +100,6 @@ def check_line(check: Check) -> str:
     return f"{state}  {where}  {limit} {allowed}: {shown}"
 
 
-def hundredfold(value: float | None) -> str:
-    """A correlation x100, with the four digits that drift moves."""
-    return "undefined" if value is None else f"{100 * value:.4f}"
-
-
-def drift_cell(drift: Drift | None, metric: str, digits: str) -> str:
-    """One number of a drift, or why there is none."""
-    if drift is None or not drift.finite:
-        return "not finite"
-    value = getattr(drift, metric)
-    return "undefined" if value is None else format(value, digits)
-
-
-def found(result: RunnerResult, part: str, name: str, digits: str) -> str:
-    """One number of a part of the comparison, or why there is none; empty for the reference."""
-    if result.comparison is None:
-        return ""
-    value = getattr(getattr(result.comparison, part), name, None)
-    return "undefined" if value is None else format(value, digits)
-
-
 def noise_multiple(result: RunnerResult, noise: float | None) -> str:
     """The largest difference as a multiple of the noise floor; empty for the reference."""
     if result.comparison is None:
@@ -164,12 +110,14 @@ def noise_multiple(result: RunnerResult, noise: float | None) -> str:
     return f"{largest / noise:,.0f}" if noise else "noise is 0"
 
 
-def drift_of(result: RunnerResult, metric: str, digits: str) -> str:
-    """One number of the drift, or why there is none; empty for the reference."""
-    return drift_cell(result.comparison.drift, metric, digits) if result.comparison else ""
+def describe_shape(evaluation: Evaluation) -> str:
+    """The graph's shape in words."""
+    if evaluation.batch_size is None:
+        return "shape not recorded"
+    packed = f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
+    return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
 
 
-def _group(
-    heading: str, results: Sequence[RunnerResult], rows: dict[str, Callable[[RunnerResult], str]]
-) -> RowGroup:
-    return RowGroup(heading, tuple((name, *map(value, results)) for name, value in rows.items()))
+def clip(text: str, size: int = MAX_CHARACTERS) -> str:
+    """The text, or its beginning and its length if it is long."""
+    return text if len(text) <= size else f"{text[:size]}… ({len(text):,} characters)"

@@ -31,7 +31,10 @@ def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
     if comparison is None or comparison.profile is None:
         return []
     profile = comparison.profile
-    figures = [_by_size(profile), _by_cosine(profile), _by_length(profile), _by_dimension(profile)]
+    figures = [_by_size(profile), _by_cosine(profile)]
+    if profile.by_length:
+        figures.append(_by_length(profile))
+    figures.append(_by_dimension(profile))
     reference = evaluation.runners[0]
     if reference.similarities and result.similarities:
         figures += _pair_scores(evaluation, reference, result)
@@ -42,7 +45,7 @@ def _by_size(profile: DriftProfile) -> Figure:
     found = profile.log10_max_abs
     x = svg.decade_axis(found.edges[0], found.edges[-1], "largest difference in the embedding")
     y = svg.linear_axis(0, max(found.counts) * 1.06, "")
-    title = "How far the sentences moved"
+    title = "Largest difference per sentence"
     worst = profile.worst[0]
     return Figure(
         title,
@@ -57,7 +60,7 @@ def _by_cosine(profile: DriftProfile) -> Figure:
     edges = [1 - edge for edge in profile.cosine.edges]
     x = svg.linear_axis(min(*edges, 0.0), max(edges), f"1 {MINUS} cosine with the reference")
     y = svg.linear_axis(0, max(profile.cosine.counts) * 1.06, "")
-    title = "Which way they point"
+    title = f"1 {MINUS} cosine"
     return Figure(
         title,
         "sentences",
@@ -69,7 +72,7 @@ def _by_cosine(profile: DriftProfile) -> Figure:
 def _by_length(profile: DriftProfile) -> Figure:
     bins = profile.by_length
     y = svg.linear_axis(0, max(each.max_abs for each in bins) * 1.06, "difference")
-    title = "Short and long sentences"
+    title = "By length"
     labels = [f"{each.shortest}\N{EN DASH}{each.longest}" for each in bins]
     tall, low = [each.max_abs for each in bins], [each.mean_abs for each in bins]
     sentences = ", ".join(f"{each.sentences:,}" for each in bins)
@@ -85,7 +88,7 @@ def _by_dimension(profile: DriftProfile) -> Figure:
     tall, low = profile.dimension_max_abs, profile.dimension_mean_abs
     x = svg.linear_axis(0, len(tall), "dimension of the embedding")
     y = svg.linear_axis(0, max(tall) * 1.06, "difference")
-    title = "Which dimensions moved"
+    title = "By dimension"
     order = np.argsort(-np.array(tall), kind="stable")[:3]
     named = ", ".join(f"{index} ({tall[index]:.2e})" for index in order)
     return Figure(
@@ -112,7 +115,7 @@ def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: Runner
     reach = float(np.abs(delta).max()) * 1.08
     change = svg.linear_axis(-reach, reach, "change")
     number = f"{len(keep):,} pairs" + (f" of {evaluation.pairs:,}" if len(keep) < evaluation.pairs else "")
-    same, moved = "The same pair, scored twice", "What that changed"
+    same, moved = "Similarity of each pair", "Change in similarity"
     return [
         Figure(
             same,

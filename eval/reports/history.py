@@ -1,11 +1,12 @@
 """Several results of one model on one data set, in the order of time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
-from minilmx.eval.reports.cells import REFERENCE, cautions, drift_of, found, hundredfold
+from minilmx.eval.metrics.table import METRIC, Value
+from minilmx.eval.reports.cells import KEY_METRICS, cautions, key_cells
 from minilmx.eval.reports.svg import MINUS, Series
 from minilmx.eval.reports.versions import versions_of
 from minilmx.eval.results import Result
@@ -16,10 +17,7 @@ HISTORY_COLUMNS = (
     "artifact",
     "runner",
     "versions",
-    "Spearman x100",
-    "max abs",
-    "min cosine",
-    "recall@10",
+    *(metric.label for metric in KEY_METRICS),
     "limits",
 )
 
@@ -101,10 +99,7 @@ def history_rows(history: History) -> list[tuple[str, ...]]:
             f"{entry.evaluation.artifact} ({entry.evaluation.artifact_sha256[:8]})",
             entry.line,
             versions_of(entry.runner),
-            hundredfold(entry.runner.scores.spearman),
-            drift_of(entry.runner, "max_abs", ".2e") or REFERENCE,
-            drift_of(entry.runner, "min_cosine", ".8f"),
-            found(entry.runner, "retrieval", "recall_at_10", ".4f"),
+            *key_cells(entry.runner, entry.evaluation.runners[0]),
             "" if entry.passed is None else "PASS" if entry.passed else "FAIL",
         )
         for entry in history.entries
@@ -114,20 +109,20 @@ def history_rows(history: History) -> list[tuple[str, ...]]:
 def history_trends(history: History) -> list[Trend]:
     """Spearman, largest difference, smallest cosine and recall over time."""
     return [
-        Trend("Spearman", "x100", 0.1, _lines(history, _spearman)),
-        Trend("Largest difference", "difference", 0.0, _lines(history, _of("drift", "max_abs"))),
+        Trend("Spearman", "x100", 0.1, _lines(history, METRIC["spearman"].value)),
+        Trend("Largest difference", "difference", 0.0, _lines(history, METRIC["max_abs"].value)),
         Trend("Smallest cosine", f"1 {MINUS} cosine", 0.0, _lines(history, _turn)),
-        Trend("Recall@10", "share", 0.01, _lines(history, _of("retrieval", "recall_at_10"))),
+        Trend("Recall@10", "share", 0.01, _lines(history, METRIC["recall_at_10"].value)),
     ]
 
 
-def _lines(history: History, number: Callable[[RunnerResult], float | None]) -> tuple[Series, ...]:
+def _lines(history: History, number: Value) -> tuple[Series, ...]:
     lines = []
     for index, line in enumerate(history.lines):
         points = [
             (entry.result - 1.0, value)
             for entry in history.entries
-            if entry.line == line and (value := number(entry.runner)) is not None
+            if entry.line == line and (value := number(entry.runner, entry.evaluation.runners[0])) is not None
         ]
         lines.append(Series(f"run{index % 6}", [x for x, _ in points], [y for _, y in points]))
     return tuple(lines)
@@ -158,18 +153,6 @@ def _require_same(first: Result, other: Result) -> None:
             )
 
 
-def _spearman(result: RunnerResult) -> float | None:
-    return None if result.scores.spearman is None else 100 * result.scores.spearman
-
-
-def _of(part: str, name: str) -> Callable[[RunnerResult], float | None]:
-    def find(result: RunnerResult) -> float | None:
-        value = getattr(getattr(result.comparison, part, None), name, None)
-        return None if value is None else float(value)
-
-    return find
-
-
-def _turn(result: RunnerResult) -> float | None:
-    cosine = _of("drift", "min_cosine")(result)
+def _turn(result: RunnerResult, reference: RunnerResult) -> float | None:
+    cosine = METRIC["min_cosine"].value(result, reference)
     return None if cosine is None else 1 - cosine

@@ -1,29 +1,42 @@
-"""A result, or several over time, as one HTML page that needs no network and no script."""
+"""Results and benchmarks as one HTML page each, which loads nothing and runs no script.
 
+The templates escape whatever text goes in.
+"""
+
+import re
 from collections.abc import Sequence
-from html import escape
+from functools import cache
+from importlib import resources
+from typing import Any
 
-from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.ladder import Ladder
-from minilmx.eval.noise import NoiseFloor
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from minilmx.eval.comparison import Comparison
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.metrics.table import METRIC
 from minilmx.eval.reports import svg
 from minilmx.eval.reports.cells import (
     CHECK_COLUMNS,
     LANGUAGE_COLUMNS,
     cautions,
     check_cells,
+    clip,
     describe_data,
+    describe_shape,
     language_rows,
+    noise_multiple,
     runner_rows,
 )
-from minilmx.eval.reports.figures import time_axis
+from minilmx.eval.reports.figures import GOLD_CLASSES, draw_figures, time_axis
 from minilmx.eval.reports.history import HISTORY_COLUMNS, History, history_rows, history_trends, trace_history
-from minilmx.eval.reports.html_candidate import candidate_section
-from minilmx.eval.reports.markup import facts, heading_row, notes, number, row, table
-from minilmx.eval.reports.notes import explanations
-from minilmx.eval.reports.page import render_page
+from minilmx.eval.reports.notes import caution, explanations
+from minilmx.eval.reports.svg import MINUS, TIMES
 from minilmx.eval.reports.versions import versions_of
 from minilmx.eval.results import Result
+
+_HYPHEN = re.compile(r"(?<![\w.])-(?=\d)")
+_EXPONENT = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e([+-])0*(\d+)\b")
 
 
 def render_html(results: Sequence[Result]) -> str:
@@ -32,191 +45,162 @@ def render_html(results: Sequence[Result]) -> str:
     history = trace_history(results) if len(results) > 1 else None
     first = newest.evaluations[0]
     name = first.model.rsplit("/", 1)[-1]
-    title = f"{name} on {first.dataset}"
-    body = [_header(newest, name, history)]
-    if history:
-        body.append(_history(history))
-    if len(newest.evaluations) == 1:
-        body.append(_evaluation(first))
-    else:
-        body.append(_languages(newest.evaluations))
-    return render_page(title, "\n".join(body), first.provenance.minilmx)
-
-
-def _header(result: Result, name: str, history: History | None) -> str:
-    """What was measured, the verdict, what it means, and what must be said beside it."""
-    first = result.evaluations[0]
-    what = f"{first.dataset}{f', {first.split}' if first.split else ''}"
-    pairs = sum(each.pairs for each in result.evaluations)
-    runners = ", ".join(each.runner for each in first.runners)
-    checks = [
-        f'<tr><td><span class="chip {"pass" if check.passed else "fail"}">{cells[0]}</span></td>'
-        f"<td>{escape(cells[1])}</td><td>{escape(cells[2])}</td>"
-        f"<td>{number(cells[3])}</td><td>{number(cells[4])}</td></tr>"
-        for check in sorted(result.checks, key=lambda each: each.passed)
-        for cells in [check_cells(check)]
-    ]
-    return (
-        f'<header><p class="eyebrow">Embedding drift{" · the newest result" if history else ""}</p>'
-        f"<h1>{escape(name)} <small>on {escape(what)}</small></h1>"
-        f'<p class="runners">{pairs:,} pairs · {escape(runners)} · '
-        f"{escape(first.provenance.created[:10])}</p>{_verdict(result)}"
-        + notes(cautions(result.evaluations), "caution")
-        + (table(CHECK_COLUMNS, checks, "checks") if checks else notes(_meaning(result), "meaning"))
-        + "</header>"
+    return render_page(
+        "result.html.j2",
+        title=f"{name} on {first.dataset}",
+        version=first.provenance.minilmx,
+        name=name,
+        dataset=f"{first.dataset}{f', {first.split}' if first.split else ''}",
+        pairs=sum(each.pairs for each in newest.evaluations),
+        runners=[each.runner for each in first.runners],
+        date=first.provenance.created[:10],
+        result=newest,
+        kept=sum(check.passed for check in newest.checks),
+        checks=[check_cells(check) for check in sorted(newest.checks, key=lambda each: each.passed)],
+        check_columns=CHECK_COLUMNS,
+        cautions=cautions(newest.evaluations),
+        meaning=_meaning(newest),
+        history=history,
+        history_columns=HISTORY_COLUMNS,
+        history_rows=history_rows(history) if history else [],
+        trends=_trends(history) if history else [],
+        language_columns=LANGUAGE_COLUMNS,
+        language_rows=language_rows(newest.evaluations),
+        views=[_view(each) for each in newest.evaluations],
+        gold_classes=GOLD_CLASSES,
     )
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A page in the style of report.css; `title`, and `version`, the minilmx that made the numbers."""
+    style = Markup((resources.files(__package__) / "report.css").read_text(encoding="utf-8"))
+    return _environment().get_template(template).render(style=style, **values).lstrip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("minilmx.eval.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["clip"] = clip
+    return environment
+
+
+def _number(text: str) -> Markup:
+    """Text with its numbers as people write them: 5.26e-04 becomes 5.26 x 10 to the -4."""
+    signed = _HYPHEN.sub(MINUS, str(escape(text)))
+    return Markup(_EXPONENT.sub(_power, signed))  # escaped above
+
+
+def _power(found: re.Match[str]) -> str:
+    sign = MINUS if found[2] == "-" else ""
+    return f"{found[1]} {TIMES} 10<sup>{sign}{found[3]}</sup>"
 
 
 def _meaning(result: Result) -> list[str]:
     """The plain sentences of one evaluation, or how often each verdict was found in several."""
     if len(result.evaluations) == 1:
         return [note for each in result.evaluations[0].runners for note in explanations(each)]
-    found = [each.comparison for one in result.evaluations for each in one.runners if each.comparison]
-    differ = [each.correlation.spearman.excludes_zero for each in found if each.correlation]
-    stay = [each.retrieval.index_may_stay for each in found if each.retrieval]
+    compared = [each.comparison for one in result.evaluations for each in one.runners if each.comparison]
+    differ = [each.correlation.spearman.excludes_zero for each in compared if each.correlation]
+    stay = [each.retrieval.index_may_stay for each in compared if each.retrieval]
     return [
         f"The Spearman correlations differ beyond chance in {sum(differ)} of {len(differ)} comparisons.",
         f"An existing index may stay in {sum(stay)} of {len(stay)} comparisons.",
     ]
 
 
-def _verdict(result: Result) -> str:
-    if result.passed is None:
-        return (
-            '<p class="verdict"><strong>No limits were set</strong> The numbers are reported, not judged.</p>'
-        )
-    kept = sum(check.passed for check in result.checks)
-    word, style = ("PASS", "pass") if result.passed else ("FAIL", "fail")
-    return (
-        f'<p class="verdict {style}"><strong>{word}</strong> {kept} of {len(result.checks)} limits kept</p>'
-    )
-
-
-def _evaluation(evaluation: Evaluation) -> str:
-    """One language in full."""
-    names = [each.runner for each in evaluation.runners]
-    rows = [
-        line
-        for group in runner_rows(evaluation)
-        for line in (
-            heading_row(group.heading, len(names) + 1),
-            *(row(*cells) for cells in group.rows),
-        )
-    ]
-    return (
-        f'<section><h2>The runners</h2><p class="lead">{escape(describe_data(evaluation))}.</p>'
-        + table(("", *names), rows, "numbers")
-        + notes(cautions([evaluation]), "caution quiet")
-        + "</section>"
-        + "".join(candidate_section(evaluation, each) for each in evaluation.runners[1:])
-        + (_ladder(evaluation.ladder) if evaluation.ladder else "")
-        + (_noise(evaluation.noise) if evaluation.noise else "")
-        + _provenance(evaluation)
-    )
-
-
-def _languages(evaluations: Sequence[Evaluation]) -> str:
-    """A row for each language and runner, then each language to unfold."""
-    rows = [row(*cells) for cells in language_rows(evaluations)]
-    details = "".join(
-        f"<details><summary>{escape(each.language or each.dataset)} "
-        f"<small>{escape(describe_data(each))}</small></summary>{_evaluation(each)}</details>"
-        for each in evaluations
-    )
-    return (
-        f"<section><h2>Languages</h2>{table(LANGUAGE_COLUMNS, rows, 'numbers languages')}"
-        f"{notes(cautions(evaluations), 'caution quiet')}</section>{details}"
-    )
-
-
-def _ladder(ladder: Ladder) -> str:
-    """Each step's share of the final drift, as a bar."""
-    rows = []
-    for index, step in enumerate(ladder.steps):
-        cells = "<td></td><td></td><td></td><td></td>"
-        if index:
-            width = min(abs(step.share), 1.0)
-            cells = (
-                f"<td>{number(f'{step.max_abs:.2e}')}</td><td>{number(f'{step.rms_abs:.2e}')}</td>"
-                f'<td>{_percent(step.share)}</td><td class="meter"><i style="width:{width:.2%}"></i></td>'
-            )
-        rows.append(f'<tr><th scope="row">{escape(step.name)}</th><td>{escape(step.runner)}</td>{cells}</tr>')
-    missing = f" Not run here: {', '.join(ladder.missing)}." if ladder.missing else ""
-    head = ("step", "runner", "max abs", "RMS", "share", "of the final drift")
-    return (
-        "<section><h2>Which step brings the drift</h2>"
-        f'<p class="lead">From PyTorch to the last runner, one change at a time, over the first '
-        f"{ladder.sentences:,} sentences. A negative share undoes what others did.{escape(missing)}</p>"
-        + table(head, rows, "shares ladder")
-        + "</section>"
-    )
-
-
-def _percent(share: float) -> str:
-    return number(f"{share:.1%}") if abs(share) >= 0.0005 else "0.0%"
-
-
-def _noise(noise: NoiseFloor) -> str:
-    measured = (
-        ("run again", noise.repeat),
-        ("one thread", noise.threads),
-        ("other places in the batch", noise.position),
-    )
-    rows = [row(name, f"{value:.2e}" if value else "0") for name, value in measured]
-    return (
-        f'<section><h2>Noise floor</h2><p class="lead">{escape(noise.runner)} against itself over '
-        f"{noise.sentences:,} sentences: drift below this says nothing.</p>"
-        + table(("", "largest difference"), rows, "numbers")
-        + "</section>"
-    )
-
-
-def _provenance(evaluation: Evaluation) -> str:
-    made = evaluation.provenance
-    known = [
-        ("artifact", evaluation.artifact),
-        ("artifact SHA-256", evaluation.artifact_sha256),
-        ("inputs SHA-256", evaluation.inputs_sha256),
-        ("model", evaluation.model),
-        ("model revision", evaluation.model_revision or "not known"),
-        ("shape", _shape(evaluation)),
-        ("data set revision", evaluation.dataset_revision or "not known"),
-        ("created", made.created),
-        ("machine", f"{made.processor}, {made.cpus} CPUs, {made.system}"),
-        ("software", f"minilmx {made.minilmx}, Python {made.python}"),
-        *((each.runner, versions_of(each) or "no versions recorded") for each in evaluation.runners),
-    ]
-    return f"<section><h2>Where the numbers come from</h2>{facts(known)}</section>"
-
-
-def _shape(evaluation: Evaluation) -> str:
-    packed = f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
-    return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
-
-
-def _history(history: History) -> str:
-    """Four numbers over time, a line for each runner, and all of them as a table."""
-    figures = []
+def _trends(history: History) -> list[tuple[str, str, Markup]]:
+    """Each number over time that has values: title, unit and drawing."""
     x = time_axis(len(history.dates))
+    drawn = []
     for trend in history_trends(history):
         values = [value for each in trend.lines for value in each.y]
         if values:
             middle, reach = (max(values) + min(values)) / 2, max(max(values) - min(values), trend.span) * 0.6
             y = svg.linear_axis(middle - reach, middle + reach, trend.unit)
-            figures.append(
-                f'<figure><h3>{escape(trend.name)}</h3><p class="unit">{escape(y.title)}</p>'
-                f"{svg.lines(trend.lines, x, y, trend.name)}</figure>"
-            )
-    legend = "".join(
-        f'<span class="legend"><i class="run{index % 6}"></i> {escape(name)}</span>'
-        for index, name in enumerate(history.lines)
-    )
-    rows = [row(*cells) for cells in history_rows(history)]
-    return (
-        f'<section><h2>History</h2><p class="lead">{len(history.dates)} results, drift from '
-        f"{escape(history.reference)}. {legend}</p>"
-        + f'<div class="figures pairs">{"".join(figures)}</div>'
-        + table(HISTORY_COLUMNS, rows, "numbers history")
-        + notes(history.cautions, "caution quiet")
-        + "</section>"
-    )
+            drawing = Markup(svg.lines(trend.lines, x, y, trend.name))  # svg escapes
+            drawn.append((trend.name, y.title, drawing))
+    return drawn
+
+
+def _view(evaluation: Evaluation) -> dict[str, Any]:
+    """What the template shows of one language."""
+    return {
+        "evaluation": evaluation,
+        "data": describe_data(evaluation),
+        "runners": [each.runner for each in evaluation.runners],
+        "groups": runner_rows(evaluation),
+        "cautions": cautions([evaluation]),
+        "candidates": [
+            _candidate(evaluation, each, each.comparison) for each in evaluation.runners if each.comparison
+        ],
+        "facts": _facts(evaluation),
+    }
+
+
+def _candidate(evaluation: Evaluation, result: RunnerResult, comparison: Comparison) -> dict[str, Any]:
+    """What the template shows of one runner against the reference."""
+    reference = evaluation.runners[0]
+    return {
+        "runner": result.runner,
+        "reference": reference.runner,
+        "comparison": comparison,
+        "cautions": [
+            *caution(reference.runner, reference.details),
+            *caution(result.runner, result.details),
+        ],
+        "meaning": explanations(result),
+        "tiles": _tiles(evaluation, result, comparison),
+        "figures": draw_figures(evaluation, result),
+    }
+
+
+def _tiles(
+    evaluation: Evaluation, result: RunnerResult, comparison: Comparison
+) -> list[tuple[str, str, str]]:
+    """The numbers that matter most: label, value and a word about it."""
+
+    def tile(name: str, remark: str) -> tuple[str, str, str]:
+        return METRIC[name].label, cell(name), remark
+
+    def cell(name: str) -> str:
+        return METRIC[name].cell(result, evaluation.runners[0])
+
+    noise = evaluation.noise.largest if evaluation.noise else None
+    remark = "the reference repeats itself exactly"
+    if noise != 0:
+        remark = f"{noise_multiple(result, noise)} times the noise floor" if noise else "noise not measured"
+    tiles = [tile("max_abs", remark), tile("min_cosine", f"median {cell('median_cosine')}")]
+    if comparison.correlation:
+        interval = comparison.correlation.spearman
+        low, high = 100 * interval.low, 100 * interval.high
+        difference = f"{100 * interval.estimate:+.4f}"
+        tiles.append(("Spearman difference", difference, f"points; 95% {low:+.4f} to {high:+.4f}"))
+    if comparison.ranks:
+        tiles.append(tile("swaps", f"of {comparison.ranks.comparisons:,} comparisons"))
+    if comparison.retrieval:
+        tiles.append(tile("recall_at_10", f"{comparison.retrieval.queries:,} queries"))
+    return tiles
+
+
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    made = evaluation.provenance
+    return [
+        ("artifact", evaluation.artifact),
+        ("artifact SHA-256", evaluation.artifact_sha256),
+        ("inputs SHA-256", evaluation.inputs_sha256),
+        ("model", evaluation.model),
+        ("model revision", evaluation.model_revision or "not known"),
+        ("shape", describe_shape(evaluation)),
+        ("data set revision", evaluation.dataset_revision or "not known"),
+        ("created", made.created),
+        ("machine", f"{made.processor}, {made.cpus} CPUs, {made.system}"),
+        ("software", f"minilmx {made.minilmx}, Python {made.python}"),
+        *((each.runner, versions_of(each)) for each in evaluation.runners if versions_of(each)),
+    ]

@@ -37,7 +37,7 @@ def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
         {
             "name": _text(" ".join(part for part in parts if part)),
             "timestamp": _text(evaluation.provenance.created),
-            "time": f"{sum(each.seconds for each in evaluation.runners):.3f}",
+            "time": f"{sum(each.seconds or 0.0 for each in evaluation.runners):.3f}",
         },
     )
     properties = Xml.SubElement(suite, "properties")

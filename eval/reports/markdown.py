@@ -10,13 +10,12 @@ from minilmx.eval.reports.cells import (
     LANGUAGE_COLUMNS,
     cautions,
     check_cells,
+    clip,
     describe_data,
     language_rows,
     runner_rows,
-    worst_sentences,
 )
 from minilmx.eval.reports.history import HISTORY_COLUMNS, history_rows, trace_history
-from minilmx.eval.reports.markup import clip
 from minilmx.eval.reports.notes import explanations
 from minilmx.eval.results import Result
 
@@ -83,8 +82,13 @@ def _worst(evaluation: Evaluation) -> str:
         profile = result.comparison.profile if result.comparison else None
         if profile:
             rows = [
-                (f"{each.max_abs:.2e}", f"{each.cosine:.8f}", str(each.tokens), clip(each.text, _CHARACTERS))
-                for each in worst_sentences(profile)[:_WORST]
+                (
+                    f"{each.max_abs:.2e}",
+                    f"{each.cosine:.8f}",
+                    str(each.tokens or ""),
+                    clip(each.text, _CHARACTERS),
+                )
+                for each in profile.worst[:_WORST]
             ]
             title = f"{html.escape(result.runner)}: the sentences that moved furthest"
             worst = _table(("difference", "cosine", "tokens", "sentence"), rows)

@@ -72,7 +72,7 @@ def render_mteb(result: Result, runner: str | None = None) -> str:
         "task_name": task.name,
         "mteb_version": None,
         "scores": scores,
-        "evaluation_time": sum(each.seconds for each in chosen),
+        "evaluation_time": sum(each.seconds or 0.0 for each in chosen),
         "kg_co2_emissions": None,
         "date": datetime.fromisoformat(first.provenance.created).timestamp(),
     }

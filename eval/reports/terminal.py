@@ -7,48 +7,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.ladder import Ladder
 from minilmx.eval.metrics.drift import Drift
+from minilmx.eval.metrics.table import METRICS, Group
 from minilmx.eval.reports.cells import (
     LANGUAGE_COLUMNS,
     check_line,
     describe_data,
-    drift_cell,
-    found,
-    hundredfold,
+    describe_shape,
     language_rows,
-    noise_multiple,
+    runner_rows,
 )
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
 from minilmx.eval.saved import RunComparison
 
 _WIDEST = 1000
-_SCORE_ROWS: dict[str, Callable[[RunnerResult], str]] = {
-    "Spearman x100": lambda result: hundredfold(result.scores.spearman),
-    "Pearson x100": lambda result: hundredfold(result.scores.pearson),
-    "sentences/s": lambda result: f"{result.sentences_per_second:,.1f}",
-    "latency ms (measured)": lambda result: f"{1000 * result.latency_seconds:,.2f}",
-    "inferences/s (measured)": lambda result: f"{1 / result.latency_seconds:,.1f}",
-}
-
-# For runners whose chip has an estimate; an inference is one batch.
-_ON_CHIP_ROWS: dict[str, Callable[[float], str]] = {
-    "on-chip latency ms (estimated)": lambda seconds: f"{1000 * seconds:,.3f}",
-    "on-chip inferences/s (estimated)": lambda seconds: f"{1 / seconds:,.1f}",
-}
-
-_DRIFT_ROWS = (
-    ("max abs", "max_abs", ".2e"),
-    ("mean abs", "mean_abs", ".2e"),
-    ("RMS", "rms_abs", ".2e"),
-    ("p99 abs", "p99_abs", ".2e"),
-    ("p99.9 abs", "p99_9_abs", ".2e"),
-    ("max float16 ulps", "max_ulps", ".1f"),
-    ("min cosine", "min_cosine", ".8f"),
-    ("mean cosine", "mean_cosine", ".8f"),
-)
 
 
 def to_text(write: Callable[[Console], None]) -> str:
@@ -100,39 +75,23 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
 
 def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """A column for each runner: its correlation with gold, and its drift from the first one."""
-    reference, *others = evaluation.runners
     console.print(
-        f"{evaluation.model}, batch size {evaluation.batch_size}, sequence length "
-        f"{evaluation.sequence_length}{_packing(evaluation)}\n{describe_data(evaluation)}",
+        f"{evaluation.model}, {describe_shape(evaluation)}\n{describe_data(evaluation)}",
         soft_wrap=True,
     )
     table = Table("", box=box.SIMPLE_HEAD)
     for result in evaluation.runners:
         table.add_column(result.runner, justify="right")
-    for name, value in _SCORE_ROWS.items():
-        table.add_row(name, *map(value, evaluation.runners))
-    on_chip = [result.estimated_on_chip_seconds for result in evaluation.runners]
-    if any(on_chip):
-        for name, shown in _ON_CHIP_ROWS.items():
-            table.add_row(name, *(shown(seconds) if seconds else "" for seconds in on_chip))
-    if others:
-        compared = [result.comparison for result in others]
-        _add_drift(table, reference.runner, [each.drift if each else None for each in compared])
-        noise = evaluation.noise.largest if evaluation.noise else None
-        table.add_row("  max abs / noise floor", "", *(noise_multiple(each, noise) for each in others))
-        table.add_row("  rank swaps", "", *(found(each, "ranks", "swaps", ",d") for each in others))
-        recall = [found(each, "retrieval", "recall_at_10", ".4f") for each in others]
-        table.add_row("  recall@10", "", *recall)
+    for group in runner_rows(evaluation):
+        table.add_row(group.heading)
+        for name, *cells in group.rows:
+            table.add_row(f"  {name}", *cells)
     console.print(table)
     for result in evaluation.runners:
         for note in (*caution(result.runner, result.details), *explanations(result)):
             console.print(note, soft_wrap=True)
     if evaluation.ladder:
         _print_ladder(evaluation.ladder, console)
-
-
-def _packing(evaluation: Evaluation) -> str:
-    return f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
 
 
 def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> None:
@@ -163,9 +122,11 @@ def _print_ladder(ladder: Ladder, console: Console) -> None:
         console.print(f"not run here: {', '.join(ladder.missing)}", soft_wrap=True)
 
 
-def _add_drift(table: Table, reference: str, drifts: Sequence[Drift | None]) -> None:
-    table.add_section()
-    table.add_row(f"drift from {reference}")
-    for name, metric, digits in _DRIFT_ROWS:
-        cells = [drift_cell(drift, metric, digits) for drift in drifts]
-        table.add_row(f"  {name}", "reference", *cells)
+def _add_drift(table: Table, reference: str, drifts: Sequence[Drift]) -> None:
+    table.add_row(f"{Group.DRIFT} {reference}")
+    for metric in METRICS:
+        if metric.group is Group.DRIFT:
+            cells = (
+                metric.format(getattr(each, metric.name)) if each.finite else "not finite" for each in drifts
+            )
+            table.add_row(f"  {metric.label}", "reference", *cells)

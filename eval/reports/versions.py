@@ -7,5 +7,6 @@ _KEYS = ("onnxruntime", "torch", "transformers", "groqflow", "sdk")
 
 
 def versions_of(result: RunnerResult) -> str:
-    """The versions that a runner recorded, in words; empty where it recorded none."""
-    return ", ".join(f"{key} {result.details[key]}" for key in _KEYS if key in result.details)
+    """The versions that a runner recorded, in words; empty if it recorded none."""
+    stated = result.versions or {key: str(result.details[key]) for key in _KEYS if key in result.details}
+    return ", ".join(f"{name} {version}" for name, version in stated.items())

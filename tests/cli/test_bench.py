@@ -34,7 +34,7 @@ def result(tiny: Path, mlx: Mlx, texts: Path, tmp_path: Path) -> dict[str, Any]:
 def test_every_graph_is_measured_over_the_same_texts(result: dict[str, Any], tiny: Path) -> None:
     artifact: Artifact = open_artifact(tiny)
     counts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).token_counts
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     assert result["artifact_sha256"] == artifact.digest
     assert (result["texts"], result["tokens"]) == (9, int(counts.sum()))
     fixed, dynamic = result["timings"]
@@ -70,7 +70,7 @@ def test_a_saved_benchmark_becomes_a_page_with_a_plot(
     assert "a benchmark has no format junit: expected table or html" in outcome.stderr
     (tmp_path / "b.json").write_text(json.dumps(result | {"texts": "many"}))
     outcome = mlx("report", "b.json")
-    assert "does not follow schema version 1: 'many' is no int" in outcome.stderr
+    assert "does not follow schema version 2: Expected `int`, got `str` - at `$.texts`" in outcome.stderr
 
 
 def test_an_emulation_is_called_one(tiny: Path, mlx: Mlx, texts: Path) -> None:

@@ -61,7 +61,7 @@ def test_an_artifact_beside_another_names_the_rounded_layer(
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "r.json").read_text(encoding="utf-8")
     result = json.loads(outcome.stdout)
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     assert (result["pairs"], result["threshold"]) == (4, 0.005)
     assert result["reference"]["runner"] == result["candidate"]["runner"] == "onnxruntime"
     assert result["candidate"]["artifact"] == "layer-4-rounded"

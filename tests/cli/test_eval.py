@@ -75,7 +75,7 @@ def test_json_is_what_is_saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("eval", tiny, "--limit", "9", "--json", "-o", "out/r.json", *BOTH)
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "out" / "r.json").read_text()
-    assert strict(outcome.stdout)["schema_version"] == 1
+    assert strict(outcome.stdout)["schema_version"] == 2
     result = only(outcome.stdout)
     assert result["pairs"] == 9
     assert (result["batch_size"], result["sequence_length"]) == (4, 16)
@@ -102,7 +102,7 @@ def test_the_table_has_every_runner_and_unshortened_numbers(tiny: Path, mlx: Mlx
 def test_the_first_runner_is_the_reference(tiny: Path, mlx: Mlx) -> None:
     words = ("--runner", "groq-emulator", "--runner", "onnxruntime")
     outcome = mlx("eval", tiny, "--limit", "5", *words)
-    assert "drift from groq-emulator" in outcome.stdout
+    assert "Drift from groq-emulator" in outcome.stdout
     assert "groq-emulator is an emulation" in outcome.stdout
 
 

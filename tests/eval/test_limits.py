@@ -11,7 +11,8 @@ import pytest
 
 from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
-from minilmx.eval.limits import apply_limits, read_limits
+from minilmx.eval.limits import LimitRules, Limits, apply_limits, read_limits
+from minilmx.eval.metrics.table import LIMIT_OPTIONS, LIMITED, METRICS, Better
 from minilmx.eval.results import Result
 
 Mlx = Callable[..., Any]
@@ -37,20 +38,21 @@ def test_the_more_special_table_goes_first(tmp_path: Path) -> None:
             "[language.de]\nmax_abs = 3\n[runner.groq.language.de]\nmax_abs = 4\n",
         )
     )
-    assert found.of("torch", "en").max_abs == 1
-    assert found.of("groq", "en").max_abs == 2
-    assert found.of("torch", "de").max_abs == 3
-    assert found.of("groq", "de").max_abs == 4
-    assert found.of("groq", "de").min_cosine == 0.2
-    assert found.of("torch", None).max_spearman_drop is None
+    assert found.of("torch", "en")["max_abs"] == 1
+    assert found.of("groq", "en")["max_abs"] == 2
+    assert found.of("torch", "de")["max_abs"] == 3
+    assert found.of("groq", "de")["max_abs"] == 4
+    assert found.of("groq", "de")["min_cosine"] == 0.2
+    assert "max_spearman_drop" not in found.of("torch", None)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[default", "no TOML"),
+        ("[default", "not TOML"),
         ("[defaults]\nmax_abs = 1", "unknown table 'defaults'"),
         ("[default]\nmax_abss = 1", "unknown limit 'max_abss'"),
+        ("[default]\nmax_abs = nan", "max_abs is nan, expected a number"),
         ("[default]\nmax_abs = 'a'", "max_abs is 'a', expected a number"),
         ("[runner]\ngroq = 1", "expected tables"),
     ],
@@ -134,3 +136,29 @@ def test_a_result_that_is_none_is_refused(saved: Path, mlx: Mlx, change: str) ->
     saved.write_text(json.dumps(document))
     outcome = mlx("report", saved, "--max-abs", "1")
     assert outcome.code == 3 and outcome.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), "1", True])
+def test_a_limit_is_a_number(value: Any) -> None:
+    with pytest.raises(EvalError, match=r"max_abs is .*, expected a number"):
+        Limits(max_abs=value)
+
+
+def test_every_metric_but_a_restated_speed_has_a_limit_of_its_own() -> None:
+    without = {metric.name for metric in METRICS if not metric.limit}
+    assert without == {"inferences_per_second", "on_chip_ms", "on_chip_per_second"}
+    assert len(LIMITED) == len(METRICS) - len(without)
+    assert {name for name, _ in LIMIT_OPTIONS} == set(LIMITED)
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_limit_is_kept_at_its_number_and_broken_past_it(name: str, result: Result) -> None:
+    (evaluation,) = result.evaluations
+    reference, candidate = evaluation.runners
+    value = LIMITED[name].value(candidate, reference)
+    assert value is not None
+    worse = value - 1e-3 if LIMITED[name].better is Better.LOWER else value + 1e-3
+    for allowed, kept in ((value, True), (worse, False)):
+        rules = LimitRules(Limits(), {candidate.runner: Limits({name: allowed})}, {}, {})
+        (check,) = apply_limits(evaluation, rules)
+        assert (check.limit, check.found, check.passed) == (name, value, kept)

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minilmx.errors import EvalError
+from minilmx.eval.document import load_document
+from minilmx.eval.limits import Limits
+from minilmx.eval.results import Result
+from minilmx.eval.saved import compare_saved
+
 FORMATS = [".npy", ".npz", ".jsonl", ".parquet"]
 TEXT = "one sentence\nanother one\na third, longer than both of the others\n"
 
@@ -194,3 +200,39 @@ def test_saved_runs_go_with_neither_an_artifact_nor_a_runner(mlx: Mlx, save: Sav
         outcome = mlx(*words, *more)
         assert outcome.code == 2
         assert "leave out ARTIFACT and --runner" in outcome.stderr
+
+
+def embeddings() -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+
+
+def test_arrays_are_compared_as_a_result_that_every_report_shows(tmp_path: Path) -> None:
+    values = embeddings()
+    result = compare_saved([values, values + np.float32(1e-4)], Limits(max_abs=1e-6))
+    assert result.passed is False
+    comparison = result.evaluations[0].runners[1].comparison
+    assert comparison and comparison.profile and comparison.retrieval
+    assert comparison.drift.max_abs == pytest.approx(1e-4, rel=1e-2)
+    for form in ("table", "html", "markdown", "junit"):
+        assert "array 2" in result.render(form)
+    assert result.evaluations[0].model == "no record"
+    result.save(tmp_path / "r.json")
+    assert load_document(tmp_path / "r.json", Result) == result
+
+
+def test_a_file_without_a_record_is_compared(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", embeddings())
+    result = compare_saved([tmp_path / "a.npy", embeddings()])
+    assert result.passed is None
+    assert result.evaluations[0].inputs_sha256 == "no record"
+
+
+def test_embeddings_that_are_not_finite_do_not_pass() -> None:
+    broken = embeddings()
+    broken[3, 2] = np.nan
+    assert compare_saved([embeddings(), broken]).passed is False
+
+
+def test_runs_of_other_inputs_are_no_result(save: Save) -> None:
+    with pytest.raises(EvalError, match="other inputs than"):
+        compare_saved([save("a.npy"), save("b.npy", text="x\ny\nz\n")])

@@ -7,25 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import DATASET, FORCE, GRAPH, JSON, given_settings, runner_settings
+from minilmx.cli.options import DATASET, FORCE, GRAPH, JSON, flag, given_settings, runner_settings
+from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
 if TYPE_CHECKING:
     from minilmx.eval.limits import LimitRules
     from minilmx.eval.results import Result
 
-_LIMITS = (
-    ("--max-abs", "Largest absolute difference of an embedding from the reference's."),
-    ("--min-cosine", "Smallest cosine of a sentence's embedding with the reference's."),
-    ("--max-spearman-drop", "Points of Spearman x100 that a runner may be below the reference."),
-    ("--min-spearman", "Smallest Spearman x100 of any runner."),
-    ("--min-recall-at-10", "Smallest share, 0 to 1, of the reference's 10 nearest neighbours."),
-    ("--max-rank-swaps", "Most comparisons of two sentence pairs in another order."),
-)
-
 
 def limit_options(command: Any) -> Any:
-    for name, text in reversed(_LIMITS):
-        command = click.option(name, type=float, help=f"{text} Exit code 1 if it is broken.")(command)
+    for name, text in reversed(LIMIT_OPTIONS):
+        command = click.option(flag(name), type=float, help=f"{text} Exit code 1 if it is broken.")(command)
     return command
 
 
@@ -38,11 +30,9 @@ LIMITS_FILE = click.option(
 
 def stated_rules(settings: dict[str, Any], file: Path | None) -> "LimitRules":
     """The limits of the file, overridden by those given as options, which leave `settings`."""
-    from dataclasses import fields
-
     from minilmx.eval.limits import Limits, limit_rules
 
-    stated = Limits(**{field.name: settings.pop(field.name) for field in fields(Limits)})
+    stated = Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
     return limit_rules(file).under(stated)
 
 

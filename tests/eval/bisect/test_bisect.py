@@ -348,7 +348,7 @@ def test_what_is_not_finite_is_named_and_the_json_stays_valid(
     assert found.largest_share is None
     assert shares(found) == []
     document = json.loads(to_json(found))
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert [one["boundary"] for one in document["steps"]] == NAMES
 
 

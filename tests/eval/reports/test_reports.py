@@ -17,7 +17,6 @@ from minilmx.eval.document import SCHEMA_VERSION, load_document, save_document
 from minilmx.eval.evaluation import Evaluation, evaluate
 from minilmx.eval.limits import Check, Limits
 from minilmx.eval.metrics.drift import measure_drift
-from minilmx.eval.reports.cells import worst_sentences
 from minilmx.eval.reports.figures import MAX_POINTS, draw_figures
 from minilmx.eval.reports.html import render_html
 from minilmx.eval.reports.junit import render_junit
@@ -284,14 +283,3 @@ def dataclasses_of(kind: Any) -> Iterator[type]:
         yield kind
         for hint in get_type_hints(kind).values():
             yield from dataclasses_of(hint)
-
-
-def test_a_sentence_that_is_there_twice_is_named_once_and_the_worst_first(result: Result) -> None:
-    comparison = only(result).runners[1].comparison
-    assert comparison and comparison.profile
-    first, second = comparison.profile.worst[0], comparison.profile.worst[1]
-    again = replace(first, index=59)
-    assert worst_sentences(replace(comparison.profile, worst=(first, again, second, again))) == [
-        first,
-        second,
-    ]

@@ -1,0 +1,211 @@
+"""The table of metrics: every number that a report shows or a limit checks, and how it is shown.
+
+Tables, tiles, histories, limits and the limit options of the command line are made from it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from minilmx.eval.evaluation import RunnerResult
+
+Value = Callable[["RunnerResult", "RunnerResult"], float | None]
+
+
+class Better(StrEnum):
+    """Which direction of a metric is better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+class Group(StrEnum):
+    """The heading under which a metric is shown; a drift is from the reference, which is named."""
+
+    CORRELATION = "Correlation with the gold scores"
+    DRIFT = "Drift from"
+    ORDER = "Order and search"
+    SPEED = "Speed, end to end"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a runner's result, in `unit`, formatted with `digits`.
+
+    `value(result, reference)` is None if the number is not defined. An `absolute` metric is
+    defined for the reference, too; all others compare a runner with the reference. `limit` is
+    the name of the limit on it and `about` its help text; both are empty if it has none. An
+    `optional` metric is shown only if a runner has a number for it.
+    """
+
+    name: str
+    label: str
+    unit: str
+    digits: str
+    better: Better
+    group: Group
+    value: Value
+    limit: str = ""
+    about: str = ""
+    absolute: bool = False
+    optional: bool = False
+
+    def format(self, value: float | None) -> str:
+        """A value as every report shows it."""
+        return "undefined" if value is None else format(value, self.digits)
+
+    def cell(self, result: "RunnerResult", reference: "RunnerResult") -> str:
+        """The value of a runner as a cell: empty if it compares the reference with itself."""
+        if not self.absolute and result.comparison is None:
+            return ""
+        drift = result.comparison.drift if result.comparison else None
+        if self.group is Group.DRIFT and drift and not drift.finite:
+            return "not finite"
+        return self.format(self.value(result, reference))
+
+    def keeps(self, value: float | None, allowed: float) -> bool:
+        """Whether a value keeps a limit. A value that is not defined does not."""
+        if value is None:
+            return False
+        return value <= allowed if self.better is Better.LOWER else value >= allowed
+
+
+def _compared(part: str, name: str) -> Value:
+    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
+        value = getattr(getattr(result.comparison, part, None), name, None)
+        return None if value is None else float(value)
+
+    return find
+
+
+def _change(name: str) -> Value:
+    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
+        value: float | None = getattr(result.comparison, name, None)
+        return value
+
+    return find
+
+
+def _score(name: str) -> Value:
+    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
+        value: float | None = getattr(result.scores, name, None)
+        return None if value is None else 100 * value
+
+    return find
+
+
+def _drop(name: str) -> Value:
+    score = _score(name)
+
+    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
+        before, after = score(reference, reference), score(result, reference)
+        return None if before is None or after is None else before - after
+
+    return find
+
+
+def _drift(name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
+    return Metric(name, label, "", digits, better, Group.DRIFT, _compared("drift", name), limit, about)
+
+
+def _of(part: str, name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
+    return Metric(name, label, "", digits, better, Group.ORDER, _compared(part, name), limit, about)
+
+
+def _speed(
+    name: str,
+    label: str,
+    unit: str,
+    digits: str,
+    better: Better,
+    value: Callable[..., float | None],
+    limit: str = "",
+    about: str = "",
+) -> Metric:
+    found: Value = lambda result, reference: value(result)  # noqa: E731
+    return Metric(name, label, unit, digits, better, Group.SPEED, found, limit, about, True, optional=True)
+
+
+def _on_chip_ms(result: "RunnerResult") -> float | None:
+    seconds = result.estimated_on_chip_seconds
+    return 1000 * seconds if seconds else None
+
+
+def _on_chip_rate(result: "RunnerResult") -> float | None:
+    seconds = result.estimated_on_chip_seconds
+    return 1 / seconds if seconds else None
+
+
+_LOWER, _HIGHER = Better.LOWER, Better.HIGHER
+
+METRICS: tuple[Metric, ...] = (
+    Metric("spearman", "Spearman x100", "x100", ".4f", _HIGHER, Group.CORRELATION, _score("spearman"),
+           "min_spearman", "Smallest Spearman x100 of any runner.", absolute=True),
+    Metric("pearson", "Pearson x100", "x100", ".4f", _HIGHER, Group.CORRELATION, _score("pearson"),
+           "min_pearson", "Smallest Pearson x100 of any runner.", absolute=True),
+    Metric("spearman_drop", "Spearman drop", "points", "+.4f", _LOWER, Group.CORRELATION, _drop("spearman"),
+           "max_spearman_drop", "Points of Spearman x100 that a runner may be below the reference."),
+    Metric("pearson_drop", "Pearson drop", "points", "+.4f", _LOWER, Group.CORRELATION, _drop("pearson"),
+           "max_pearson_drop", "Points of Pearson x100 that a runner may be below the reference."),
+    _drift("max_abs", "max abs", ".2e", _LOWER, "max_abs",
+           "Largest absolute difference of an embedding from the reference's."),
+    _drift("mean_abs", "mean abs", ".2e", _LOWER, "max_mean_abs", "Largest mean absolute difference."),
+    _drift("rms_abs", "RMS", ".2e", _LOWER, "max_rms_abs", "Largest root mean square of the differences."),
+    _drift("p50_abs", "median abs", ".2e", _LOWER, "max_median_abs",
+           "Largest median of the absolute differences."),
+    _drift("p99_abs", "p99 abs", ".2e", _LOWER, "max_p99_abs",
+           "Largest 99th percentile of the absolute differences."),
+    _drift("p99_9_abs", "p99.9 abs", ".2e", _LOWER, "max_p99_9_abs",
+           "Largest 99.9th percentile of the absolute differences."),
+    _drift("max_ulps", "max float16 ulps", ".1f", _LOWER, "max_ulps",
+           "Largest difference in float16 units in the last place."),
+    _drift("mean_ulps", "mean float16 ulps", ".2f", _LOWER, "max_mean_ulps",
+           "Largest mean difference in float16 units in the last place."),
+    _drift("min_cosine", "min cosine", ".8f", _HIGHER, "min_cosine",
+           "Smallest cosine of a sentence's embedding with the reference's."),
+    _drift("p1_cosine", "p1 cosine", ".8f", _HIGHER, "min_p1_cosine",
+           "Smallest 1st percentile of the sentences' cosines with the reference."),
+    _drift("median_cosine", "median cosine", ".8f", _HIGHER, "min_median_cosine",
+           "Smallest median of the sentences' cosines with the reference."),
+    _drift("mean_cosine", "mean cosine", ".8f", _HIGHER, "min_mean_cosine",
+           "Smallest mean of the sentences' cosines with the reference."),
+    Metric("max_delta_cosine", "max change in similarity", "", ".2e", _LOWER, Group.ORDER,
+           _change("max_delta_cosine"), "max_similarity_change",
+           "Largest change in the similarity of a sentence pair."),
+    Metric("mean_delta_cosine", "mean change in similarity", "", ".2e", _LOWER, Group.ORDER,
+           _change("mean_delta_cosine"), "max_mean_similarity_change",
+           "Largest mean change in the similarity of a sentence pair."),
+    _of("ranks", "swaps", "rank swaps", ",.0f", _LOWER, "max_rank_swaps",
+        "Most comparisons of two sentence pairs in another order."),
+    _of("ranks", "max_rank_shift", "most places a pair moved", ",.1f", _LOWER, "max_rank_shift",
+        "Most places that a sentence pair may move."),
+    _of("ranks", "kendall_tau", "Kendall tau", ".6f", _HIGHER, "min_kendall_tau",
+        "Smallest Kendall tau of the order of the sentence pairs, -1 to 1."),
+    _of("retrieval", "recall_at_1", "recall@1", ".4f", _HIGHER, "min_recall_at_1",
+        "Smallest share, 0 to 1, of the reference's nearest neighbours."),
+    _of("retrieval", "recall_at_10", "recall@10", ".4f", _HIGHER, "min_recall_at_10",
+        "Smallest share, 0 to 1, of the reference's 10 nearest neighbours."),
+    _of("retrieval", "mixed_recall_at_1", "recall@1 in the old index", ".4f", _HIGHER,
+        "min_recall_at_1_in_old_index", "As min_recall_at_1, for new queries in the reference's index."),
+    _of("retrieval", "mixed_recall_at_10", "recall@10 in the old index", ".4f", _HIGHER,
+        "min_recall_at_10_in_old_index", "As min_recall_at_10, for new queries in the reference's index."),
+    _of("retrieval", "changed_queries", "queries with another first 10", ",.0f", _LOWER,
+        "max_changed_queries", "Most queries whose first 10 neighbours change."),
+    _speed("sentences_per_second", "sentences/s", "sentences/s", ",.1f", _HIGHER,
+           lambda result: result.sentences_per_second,
+           "min_sentences_per_second", "Fewest sentences per second of any runner."),
+    _speed("latency_ms", "latency ms (measured)", "ms", ",.2f", _LOWER,
+           lambda result: None if result.latency_seconds is None else 1000 * result.latency_seconds,
+           "max_latency_ms", "Longest mean time of one batch of any runner, in milliseconds."),
+    _speed("inferences_per_second", "inferences/s (measured)", "1/s", ",.1f", _HIGHER,
+           lambda result: 1 / result.latency_seconds if result.latency_seconds else None),
+    _speed("on_chip_ms", "on-chip latency ms (estimated)", "ms", ",.3f", _LOWER, _on_chip_ms),
+    _speed("on_chip_per_second", "on-chip inferences/s (estimated)", "1/s", ",.1f", _HIGHER, _on_chip_rate),
+)  # fmt: skip
+
+METRIC = {metric.name: metric for metric in METRICS}
+LIMITED = {metric.limit: metric for metric in METRICS if metric.limit}
+# What the command line offers: the name of each limit and its help text.
+LIMIT_OPTIONS = tuple((name, metric.about) for name, metric in LIMITED.items())
