@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,17 @@ from minilmx.embedding.output_file import read_embeddings, record_path
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison
 from minilmx.eval.evaluation import Evaluation, RunnerResult
-from minilmx.eval.limits import LimitRules, Limits, apply_limits
+from minilmx.eval.limits import LimitRules, limit_rules
 from minilmx.eval.metrics.correlation import Scores
-from minilmx.eval.metrics.drift import Drift, measure_drift, profile_drift
+from minilmx.eval.metrics.drift import measure_drift, profile_drift
 from minilmx.eval.metrics.retrieval import measure_retrieval
-from minilmx.eval.results import Result
-from minilmx.files.atomic import atomic_file
+from minilmx.eval.results import Result, check_limits
 from minilmx.files.digest import sha256_of_file
 from minilmx.runners.provenance import record_provenance
 
 _RECORD_SUFFIX = ".run.json"
 _NO_RECORD = "no record"
-# What must be equal for two runs to be comparable, and how it is called in words.
-_SAME = {"artifact_sha256": "artifact", "inputs_sha256": "input"}
+_STATED = ("artifact_sha256", "inputs_sha256", "runner", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +36,10 @@ class SavedRun:
     values: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class RunComparison:
-    """Saved runs of one artifact over one input; the first is the reference of all drifts."""
-
-    runs: tuple[SavedRun, ...]
-    drifts: tuple[Drift, ...]
-
-    def to_json(self) -> str:
-        """The comparison as JSON: the records and, for all but the first, the drift."""
-        drifts = [None, *(asdict(drift) for drift in self.drifts)]
-        runs = [{**run.record, "drift": drift} for run, drift in zip(self.runs, drifts, strict=True)]
-        return json.dumps({"schema_version": 1, "runs": runs}, indent=2, allow_nan=False) + "\n"
-
-
-def save_comparison(comparison: RunComparison, path: Path, *, replace: bool) -> None:
-    """Write a comparison as JSON. Raises OutputError."""
-    with atomic_file(path, replace=replace) as temporary:
-        temporary.write_text(comparison.to_json(), encoding="utf-8")
-
-
 def load_run(path: Path) -> SavedRun:
     """Load a run by its embeddings file or its record, FILE.run.json.
 
-    Raises EvalError where either is missing, damaged, or not of a run.
+    Raises EvalError if either is missing, damaged, or not of a run.
     """
     if path.name.endswith(_RECORD_SUFFIX):
         path = path.with_name(path.name.removesuffix(_RECORD_SUFFIX))
@@ -69,10 +47,10 @@ def load_run(path: Path) -> SavedRun:
     try:
         record = json.loads(record_file.read_text(encoding="utf-8"))
         version, digest, rows = record["schema_version"], record["sha256"], record["rows"]
-        comparable = [record[key] for key in (*_SAME, "runner", "model")]
+        comparable = [record[key] for key in _STATED]
         details = record["details"]
     except FileNotFoundError as error:
-        raise EvalError(f"{path} is no saved run: there is no {record_file}") from error
+        raise EvalError(f"{path} is not a saved run: {record_file} does not exist") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise EvalError(f"{record_file} cannot be read as a run's record: {what}") from error
@@ -94,31 +72,7 @@ def load_run(path: Path) -> SavedRun:
     return SavedRun(path, record, values)
 
 
-def compare_runs(paths: Sequence[Path]) -> RunComparison:
-    """Compare saved runs with the first of them.
-
-    Raises EvalError for fewer than two, or runs of another artifact or another input.
-    """
-    if len(paths) < 2:
-        raise EvalError("comparing saved runs needs at least two: give --from twice")
-    reference, *others = runs = [load_run(path) for path in paths]
-    for run in others:
-        for key, what in _SAME.items():
-            if run.record[key] != reference.record[key]:
-                raise EvalError(
-                    f"{reference.path} and {run.path} are not of the same {what}: "
-                    f"{reference.record[key]} and {run.record[key]}"
-                )
-        if run.values.shape != reference.values.shape:
-            raise EvalError(
-                f"{reference.path} and {run.path} are of different shapes: "
-                f"{list(reference.values.shape)} and {list(run.values.shape)}"
-            )
-    drifts = tuple(measure_drift(reference.values, run.values) for run in others)
-    return RunComparison(tuple(runs), drifts)
-
-
-def compare_saved(sources: Sequence[Path | NDArray[np.float32]], limits: Limits | None = None) -> Result:
+def compare_saved(sources: Sequence[Path | NDArray[np.float32]], rules: LimitRules | None = None) -> Result:
     """Compare embeddings, files or float32 [N, D] arrays, with the first of them.
 
     A file's record FILE.run.json states where it comes from; without it the result says "no record".
@@ -180,7 +134,7 @@ def compare_saved(sources: Sequence[Path | NDArray[np.float32]], limits: Limits 
         ladder=None,
         provenance=record_provenance(),
     )
-    return Result((evaluation,), apply_limits(evaluation, LimitRules(limits or Limits(), {}, {}, {})))
+    return check_limits([evaluation], rules or limit_rules(None))
 
 
 def _compare_rows(reference: NDArray[np.float32], values: NDArray[np.float32], rows: list[str]) -> Comparison:

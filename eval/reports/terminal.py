@@ -9,8 +9,6 @@ from rich.table import Table
 
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.ladder import Ladder
-from minilmx.eval.metrics.drift import Drift
-from minilmx.eval.metrics.table import METRICS, Group
 from minilmx.eval.reports.cells import (
     LANGUAGE_COLUMNS,
     check_line,
@@ -21,7 +19,6 @@ from minilmx.eval.reports.cells import (
 )
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
-from minilmx.eval.saved import RunComparison
 
 _WIDEST = 1000
 
@@ -52,25 +49,6 @@ def print_result(result: Result, console: Console) -> None:
         console.print(check_line(check), soft_wrap=True)
     if result.passed is not None:
         console.print("PASS" if result.passed else "FAIL", style="bold")
-
-
-def print_comparison(comparison: RunComparison, console: Console) -> None:
-    """Print the drift of saved runs from the first: a column each."""
-    reference = comparison.runs[0]
-    table = Table("", box=box.SIMPLE_HEAD)
-    for run in comparison.runs:
-        table.add_column(run.path.name, justify="right")
-    table.add_row("runner", *(str(run.record["runner"]) for run in comparison.runs))
-    _add_drift(table, reference.path.name, comparison.drifts)
-    console.print(
-        f"{reference.record['model']}, {reference.record['rows']} identical inputs, "
-        f"{len(comparison.runs)} saved runs",
-        soft_wrap=True,
-    )
-    console.print(table)
-    for run in comparison.runs:
-        for note in caution(run.path.name, run.record["details"]):
-            console.print(note, soft_wrap=True)
 
 
 def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -120,13 +98,3 @@ def _print_ladder(ladder: Ladder, console: Console) -> None:
     console.print(table)
     if ladder.missing:
         console.print(f"not run here: {', '.join(ladder.missing)}", soft_wrap=True)
-
-
-def _add_drift(table: Table, reference: str, drifts: Sequence[Drift]) -> None:
-    table.add_row(f"{Group.DRIFT} {reference}")
-    for metric in METRICS:
-        if metric.group is Group.DRIFT:
-            cells = (
-                metric.format(getattr(each, metric.name)) if each.finite else "not finite" for each in drifts
-            )
-            table.add_row(f"  {metric.label}", "reference", *cells)

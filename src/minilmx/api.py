@@ -23,6 +23,9 @@ from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import AUTO, choose_graph, default_runners, option_names, require_runner
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from minilmx.embedding.corpus.job import Summary
     from minilmx.embedding.corpus.worker import Job
     from minilmx.eval.benchmark import Benchmark
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from minilmx.eval.consumers.check import Finding
     from minilmx.eval.limits import LimitsLike
     from minilmx.eval.results import Result
-    from minilmx.eval.saved import RunComparison
 
 # What only some of the functions need is imported within them: `mlx run` takes no scipy.
 
@@ -236,16 +238,22 @@ def evaluate(
     return check_limits(evaluations, rules)
 
 
-def compare(*runs: Path | str) -> "RunComparison":
-    """Compare embeddings that were saved; the first is the reference. Raises EvalError.
+def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = None) -> "Result":
+    """Compare embeddings of the same texts; the first is the reference.
+
+    A run is a file that `embed_file` wrote (.npy, .npz, .parquet or .jsonl), with its record
+    FILE.run.json if there is one, or a float32 [N, D] array. `limits` is as in `evaluate`. Raises
+    EvalError for fewer than two runs, other shapes or other inputs.
 
     Example:
-        >>> compare("cpu.npy", "card.npy").drifts[0].max_abs < 1e-3
+        >>> compare("cpu.npy", "card.npy", limits={"max_abs": 1e-3}).passed
         True
     """
-    from minilmx.eval.saved import compare_runs
+    from minilmx.eval.limits import limit_rules
+    from minilmx.eval.saved import compare_saved
 
-    return compare_runs([Path(run) for run in runs])
+    sources = [Path(run) if isinstance(run, str) else run for run in runs]
+    return compare_saved(sources, limit_rules(limits))
 
 
 def bisect(

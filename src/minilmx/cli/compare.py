@@ -1,10 +1,11 @@
 """mlx compare"""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from minilmx.cli.console import show
+from minilmx.cli.evaluate import LIMITS_FILE, finish, limit_options, stated_rules
 from minilmx.cli.options import FORCE, JSON
 
 
@@ -16,23 +17,29 @@ from minilmx.cli.options import FORCE, JSON
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
+@limit_options
+@LIMITS_FILE
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
 @FORCE
 @JSON
-def compare(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
+def compare(
+    runs: tuple[Path, ...],
+    limits: Path | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Compare embeddings that `mlx run` saved, perhaps on different machines.
 
-    FILE is a file of embeddings with its record, FILE.run.json; the first is the reference.
+    FILE is a file of embeddings (.npy, .npz, .parquet or .jsonl), with its record FILE.run.json if there
+    is one; the first is the reference. Exits with 1 if a limit is broken or a number is not finite.
     """
     from minilmx import api
-    from minilmx.eval.reports.terminal import print_comparison
-    from minilmx.eval.saved import save_comparison
+    from minilmx.files.atomic import check_writable
 
-    comparison = api.compare(*runs)
+    rules = stated_rules(settings, limits)
     if output is not None:
-        save_comparison(comparison, output, replace=force)
-        click.echo(f"result: {output}", err=True)
-    if as_json:
-        click.echo(comparison.to_json(), nl=False)
-    else:
-        show(lambda console: print_comparison(comparison, console))
+        check_writable(output, replace=force)
+    result = api.compare(*runs, limits=rules)
+    finish(result, output, force, as_json, save=output is not None)

@@ -48,7 +48,11 @@ def test_a_bundle_runs_on_another_machine_without_compiler_and_groqflow(ready, c
     cpu = card_machine.mlx("run", moved, "-o", "cpu.npy", stdin=SENTENCES)
     assert cpu.code == 0
     compared = card_machine.mlx("compare", "cpu.npy", "card.npy", "--json")
-    assert 0 < json.loads(compared.stdout)["runs"][1]["drift"]["max_abs"] < 1e-2
+    assert (
+        0
+        < json.loads(compared.stdout)["evaluations"][0]["runners"][1]["comparison"]["drift"]["max_abs"]
+        < 1e-2
+    )
 
 
 def test_a_machine_with_a_card_alone_says_what_it_lacks_without_a_bundle(card_machine, tiny, bundle):
