@@ -40,7 +40,14 @@ def test_the_errors_are_one_tree_and_their_module_shows_it() -> None:
 
 def test_plugins_find_what_they_were_written_for() -> None:
     assert ENTRY_POINT_GROUP == "minilmx.runners"
-    assert [field.name for field in fields(RunnerEntry)] == ["name", "about", "missing", "open", "dynamic"]
+    assert [field.name for field in fields(RunnerEntry)] == [
+        "name",
+        "about",
+        "missing",
+        "open",
+        "options",
+        "graphs",
+    ]
     assert {"name", "details", "run", "close", "__enter__", "__exit__"} <= set(dir(Runner))
     assert [field.name for field in fields(TokenBatch)] == [
         "input_ids",

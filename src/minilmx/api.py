@@ -57,17 +57,47 @@ def export_model(
     *,
     batch_size: int = 1,
     sequence_length: int = 128,
+    opset: int | None = None,
+    pack: int | None = None,
+    precision: str = FLOAT32,
+    fixed_consumers: bool = False,
+    from_onnx: bool = False,
+    revision: str | None = None,
+    replace: bool = False,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Export a model to an artifact."""
+    """Export a model to an artifact and prove that it equals the model.
+
+    `model` is a sentence-transformers folder, a known name or a hub id; `output` is the folder to
+    make (by default MODEL-bBATCH-sLENGTH here). `pack` adds a packed graph of up to so many texts
+    per row; `precision` is "float32" or "int8"; `from_onnx` freezes an ONNX file with dynamic axes
+    instead of reading PyTorch weights. The same artifact, if it exists already, is verified and
+    reused. Raises ModelError, ExportError and OutputError.
+
+    Example:
+        >>> export_model("all-MiniLM-L6-v2", "out").shape.sequence_length
+        128
+    """
     from minilmx.export import exporter
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
-    source = resolve_model(model, say=progress.message)
+    source = resolve_model(model, revision, onnx=from_onnx, say=progress.message)
+    progress.message(f"source: {source.note}")
     shape = Shape(batch_size, sequence_length)
-    target = Path(output or exporter.artifact_name(source, shape))
-    return exporter.export_model(source, target, shape, say=progress.message).artifact
+    report = exporter.export_model(
+        source,
+        Path(output or exporter.artifact_name(source, shape, precision)),
+        shape,
+        opset,
+        segments=pack,
+        fixed_consumers=fixed_consumers,
+        precision=precision,
+        from_onnx=from_onnx,
+        replace_existing=replace,
+        say=progress.message,
+    )
+    return report.artifact
 
 
 def load(

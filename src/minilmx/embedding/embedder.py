@@ -147,6 +147,8 @@ class Embedder:
         `first_row` is how many texts of the user's come before these, for error messages. Raises
         RunnerFailed, also if an embedding is not finite.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts: one string; expected a sequence of strings")
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         row = 0
         for chunk, embeddings in self.stream(texts, advance, first_row):

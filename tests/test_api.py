@@ -1,0 +1,126 @@
+"""The Python API: what is public, that importing it is cheap, and that its sample runs."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minilmx
+
+Mlx = Callable[..., Any]
+PUBLIC = [
+    "Artifact",
+    "Embedder",
+    "MinilmxError",
+    "Progress",
+    "Result",
+    "Runner",
+    "RunnerEntry",
+    "__version__",
+    "benchmark",
+    "bisect",
+    "check",
+    "compare",
+    "embed_corpus",
+    "embed_file",
+    "evaluate",
+    "export_model",
+    "load",
+    "load_result",
+    "open_artifact",
+]
+TEXTS = ["one sentence", "another one", "a third"]
+
+
+def test_the_public_names_are_these_and_each_exists() -> None:
+    assert sorted(minilmx.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(minilmx, name) is not None
+    assert dir(minilmx) == PUBLIC
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = minilmx.no_such_name
+
+
+def test_importing_minilmx_imports_nothing_else() -> None:
+    code = "import sys; before = set(sys.modules); import minilmx; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {name.split(".")[0] for name in done.stdout.split()}
+    assert packages - set(sys.stdlib_module_names) == {"minilmx"}
+
+
+def test_every_public_function_says_what_it_raises_and_has_an_example() -> None:
+    for name in PUBLIC:
+        thing = getattr(minilmx, name)
+        if callable(thing) and not isinstance(thing, type):
+            assert "Example:" in (thing.__doc__ or ""), name
+            assert "Raises" in (thing.__doc__ or ""), name
+
+
+def test_the_command_line_and_the_functions_write_the_same_bytes(
+    tiny_folder: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    shape = ("--batch-size", 2, "--sequence-length", 16)
+    assert mlx("export", tiny_folder, "--from-onnx", *shape, "-o", "by-command").code == 0
+    artifact = minilmx.export_model(
+        str(tiny_folder), tmp_path / "by-function", batch_size=2, sequence_length=16, from_onnx=True
+    )
+    assert (tmp_path / "by-command" / "mlx.json").read_bytes() == (artifact.path / "mlx.json").read_bytes()
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    assert mlx("run", "by-command", "in.txt", "-o", "command.npy").code == 0
+    record = minilmx.embed_file(artifact, tmp_path / "in.txt", tmp_path / "function.npy")
+    assert (tmp_path / "command.npy").read_bytes() == (tmp_path / "function.npy").read_bytes()
+    assert record.rows == 3
+    with minilmx.load(artifact) as model:
+        assert np.array_equal(model.encode(TEXTS), np.load(tmp_path / "command.npy"))
+
+
+def test_a_result_shows_saves_and_renders_itself(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    result = minilmx.evaluate(tiny, ["onnxruntime", "groq-emulator"], limit=20, limits={"max_abs": 1.0})
+    assert result.passed is True
+    result.save(tmp_path / "r.json")
+    assert minilmx.load_result(tmp_path / "r.json") == result
+    result.save_html(tmp_path / "r.html")
+    assert "<svg" in (tmp_path / "r.html").read_text()
+    assert "<iframe" in result._repr_html_()
+    assert "PASS" in result.render("table")
+    assert mlx("report", "r.json").stdout == result.render("table")
+    assert json.loads((tmp_path / "r.json").read_text())["kind"] == "result"
+
+
+def test_a_limit_that_does_not_exist_is_refused(tiny: Path) -> None:
+    with pytest.raises(minilmx.MinilmxError, match="unknown limit 'max_apples'"):
+        minilmx.evaluate(tiny, ["onnxruntime"], limits={"max_apples": 1.0})
+
+
+def test_arrays_are_compared() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    assert minilmx.compare(values, values, limits={"max_abs": 0.0}).passed is True
+    assert minilmx.compare(values, values + np.float32(1), limits={"max_abs": 0.5}).passed is False
+
+
+def test_one_string_is_not_a_sequence_of_texts(tiny: Path) -> None:
+    with minilmx.load(tiny) as model, pytest.raises(TypeError, match="expected a sequence of strings"):
+        model.encode("One sentence.")
+
+
+def test_a_runner_of_ones_own_needs_only_a_name_and_run(tiny: Path) -> None:
+    class Ones(minilmx.Runner):
+        name = "ones"
+
+        def run(self, batch: Any) -> Any:
+            return np.ones((len(batch.feeds()["input_ids"]), 8), np.float32)
+
+    entry = minilmx.RunnerEntry("ones", "answers with ones", lambda options: None, lambda *_: Ones())
+    with minilmx.load(tiny, entry) as model:
+        assert model.encode(TEXTS).tolist() == [[1.0] * 8] * 3
+        assert model.record().runner == "ones"
+    with pytest.raises(minilmx.MinilmxError, match="the runner ones has no option threads; expected none"):
+        minilmx.load(tiny, entry, threads=1)
