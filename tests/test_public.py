@@ -48,7 +48,7 @@ def test_plugins_find_what_they_were_written_for() -> None:
         "options",
         "graphs",
     ]
-    assert {"name", "details", "run", "close", "__enter__", "__exit__"} <= set(dir(Runner))
+    assert {"details", "versions", "run", "close", "concurrency", "__enter__", "__exit__"} <= set(dir(Runner))
     assert [field.name for field in fields(TokenBatch)] == [
         "input_ids",
         "attention_mask",
