@@ -64,7 +64,7 @@ EVAL = "eval tiny-b4-s16 --runner onnxruntime"
 GOOD = text(b"a sentence\n")
 
 NO_WEIGHTS = (
-    "exported from a folder called tiny: give the torch runner"
+    "exported from a folder called tiny, which the torch runner needs"
     if importlib.util.find_spec("torch")
     else "torch and transformers not installed; pip install"
 )
@@ -82,9 +82,13 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (EVAL, manifest(lambda m: m.update(schema_version=99)), "has schema version 99"),
     (EVAL, manifest(leave_the_folder), "leaves the artifact"),
     # a runner that does not exist or cannot run
-    (f"{RUN} --runner gpu", GOOD, "there is no runner 'gpu': expected one of onnxruntime"),
-    ("eval tiny-b4-s16 --runner gpu", nothing, "there is no runner 'gpu'"),
-    (f"{EVAL} --runner onnxruntime", nothing, "expected runners that differ, got onnxruntime, onn"),
+    (f"{RUN} --runner gpu", GOOD, "the runner 'gpu' does not exist; expected one of onnxruntime"),
+    ("eval tiny-b4-s16 --runner gpu", nothing, "the runner 'gpu' does not exist"),
+    (
+        f"{EVAL} --runner onnxruntime",
+        nothing,
+        "runners: onnxruntime, onnxruntime; expected runners that differ",
+    ),
     (f"{RUN} --runner torch", GOOD, NO_WEIGHTS),
     # sentences
     ("run tiny-b4-s16 none.txt", nothing, "none.txt does not exist"),

@@ -113,7 +113,7 @@ def test_what_is_no_result_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> N
 def test_a_runner_goes_with_mteb_alone(saved: Path, mlx: Mlx) -> None:
     outcome = mlx("report", saved, "--format", "html", "--runner", "onnxruntime")
     assert outcome.code == 2
-    assert "--runner goes with --format mteb" in outcome.stderr
+    assert "--runner needs --format mteb" in outcome.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX's")

@@ -35,12 +35,13 @@ Start = Callable[..., "subprocess.Popen[str]"]
 MORTAL = """
 import os, signal
 from pathlib import Path
-from minilmx.runners.base import RunnerEntry
+from minilmx.runners.base import ALL_GRAPHS, RunnerEntry
 from minilmx.runners.registry import find_runner
 
 
-def open_mortal(artifact, options):
-    runner = find_runner("onnxruntime").open(artifact, options)
+def open_mortal(artifact, options, progress):
+    entry = find_runner("onnxruntime")
+    runner = entry.open(artifact, entry.options(), progress)
     run = runner.run
 
     def mortal(batch):
@@ -53,7 +54,7 @@ def open_mortal(artifact, options):
     return runner
 
 
-ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mortal, dynamic=True)
+ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mortal, graphs=ALL_GRAPHS)
 """
 
 
@@ -219,7 +220,7 @@ def test_shards_of_many_chunks_are_the_same_after_an_interruption(
     before = contents(tmp_path / "out")
     (tmp_path / "out" / "shard-000001.parquet").unlink()
     outcome = mlx("run", tiny, "in", "-o", "out/", *flags)
-    assert ", 10000 of them there already" in outcome.stderr
+    assert ", 10000 of them already there" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
@@ -524,7 +525,7 @@ def test_a_shard_that_does_not_match_the_ledger_is_made_again(
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
     made_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unrecorded": 700}[how]
-    assert f", {1000 - made_again} of them there already" in outcome.stderr
+    assert f", {1000 - made_again} of them already there" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
@@ -535,7 +536,7 @@ def test_a_complete_run_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> No
     shutil.copytree(tmp_path / "in", tmp_path / "moved")
     outcome = mlx("run", tiny, "moved", "-o", "out", *RUN)
     assert outcome.code == 0, outcome
-    assert "1000 of them there already" in outcome.stderr
+    assert "1000 of them already there" in outcome.stderr
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
@@ -585,7 +586,7 @@ def test_a_folder_with_other_settings_is_refused_and_unchanged(
     assert contents(tmp_path / "out") == before
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags, "--force")
     assert outcome.code == 0, outcome
-    assert "there already" not in outcome.stderr
+    assert "already there" not in outcome.stderr
 
 
 def csv(name: str, content: str) -> Callable[[Path], object]:
@@ -694,8 +695,8 @@ def test_bad_input_ends_with_one_line_before_any_work(
         (["a.doc"], 3, "a.doc: unknown extension; expected one of .txt"),
         ([], 3, "a corpus cannot come from standard input"),
         (["-"], 3, "a corpus cannot come from standard input"),
-        (["in", "--runner", "gpu"], 3, "there is no runner 'gpu'"),
-        (["in", "--ray-address", "auto"], 2, "--ray-address goes with --engine ray"),
+        (["in", "--runner", "gpu"], 3, "the runner 'gpu' does not exist"),
+        (["in", "--ray-address", "auto"], 2, "--ray-address needs --engine ray"),
         (["in", "--workers", "0"], 2, "Invalid value for '--workers'"),
     ],
 )
@@ -721,7 +722,7 @@ def test_folder_options_are_refused_for_a_file(
     for output in ([], ["-o", "e.npy"]):
         outcome = mlx("run", tiny, "in.txt", *flags, *output)
         assert outcome.code == 2
-        assert "a folder: end --output with a /" in outcome.stderr
+        assert "an output folder: end --output with a /" in outcome.stderr
 
 
 def test_a_file_that_changes_while_it_is_read_is_detected(tiny: Path, tmp_path: Path, start: Start) -> None:
@@ -764,5 +765,5 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
     outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
     assert outcome.code == 0, outcome
-    assert f"{done * 300} of them there already" in outcome.stderr
+    assert f"{done * 300} of them already there" in outcome.stderr
     assert contents(small_disk / "out") == contents(tmp_path / "whole")

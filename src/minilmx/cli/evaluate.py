@@ -66,7 +66,15 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 @click.option("--ladder", is_flag=True, help="Also show which step, from PyTorch on, brings the drift.")
 @limit_options
 @LIMITS_FILE
-@click.option("--from", multiple=True, hidden=True, expose_value=False, is_eager=True, callback=_moved)
+@click.option(
+    "--from",
+    multiple=True,
+    hidden=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_moved,
+    help="Moved to `mlx compare` and `mlx report`.",
+)
 @click.option(
     "--output",
     "-o",
