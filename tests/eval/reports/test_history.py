@@ -11,7 +11,6 @@ from minilmx.eval.limits import Check
 from minilmx.eval.reports.history import history_rows, history_trends, trace_history
 from minilmx.eval.reports.render import render
 from minilmx.eval.results import Result
-from minilmx.runners.base import Details
 
 Change = Callable[[Evaluation], Evaluation]
 
@@ -20,14 +19,10 @@ def at(result: Result, created: str, version: str = "1.0", change: Change = lamb
     """The result as if made then, by that version of onnxruntime."""
     evaluations = []
     for one in result.evaluations:
-        runners = tuple(replace(each, details=_with_version(each.details, version)) for each in one.runners)
+        runners = tuple(replace(each, versions={"onnxruntime": version}) for each in one.runners)
         made = replace(one.provenance, created=f"{created}T10:00:00+00:00")
         evaluations.append(change(replace(one, provenance=made, runners=runners)))
     return replace(result, evaluations=tuple(evaluations))
-
-
-def _with_version(details: Details, version: str) -> Details:
-    return {**details, "onnxruntime": version}
 
 
 def test_results_are_put_in_the_order_of_time_with_their_versions(result: Result) -> None:
