@@ -57,13 +57,17 @@ class Metric:
         return "undefined" if value is None else format(value, self.digits)
 
     def cell(self, result: "RunnerResult", reference: "RunnerResult") -> str:
-        """The value of a runner as a cell: empty if it compares the reference with itself."""
+        """The value of a runner as a cell.
+
+        It is empty if it would compare the reference with itself, or if an optional number is absent.
+        """
         if not self.absolute and result.comparison is None:
             return ""
         drift = result.comparison.drift if result.comparison else None
         if self.group is Group.DRIFT and drift and not drift.finite:
             return "not finite"
-        return self.format(self.value(result, reference))
+        value = self.value(result, reference)
+        return "" if self.optional and value is None else self.format(value)
 
     def keeps(self, value: float | None, allowed: float) -> bool:
         """Whether a value keeps a limit. A value that is not defined does not."""
