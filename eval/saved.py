@@ -88,7 +88,7 @@ def compare_saved(sources: Sequence[Path | NDArray[np.float32]], rules: LimitRul
             raise EvalError(f"{name}: other inputs than {loaded[0][0]}: {inputs}; expected {expected}")
         if values.shape != reference.shape:
             shapes = f"{list(values.shape)}; expected {list(reference.shape)}"
-            raise EvalError(f"{name}: embeddings of another shape: {shapes}")
+            raise EvalError(f"{name}: embeddings of another shape than {loaded[0][0]}: {shapes}")
     rows = [f"row {number}" for number in range(len(reference))]
     results = []
     for number, (name, record, values) in enumerate(loaded):
