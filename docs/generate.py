@@ -1,0 +1,209 @@
+"""Write docs/reference/ from the code: run `python docs/generate.py` after a change of a command,
+a public docstring or a metric. tests/repository/test_docs.py fails if a page is out of date.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+import minilmx
+from minilmx.cli import cli
+from minilmx.eval.metrics.table import METRICS
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTICE = "<!-- Written by docs/generate.py: change the code, not this page. -->\n"
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its file name."""
+    return {"cli.md": command_line(), "api.md": python_api(), "limits.md": limits()}
+
+
+def command_line() -> str:
+    """Every command with its help and options."""
+    parts = [
+        NOTICE,
+        "# The command line\n",
+        *(_command(words, each) for words, each in _commands(cli, "mlx")),
+    ]
+    return "\n".join(parts)
+
+
+def _commands(command: click.Command, words: str) -> Iterator[tuple[str, click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from _commands(command.commands[name], f"{words} {name}")
+
+
+def _command(words: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=words)
+    usage = f"```\n{' '.join([words, *command.collect_usage_pieces(context)])}\n```\n"
+    text = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    rows = [
+        f"| `{_cell(_names(option))}` | {_cell(_about(option, context))} |"
+        for option in command.params
+        if isinstance(option, click.Option)
+    ]
+    table = ["| option | |", "|---|---|", *rows, ""] if rows else []
+    epilog = [inspect.cleandoc(command.epilog) + "\n"] if command.epilog else []
+    return "\n".join([f"## {words}\n", usage, text + "\n", *table, *epilog])
+
+
+def _names(option: click.Option) -> str:
+    names = ", ".join(sorted(option.opts, key=len))
+    if isinstance(option.type, click.Choice):
+        return f"{names} {'|'.join(map(str, option.type.choices))}"
+    return (
+        names
+        if option.is_flag
+        else f"{names} {option.metavar or option.type.name.upper().removesuffix(' RANGE')}"
+    )
+
+
+def _about(option: click.Option, context: click.Context) -> str:
+    """The help, and what click adds to it, such as the default and the range."""
+    record = option.get_help_record(context)
+    return record[1] if record else ""
+
+
+def python_api() -> str:
+    """Every public name with its signature and docstring."""
+    public = [(name, getattr(minilmx, name)) for name in minilmx.__all__ if name != "__version__"]
+    functions = [each for each in public if inspect.isfunction(each[1])]
+    classes = [each for each in public if inspect.isclass(each[1])]
+    return "\n".join(
+        [
+            NOTICE,
+            "# The Python API\n",
+            "Everything here is in `minilmx.__all__`. All other names may change.\n",
+            "## Functions\n",
+            *(_function(f"minilmx.{name}", function, "###") for name, function in functions),
+            "## Classes\n",
+            *(_class(name, kind) for name, kind in classes),
+        ]
+    )
+
+
+def _function(name: str, function: Any, heading: str) -> str:
+    return f"{heading} {name}\n\n```python\n{_signature(function)}\n```\n\n{_docstring(function)}"
+
+
+def _signature(function: Any, *, method: bool = False) -> str:
+    """The `def` line with the annotations as the source has them, on several lines if it is long."""
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(node, ast.FunctionDef)
+    arguments = list(_arguments(node.args))[method:]
+    result = f" -> {_annotation(node.returns)}" if node.returns else ""
+    line = f"{node.name}({', '.join(arguments)}){result}"
+    if method or len(line) <= 100:
+        return line
+    return "\n".join([f"{node.name}(", *(f"    {argument}," for argument in arguments), f"){result}"])
+
+
+def _arguments(arguments: ast.arguments) -> Iterator[str]:
+    defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + list(arguments.defaults)
+    for each, default in zip(arguments.args, defaults, strict=True):
+        yield _argument(each, default)
+    if arguments.vararg:
+        yield f"*{_argument(arguments.vararg, None)}"
+    elif arguments.kwonlyargs:
+        yield "*"
+    for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        yield _argument(each, default)
+    if arguments.kwarg:
+        yield f"**{_argument(arguments.kwarg, None)}"
+
+
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    name = f"{argument.arg}: {_annotation(argument.annotation)}" if argument.annotation else argument.arg
+    return name if default is None else f"{name} = {ast.unparse(default)}"
+
+
+def _annotation(node: ast.expr) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else ast.unparse(node)
+
+
+def _docstring(thing: Any) -> str:
+    """A docstring as Markdown: the indented block of its example becomes code."""
+    text = inspect.getdoc(thing) or ""
+    body, _, example = text.partition("\nExample:\n")
+    if not example:
+        return body + "\n"
+    lines = textwrap.dedent(example).strip("\n").splitlines()
+    start = next((index for index, line in enumerate(lines) if line.startswith(">>>")), 0)
+    before = "\n".join(lines[:start]).strip()
+    code = "\n".join(lines[start:])
+    return "\n\n".join(filter(None, [body.rstrip(), before, f"```pycon\n{code}\n```"])) + "\n"
+
+
+def _class(name: str, kind: type) -> str:
+    members = [
+        (member, value)
+        for member, value in vars(kind).items()
+        if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
+    ]
+    parts = [f"### minilmx.{name}\n", _docstring(kind)]
+    if is_dataclass(kind):
+        parts.append(f"Fields: {', '.join(f'`{field.name}`' for field in fields(kind))}.\n")
+    for member, value in members:
+        shown = value.fget if isinstance(value, property) else value
+        title = (
+            f"`{name}.{member}`"
+            if isinstance(value, property)
+            else f"`{name}.{_signature(shown, method=True)}`"
+        )
+        parts.append(f"{title}\n:   " + textwrap.indent(_docstring(shown), "    ").lstrip())
+    return "\n".join(parts)
+
+
+_LIMITS = """\
+# Limits
+
+A limit is an option of `mlx eval`, `mlx compare` and `mlx report`, a key of a limits.toml, or a key
+of `limits=` in Python. A number that is not defined breaks its limit.
+
+| limit | metric in the report | what it is |
+|---|---|---|
+{rows}
+
+The option of a limit is its name with hyphens: `--max-abs`. In a limits.toml the most specific table
+wins: runner and language, then language, then runner, then default. Options on the command line override the file.
+
+```toml
+[default]
+max_abs = 1e-3
+min_recall_at_10 = 0.99
+
+[runner.groq]
+max_spearman_drop = 0.05
+
+[language.de]
+min_spearman = 62
+
+[runner.groq.language.de]
+max_abs = 2e-3
+```
+"""
+
+
+def limits() -> str:
+    """The table of metrics: what each limit checks."""
+    rows = [f"| `{each.limit}` | {each.label} | {_cell(each.about)} |" for each in METRICS if each.limit]
+    return NOTICE + "\n" + _LIMITS.format(rows="\n".join(rows))
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(exist_ok=True)
+    for page, content in pages().items():
+        (REFERENCE / page).write_text(content, encoding="utf-8")
