@@ -34,6 +34,7 @@ test: lint .venv/environments $(if $(CI),.venv/consumers .venv/examples)
 lint: .venv/test-installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/typos
 	.venv/bin/mypy
 
 slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/examples

@@ -43,7 +43,10 @@ def _commands(command: click.Command, words: str) -> Iterator[tuple[str, click.C
 
 
 def _command(words: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=words)
+    # click keeps on the command the help option that it makes for its first context: here it must be the
+    # one that `mlx` itself makes, or -h would be gone for whoever uses the command later.
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(command, info_name=words, help_option_names=names)
     usage = f"```\n{' '.join([words, *command.collect_usage_pieces(context)])}\n```\n"
     text = inspect.cleandoc(command.help or "").replace("\b\n", "")
     rows = [

@@ -204,7 +204,7 @@ METRICS: tuple[Metric, ...] = (
            lambda result: None if result.latency_seconds is None else 1000 * result.latency_seconds,
            "max_latency_ms", "Longest mean time of one batch of any runner, in milliseconds."),
     _speed("inferences_per_second", "inferences/s (measured)", "1/s", ",.1f", _HIGHER,
-           lambda result: 1 / result.latency_seconds if result.latency_seconds else None),
+           lambda result: result.batches / result.seconds if result.batches and result.seconds else None),
     _speed("on_chip_ms", "on-chip latency ms (estimated)", "ms", ",.3f", _LOWER, _on_chip_ms),
     _speed("on_chip_per_second", "on-chip inferences/s (estimated)", "1/s", ",.1f", _HIGHER, _on_chip_rate),
 )  # fmt: skip

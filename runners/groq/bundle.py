@@ -81,7 +81,7 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
             if build.facts["onnx_sha256"] != artifact.graph_sha256:
                 raise RunnerFailed(
                     f"{bundle} was built from another graph of the artifact than "
-                    f"{artifact.graph_file.name}: give --packed to both commands, or to neither"
+                    f"{artifact.graph_file.name}: choose the same graph for building and running"
                 )
             if None not in (build.sdk, runtime) and build.sdk != runtime:
                 raise RunnerFailed(

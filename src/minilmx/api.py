@@ -309,7 +309,7 @@ def bisect(
 
     Example:
         >>> bisect("all-MiniLM-L6-v2-b1-s128", candidate="groq-emulator").largest_share
-        'layer 5 MLP'
+        'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
     from minilmx.eval.datasets.pairs import load_pairs

@@ -70,3 +70,14 @@ def test_the_runner_of_the_how_to_runs(tiny: Path, tmp_path: Path, monkeypatch: 
     assert isinstance(vectors, np.ndarray)
     with minilmx.load("out", graph="fixed") as model:
         assert np.array_equal(vectors, model.encode(["One sentence."]))
+
+
+def test_making_the_reference_leaves_the_commands_as_they_were() -> None:
+    """In a fresh process: click keeps the help option that a command's first context makes."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(DOCS)!r}); import generate; generate.pages(); "
+        "from minilmx.cli import cli; cli.main(['run', '-h'], prog_name='mlx')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: mlx run")

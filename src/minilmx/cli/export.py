@@ -40,7 +40,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     "--pack",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Also write a packed graph: rows that hold up to N texts each (see --packed of run and eval).",
+    help="Also write a packed graph: rows that hold up to N texts each (see --graph packed of run and eval).",
 )
 @click.option(
     "--precision",

@@ -1,0 +1,18 @@
+"""The table of metrics: what its numbers are made of."""
+
+from pathlib import Path
+
+import pytest
+
+import minilmx
+from minilmx.eval.metrics.table import METRIC
+
+
+def test_inferences_per_second_counts_batches_that_run_at_the_same_time(tiny: Path) -> None:
+    """With several batches at once, the inverse of one batch's latency would be too low."""
+    result = minilmx.evaluate(tiny, ["onnxruntime", "groq-emulator"])
+    reference, emulator = result.evaluations[0].runners
+    for runner in (reference, emulator):
+        assert runner.batches and runner.seconds
+        rate = METRIC["inferences_per_second"].value(runner, reference)
+        assert rate == pytest.approx(runner.batches / runner.seconds)
