@@ -22,7 +22,7 @@ from pathlib import Path
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.progress import Progress
+from minilmx.progress import StandardErrorProgress
 from minilmx.runners.registry import open_runner
 
 GROQWARE = Path(__file__).parents[1] / "tests" / "groqware"
@@ -40,11 +40,6 @@ class Measurement:
     program_seconds: float
     bridge_seconds: float
     overhead_percent: float
-
-
-class _StandardError(Progress):
-    def message(self, text: str) -> None:
-        print(text, file=sys.stderr)
 
 
 def use_stand_ins() -> None:
@@ -65,7 +60,7 @@ def measure(artifact: Artifact, execution: str, batches: int) -> Measurement:
     texts = (SENTENCES * batches)[: batches * artifact.shape.batch_size]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     whole, inside = [], []
-    with open_runner("groq", artifact, _StandardError(), groq_execution=execution) as runner:
+    with open_runner("groq", artifact, StandardErrorProgress(), groq_execution=execution) as runner:
         fed = [batch for batch, _ in feed_batches(tokenized, artifact)][:batches]
         runner.run(fed[0])  # what is done once is not measured
         before = _program_seconds(runner.details)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import RECORD_SCHEMA_VERSION
 from minilmx.embedding.output_file import read_embeddings, record_path
+from minilmx.embedding.record import RECORD_SCHEMA_VERSION
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison
 from minilmx.eval.evaluation import Evaluation, RunnerResult

@@ -78,6 +78,10 @@ def test_the_command_line_and_the_functions_write_the_same_bytes(
     record = minilmx.embed_file(artifact, tmp_path / "in.txt", tmp_path / "function.npy")
     assert (tmp_path / "command.npy").read_bytes() == (tmp_path / "function.npy").read_bytes()
     assert record.rows == 3
+    saved = json.loads((tmp_path / "function.npy.run.json").read_text())
+    assert (
+        record.to_document().items() <= saved.items()
+    )  # the very record that was saved, its seconds included
     with minilmx.load(artifact) as model:
         assert np.array_equal(model.encode(TEXTS), np.load(tmp_path / "command.npy"))
 

@@ -9,10 +9,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from minilmx.embedding.embedder import Advance
 from minilmx.errors import RunnerFailed
 from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
 from minilmx.models.tokenizer import TokenizedTexts
+from minilmx.progress import Advance
 from minilmx.runners.onnxruntime import OPTIMIZATION_LEVELS, PROVIDER
 
 _LARGEST = "bisect/largest_magnitude"

@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from minilmx.embedding.embedder import Embedder, RunRecord
+from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.output_file import check_output, save_embeddings
+from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
 from minilmx.files.texts import open_texts, read_texts
 from minilmx.models import artifact as artifacts
@@ -150,9 +151,8 @@ def embed_file(
     opened = _opened(artifact)
     texts = open_texts(str(source), column)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
-        chunks = embedder.stream(texts, progress.start(runner, texts.count))
-        save_embeddings(target, embedder.dimension, chunks, embedder.record, replace=replace)
-        return embedder.record()
+        chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
+        return save_embeddings(target, embedder.dimension, chunks, embedder.record, replace=replace)
 
 
 def embed_corpus(

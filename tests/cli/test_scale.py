@@ -324,8 +324,11 @@ def test_the_artifact_is_sent_to_an_existing_cluster(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--ray-address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1: [Errno 111] Connection refused"),
-        (["--cpus-per-worker", "4096"], "too few for a worker's 4096: lower --cpus-per-worker"),
+        (
+            ["--ray-address", "127.0.0.1:1"],
+            "the Ray cluster at 127.0.0.1:1 cannot be reached: [Errno 111] Connection refused",
+        ),
+        (["--cpus-per-worker", "4096"], "expected at least the 4096 of one worker"),
         (["--runner", "faulty"], "the runner onnxruntime failed on a batch: ZeroDivisionError"),
     ],
 )
@@ -346,7 +349,7 @@ def test_without_ray_the_error_says_how_to_install_it(tiny: Path, mlx: Mlx, tmp_
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--engine", "ray")
     assert outcome.code == 3
     assert outcome.stderr == (
-        "Error: --engine ray needs ray, which is not installed: pip install 'minilmx[ray]'\n"
+        "Error: the Ray engine needs ray, which is not installed. Run pip install 'minilmx[ray]'.\n"
     )
 
 
@@ -467,7 +470,7 @@ def test_a_shard_on_which_workers_die_ends_the_run_and_is_named(
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "mortal")
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 3
-    assert stderr.startswith("Error: a worker died twice at shard 0, rows from 1 on: it was ended by SIGKILL")
+    assert stderr.startswith("Error: two workers died at shard 0, from row 1: it was killed by SIGKILL")
     (tmp_path / "die-again").unlink()
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "mortal")
     assert process.communicate(timeout=60) and process.returncode == 0

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, RunRecord, require_finite
+from minilmx.embedding.embedder import Embedder, require_finite
+from minilmx.embedding.record import RunRecord
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenBatch, Tokenizer

@@ -1,13 +1,13 @@
 """Messages and progress bars on standard error."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from minilmx.progress import Progress
+from minilmx.progress import Advance, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -23,7 +23,7 @@ class ConsoleProgress(Progress):
         """Print one line."""
         click.echo(text, err=True)
 
-    def start(self, label: str, total: int | None) -> Callable[[int], None]:
+    def start(self, label: str, total: int | None) -> Advance:
         """Start a bar."""
         bars = self._bars
         if bars is None:

@@ -11,7 +11,7 @@ import click
 from minilmx.cli.options import ARTIFACT, FORCE, GRAPH, flag, given_settings, runner_settings
 
 if TYPE_CHECKING:
-    from minilmx.embedding.embedder import RunRecord
+    from minilmx.embedding.record import RunRecord
 
 # The settings of an output folder: not for a single file.
 _FOLDER_OPTIONS = {
@@ -144,7 +144,9 @@ def _print_embeddings(
     opened = api.open_artifact(artifact)
     texts = open_texts(source, column)
     with api.load(opened, progress=progress, **settings) as embedder:
-        write_jsonl(sys.stdout, embedder.stream(texts, progress.start(settings["runner"], texts.count)))
+        write_jsonl(
+            sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
+        )
         return embedder.record()
 
 

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any, Self, TypeVar
@@ -13,21 +13,20 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.embedding.record import RunRecord
 from minilmx.errors import MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
-from minilmx.progress import SILENT, Progress
-from minilmx.runners.base import Details, Runner, RunnerEntry
-from minilmx.runners.provenance import Provenance, record_provenance
+from minilmx.progress import SILENT, Advance, Progress
+from minilmx.runners.base import Runner, RunnerEntry
+from minilmx.runners.provenance import record_provenance
 from minilmx.runners.registry import AUTO, choose_graph, open_runner
 
-RECORD_SCHEMA_VERSION = 2
 # Texts tokenized at a time: bounds memory, is plenty for the tokenizer's threads, and has so many
 # texts of each length that few batches of equal length are small.
 _CHUNK_ROWS = 4096
 
-Advance = Callable[[int], None]
 Item = TypeVar("Item")
 Output = TypeVar("Output")
 
@@ -53,45 +52,6 @@ class Embeddings:
     def finite(self) -> bool:
         """Whether no number is NaN or infinite."""
         return bool(np.isfinite(self.values).all())
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """What a run was: enough to know whether two runs may be compared.
-
-    `inputs_sha256` is the digest of the token arrays, so equal digests mean that two runs saw
-    identical inputs. `graph` is which of the artifact's graphs ran: fixed, packed or dynamic.
-    `seconds` is the time inside the runner, without tokenizing; `latency_seconds` that of one
-    batch from end to end, on average.
-    """
-
-    artifact: str
-    artifact_sha256: str
-    model: str
-    graph: str
-    inputs_sha256: str
-    runner: str
-    details: Details
-    versions: dict[str, str]
-    rows: int
-    truncated_rows: int
-    batches: int
-    seconds: float
-    latency_seconds: float
-    provenance: Provenance
-
-    @property
-    def sentences_per_second(self) -> float:
-        """Rows divided by the seconds inside the runner."""
-        return self.rows / self.seconds
-
-    def to_document(self) -> dict[str, Any]:
-        """The record as it is saved in JSON."""
-        return {
-            "schema_version": RECORD_SCHEMA_VERSION,
-            **asdict(self),
-            "sentences_per_second": self.sentences_per_second,
-        }
 
 
 class Embedder:
@@ -139,9 +99,7 @@ class Embedder:
         """The numbers in an embedding, D."""
         return self.artifact.manifest.embedding_dimension
 
-    def encode(
-        self, texts: Sequence[str], first_row: int = 0, advance: Advance | None = None
-    ) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], first_row: int = 0) -> NDArray[np.float32]:
         """Embed N texts: float32 [N, D], in the order of the texts.
 
         `first_row` is how many texts of the user's come before these, for error messages. Raises
@@ -151,13 +109,13 @@ class Embedder:
             raise TypeError("texts: one string; expected a sequence of strings")
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         row = 0
-        for chunk, embeddings in self.stream(texts, advance, first_row):
+        for chunk, embeddings in self.stream(texts, first_row):
             values[row : row + len(chunk)] = embeddings
             row += len(chunk)
         return values
 
     def stream(
-        self, texts: Iterable[str], advance: Advance | None = None, first_row: int = 0
+        self, texts: Iterable[str], first_row: int = 0, advance: Advance | None = None
     ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """The texts in order, some at a time, each time with their embeddings, float32 [n, D].
 

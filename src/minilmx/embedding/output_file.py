@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import RunRecord
+from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable
 from minilmx.files.digest import sha256_of_file
@@ -34,18 +34,20 @@ def check_output(output: Path, *, replace: bool) -> None:
 
 def save_embeddings(
     output: Path, dimension: int, chunks: Chunks, record: Callable[[], RunRecord], *, replace: bool
-) -> None:
+) -> RunRecord:
     """Write embeddings of D = `dimension` as they are computed, then the record of the run.
 
-    The extension decides the format. `record` is called after the last chunk. Raises OutputError
-    and whatever iterating over the chunks raises.
+    The extension decides the format. `record` is called once, after the last chunk; the record that
+    was saved is returned. Raises OutputError and whatever iterating over the chunks raises.
     """
     write = _writer(output)
     with atomic_file(output, replace=replace) as temporary:
         write(temporary, dimension, chunks)
-    document = record().to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
+    saved = record()
+    document = saved.to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
     with atomic_file(record_path(output), replace=replace) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return saved
 
 
 def read_embeddings(path: Path) -> Rows:

@@ -41,13 +41,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run did: rows in all, those it embedded itself, and where its time went.
+    """What a run did: all rows, the rows that it embedded itself, and where its time went.
 
-    `graph` is the kind of graph that ran.
-
-    `runner_seconds` are the workers' together, without tokenizing; `reading_seconds` (finding,
-    hashing and checking the inputs, and cutting the shards) and `writing_seconds` (shards and
-    ledger) are the parent's.
+    `graph` is the kind of graph that ran. `runner_seconds` is the sum over all workers, without
+    tokenizing. `reading_seconds` (finding, hashing and checking the inputs, and cutting the shards) and
+    `writing_seconds` (shards and ledger) are spent in the parent process.
     """
 
     runner: str
@@ -97,8 +95,8 @@ def embed_corpus(
 ) -> Summary:
     """Embed all rows of the inputs into a folder; shards that are done there already are kept.
 
-    `restart` removes these first. Raises DatasetError for bad inputs, before any work; OutputError
-    where the folder holds something else, is in use or cannot be written; and RunnerError.
+    `restart` removes these first. Raises DatasetError for bad inputs, before any work; OutputError if
+    the folder holds something else, is in use or cannot be written; and RunnerError.
     """
     started = time.perf_counter()
     reading, writing = Clock(), Clock()
@@ -155,7 +153,7 @@ def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Cor
 
 
 def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
-    """All that the bytes of the shards depend on, which the number of workers and threads is not."""
+    """Everything that the bytes of the shards depend on; not the number of workers."""
     packages = (*_PACKAGES, *_FORMATS[output.format].packages)
     options = asdict(make_options(job.runner, job.settings))
     settings = {name: _plain(value) for name, value in options.items() if name != "threads"}

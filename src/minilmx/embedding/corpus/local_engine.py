@@ -26,12 +26,12 @@ class ProcessWorker:
     pipe: "Connection[Task, Embedded | MinilmxError | None]"
 
     def send(self, task: Task) -> None:
-        """Hand it a task; where it is dead, `receive` will say so."""
+        """Send it a task. If it is dead, `receive` raises WorkerDied."""
         with suppress(OSError):
             self.pipe.send(task)
 
     def receive(self) -> Embedded | None:
-        """Its answer. Raises WorkerDied, and what the worker raised."""
+        """Receive its answer. Raises WorkerDied, and what the worker raised."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError) as error:
@@ -42,7 +42,7 @@ class ProcessWorker:
         return answer
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -50,13 +50,13 @@ class ProcessWorker:
 
 @dataclass(frozen=True, slots=True)
 class ProcessEngine:
-    """So many processes at a time."""
+    """Runs `workers` processes at a time."""
 
     job: Job
     workers: int
 
     def start(self) -> ProcessWorker:
-        """A new process, which opens the runner."""
+        """Start a process, which opens the runner."""
         ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=_serve, args=(self.job, theirs), daemon=True)
         process.start()
@@ -64,13 +64,13 @@ class ProcessEngine:
         return ProcessWorker(process, ours)
 
     def wait(self, workers: Collection[ProcessWorker]) -> ProcessWorker:
-        """Wait until one of these has an answer, or is dead."""
+        """Wait until one of these has an answer or has died."""
         ready = wait([worker.pipe for worker in workers])
         return next(worker for worker in workers if worker.pipe in ready)
 
 
 def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -> None:
-    """A worker's life: open, then answer each task, until the pipe is closed."""
+    """Run in a worker: open the runner, then answer each task until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError):
@@ -93,6 +93,6 @@ def _die_with_parent() -> None:
 def _exit(code: int | None) -> str:
     if code is None or code >= 0:
         return f"it ended with exit code {code}"
-    return f"it was ended by {signal.Signals(-code).name}" + (
-        " (perhaps for want of memory)" if code == -signal.SIGKILL else ""
+    return f"it was killed by {signal.Signals(-code).name}" + (
+        " (perhaps because memory ran out)" if code == -signal.SIGKILL else ""
     )

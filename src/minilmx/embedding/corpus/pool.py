@@ -1,4 +1,4 @@
-"""Handing shards to workers, whatever these are, and getting over a worker that dies."""
+"""Sends shards to workers of any kind and survives the death of a worker."""
 
 from collections.abc import Collection, Generator, Iterator
 from typing import Protocol, TypeVar
@@ -9,50 +9,49 @@ from minilmx.errors import RunnerFailed
 
 
 class WorkerDied(Exception):
-    """A worker ended with its task undone. The message says what is known of its end."""
+    """A worker died before it finished its task. The message says what is known of the cause."""
 
 
 class Worker(Protocol):
     """A process that embeds one task at a time, with a runner of its own."""
 
     def send(self, task: Task) -> None:
-        """Hand it a task; where it is dead, `receive` will say so."""
+        """Send it a task. If it is dead, `receive` raises WorkerDied."""
 
     def receive(self) -> Embedded | None:
-        """Its answer, once there is one: None when it is ready for its first task.
+        """Wait for its answer: None when it is ready for its first task.
 
         Raises WorkerDied, and what the worker raised.
         """
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
 
 
 W = TypeVar("W", bound=Worker)
 
 
 class Engine(Protocol[W]):
-    """Where workers come from, and how many of them there shall be."""
+    """Starts workers, and says how many there should be."""
 
     @property
     def workers(self) -> int:
-        """How many workers."""
+        """The number of workers."""
 
     def start(self) -> W:
-        """A new worker, which says when it is ready."""
+        """Start a worker. Its first answer, None, means that it is ready."""
 
     def wait(self, workers: Collection[W]) -> W:
-        """Wait until one of these has an answer, or is dead."""
+        """Wait until one of these has an answer or has died."""
 
 
 def embed_shards(engine: Engine[W], shards: Iterator[Shard]) -> Generator[tuple[Shard, Embedded]]:
-    """The shards' embeddings in the order in which they are done.
+    """Yield the shards' embeddings in the order in which they are finished.
 
-    No more shards are taken than there are workers, and one. A worker that dies costs its shard, which is
-    tried once more. Raises RunnerFailed where a worker dies at the same shard again, and what
-    the workers raise.
+    At most one shard more than there are workers is read ahead. If a worker dies, its shard is tried once
+    more. Raises RunnerFailed if a second worker dies at the same shard, and what the workers raise.
     """
-    busy: dict[W, Shard | None] = {}  # None: it is opening its runner
+    busy: dict[W, Shard | None] = {}  # None while a worker opens its runner
     idle: list[W] = []
     again: list[Shard] = []
     died: set[int | None] = set()
@@ -70,8 +69,8 @@ def embed_shards(engine: Engine[W], shards: Iterator[Shard]) -> Generator[tuple[
                 worker.stop()
                 index = shard.index if shard else None
                 if index in died:
-                    what = f"shard {index}, rows from {shard.first_row + 1} on" if shard else "its start"
-                    raise RunnerFailed(f"a worker died twice at {what}: {error}") from error
+                    what = f"shard {index}, from row {shard.first_row + 1}" if shard else "the start"
+                    raise RunnerFailed(f"two workers died at {what}: {error}") from error
                 died.add(index)
                 again += [shard] if shard else []
                 if not idle:

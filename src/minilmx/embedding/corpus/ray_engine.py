@@ -1,8 +1,8 @@
-"""Workers as actors of a Ray cluster, or of this machine where no cluster is named.
+"""Workers as actors of a Ray cluster, or of this machine if no cluster is named.
 
-Plain actors, and not ray.data: a shard must hold the same rows on every run, be tried again on
-its own, and count when the ledger says so. The driver reads and writes, so the nodes need
-minilmx and nothing else: no common file system, not even the artifact.
+These are plain actors rather than ray.data, because a shard must hold the same rows on every run, be
+retried on its own, and count as complete when the ledger says so. Only the driver reads and writes, so
+a node needs minilmx but neither a shared file system nor the artifact.
 """
 
 import importlib
@@ -23,7 +23,7 @@ from minilmx.models.manifest import MANIFEST_NAME
 
 
 class RayWorker:
-    """An actor, and the answer that it owes."""
+    """An actor and its pending answer."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
@@ -31,11 +31,11 @@ class RayWorker:
         self.answer = actor.ready.remote()
 
     def send(self, task: Task) -> None:
-        """Hand it a task; where it is dead, `receive` will say so."""
+        """Send it a task. If it is dead, `receive` raises WorkerDied."""
         self.answer = self._actor.embed.remote(task)
 
     def receive(self) -> Embedded | None:
-        """Its answer. Raises WorkerDied, and what the worker raised."""
+        """Receive its answer. Raises WorkerDied, and what the worker raised."""
         try:
             answer: Embedded | None = self._ray.get(self.answer)
         except self._ray.exceptions.RayTaskError as error:
@@ -47,13 +47,13 @@ class RayWorker:
         return answer
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
         self._ray.kill(self._actor)
 
 
 @dataclass(frozen=True, slots=True)
 class RayEngine:
-    """So many actors at a time, on a cluster that is connected to while it is open."""
+    """Runs `workers` actors at a time on a cluster to which it stays connected until it is closed."""
 
     ray: Any
     actor: Any
@@ -63,17 +63,17 @@ class RayEngine:
 
     @classmethod
     def open(cls, job: Job, address: str | None, workers: int | None, cpus_per_worker: int) -> Self:
-        """Connect to a cluster, or start one on this machine where none is named.
+        """Connect to a cluster, or start one on this machine if no address is given.
 
-        As many workers as the cluster has room for, unless it is said how many. Raises
-        RunnerUnavailable where Ray or the cluster is not there, or too small for a worker.
+        Without `workers` there are as many as the cluster has CPUs for. Raises RunnerUnavailable if
+        Ray is not installed, or the cluster cannot be reached or is too small for one worker.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             ray = importlib.import_module("ray")
         except ImportError as error:
             raise RunnerUnavailable(
-                "--engine ray needs ray, which is not installed: pip install 'minilmx[ray]'"
+                "the Ray engine needs ray, which is not installed", "Run pip install 'minilmx[ray]'."
             ) from error
         address = address or os.environ.get("RAY_ADDRESS", "local")
         try:
@@ -81,15 +81,15 @@ class RayEngine:
             ray.init(address, log_to_driver=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError) as error:
             raise RunnerUnavailable(
-                f"no Ray cluster at {address}: {error}; where it wants a token, set RAY_AUTH_MODE=token "
-                "and RAY_AUTH_TOKEN"
+                f"the Ray cluster at {address} cannot be reached: {error}",
+                "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
             ) from error
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if cpus < cpus_per_worker:
             ray.shutdown()
             raise RunnerUnavailable(
-                f"the Ray cluster has {cpus} CPUs, too few for a worker's {cpus_per_worker}: lower "
-                "--cpus-per-worker"
+                f"the Ray cluster has {cpus} CPUs; expected at least the {cpus_per_worker} of one worker",
+                "Give each worker fewer CPUs.",
             )
         files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
         actor = ray.remote(num_cpus=cpus_per_worker, max_restarts=0)(_Actor)
@@ -97,16 +97,16 @@ class RayEngine:
         return cls(ray, actor, ray.put(job), ray.put(files), workers)
 
     def start(self) -> RayWorker:
-        """A new actor, which opens the runner once the cluster has room for it."""
+        """Start an actor, which opens the runner once the cluster has room for it."""
         return RayWorker(self.ray, self.actor.remote(self.job, self.files))
 
     def wait(self, workers: Collection[RayWorker]) -> RayWorker:
-        """Wait until one of these has an answer, or is dead."""
+        """Wait until one of these has an answer or has died."""
         (ready, *_), _ = self.ray.wait([worker.answer for worker in workers])
         return next(worker for worker in workers if worker.answer == ready)
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster."""
         self.ray.shutdown()
 
 
@@ -115,14 +115,14 @@ class _Actor:
         self._embedder = ShardEmbedder(replace(job, artifact=_artifact_here(job.artifact, files)))
 
     def ready(self) -> None:
-        """Answers when the runner is open."""
+        """Return when the runner is open."""
 
     def embed(self, task: Task) -> Embedded:
         return self._embedder.embed(task)
 
 
 def _require_answer(address: str) -> None:
-    """Raise OSError where nothing answers at host:port: Ray itself would try for minutes."""
+    """Raise OSError if nothing answers at host:port; Ray itself would try for minutes."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -133,7 +133,7 @@ def _files(artifact: Artifact) -> list[str]:
 
 
 def _artifact_here(artifact: Artifact, files: Mapping[str, bytes]) -> Artifact:
-    """The artifact on this node: where the driver has it, or else its files as they were sent."""
+    """The artifact on this node: at the driver's path if it is there, else written from `files`."""
     sent = Path(tempfile.gettempdir()) / f"minilmx-{artifact.digest}"
     for path in (artifact.path, sent):
         try:

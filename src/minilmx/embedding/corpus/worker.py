@@ -1,7 +1,6 @@
-"""What a worker does, in whichever process or machine it is: embed the texts of one shard."""
+"""What a worker does in its process, on any machine: embed the texts of one shard."""
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact
-from minilmx.progress import Progress
+from minilmx.progress import StandardErrorProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class ShardEmbedder:
         if threads := job.settings.get("threads"):
             os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's
         self._embedder = Embedder(
-            job.artifact, job.runner, job.artifact.graph_kind, _StandardError(), **job.settings
+            job.artifact, job.runner, job.artifact.graph_kind, StandardErrorProgress(), **job.settings
         )
 
     def embed(self, task: Task) -> Embedded:
@@ -62,8 +61,3 @@ class ShardEmbedder:
     def close(self) -> None:
         """Close the runner."""
         self._embedder.close()
-
-
-class _StandardError(Progress):
-    def message(self, text: str) -> None:
-        print(text, file=sys.stderr)
