@@ -164,19 +164,19 @@ def _check_cards() -> Check:
 
 def _check_cache() -> Check:
     folder = cache_root()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        ok = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        ok = False
+    existing = _existing(folder)  # a check creates nothing
+    ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     found = str(folder) if ok else f"{folder} cannot be written"
     return Check("build cache", ok, found, "set XDG_CACHE_HOME to a folder of yours", "both")
 
 
+def _existing(path: Path) -> Path:
+    """The path, or the nearest of its parents that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
 def _check_disk() -> Check:
-    folder = cache_root()
-    while not folder.exists():
-        folder = folder.parent
+    folder = _existing(cache_root())
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free in {folder}"
     remedy = f"free {_FREE_DISK_BYTES / 1e9:g} GB, or set XDG_CACHE_HOME"

@@ -8,6 +8,7 @@ Everything in `__all__` is public and is imported when it is first used; all els
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from minilmx.runners.base import RunnerEntry as RunnerEntry
 
     __version__: str
+
+# onnxruntime 1.29 and later reports its use to its maker unless this is set before its first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Artifact": "minilmx.models.artifact",

@@ -55,7 +55,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     (info / "entry_points.txt").write_text(points)
     (packages / "waiting_runners.py").write_text(SLOW_RUNNER)
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    return {**buffered, "PYTHONPATH": str(packages)}
+    path = [str(packages), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**buffered, "PYTHONPATH": os.pathsep.join(path)}
 
 
 @pytest.fixture

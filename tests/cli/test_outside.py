@@ -1,0 +1,100 @@
+"""Commands reach no network, and write only their output and temporary files."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minilmx.models.artifact import Artifact
+
+STRACE = shutil.which("strace")
+COMMANDS = {
+    "export": "export model --from-onnx --batch-size 2 --sequence-length 16 -o new",
+    "run": "run tiny texts.txt -o vectors.npy",
+    "run a corpus": "run tiny texts.txt -o vectors/ --workers 1",
+    "eval": "eval tiny --limit 8 -o result.json",
+    "eval with openvino": "eval tiny --runner onnxruntime --runner openvino --limit 8",
+    "eval with torch": "eval real --runner torch --runner onnxruntime --limit 2",
+    "compare": "compare a.npy b.npy -o compared.json",
+    "report": "report result.json -o page.html",
+    "bisect": "bisect real --candidate groq-emulator --limit 2",
+    "bench": "bench tiny --rounds 1 --graph dynamic",
+    "inspect": "inspect tiny",
+    "check": "check real --consumer onnxruntime",
+    "groq doctor": "groq doctor",
+    "models": "models",
+    "runners": "runners",
+}
+# Kernel interfaces and locks between processes, which keep nothing.
+HARMLESS = ("/dev/", "/proc/", "/sys/")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny: Path, tiny_folder: Path, artifact: Artifact) -> Path:
+    """A working folder with all that the commands read."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for name, target in (("tiny", tiny), ("model", tiny_folder), ("real", artifact.path)):
+        (work / name).symlink_to(target)
+    (work / "texts.txt").write_text("one\ntwo\nthree\n")
+    for name in ("a.npy", "b.npy"):
+        np.save(work / name, np.eye(4, 8, dtype=np.float32))
+    return work
+
+
+@pytest.mark.skipif(STRACE is None, reason="needs strace, to see every file and socket")
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(words, id=name, marks=pytest.mark.slow if " real" in words else ())
+        for name, words in COMMANDS.items()
+    ],
+)
+def test_a_command_opens_no_socket_and_writes_nowhere_else(
+    command: str, folder: Path, tmp_path: Path
+) -> None:
+    home, temporary, log = (tmp_path / name for name in ("home", "temporary", "strace.log"))
+    home.mkdir()
+    temporary.mkdir()
+    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environment |= {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # the torch runner may ask a hub otherwise
+
+    def mlx(words: str, *before: str) -> None:
+        expected = 3 if words == "groq doctor" else 0  # no GroqCard here
+        done = subprocess.run(
+            [*before, sys.executable, "-m", "minilmx", *words.split()],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == expected, done.stderr
+
+    if command.startswith("report"):
+        mlx(COMMANDS["eval"])
+    trace = "trace=connect,sendto,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2"
+    mlx(command, str(STRACE), "-f", "--seccomp-bpf", "-y", "-s", "4096", "-o", str(log), "-e", trace)
+
+    lines = log.read_text(errors="replace").splitlines()
+    assert [line for line in lines if re.search(r"sa_family=AF_INET6?\b", line)] == []
+    own = (str(folder), str(temporary), *HARMLESS)
+    assert [path for path in written(lines, folder) if not path.startswith(own)] == []
+    assert list(home.rglob("*")) == []
+
+
+def written(lines: list[str], folder: Path) -> list[str]:
+    """The absolute paths that the traced processes tried to create or write."""
+    found = []
+    for line in lines:
+        call = re.search(r"\b(open|openat|creat|mkdir|mkdirat|rename\w*)\((.*)", line)
+        if call is None or ("open" in call[1] and not re.search(r"O_(CREAT|WRONLY|RDWR)\b", line)):
+            continue
+        for base, path in re.findall(r'(?:<([^<>"]*)>, )?"((?:[^"\\]|\\.)*)"', call[2]):
+            found.append(os.path.normpath(Path(base or folder) / path))
+    return found
