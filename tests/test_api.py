@@ -1,6 +1,7 @@
 """The Python API: what is public, that importing it is cheap, and that its sample runs."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -128,3 +129,48 @@ def test_a_runner_of_ones_own_needs_only_a_name_and_run(tiny: Path) -> None:
         assert model.record().runner == "ones"
     with pytest.raises(minilmx.MinilmxError, match="the runner ones has no option threads; expected none"):
         minilmx.load(tiny, entry, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tiny: minilmx.load(tiny).encode("a text"), "texts: one str; expected a sequence of strings"),
+        (lambda tiny: minilmx.load(tiny).encode(["a", None]), "texts[1]: NoneType; expected str"),
+        (lambda tiny: minilmx.load(tiny).encode([("a", "pair")]), "texts[0]: tuple; expected str"),
+        (
+            lambda tiny: minilmx.evaluate(tiny, "onnxruntime"),
+            "runners: one str; expected a sequence of strings",
+        ),
+        (
+            lambda tiny: minilmx.benchmark(tiny, graphs="fixed"),
+            "graphs: one str; expected a sequence of strings",
+        ),
+        (
+            lambda tiny: minilmx.check(tiny, "onnxruntime"),
+            "consumers: one str; expected a sequence of strings",
+        ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, "in/", "out"),
+            "inputs: one str; expected a sequence of strings",
+        ),
+    ],
+    ids=["text", "none", "pair", "runner", "graph", "consumer", "input"],
+)
+def test_arguments_of_another_type_are_refused_by_name(
+    call: Callable[[Path], object], message: str, tiny: Path
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call(tiny)
+
+
+def test_half_a_surrogate_pair_is_refused_by_its_place(tiny: Path) -> None:
+    with (
+        minilmx.load(tiny) as model,
+        pytest.raises(ValueError, match=r"texts\[1\]: half of a surrogate pair"),
+    ):
+        model.encode(["a", "\ud83d"])
+
+
+def test_paths_may_be_strings(tiny: Path) -> None:
+    with minilmx.load(str(tiny)) as model:
+        assert model.encode([]).shape == (0, 8)

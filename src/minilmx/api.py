@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.embedder import Embedder, require_strings
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
@@ -193,6 +193,7 @@ def embed_corpus(
     from minilmx.embedding.corpus.worker import Job
     from minilmx.runners.provenance import available_cpus
 
+    require_strings("inputs", inputs)
     chosen = choose_graph(_opened(artifact), [runner], graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
@@ -254,6 +255,8 @@ def evaluate(
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
+    require_strings("runners", runners)
+    require_strings("languages", languages)
     opened = _opened(artifact)
     rules = limit_rules(limits)
     names = list(runners)
@@ -353,6 +356,8 @@ def benchmark(
     from minilmx.eval.benchmark import choose_contenders, measure
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
 
+    require_strings("runners", runners)
+    require_strings("graphs", graphs)
     opened = _opened(artifact)
     contenders = choose_contenders(opened, runners, graphs)
     sentences = load_pairs(BUNDLED).texts if texts is None else read_texts(str(texts), column)
@@ -385,6 +390,7 @@ def check(
     from minilmx.eval.consumers.snippets.template import has_fixed_settings
     from minilmx.eval.consumers.texts import varied_texts
 
+    require_strings("consumers", consumers)
     opened = _opened(artifact)
     if opened.manifest.precision != FLOAT32:
         raise EvalError(

@@ -338,3 +338,15 @@ def test_the_record_says_that_the_emulator_is_an_emulation(tiny: Path, mlx: Mlx,
     assert "with groq-emulator" in outcome.stderr
     record = json.loads((tmp_path / "e.npy.run.json").read_text())
     assert "not from a GroqCard" in record["details"]["emulation"]
+
+
+def test_output_is_utf8_whatever_the_locale(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("\u4e2d\u6587\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "minilmx", "run", str(tiny), "in.txt"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode("utf-8"))["text"] == "\u4e2d\u6587"

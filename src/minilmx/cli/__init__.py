@@ -3,6 +3,7 @@
 Exit codes: 0 success; 1 a limit was broken; 2 wrong usage; 3 an error; 130 interrupted.
 """
 
+import io
 import os
 import signal
 import sys
@@ -77,6 +78,9 @@ for _command in _COMMANDS:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `mlx` and exit with its documented code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale; file names pass through as bytes
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         code = cli.main(arguments, prog_name="mlx", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

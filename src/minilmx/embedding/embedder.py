@@ -103,10 +103,10 @@ class Embedder:
         """Embed N texts: float32 [N, D], in the order of the texts.
 
         `first_row` is how many texts of the user's come before these, for error messages. Raises
-        RunnerFailed, also if an embedding is not finite.
+        TypeError for anything but strings, ValueError for one that is not Unicode text, and RunnerFailed,
+        also if an embedding is not finite.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts: one string; expected a sequence of strings")
+        require_strings("texts", texts)
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         row = 0
         for chunk, embeddings in self.stream(texts, first_row):
@@ -226,6 +226,22 @@ class Embedder:
                 upcoming = following
             if upcoming is not None:
                 yield upcoming.result()
+
+
+def require_strings(what: str, values: Sequence[str]) -> None:
+    """Raise TypeError unless `values` is a sequence of strings, which one string is not.
+
+    Raises ValueError for a string that is not Unicode text.
+    """
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{what}: one {type(values).__name__}; expected a sequence of strings")
+    for number, value in enumerate(values):
+        if not isinstance(value, str):
+            raise TypeError(f"{what}[{number}]: {type(value).__name__}; expected str")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what}[{number}]: half of a surrogate pair; expected Unicode text") from error
 
 
 def require_finite(

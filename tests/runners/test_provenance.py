@@ -1,0 +1,65 @@
+"""What is recorded of the machine, and how many CPUs may be used."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minilmx.runners.provenance import cpu_quota
+
+CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        ("0::/", {"cpu.max": "100000 100000"}, 1),
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/", {}, math.inf),
+        ("0::/a/b", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/not/visible", {"cpu.max": "50000 100000"}, 0.5),
+        (
+            "4:memory:/x\n1:cpu,cpuacct:/",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "300000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
+    ],
+    ids=["one", "fraction", "none", "no file", "parent", "own root", "version 1", "version 1 without"],
+)
+def test_the_quota_of_the_control_groups_is_found(
+    membership: str, files: dict[str, str], expected: float, tmp_path: Path
+) -> None:
+    (tmp_path / "membership").write_text(membership + "\n")
+    for name, content in files.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content + "\n")
+    assert cpu_quota(tmp_path / "membership", tmp_path / "root") == expected
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path / "missing", tmp_path) == math.inf
+
+
+@pytest.mark.skipif(
+    not os.access(CPU_GROUPS, os.W_OK), reason=f"needs to create a control group in {CPU_GROUPS}"
+)
+def test_a_real_quota_limits_the_cpus(tmp_path: Path) -> None:
+    group = CPU_GROUPS / f"minilmx-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip(f"needs to create a control group in {CPU_GROUPS}")
+    try:
+        (group / "cpu.cfs_quota_us").write_text("100000")  # one CPU's time in each period of 100,000 us
+        join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        program = "from minilmx.runners.provenance import available_cpus; print(available_cpus())"
+        command = ["sh", "-c", join, "sh", sys.executable, "-c", program]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
+    finally:
+        group.rmdir()
