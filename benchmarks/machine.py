@@ -40,6 +40,13 @@ def describe_machine() -> dict[str, object]:
     }
 
 
+def seconds_of_others() -> float:
+    """CPU seconds, over all cores, that went to other programs than this one and the processes it ended."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
 def list_versions(python: Path) -> dict[str, str]:
     """Versions of the packages that matter for speed, and of Python, as this Python has them."""
     done = subprocess.run([python, "--version"], capture_output=True, check=True, text=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 # Embeddings within this of the baseline's are the same but for the order of float32 sums.
 FP32_MAX_ABS = 1e-5
-# Less of the cores than this for anything but the contender is the system's own housekeeping.
+# Less of the cores than this for anything but the benchmark is the system's own housekeeping.
 _QUIET = 0.05
 _HEADINGS = (
     "",
@@ -90,19 +90,13 @@ def _conditions(document: Mapping[str, Any]) -> str:
         f"{document['date'][:10]}; medians of {document['settings']['rounds']} rounds.",
         "",
     ]
-    others = max(map(_others, document["workloads"].values()))
+    others = max(found.get("others_share_of_cores", 0) for found in document["workloads"].values())
     if others > _QUIET:
-        lines[0] += f" Not a quiet machine: other work took up to {others:.0%} of its cores during a run."
+        lines[0] += f" Not a quiet machine: other work took {others:.0%} of its cores."
     for environment, versions in document["versions"].items():
         packages = ", ".join(f"{name} {version}" for name, version in versions.items())
         lines.append(f"- {environment}: {packages}")
     return "\n".join(lines)
-
-
-def _others(found: Mapping[str, Any]) -> float:
-    """The largest share of the cores, over a workload's runs, that its contender did not have."""
-    entries = found["contenders"].values()
-    return max(float(max(entry["others_share_of_cores"])) for entry in entries if "failed" not in entry)
 
 
 def _row(cells: Any) -> str:

@@ -1,22 +1,22 @@
 """Runners side by side in interleaved rounds: how fast each is on the same texts, on this machine."""
 
+import atexit
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minilmx.embedding.corpus.worker import Job
-from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
@@ -26,10 +26,11 @@ from minilmx.runners.base import ON_CHIP_SECONDS, Details
 from minilmx.runners.provenance import Provenance, record_provenance
 from minilmx.runners.registry import choose_graph, require_runner, share_settings
 
-# Fresh processes that are started for the first embedding.
+# Processes that are started for the first embedding.
 _STARTS = 3
 _FIRST_TEXT = "A man is playing a guitar."
-_CHILD = "from minilmx.eval.benchmark import embed_alone; embed_alone()"
+_CHILD = Path(__file__).with_name("benchmark_child.py")
+_CLOSING_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Timing:
     are of one batch from end to end, over the batches of all rounds; `on_chip` is an
     accelerator's own estimate of one batch, an estimate and no measurement, where it has one.
     `padding_share` is how much of what was computed was padding, 0 to 1. `first_embedding` is
-    the time from the start of a fresh process to its end with one sentence, the median of three,
-    and `peak_bytes` the most memory that a fresh process held for all texts.
+    the time from the start of a process to its first embedding, the median of three, and
+    `peak_bytes` the most memory that the contender's process held.
     """
 
     contender: Contender
@@ -100,8 +101,7 @@ class Benchmark:
 
     def ratio(self, timing: Timing) -> float:
         """How many times as fast as the baseline: the median of the ratios within the rounds."""
-        pairs = zip(self.timings[0].rounds, timing.rounds, strict=True)
-        return statistics.median(baseline / mine for baseline, mine in pairs)
+        return median_ratio(self.timings[0].rounds, timing.rounds)
 
 
 def choose_contenders(artifact: Artifact, runners: Sequence[str], graphs: Sequence[str]) -> list[Contender]:
@@ -129,57 +129,42 @@ def measure(
 ) -> Benchmark:
     """Warm every contender up, then let each embed all texts once per round, in rotating order.
 
-    Each runner takes those of the settings that it has. Raises RunnerError, and EvalError if a
-    fresh process of a contender fails.
+    Each runner takes those of the settings that it has. Raises RunnerError, and EvalError if the
+    process of a contender fails.
     """
     shares = share_settings([each.runner for each in contenders], settings or {})
-    alone = {}
-    for each in contenders:
-        progress.message(f"starting {each.name} in a fresh process")
-        job = Job(artifact.with_graph(each.graph), each.runner, shares[each.runner])
-        starts = [_run_afresh(job, [_FIRST_TEXT])[0] for _ in range(_STARTS)]
-        alone[each] = statistics.median(starts), _run_afresh(job, texts)[1]
-    tokenizer = Tokenizer(artifact.tokenizer_file, artifact.shape)
-    tokenized = tokenizer.encode(texts)
-    tokens = int(tokenized.token_counts.sum())
-    seconds: dict[Contender, list[float]] = {each: [] for each in contenders}
-    found: dict[Contender, list[Embeddings]] = {each: [] for each in contenders}
     with ExitStack() as stack:
-        opened: dict[Contender, Embedder] = {}
+        children, first_embeddings = [], []
         for each in contenders:
-            progress.message(f"warming up {each.name}")
-            embedder = Embedder(artifact, each.runner, each.graph, progress, **shares[each.runner])
-            opened[each] = stack.enter_context(embedder)
-            embedder.encode_tokenized(tokenized)
-        for number in range(rounds):
-            progress.message(f"round {number + 1} of {rounds}")
-            first = number % len(contenders)
-            for each in [*contenders[first:], *contenders[:first]]:
-                started = time.perf_counter()
-                embeddings = opened[each].encode_tokenized(tokenizer.encode(texts))
-                seconds[each].append(time.perf_counter() - started)
-                found[each].append(embeddings)
-        details = {each: dict(opened[each].runner.details) for each in contenders}
+            progress.message(f"starting {each.name}")
+            options = {"artifact": str(artifact.path), "runner": each.runner, "graph": each.graph}
+            program = Program(each.name, __name__, {**options, "settings": shares[each.runner]})
+            child, first_embedding = warm_up(program, texts)
+            children.append(stack.enter_context(child))
+            first_embeddings.append(first_embedding)
+        laps = race(children, texts, rounds, progress)
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    tokens = int(tokenized.token_counts.sum())
     timings = []
-    for each in contenders:
-        median = statistics.median(seconds[each])
-        latencies = np.concatenate([embeddings.batch_seconds for embeddings in found[each]])
-        on_chip = details[each].get(ON_CHIP_SECONDS)
-        first_embedding, peak_bytes = alone[each]
+    for each, mine, first_embedding in zip(contenders, laps, first_embeddings, strict=True):
+        seconds = tuple(lap.seconds for lap in mine)
+        latencies = np.concatenate([lap.notes["batch_seconds"] for lap in mine])
+        details = mine[-1].notes["details"]
+        on_chip = details.get(ON_CHIP_SECONDS)
         timings.append(
             Timing(
                 contender=each,
-                details=details[each],
-                rounds=tuple(seconds[each]),
-                batches=found[each][0].batches,
+                details=details,
+                rounds=seconds,
+                batches=len(mine[0].notes["batch_seconds"]),
                 latency_median=float(np.median(latencies)),
                 latency_p95=float(np.percentile(latencies, 95)),
                 on_chip=on_chip if isinstance(on_chip, float) else None,
-                sentences_per_second=len(texts) / median,
-                tokens_per_second=tokens / median,
+                sentences_per_second=len(texts) / statistics.median(seconds),
+                tokens_per_second=tokens / statistics.median(seconds),
                 padding_share=_padding_share(artifact.with_graph(each.graph), tokenized),
                 first_embedding=first_embedding,
-                peak_bytes=peak_bytes,
+                peak_bytes=mine[-1].peak_bytes,
             )
         )
     return Benchmark(
@@ -201,49 +186,124 @@ def _padding_share(artifact: Artifact, texts: TokenizedTexts) -> float:
     return 1 - int(texts.token_counts.sum()) / computed
 
 
-def _run_afresh(job: Job, texts: Sequence[str]) -> tuple[float, int]:
-    """Embed texts in a process of its own: seconds from start to end, and its peak memory in bytes."""
-    with tempfile.TemporaryDirectory(prefix="mlx-bench-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(
-            json.dumps(
-                {
-                    "artifact": str(job.artifact.path.resolve()),
-                    "runner": job.runner,
-                    "graph": job.artifact.graph_kind,
-                    "settings": {key: _absolute(value) for key, value in job.settings.items()},
-                    "texts": list(texts),
-                }
-            )
-        )
-        with (folder / "log.txt").open("wb") as log:
-            started = time.perf_counter()
-            command = [sys.executable, "-c", _CHILD]
-            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            seconds = time.perf_counter() - started
-        if done.returncode:
-            lines = (folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
-            raise EvalError(f"{job.runner} failed in a fresh process: {lines[-1] if lines else 'no message'}")
-        return seconds, int((folder / "peak.txt").read_text())
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What embeds in a process of its own: `load(**options)` of a module, as benchmark_child.py says.
 
-
-def embed_alone() -> None:
-    """A fresh process of a benchmark: do job.json in this folder, and note the peak memory in bytes.
-
-    It is measured from within: what a parent learns of its child counts what the parent held at the fork.
+    `python` runs it, and `folder` is where the module is if it is not installed there.
     """
-    job = json.loads(Path("job.json").read_text())
-    artifact = open_artifact(Path(job["artifact"]))
-    with Embedder(artifact, job["runner"], job["graph"], **job["settings"]) as embedder:
-        for _ in embedder.stream(job["texts"]):
-            pass
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except OSError:  # not Linux
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    Path("peak.txt").write_text(str(peak))
+
+    name: str
+    module: str
+    options: Mapping[str, Any]
+    python: str | Path = sys.executable
+    folder: Path | None = None
 
 
-def _absolute(value: object) -> object:
-    return str(value.resolve()) if isinstance(value, Path) else value
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """All texts, embedded once: `seconds` within the process, and the most memory that it has held."""
+
+    seconds: float
+    peak_bytes: int
+    notes: dict[str, Any]
+
+
+class Child:
+    """A program in a process of its own, which holds a model and embeds on request."""
+
+    def __init__(self, program: Program) -> None:
+        """Start it; it loads its model while nobody waits for it."""
+        self.program = program
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115, as it lasts as long as the process
+        command = [program.python, "-P", _CHILD, program.folder or "", program.module]
+        self._process = subprocess.Popen(
+            [*command, json.dumps(program.options, default=str)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def embed(self, texts: Sequence[str], save: Path | None = None) -> Lap:
+        """Embed texts, and save float32 [N, D] as .npy. Raises EvalError if the process fails."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin and stdout
+        with suppress(BrokenPipeError):  # what it said before it ended is the reason
+            print(json.dumps({"texts": texts, "save": save and str(save)}), file=stdin, flush=True)
+        answer = json.loads(stdout.readline() or "{}")
+        if "seconds" not in answer:
+            reason = answer.get("error") or f"it ended with code {self._process.wait()}; {self._last_line()}"
+            raise EvalError(f"{self.program.name} failed in its process: {reason}")
+        return Lap(**answer)
+
+    def _last_line(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "no message"
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it close its model, and end it if that takes too long."""
+        with suppress(subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.communicate(timeout=_CLOSING_SECONDS)
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+
+def warm_up(program: Program, texts: Sequence[str], save: Path | None = None) -> tuple[Child, float]:
+    """Start a program, and let it embed all texts once. Raises EvalError if it fails.
+
+    Returns its process, and the seconds from the start of a process to its first embedding: the
+    median of three, of which the last stays.
+    """
+    seconds = []
+    for start in range(_STARTS):
+        with ExitStack() as stack:
+            started = time.perf_counter()
+            child = stack.enter_context(Child(program))
+            child.embed([_FIRST_TEXT])
+            seconds.append(time.perf_counter() - started)
+            if start == _STARTS - 1:
+                child.embed(texts, save)
+                stack.pop_all()
+    return child, statistics.median(seconds)
+
+
+def race(
+    children: Sequence[Child], texts: Sequence[str], rounds: int, progress: Progress = SILENT
+) -> list[list[Lap]]:
+    """Each child's laps, one per round. One child works at a time, and each round begins with another.
+
+    Raises EvalError if a process fails.
+    """
+    laps: list[list[Lap]] = [[] for _ in children]
+    for number in range(rounds):
+        progress.message(f"round {number + 1} of {rounds}")
+        for place in range(len(children)):
+            turn = (number + place) % len(children)
+            laps[turn].append(children[turn].embed(texts))
+    return laps
+
+
+def median_ratio(baseline: Sequence[float], rounds: Sequence[float]) -> float:
+    """How many times as fast as the baseline: the median of the ratios within the rounds."""
+    return statistics.median(theirs / mine for theirs, mine in zip(baseline, rounds, strict=True))
+
+
+def load(
+    artifact: str, runner: str, graph: str, settings: Mapping[str, Any]
+) -> Callable[[Sequence[str]], tuple[NDArray[np.float32], dict[str, Any]]]:
+    """The program of a runner; its notes are the seconds of each batch, and the runner's details."""
+    embedder = Embedder(open_artifact(Path(artifact)), runner, graph, **settings)
+    atexit.register(embedder.close)
+
+    def embed(texts: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        embeddings = embedder.encode_tokenized(embedder.tokenizer.encode(texts))
+        notes = {"batch_seconds": embeddings.batch_seconds.tolist(), "details": dict(embedder.runner.details)}
+        return embeddings.values, notes
+
+    return embed

@@ -1,1 +1,1 @@
-"""One file a library: load(model, ...) gives a function from N texts to float32 [N, D]."""
+"""One file per library: load(model, ...), as minilmx/eval/benchmark_child.py says."""

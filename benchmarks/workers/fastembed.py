@@ -25,4 +25,4 @@ def load(model, max_tokens, batch_size=None):
     )
     embedding = TextEmbedding(_NAME, specific_model_path=model)
     options = {"batch_size": batch_size} if batch_size else {}
-    return lambda texts: np.stack(list(embedding.embed(texts, **options)))
+    return lambda texts: (np.stack(list(embedding.embed(texts, **options))), {})

@@ -14,6 +14,6 @@ def load(model, max_tokens, graph, runner, options):
         values = embedder.encode(texts)
         if length < max_tokens and embedder.truncated_rows:
             raise ValueError(f"the artifact truncates at less than {max_tokens} tokens")
-        return values
+        return values, {}
 
     return embed

@@ -21,6 +21,6 @@ def load(model, max_tokens, batch_size=32):
         order = np.argsort([len(text) for text in texts], kind="stable")
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         embeddings = np.concatenate([embed_batch([texts[row] for row in batch]) for batch in batches])
-        return embeddings[np.argsort(order)]
+        return embeddings[np.argsort(order)], {}
 
     return embed

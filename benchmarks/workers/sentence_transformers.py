@@ -11,4 +11,4 @@ def load(model, max_tokens, file=None, model_kwargs=None):
         backend, _, kwargs["file_name"] = file.partition("/")
     transformer = SentenceTransformer(model, device="cpu", backend=backend, model_kwargs=kwargs)
     transformer.max_seq_length = max_tokens
-    return lambda texts: transformer.encode(texts, show_progress_bar=False)
+    return lambda texts: (transformer.encode(texts, show_progress_bar=False), {})
