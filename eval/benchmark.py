@@ -297,13 +297,16 @@ def median_ratio(baseline: Sequence[float], rounds: Sequence[float]) -> float:
 def load(
     artifact: str, runner: str, graph: str, settings: Mapping[str, Any]
 ) -> Callable[[Sequence[str]], tuple[NDArray[np.float32], dict[str, Any]]]:
-    """The program of a runner; its notes are the seconds of each batch, and the runner's details."""
+    """The program of a runner; its notes are each batch's seconds and the runner's details and versions."""
     embedder = Embedder(open_artifact(Path(artifact)), runner, graph, **settings)
     atexit.register(embedder.close)
 
     def embed(texts: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         embeddings = embedder.encode_tokenized(embedder.tokenizer.encode(texts))
-        notes = {"batch_seconds": embeddings.batch_seconds.tolist(), "details": dict(embedder.runner.details)}
-        return embeddings.values, notes
+        return embeddings.values, {
+            "batch_seconds": embeddings.batch_seconds.tolist(),
+            "details": dict(embedder.runner.details),
+            "versions": dict(embedder.runner.versions),
+        }
 
     return embed
