@@ -108,7 +108,7 @@ def measure_workload(
     counts = count_tokens(workload.texts, make_folder("weights") / "tokenizer.json")
     size = {"texts": len(counts), "tokens": int(counts.sum()), "flops": count_flops(counts)}
     limit = size["flops"] / max(rates)
-    described = {
+    described: dict[str, Any] = {
         name: describe_entrant(entrant, entrants, workload.gold, size, limit)
         for name, entrant in entrants.items()
     } | {name: {"failed": reason} for name, reason in failed.items()}
@@ -168,7 +168,7 @@ def describe_entrant(
     """A contender's speed and accuracy, and its speed against the other one that it is compared with."""
     baseline, other = entrants[BASELINE], entrants.get(entrant.contender.beside or "")
     median = statistics.median(entrant.seconds)
-    described = {
+    described: dict[str, Any] = {
         "ratio": median_ratio(baseline.seconds, entrant.seconds),
         "median_seconds": median,
         "texts_per_second": size["texts"] / median,
