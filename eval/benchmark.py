@@ -112,7 +112,7 @@ def choose_contenders(artifact: Artifact, runners: Sequence[str], graphs: Sequen
     """
     contenders = []
     for name in dict.fromkeys(runners):
-        taken = [kind for kind in artifact.manifest.graphs if kind in require_runner(name).graphs]
+        taken = [kind for kind in artifact.graph_kinds if kind in require_runner(name).graphs]
         for graph in graphs or taken:
             contenders.append(Contender(name, choose_graph(artifact, [name], graph).graph_kind))
     return list(dict.fromkeys(contenders))

@@ -6,13 +6,9 @@ from pathlib import Path
 import onnx
 
 from minilmx.errors import ExportError
-from minilmx.models.interface import OUTPUT_NAMES, PACKED_INPUT_NAMES
+from minilmx.models.interface import INPUT_NAMES, MAX_IR_VERSION, OUTPUT_NAMES, PACKED_INPUT_NAMES
 from minilmx.models.manifest import Shape
 from minilmx.models.onnx_file import GraphFacts, as_tensor, load_onnx, read_facts
-from minilmx.models.tokenizer import INPUT_NAMES
-
-# The newest IR that GroqFlow 4.3.1's onnx 1.14.0 reads.
-MAX_IR_VERSION = 9
 
 Dims = tuple[int, ...]
 

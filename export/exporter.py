@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import UNSET
+
 from minilmx.errors import ExportError
 from minilmx.export.checks import check_dynamic_graph, check_fixed_graph, check_packed_graph
 from minilmx.export.fixed_consumers import FOLDER, write_fixed_consumers
@@ -15,7 +17,7 @@ from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_wei
 from minilmx.files.atomic import atomic_folder
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
-from minilmx.models.manifest import FLOAT32, Graph, Manifest, Shape
+from minilmx.models.manifest import FLOAT32, Graph, Graphs, Manifest, Shape
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.source import ModelSource, weights_file
 
@@ -222,10 +224,8 @@ def _build(
             precision=request.precision,
             opset=facts.opset,
             ir_version=facts.ir_version,
-            fixed=Graph(name, facts.inputs, facts.outputs),
-            dynamic=twin_graph,
-            packed=packed_graph,
-            tools=request.tools,
+            graphs=Graphs(Graph(name, facts.inputs, facts.outputs), twin_graph, packed_graph or UNSET),
+            tools=dict(request.tools),
             files=(),
         )
         write_model_card(folder, manifest)

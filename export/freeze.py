@@ -12,12 +12,12 @@ from onnx import helper, numpy_helper
 
 from minilmx.errors import ExportError, ModelError
 from minilmx.export.parity import Outputs, Reference, open_session
-from minilmx.models.interface import LEAST_NORM, MASKED, OUTPUT_NAMES
+from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.models.manifest import Shape
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
 from minilmx.models.pooling import count_positions, read_modules
 from minilmx.models.source import ModelSource, read_json
-from minilmx.models.tokenizer import INPUT_NAMES, TokenBatch
+from minilmx.models.tokenizer import TokenBatch
 
 _HIDDEN, _POOLED = OUTPUT_NAMES
 _CANDIDATES = ("onnx/model.onnx", "model.onnx")

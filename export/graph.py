@@ -16,10 +16,9 @@ from pathlib import Path
 import torch
 
 from minilmx.errors import ExportError
-from minilmx.models.interface import LEAST_NORM, MASKED, OUTPUT_NAMES, PACKED_INPUT_NAMES
+from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES, PACKED_INPUT_NAMES
 from minilmx.models.manifest import Shape
 from minilmx.models.pytorch import SentenceModel
-from minilmx.models.tokenizer import INPUT_NAMES
 
 
 class EmbeddingGraph(torch.nn.Module):

@@ -1,1 +1,1 @@
-"""What a model is: known models, where weights come from, tokenizing, the artifact on disk."""
+"""Known models, the sources of their files, tokenizing, batching, and the artifact on disk."""

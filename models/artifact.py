@@ -1,7 +1,7 @@
 """The artifact: a folder with a fixed-shape ONNX graph, its tokenizer and a manifest.
 
-It is the only thing that passes between machines, runners and people, so opening one
-verifies all of it: schema known, paths inside the folder, every size and digest as stated.
+It is all that passes between machines, runners and people, so opening one verifies everything: a
+known schema, paths inside the folder, and the size and digest of every file.
 """
 
 import hashlib
@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from msgspec import structs
+
 from minilmx.errors import ArtifactError
 from minilmx.files.digest import sha256_of_files
 from minilmx.models.manifest import MANIFEST_NAME, File, Graph, GraphKind, Manifest, Shape, parse_manifest
@@ -17,10 +19,10 @@ from minilmx.models.manifest import MANIFEST_NAME, File, Graph, GraphKind, Manif
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified artifact, seen as one of its graphs.
+    """A verified artifact, and which of its graphs runners run.
 
-    `digest` is the SHA-256 of mlx.json, which covers every file. `graph_kind` says which graph
-    runners run; `with_graph` gives the same artifact with another one.
+    `digest` is the SHA-256 of mlx.json, which covers every file. `with_graph` returns the same
+    artifact with another `graph_kind`.
     """
 
     path: Path
@@ -33,12 +35,17 @@ class Artifact:
 
         Raises ArtifactError if it does not have that graph.
         """
-        if kind not in self.manifest.graphs:
+        if kind not in self.graph_kinds:
             raise ArtifactError(
-                f"{self.path}: no {kind} graph; expected one of {', '.join(self.manifest.graphs)}",
-                "Export the model with a packed graph (--pack 16)." if kind == GraphKind.PACKED else None,
+                f"{self.path}: no {kind} graph; expected one of {', '.join(self.graph_kinds)}",
+                "Export the model with a packed graph." if kind == GraphKind.PACKED else None,
             )
         return replace(self, graph_kind=GraphKind(kind))
+
+    @property
+    def graph_kinds(self) -> list[GraphKind]:
+        """The kinds of graph that the artifact has."""
+        return [kind for kind in GraphKind if getattr(self.manifest, kind)]
 
     @property
     def shape(self) -> Shape:
@@ -48,7 +55,8 @@ class Artifact:
     @property
     def graph(self) -> Graph:
         """The graph that runners run."""
-        return self.manifest.graphs[self.graph_kind]
+        graph: Graph = getattr(self.manifest, self.graph_kind)
+        return graph
 
     @property
     def graph_file(self) -> Path:
@@ -73,12 +81,12 @@ class Artifact:
 
     @property
     def texts_per_row(self) -> int:
-        """How many texts a row of the graph that runners run holds at most: 1 unless it is packed."""
+        """The most texts per row of the graph that runners run: 1 unless it is packed."""
         return (self.packed_segments or 1) if self.graph_kind == GraphKind.PACKED else 1
 
     @property
     def packed_segments(self) -> int | None:
-        """How many texts a row of the packed graph holds; None if there is no packed graph."""
+        """The most texts per row of the packed graph; None without a packed graph."""
         packed = self.manifest.packed
         return int(packed.outputs[-1].shape[1]) if packed else None
 
@@ -96,49 +104,47 @@ class Artifact:
 def open_artifact(path: Path) -> Artifact:
     """Open and verify the artifact at `path`.
 
-    Raises ArtifactError where it is not there, not whole, changed, or of an unknown schema.
+    Raises ArtifactError if it does not exist, is incomplete, was changed, or has an unknown schema.
     """
     artifact = read_artifact(path)
     problems = find_problems(artifact)
     if problems:
         more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
         file, problem = next(iter(problems.items()))
-        raise ArtifactError(f"the artifact {path} is damaged: {file} {problem}{more}; export it again")
+        raise ArtifactError(f"the artifact {path} is damaged: {file} {problem}{more}", "Export it again.")
     return artifact
 
 
 def read_artifact(path: Path) -> Artifact:
     """Read an artifact's manifest without verifying its files. Raises ArtifactError."""
-    if not path.exists():
-        raise ArtifactError(f"there is no artifact at {path}: make one with `mlx export`")
+    file = path / MANIFEST_NAME
     try:
-        document = (path / MANIFEST_NAME).read_bytes()
-        text = document.decode("utf-8")
+        document = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
+        fault = f"has no {MANIFEST_NAME}" if path.exists() else "does not exist"
         raise ArtifactError(
-            f"{path} is no artifact: it has no {MANIFEST_NAME}; make one with `mlx export`"
+            f"{path} is not an artifact: it {fault}", "Export a model to make one."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path / MANIFEST_NAME} cannot be read: {error}") from error
-    try:
-        manifest = parse_manifest(text)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    return Artifact(path, manifest, hashlib.sha256(document).hexdigest())
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
+    return Artifact(path, parse_manifest(document, str(file)), hashlib.sha256(document).hexdigest())
 
 
 def find_problems(artifact: Artifact) -> Mapping[str, str]:
-    """What is wrong with each damaged file: its path, and a few words. Empty if all is well."""
+    """What is wrong with each damaged file, in a few words, by its path; empty if nothing is.
+
+    Raises ArtifactError for a file that cannot be read.
+    """
     problems: dict[str, str] = {}
     whole: list[File] = []
     for file in artifact.manifest.files:
-        path = artifact.path / file.path
-        if any(part.is_symlink() for part in _parts_inside(artifact.path, path)):
+        path, parts = artifact.path / file.path, Path(file.path)
+        if any((artifact.path / part).is_symlink() for part in (parts, *parts.parents[:-1])):
             problems[file.path] = "is a symbolic link"
         elif not path.is_file():
             problems[file.path] = "is missing"
         elif path.stat().st_size != file.size_bytes:
-            problems[file.path] = f"has {path.stat().st_size} bytes, expected {file.size_bytes}"
+            problems[file.path] = f"has {path.stat().st_size} bytes; expected {file.size_bytes}"
         else:
             whole.append(file)
     try:
@@ -147,7 +153,7 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
         raise ArtifactError(f"the artifact {artifact.path} cannot be read: {error}") from error
     for file, digest in zip(whole, digests, strict=True):
         if digest != file.sha256:
-            problems[file.path] = f"has SHA-256 {digest}, expected {file.sha256}"
+            problems[file.path] = f"has SHA-256 {digest}; expected {file.sha256}"
     return problems
 
 
@@ -161,25 +167,15 @@ def unlisted_files(artifact: Artifact) -> list[str]:
 
 
 def seal(folder: Path, manifest: Manifest) -> Artifact:
-    """Write mlx.json over every file now in `folder`, and return the artifact.
+    """Write mlx.json for every file now in `folder`, and return the artifact.
 
-    `manifest.files` is filled in here: sorted paths, digests and sizes.
+    `manifest.files` is filled in here: sorted paths, digests and sizes. Raises ArtifactError if
+    the manifest could not be read back.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple(
         File(path.relative_to(folder).as_posix(), digest, path.stat().st_size)
         for path, digest in zip(paths, sha256_of_files(paths), strict=True)
     )
-    complete = replace(manifest, files=files)
-    document = complete.to_json().encode("utf-8")
-    (folder / MANIFEST_NAME).write_bytes(document)
-    return Artifact(folder, complete, hashlib.sha256(document).hexdigest())
-
-
-def _parts_inside(root: Path, path: Path) -> list[Path]:
-    """`path` and its parents, up to but without `root`."""
-    parts = []
-    while path != root:
-        parts.append(path)
-        path = path.parent
-    return parts
+    (folder / MANIFEST_NAME).write_bytes(structs.replace(manifest, files=files).to_json())
+    return read_artifact(folder)

@@ -1,9 +1,8 @@
 """Token batches for each kind of graph: padded rows, groups of one length, and packed rows.
 
-A fixed graph takes rows padded to its sequence length. A dynamic-shape graph takes texts of exactly
-one length, so nothing is padded. A packed graph takes rows that hold several texts one after
-another, each a segment that attends to itself alone; STSb's sentences fill 99% of such rows of 128
-tokens.
+A fixed graph takes rows padded to its sequence length. A dynamic-shape graph takes texts of one
+length at a time, so nothing is padded. A packed graph takes rows of several texts in sequence, each
+a segment that attends only to itself; the sentences of STSb fill 99% of such rows of 128 tokens.
 """
 
 from collections.abc import Iterator
@@ -18,13 +17,13 @@ from minilmx.models.interface import PACKED_INPUT_NAMES
 from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts
 
-# Tokens a batch. Fewer leave matrix products small; more do not fit the caches of a core. Half and
+# Tokens per batch. Fewer make the matrix products small; more exceed the caches of a core. Half and
 # twice as many were within 4% on both runners and workloads of benchmarks/ (AMD Zen 5).
 BATCH_TOKENS = 1024
 
 
 class Batch(Protocol):
-    """What a runner is fed: a TokenBatch, or a PackedBatch where the graph is packed."""
+    """What a runner is fed: a TokenBatch, or a PackedBatch if the graph is packed."""
 
     def feeds(self) -> dict[str, NDArray[np.int64]]:
         """The graph's inputs by name, each int64 [B, S]."""
@@ -34,9 +33,9 @@ Fed = tuple[Batch, NDArray[np.int64]]
 
 
 def feed_batches(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
-    """Each batch for the artifact's graph, and which text each of its embeddings is of.
+    """Each batch for the artifact's graph, and the index of the text that each embedding is of.
 
-    The second part is int64 [B], or [B, N] for a packed graph; -1 marks an embedding of no text.
+    The indices are int64 [B], or [B, N] for a packed graph; -1 marks an embedding without a text.
     """
     if artifact.graph_kind == GraphKind.PACKED:
         for packed in pack(texts, artifact.texts_per_row):
@@ -50,9 +49,9 @@ def feed_batches(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
 
 
 def group_by_length(texts: TokenizedTexts) -> Iterator[tuple[TokenBatch, NDArray[np.int64]]]:
-    """Batches of int64 [b, s] with b * s at most BATCH_TOKENS, and which text each row is.
+    """Batches of int64 [b, s] with b * s at most BATCH_TOKENS, and the text index of each row.
 
-    The longest come first, so that the last batches, which some thread waits for, are short.
+    The longest come first, so that threads wait only for short batches at the end.
     """
     counts = texts.token_counts
     order = np.argsort(-counts, kind="stable")
@@ -69,11 +68,11 @@ def group_by_length(texts: TokenizedTexts) -> Iterator[tuple[TokenBatch, NDArray
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Model inputs, each int64 [B, S], and whose texts they are.
+    """Model inputs, each int64 [B, S], and the texts they hold.
 
-    `position_ids` restart at 0 with each segment. `segment_ids` tells which segment of its row
-    a token belongs to, from 1; 0 is padding. `texts` is int64 [B, N]: the text in each
-    segment's place, or -1 where the place is empty.
+    `position_ids` restart at 0 with each segment. `segment_ids` number the segment that a token
+    belongs to, from 1 in each row; 0 is padding. `texts` is int64 [B, N]: the index of each
+    segment's text, or -1 if the row has fewer segments.
     """
 
     input_ids: NDArray[np.int64]
@@ -89,8 +88,7 @@ class PackedBatch:
 def pack(texts: TokenizedTexts, segments: int) -> Iterator[PackedBatch]:
     """Put all texts into rows of at most `segments` texts, and the rows into batches.
 
-    The last batch may have empty rows. Which text shares a row with which depends on the
-    lengths alone.
+    The last batch may have empty rows. Only the lengths decide which texts share a row.
     """
     size, length = texts.shape.batch_size, texts.shape.sequence_length
     counts = texts.token_counts
@@ -111,10 +109,10 @@ def pack(texts: TokenizedTexts, segments: int) -> Iterator[PackedBatch]:
 
 
 def assign_rows(lengths: list[int], capacity: int, segments: int) -> list[list[int]]:
-    """Best fit, longest first: the texts (by index) of each row.
+    """The texts (by index) of each row, by best fit with the longest first.
 
     Each text goes into the open row with the least room that still holds it; a row of
-    `segments` texts is closed. Every length is 1 to `capacity`.
+    `segments` texts is closed. Every length must be 1 to `capacity`.
     """
     rows: list[list[int]] = []
     open_rows: list[list[int]] = [[] for _ in range(capacity + 1)]  # by the room that is left

@@ -1,13 +1,17 @@
 """The names and limits of an exported graph's interface."""
 
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+PACKED_INPUT_NAMES = ("input_ids", "position_ids", "segment_ids")
+
 # Token embeddings come first: libraries that read the first output expect them there.
 OUTPUT_NAMES = ("last_hidden_state", "sentence_embedding")
-
-PACKED_INPUT_NAMES = ("input_ids", "position_ids", "segment_ids")
 
 # Below 13 the operators differ; above 17 GroqFlow 4.3.1's tools cannot run the result.
 MIN_OPSET, MAX_OPSET = 13, 17
 DEFAULT_OPSET = 16
+
+# The newest IR that GroqFlow 4.3.1's onnx 1.14.0 reads.
+MAX_IR_VERSION = 9
 
 # Numbers that float16 can hold, for masked positions and for the smallest norm to divide by.
 # float32's lowest number would be minus infinity there, and 1e-12 would be zero.

@@ -1,7 +1,7 @@
 """The MiniLM models that minilmx knows by name.
 
-Revisions are those that mteb's model metadata states; a model without one is resolved when
-it is exported, and the artifact's manifest records what was found.
+Revisions are those in mteb's model metadata. A model without one is resolved during export, and
+the artifact's manifest records the commit.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class KnownModel:
     """A model that can be exported by its short name.
 
     `spearman` is MTEB's published Spearman correlation x100 on STSBenchmark (English, test
-    split), or None where we know of none.
+    split), or None if we do not know one.
     """
 
     name: str

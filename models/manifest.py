@@ -1,17 +1,42 @@
-"""mlx.json: what an artifact says of itself. The format is written down in docs/artifact.md."""
+"""mlx.json: what an artifact says about itself. docs/artifact.md specifies the format."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from pathlib import PurePosixPath
-from typing import Any
+from itertools import repeat
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from minilmx.errors import ArtifactError
+from minilmx.models.interface import (
+    INPUT_NAMES,
+    MAX_IR_VERSION,
+    MAX_OPSET,
+    MIN_OPSET,
+    OUTPUT_NAMES,
+    PACKED_INPUT_NAMES,
+)
 
 MANIFEST_NAME = "mlx.json"
-SCHEMA_VERSION = 1
-FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
+SCHEMA_VERSION: Final = 1
+FLOAT32 = "float32"
+PRECISIONS = (FLOAT32, "int8")
+POOLINGS = ("mean", "cls", "max")
+ORIGINS = ("hub", "bundled", "folder")
+# The largest batch size, sequence length, embedding dimension and number of texts per packed row.
+MAX_SIZE = 65_536
+
+
+def _one_of(patterns: Sequence[str]) -> Meta:
+    return Meta(pattern=rf"^({'|'.join(patterns)})\Z")
+
+
+Size = Annotated[int, Meta(ge=1, le=MAX_SIZE)]
+Sha256 = Annotated[str, _one_of(["[0-9a-f]{64}"])]
+Dim = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(min_length=1)]
 
 
 class GraphKind(StrEnum):
@@ -22,46 +47,42 @@ class GraphKind(StrEnum):
     PACKED = "packed"
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True, forbid_unknown_fields=True):
     """The fixed shape of a graph's inputs: B rows (batch size) of S tokens (sequence length)."""
 
-    batch_size: int
-    sequence_length: int
+    batch_size: Size
+    sequence_length: Size
 
     def __str__(self) -> str:
         return f"{self.batch_size}x{self.sequence_length}"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The model an artifact was made from.
+class Source(Struct, frozen=True, forbid_unknown_fields=True):
+    """The model that an artifact was made from.
 
-    `weights_sha256` is the digest of the weights file, `settings_sha256` of the model's
+    `weights_sha256` is the digest of the weights file; `settings_sha256` covers the model's
     configuration and tokenizer files together.
     """
 
     id: str
     revision: str | None
-    origin: str
-    weights_sha256: str
-    settings_sha256: str
+    origin: Annotated[str, _one_of(ORIGINS)]
+    weights_sha256: Sha256
+    settings_sha256: Sha256
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output of a graph: a dim is a number, or a name where it is dynamic."""
+class Tensor(Struct, frozen=True, forbid_unknown_fields=True):
+    """An input or output of a graph: a dimension is a number, or a name if it is dynamic."""
 
     name: str
     dtype: str
-    shape: tuple[int | str, ...]
+    shape: tuple[Dim, ...]
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct, frozen=True, forbid_unknown_fields=True):
     """One ONNX file of the artifact and its interface, in the file's own order."""
 
     path: str
@@ -69,194 +90,136 @@ class Graph:
     outputs: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class Graphs(Struct, frozen=True, forbid_unknown_fields=True):
+    """The artifact's graphs. `packed`, whose rows hold several texts each, is optional."""
+
+    fixed: Graph
+    dynamic: Graph
+    packed: Graph | UnsetType = UNSET
+
+
+class File(Struct, frozen=True, forbid_unknown_fields=True):
     """One file of the artifact."""
 
     path: str
-    sha256: str
-    size_bytes: int
+    sha256: Sha256
+    size_bytes: Annotated[int, Meta(ge=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """All that mlx.json states. `tools` maps a package to its version; `files` is sorted.
-
-    `packed` is the graph whose rows hold several texts each, where the artifact has one.
-    """
+class Manifest(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema_version", tag=SCHEMA_VERSION
+):
+    """The content of mlx.json. `tools` maps packages to versions; `files` is sorted by path."""
 
     source: Source
     shape: Shape
-    embedding_dimension: int
-    pooling: str
+    embedding_dimension: Size
+    pooling: Annotated[str, _one_of(POOLINGS)]
     normalized: bool
-    precision: str
-    opset: int
-    ir_version: int
-    fixed: Graph
-    dynamic: Graph
-    packed: Graph | None
-    tools: Mapping[str, str]
+    precision: Annotated[str, _one_of(PRECISIONS)]
+    opset: Annotated[int, Meta(ge=MIN_OPSET, le=MAX_OPSET)]
+    ir_version: Annotated[int, Meta(ge=1, le=MAX_IR_VERSION)]
+    graphs: Graphs
+    tools: dict[str, str]
     files: tuple[File, ...]
 
     @property
-    def graphs(self) -> dict[GraphKind, Graph]:
-        """The artifact's graphs by kind; not every artifact has a packed one."""
-        optional = {GraphKind.PACKED: self.packed} if self.packed else {}
-        return {GraphKind.FIXED: self.fixed, GraphKind.DYNAMIC: self.dynamic, **optional}
+    def fixed(self) -> Graph:
+        """The fixed-shape graph."""
+        return self.graphs.fixed
 
-    def to_json(self) -> str:
-        """The bytes of mlx.json: sorted keys, two spaces, a newline at the end."""
-        document = {
-            "schema_version": SCHEMA_VERSION,
-            "source": _fields(self.source),
-            "shape": _fields(self.shape),
-            "embedding_dimension": self.embedding_dimension,
-            "pooling": self.pooling,
-            "normalized": self.normalized,
-            "precision": self.precision,
-            "opset": self.opset,
-            "ir_version": self.ir_version,
-            "graphs": {
-                name: {
-                    "path": graph.path,
-                    "inputs": [_fields(tensor) for tensor in graph.inputs],
-                    "outputs": [_fields(tensor) for tensor in graph.outputs],
-                }
-                for name, graph in self.graphs.items()
-            },
-            "tools": dict(self.tools),
-            "files": [_fields(file) for file in self.files],
-        }
-        return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    @property
+    def dynamic(self) -> Graph:
+        """The dynamic-shape graph."""
+        return self.graphs.dynamic
+
+    @property
+    def packed(self) -> Graph | None:
+        """The packed graph, or None if the artifact does not have one."""
+        return self.graphs.packed or None
+
+    def to_json(self) -> bytes:
+        """The content of mlx.json: UTF-8, sorted keys, two spaces of indentation, a newline at the end."""
+        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2) + b"\n"
 
 
-def parse_manifest(text: str) -> Manifest:
-    """Read mlx.json strictly. Raises ArtifactError for anything but a schema we know."""
+def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
+    """Read the content of mlx.json strictly; `name` is what errors call the file.
+
+    Raises ArtifactError for another schema version, for a field that is missing, unknown, of the
+    wrong type or out of bounds, and for graphs or files that contradict the rest.
+    """
     try:
-        document = json.loads(text)
+        content = msgspec.json.decode(document)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{MANIFEST_NAME} is no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ArtifactError(f"{MANIFEST_NAME} is no JSON object")
-    version = document.pop("schema_version", None)
+        raise ArtifactError(f"{name}: {error}; expected a JSON object") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{name}: a JSON {type(content).__name__}; expected a JSON object")
+    version = content.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
         raise ArtifactError(
-            f"{MANIFEST_NAME} has schema version {version!r}, and this minilmx reads version "
-            f"{SCHEMA_VERSION}: export the model again, or use the minilmx that wrote it"
+            f"{name}: schema version {version!r:.40}; expected {SCHEMA_VERSION}",
+            "Export the model again, or use the version of minilmx that wrote it.",
         )
     try:
-        graphs = document.pop("graphs")
-        manifest = Manifest(
-            source=Source(**document.pop("source")),
-            shape=Shape(**document.pop("shape")),
-            fixed=_graph(graphs.pop("fixed")),
-            dynamic=_graph(graphs.pop("dynamic")),
-            packed=_graph(graphs.pop("packed")) if "packed" in graphs else None,
-            files=tuple(File(**file) for file in _list(document.pop("files"))),
-            **document,
-        )
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(
-            f"{MANIFEST_NAME} does not follow schema version {SCHEMA_VERSION}: {error}"
-        ) from error
-    _check_values(manifest, leftover=graphs)
+        manifest = msgspec.convert(content, Manifest)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ArtifactError(f"{name}{_explain(str(error), content)}") from error
+    for field, found, expected in _interfaces(manifest):
+        if found != expected:
+            stated, needed = (", ".join(map(str, tensors)) or "none" for tensors in (found, expected))
+            raise ArtifactError(f"{name}, {field}: {stated}; expected {needed}")
+    paths = Counter(file.path for file in manifest.files)
+    for path, count in paths.items():
+        if not path.isprintable() or "\\" in path or {"", ".", ".."} & set(path.split("/")):
+            raise ArtifactError(f"{name}, files.path: {path!r}; expected a path inside the artifact")
+        if count > 1:
+            raise ArtifactError(f"{name}, files.path: {path!r}, listed {count} times; expected once")
+    for kind in GraphKind:
+        graph = getattr(manifest, kind)
+        if graph and graph.path not in paths:
+            raise ArtifactError(f"{name}, graphs.{kind}.path: {graph.path!r}; expected a path from `files`")
+    if "tokenizer.json" not in paths:
+        raise ArtifactError(f"{name}, files: no 'tokenizer.json'; expected one")
     return manifest
 
 
-def _check_values(manifest: Manifest, *, leftover: Mapping[str, Any]) -> None:
-    """The types and ranges that constructing the dataclasses did not check."""
-    positive = {
-        "batch_size": manifest.shape.batch_size,
-        "sequence_length": manifest.shape.sequence_length,
-        "embedding_dimension": manifest.embedding_dimension,
-        "opset": manifest.opset,
-        "ir_version": manifest.ir_version,
+def _interfaces(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+    """Each list of tensors: its field, what it holds and what it must hold, with ? for a named dimension."""
+    batch, dimension = manifest.shape.batch_size, manifest.embedding_dimension
+    size = (batch, manifest.shape.sequence_length)
+    required: dict[str, tuple[Sequence[str], tuple[Dim, ...], list[tuple[Dim, ...]]]] = {
+        "fixed": (INPUT_NAMES, size, [(*size, dimension), (batch, dimension)]),
+        "dynamic": (INPUT_NAMES, ("?", "?"), [("?", "?", dimension), ("?", dimension)]),
     }
-    for name, value in positive.items():
-        if type(value) is not int or value < 1:
-            raise ArtifactError(f"{MANIFEST_NAME}: {name} is {value!r}, expected a whole number")
-    if leftover:
-        raise ArtifactError(f"{MANIFEST_NAME}: unknown graphs {', '.join(sorted(leftover))}")
-    if not isinstance(manifest.normalized, bool) or not isinstance(manifest.tools, dict):
-        raise ArtifactError(f"{MANIFEST_NAME}: normalized or tools is of the wrong type")
-    graphs = [graph for graph in (manifest.fixed, manifest.dynamic, manifest.packed) if graph]
-    source = manifest.source
-    tensors = [tensor for graph in graphs for tensor in (*graph.inputs, *graph.outputs)]
-    texts = [source.id, source.origin, source.weights_sha256, source.settings_sha256]
-    texts += [manifest.pooling, manifest.precision, *manifest.tools.values()]
-    texts += [text for tensor in tensors for text in (tensor.name, tensor.dtype)]
-    for text in (*texts, "" if source.revision is None else source.revision):
-        if not isinstance(text, str):
-            raise ArtifactError(f"{MANIFEST_NAME}: {text!r} stands where a text is expected")
-    if manifest.precision not in PRECISIONS:
-        raise ArtifactError(
-            f"{MANIFEST_NAME}: precision is {manifest.precision!r}, expected {' or '.join(PRECISIONS)}"
-        )
-    for dim in (dim for tensor in tensors for dim in tensor.shape):
-        if type(dim) not in (int, str) or dim == "" or (type(dim) is int and dim < 1):
-            raise ArtifactError(f"{MANIFEST_NAME}: a dim is {dim!r}, expected a number or a name")
-    size = (manifest.shape.batch_size, manifest.shape.sequence_length)
-    dimension = manifest.embedding_dimension
-    expected = [size, size, size, (*size, dimension), (size[0], dimension)]
-    if [tensor.shape for tensor in (*manifest.fixed.inputs, *manifest.fixed.outputs)] != expected:
-        raise ArtifactError(
-            f"{MANIFEST_NAME}: the fixed graph's tensors do not have the shape {manifest.shape} "
-            f"and {dimension} numbers an embedding"
-        )
-    if manifest.packed is not None:
-        shapes = [tensor.shape for tensor in (*manifest.packed.inputs, *manifest.packed.outputs)]
-        if (
-            shapes[:3] != [size] * 3
-            or len(shapes) != 4
-            or (shapes[3][:1], shapes[3][2:])
-            != (
-                size[:1],
-                (dimension,),
-            )
-        ):
-            raise ArtifactError(f"{MANIFEST_NAME}: the packed graph's tensors do not have its shape")
-    for file in manifest.files:
-        if not isinstance(file.path, str) or not _stays_inside(file.path):
-            raise ArtifactError(f"{MANIFEST_NAME}: the path {file.path!r} leaves the artifact")
-        if type(file.size_bytes) is not int or not isinstance(file.sha256, str):
-            raise ArtifactError(f"{MANIFEST_NAME}: {file.path} has no size or digest")
-    paths = [file.path for file in manifest.files]
-    if len(set(paths)) != len(paths):
-        raise ArtifactError(f"{MANIFEST_NAME}: a file is listed twice")
-    for needed in (*(graph.path for graph in graphs), "tokenizer.json"):
-        if needed not in paths:
-            raise ArtifactError(f"{MANIFEST_NAME}: {needed!r} is not among the listed files")
+    if manifest.packed:
+        segments = next((dim for each in manifest.packed.outputs for dim in each.shape[1:2]), None)
+        if not isinstance(segments, int) or segments > MAX_SIZE:
+            segments = f"1 to {MAX_SIZE}"
+        required["packed"] = (PACKED_INPUT_NAMES, size, [(batch, segments, dimension)])
+    for kind, (names, dims, shapes) in required.items():
+        graph = getattr(manifest, kind)
+        inputs = [Tensor(name, "int64", dims) for name in names]
+        yield f"graphs.{kind}.inputs", _without_names(graph.inputs), inputs
+        outputs = map(Tensor, OUTPUT_NAMES[-len(shapes) :], repeat("float32"), shapes)
+        yield f"graphs.{kind}.outputs", _without_names(graph.outputs), list(outputs)
 
 
-def _stays_inside(path: str) -> bool:
-    """Whether a manifest's path is relative, in POSIX form, and goes nowhere but down."""
-    return (
-        path not in ("", ".")
-        and "\\" not in path
-        and "\0" not in path
-        and not path.startswith("/")
-        and path == str(PurePosixPath(path))
-        and ".." not in path.split("/")
+def _without_names(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    shapes = [tuple("?" if isinstance(dim, str) else dim for dim in tensor.shape) for tensor in tensors]
+    return [structs.replace(tensor, shape=shape) for tensor, shape in zip(tensors, shapes, strict=True)]
+
+
+def _explain(fault: str, content: Any) -> str:
+    """The field, its value and what was expected, from msgspec's message."""
+    fault, _, field = fault.partition(" - at `$.")
+    field = field.rstrip("`")
+    value = content
+    for step in re.findall(r"\w+", field):
+        value = value[int(step) if isinstance(value, list) else step]
+    found = "" if value and isinstance(value, dict | list) else f"{value!r:.80}; "
+    fault = re.sub(
+        r"`str` matching regex '\^\((.*)\)\\\\Z'", lambda match: match[1].replace("|", ", "), fault
     )
-
-
-def _graph(document: dict[str, Any]) -> Graph:
-    def tensors(name: str) -> tuple[Tensor, ...]:
-        return tuple(
-            Tensor(shape=tuple(_list(tensor.pop("shape"))), **tensor) for tensor in _list(document.pop(name))
-        )
-
-    inputs, outputs = tensors("inputs"), tensors("outputs")
-    return Graph(inputs=inputs, outputs=outputs, **document)
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} stands where a list is expected")
-    return value
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    """A flat dataclass as a dict. dataclasses.asdict would copy every value deeply."""
-    return {name: getattr(record, name) for name in record.__slots__}
+    fault = fault.removeprefix("Object ").removeprefix("contains ")
+    return f"{field and ', '}{field}: {found}{fault[0].lower()}{fault[1:]}"

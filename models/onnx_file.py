@@ -30,11 +30,11 @@ class GraphFacts:
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file. Raises ArtifactError where it is none."""
+    """Parse an ONNX file. Raises ArtifactError if it is not one."""
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise ArtifactError(f"{path} is no ONNX file: {error}") from error
+        raise ArtifactError(f"{path} is not an ONNX file: {error}") from error
 
 
 def read_facts(model: onnx.ModelProto) -> GraphFacts:

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from minilmx.errors import ModelError
+from minilmx.models.manifest import POOLINGS
 from minilmx.models.source import ModelSource, read_json
-
-POOLINGS = ("mean", "cls", "max")
 
 
 def read_modules(source: ModelSource) -> tuple[str, bool]:
-    """The pooling, and whether embeddings are normalised, as the folder's modules.json says.
+    """The pooling, and whether embeddings are normalised, from the folder's modules.json.
 
     Raises ModelError for modules or poolings that minilmx does not know.
     """
@@ -20,30 +19,32 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
         kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
         paths = [module["path"] for module in modules]
     except (TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{source.folder / 'modules.json'} is not understood: {error}") from error
+        raise ModelError(
+            f"{source.folder / 'modules.json'}: {modules!r:.80}; expected modules with a type and a path"
+        ) from error
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ModelError(
-            f"{source.id} is made of {' + '.join(kinds)}, and minilmx exports "
-            "Transformer + Pooling (+ Normalize)"
+            f"modules of {source.id}: {' + '.join(kinds) or 'none'}; expected Transformer + Pooling "
+            "(+ Normalize)"
         )
     return _read_pooling(source, paths[1]), "Normalize" in kinds
 
 
 def _refuse_what_changes_texts(source: ModelSource) -> None:
-    """sentence-transformers would put a prompt before each text, or lower its case; we would not."""
+    """Refuse settings by which sentence-transformers adds a prompt to each text or lowers its case."""
     for name, key in (
         ("config_sentence_transformers.json", "default_prompt_name"),
         ("sentence_bert_config.json", "do_lower_case"),
     ):
         if (source.folder / name).is_file() and read_json(source.folder, name, dict).get(key):
             raise ModelError(
-                f"{source.id} sets {key} in {name}, and minilmx embeds texts as they are: its embeddings "
-                "would not be the same"
+                f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
+                "texts unchanged and the embeddings would differ"
             )
 
 
 def count_positions(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a row may have, or None where the encoder's config does not say."""
+    """The most tokens per row, or None if the encoder's config does not state it."""
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int):
         return None
@@ -51,27 +52,24 @@ def count_positions(config: Mapping[str, Any]) -> int | None:
 
 
 def first_position(config: Mapping[str, Any]) -> int:
-    """The number of a text's first position: 0, but RoBERTa's start after the padding token's."""
+    """The number of a text's first position: 0, but for RoBERTa the one after the padding token's."""
     if config.get("model_type") in ("roberta", "xlm-roberta"):
         return int(config.get("pad_token_id", 1)) + 1
     return 0
 
 
 def _read_pooling(source: ModelSource, path: str) -> str:
-    """One pooling mode, from either form of sentence-transformers' Pooling config."""
+    """The pooling mode, from either form of sentence-transformers' Pooling config."""
     config = read_json(source.folder, f"{path}/config.json", dict)
-    names = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_max_tokens": "max",
-    }
+    keys = ("pooling_mode_mean_tokens", "pooling_mode_cls_token", "pooling_mode_max_tokens")
+    names = dict(zip(keys, POOLINGS, strict=True))
     on = [names.get(key, key) for key, value in config.items() if value is True and "mode" in key]
     if "pooling_mode" in config:
         stated = config["pooling_mode"]
         on = list(stated) if isinstance(stated, list | tuple) else [stated]
     if len(on) != 1 or on[0] not in POOLINGS:
         raise ModelError(
-            f"{source.id} pools by {' + '.join(map(str, on)) or 'nothing'}, and minilmx exports "
-            f"one of {', '.join(POOLINGS)}"
+            f"pooling of {source.id}: {' + '.join(map(str, on)) or 'none'}; expected "
+            f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}"
         )
     return str(on[0])

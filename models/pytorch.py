@@ -37,7 +37,7 @@ class SentenceModel:
     """The parts of a sentence-embedding model.
 
     `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max";
-    `normalized` tells whether embeddings are scaled to unit length. `first_position` is the
+    `normalized` states whether embeddings are scaled to unit length. `first_position` is the
     number of a text's first position: RoBERTa's start after the padding token's.
     """
 
@@ -78,8 +78,8 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> to
 def load_model(source: ModelSource) -> SentenceModel:
     """Load a sentence-transformers folder for the CPU, in float32.
 
-    Only safetensors are read and no remote code is run. Raises ModelError where the folder
-    is no model, or one with parts that minilmx does not know.
+    Only safetensors are read and no remote code is run. Raises ModelError if the folder
+    is not a model, or has parts that minilmx does not know.
     """
     weights_file(source)
     architecture = read_json(source.folder, "config.json", dict).get("model_type")

@@ -6,7 +6,7 @@ from importlib import resources
 def sample_texts(sequence_length: int) -> list[str]:
     """Sentences from one word to more than `sequence_length` tokens, from sample_texts.txt.
 
-    A word is at least one token, so a text of S words does not fit into S tokens.
+    A word is at least one token, and special tokens are added, so a text of S words has more than S.
     """
     lines = (resources.files(__package__) / "sample_texts.txt").read_text("utf-8").splitlines()
     words = lines[-1].split()

@@ -1,4 +1,4 @@
-"""Texts to token batches at an artifact's fixed shape."""
+"""Turns texts into token batches at an artifact's fixed shape."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +11,8 @@ import tokenizers
 from numpy.typing import NDArray
 
 from minilmx.errors import ArtifactError
+from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import Shape
-
-INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class TokenBatch:
     token_type_ids: NDArray[np.int64]
 
     def feeds(self) -> dict[str, NDArray[np.int64]]:
-        """The arrays by graph input name: never by position, so that none can be swapped."""
+        """The arrays by graph input name; names, unlike positions, cannot be swapped."""
         return {name: getattr(self, name) for name in INPUT_NAMES}
 
 
@@ -33,9 +32,9 @@ class TokenBatch:
 class TokenizedTexts:
     """N texts at one sequence length S.
 
-    `tokens` holds the N texts' inputs, int64 [N, S]. `truncated` is bool [N]: whether a text
-    had more than S tokens and lost its end. `shape` is the artifact's. `empty` is a text
-    without words, int64 [1, S], and `pad_id` the token that padding is made of.
+    `tokens` holds the inputs, int64 [N, S]. `truncated` is bool [N]: whether a text had more than
+    S tokens and lost its end. `shape` is the artifact's. `empty` is a text without words, int64
+    [1, S], and `pad_id` is the token id of padding.
     """
 
     tokens: TokenBatch
@@ -49,18 +48,18 @@ class TokenizedTexts:
 
     @property
     def token_counts(self) -> NDArray[np.int64]:
-        """Tokens of each text that are fed, special tokens included: int64 [N]."""
+        """The number of tokens per text, with special tokens and after truncation: int64 [N]."""
         return np.asarray(self.tokens.attention_mask.sum(axis=1), dtype=np.int64)
 
     def take(self, rows: slice) -> "TokenizedTexts":
-        """Some of the texts, or all in another order."""
+        """The texts in `rows`, as a copy."""
         tokens = TokenBatch(**{name: array[rows].copy() for name, array in self.tokens.feeds().items()})
         return replace(self, tokens=tokens, truncated=self.truncated[rows])
 
     def batches(self) -> Iterator[TokenBatch]:
-        """The texts in order, B at a time; the last batch is filled up with empty texts.
+        """The texts in order, B at a time; empty texts fill the last batch.
 
-        An empty text is its special tokens alone, so no row is without a token to pool.
+        An empty text still has its special tokens, so every row has a token to pool.
         """
         size = self.shape.batch_size
         for start in range(0, len(self), size):
@@ -76,7 +75,7 @@ class TokenizedTexts:
             yield TokenBatch(**arrays)
 
     def update_digest(self, digest: "hashlib._Hash") -> None:
-        """Feed the token arrays to a hash, row by row: parts in order equal the whole."""
+        """Feed the token arrays to a hash row by row, so that parts in order give the same digest."""
         rows = np.stack(list(self.tokens.feeds().values()), axis=1)
         digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
 
@@ -85,12 +84,12 @@ class Tokenizer:
     """A Hugging Face tokenizer that pads and truncates to a fixed shape."""
 
     def __init__(self, file: Path, shape: Shape) -> None:
-        """Load tokenizer.json. Raises ArtifactError where it cannot be read."""
+        """Load tokenizer.json. Raises ArtifactError if it cannot be read."""
         self.shape = shape
         self._tokenizer = load_tokenizer(file)
         padding = self._tokenizer.padding or {}
         self._tokenizer.enable_truncation(shape.sequence_length)
-        # Padding is added as arrays: it is much of the work where texts are short.
+        # Padding is added to the arrays: the tokenizer's own is slow for short texts.
         self._tokenizer.no_padding()
         self._pad_id = int(padding.get("pad_id", 0))
         self._pad_type_id = int(padding.get("pad_type_id", 0))
@@ -121,8 +120,8 @@ class Tokenizer:
 
 
 def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
-    """Load a tokenizer.json. Raises ArtifactError where it cannot be read."""
+    """Load a tokenizer.json. Raises ArtifactError if it cannot be read."""
     try:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:
-        raise ArtifactError(f"{file} is no tokenizer file: {error}") from error
+        raise ArtifactError(f"{file} is not a tokenizer file: {error}") from error

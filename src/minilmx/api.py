@@ -83,7 +83,7 @@ def export_model(
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
-    source = resolve_model(model, revision, onnx=from_onnx, say=progress.message)
+    source = resolve_model(model, revision, onnx=from_onnx, progress=progress)
     progress.message(f"source: {source.note}")
     shape = Shape(batch_size, sequence_length)
     report = exporter.export_model(

@@ -71,16 +71,20 @@ NO_WEIGHTS = (
 
 CASES: list[tuple[str, Callable[[Path], None], str]] = [
     # an artifact that does not exist or is damaged
-    ("run nowhere in.txt", GOOD, "there is no artifact at nowhere: make one with `mlx export`"),
-    ("run . in.txt", GOOD, ". is no artifact: it has no mlx.json"),
-    ("run in.txt in.txt", GOOD, "in.txt is no artifact: it has no mlx.json"),
-    ("eval nowhere", nothing, "there is no artifact at nowhere"),
-    ("inspect nowhere", nothing, "there is no artifact at nowhere"),
+    (
+        "run nowhere in.txt",
+        GOOD,
+        "nowhere is not an artifact: it does not exist. Export a model to make one.",
+    ),
+    ("run . in.txt", GOOD, ". is not an artifact: it has no mlx.json"),
+    ("run in.txt in.txt", GOOD, "in.txt is not an artifact: it has no mlx.json"),
+    ("eval nowhere", nothing, "nowhere is not an artifact: it does not exist"),
+    ("inspect nowhere", nothing, "nowhere is not an artifact: it does not exist"),
     (RUN, flip_byte, "the artifact tiny-b4-s16 is damaged:"),
-    (RUN, remove_file, "tokenizer.json is missing; export it again"),
+    (RUN, remove_file, "tokenizer.json is missing. Export it again."),
     (EVAL, flip_byte, "has SHA-256"),
-    (EVAL, manifest(lambda m: m.update(schema_version=99)), "has schema version 99"),
-    (EVAL, manifest(leave_the_folder), "leaves the artifact"),
+    (EVAL, manifest(lambda m: m.update(schema_version=99)), "mlx.json: schema version 99; expected 1"),
+    (EVAL, manifest(leave_the_folder), "expected a path inside the artifact"),
     # a runner that does not exist or cannot run
     (f"{RUN} --runner gpu", GOOD, "the runner 'gpu' does not exist; expected one of onnxruntime"),
     ("eval tiny-b4-s16 --runner gpu", nothing, "the runner 'gpu' does not exist"),
@@ -197,4 +201,7 @@ def test_wrong_usage_shows_the_usage_and_exits_with_2(
 
 def test_a_message_of_several_lines_is_shown_on_one_line(mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", "no\nwhere", stdin="a\n")
-    assert outcome.stderr == "Error: there is no artifact at no where: make one with `mlx export`\n"
+    assert (
+        outcome.stderr
+        == "Error: no where is not an artifact: it does not exist. Export a model to make one.\n"
+    )

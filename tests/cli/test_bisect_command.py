@@ -81,7 +81,7 @@ def test_nothing_to_compare_with_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
         (("--candidate", "groq"), "the runner groq cannot be bisected"),
         (("--candidate", "gorq"), "the runner 'gorq' does not exist"),
         (("--candidate", "groq-emulator"), "the graph cannot be bisected"),
-        (("--candidate-artifact", "nowhere"), "there is no artifact at nowhere"),
+        (("--candidate-artifact", "nowhere"), "nowhere is not an artifact: it does not exist"),
     ],
 )
 def test_what_cannot_be_bisected_is_one_line_and_exit_code_3(

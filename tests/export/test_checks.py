@@ -211,5 +211,5 @@ def test_a_twin_with_fixed_axes_is_refused(tiny: Path) -> None:
 
 
 def test_a_file_that_is_no_onnx_is_refused(tiny: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json is no ONNX file"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is not an ONNX file"):
         check_dynamic_graph(tiny / "tokenizer.json", 16)

@@ -216,7 +216,7 @@ def test_another_opset_than_the_files_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"\x00" * 64, b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_file_that_is_no_onnx_is_refused(folder: Path, content: bytes) -> None:
     (folder / "onnx" / "model.onnx").write_bytes(content)
-    assert "is no ONNX file" in refusal(folder)
+    assert "is not an ONNX file" in refusal(folder)
 
 
 def test_a_folder_without_onnx_is_refused(folder: Path) -> None:

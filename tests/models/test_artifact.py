@@ -18,7 +18,7 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_whole_artifact_opens_and_knows_its_files(tiny: Path) -> None:
+def test_a_complete_artifact_opens_and_lists_its_files(tiny: Path) -> None:
     artifact = open_artifact(tiny)
     assert str(artifact.shape) == "4x16"
     assert artifact.digest == sha256((tiny / "mlx.json").read_bytes()).hexdigest()
@@ -40,7 +40,7 @@ def test_every_file_is_listed_in_order_with_its_digest(tiny_original: Artifact) 
     assert [file.path for file in files] == sorted(on_disk)
 
 
-def test_a_file_that_the_manifest_does_not_cover_is_named_and_not_refused(tiny: Path) -> None:
+def test_a_file_that_the_manifest_does_not_list_is_named_but_accepted(tiny: Path) -> None:
     (tiny / "onnx" / "notes.txt").write_text("mine")
     assert unlisted_files(open_artifact(tiny)) == ["onnx/notes.txt"]
 
@@ -80,8 +80,8 @@ def put_a_folder_there(path: Path) -> None:
     [
         (remove, "is missing"),
         (flip_a_byte, "SHA-256"),
-        (append_a_byte, "bytes, expected"),
-        (empty, "has 0 bytes, expected"),
+        (append_a_byte, "bytes; expected"),
+        (empty, "has 0 bytes; expected"),
         (link_to_a_copy, "is a symbolic link"),
         (put_a_folder_there, "is missing"),
     ],
@@ -91,10 +91,10 @@ def test_a_damaged_file_is_named(tiny: Path, name: str, damage: Callable[[Path],
     message = refusal(tiny)
     assert f"{name} " in message
     assert words in message
-    assert "export it again" in message
+    assert message.endswith(". Export it again.")
 
 
-def test_several_damaged_files_are_counted_and_each_is_found(tiny: Path) -> None:
+def test_several_damaged_files_are_all_found_and_counted(tiny: Path) -> None:
     artifact = open_artifact(tiny)
     remove(tiny / "README.md")
     flip_a_byte(tiny / "tokenizer.json")
@@ -121,18 +121,18 @@ def test_a_moved_artifact_opens(tiny: Path) -> None:
     assert open_artifact(moved).path == moved
 
 
-def test_nothing_at_the_path(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path / "nowhere")
-    assert f"there is no artifact at {tmp_path / 'nowhere'}" in message
-    assert "mlx export" in message
+    assert f"{tmp_path / 'nowhere'} is not an artifact: it does not exist" in message
+    assert "Export a model to make one." in message
 
 
-def test_an_empty_folder_is_no_artifact(tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_an_artifact(tmp_path: Path) -> None:
     assert "has no mlx.json" in refusal(tmp_path)
 
 
-def test_a_file_is_no_artifact(tiny: Path) -> None:
-    assert f"{tiny / 'mlx.json'} is no artifact" in refusal(tiny / "mlx.json")
+def test_a_file_is_not_an_artifact(tiny: Path) -> None:
+    assert f"{tiny / 'mlx.json'} is not an artifact" in refusal(tiny / "mlx.json")
 
 
 def test_a_manifest_that_is_a_folder_cannot_be_read(tiny: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_manifest_that_is_a_folder_cannot_be_read(tiny: Path) -> None:
     assert f"{tiny / 'mlx.json'} cannot be read" in refusal(tiny)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 def test_an_unreadable_file_is_an_artifact_error(tiny: Path) -> None:
     (tiny / "tokenizer.json").chmod(0)
     assert "tokenizer.json" in refusal(tiny)

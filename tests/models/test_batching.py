@@ -1,4 +1,4 @@
-"""Batches of equal length: nothing padded, nothing lost, nothing twice."""
+"""Batches of equal length: no padding, and every text exactly once."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -28,7 +28,7 @@ def test_every_text_is_in_one_batch_of_its_own_length(tiny_original: Artifact, t
     assert sorted(seen) == list(range(len(texts)))
 
 
-def test_batches_are_as_full_as_their_limit_allows(tiny_original: Artifact) -> None:
+def test_batches_are_as_large_as_the_limit_allows(tiny_original: Artifact) -> None:
     texts = ["a b c"] * 1000
     sizes = [
         batch.input_ids.shape
@@ -41,7 +41,7 @@ def test_batches_are_as_full_as_their_limit_allows(tiny_original: Artifact) -> N
     assert len(sizes) == -(-1000 // rows)
 
 
-def test_real_sentences_get_the_fixed_graphs_embeddings(artifact: Artifact) -> None:
+def test_real_sentences_get_the_same_embeddings_as_from_the_fixed_graph(artifact: Artifact) -> None:
     texts = ["", "A cat.", "A dog sleeps on the warm stone near the river.", "word " * 80, "Привет"] * 3
     with Embedder(artifact, "onnxruntime", artifact.graph_kind) as fixed:
         expected = fixed.encode(texts)

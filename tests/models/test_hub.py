@@ -1,4 +1,4 @@
-"""The hub, as far as it goes without one: its cache, and words for when it cannot be reached."""
+"""The hub without a connection: its cache, and the errors if it cannot be reached."""
 
 import json
 import os
@@ -18,13 +18,18 @@ OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 SCRIPT = """
 import json, sys
+said = []
 from minilmx.errors import ModelError
 from minilmx.models.source import resolve_model
-said = []
+from minilmx.progress import Progress
+
+class Messages(Progress):
+    message = staticmethod(said.append)
+
 results = []
 for model, revision, onnx in json.loads(sys.argv[1]):
     try:
-        source = resolve_model(model, revision, onnx=onnx, say=said.append)
+        source = resolve_model(model, revision, onnx=onnx, progress=Messages())
         results.append([source.origin, source.revision, source.note, str(source.folder)])
     except ModelError as error:
         results.append(str(error))
@@ -35,7 +40,7 @@ print(json.dumps([results, said]))
 def resolve(
     home: Path, variables: dict[str, str], *asked: tuple[str, str | None, bool]
 ) -> tuple[list[Any], list[str]]:
-    """Resolve models in a process of their own: what each gave, and what was said."""
+    """Resolve models in a process of their own: each result, and the messages."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(asked)],
@@ -52,7 +57,7 @@ def resolve(
 def cache_model(
     home: Path, hub_id: str, commit: str, weights: str = "model.safetensors", without: str = ""
 ) -> Path:
-    """Lay a model into the hub's cache as huggingface_hub would, with `main` at `commit`."""
+    """Put a model into the hub's cache as huggingface_hub would, with `main` at `commit`."""
     repo = home / "hub" / f"models--{hub_id.replace('/', '--')}"
     snapshot = repo / "snapshots" / commit
     (repo / "refs").mkdir(parents=True, exist_ok=True)
@@ -87,7 +92,7 @@ def test_a_cached_model_needs_no_hub(tmp_path: Path, variables: dict[str, str]) 
     assert said == []
 
 
-def test_a_cached_model_is_of_use_only_whole_and_in_the_form_wanted(tmp_path: Path) -> None:
+def test_a_cached_model_is_used_only_if_complete_and_in_the_wanted_form(tmp_path: Path) -> None:
     cache_model(tmp_path, "some-org/cut", COMMIT, without="tokenizer.json")
     cache_model(tmp_path, "some-org/onnx", COMMIT, weights="onnx/model.onnx")
     results, _ = resolve(
@@ -104,7 +109,7 @@ def test_a_cached_model_is_of_use_only_whole_and_in_the_form_wanted(tmp_path: Pa
     assert "some-org/onnx is not in the hub cache" in results[3]
 
 
-def test_a_hub_that_cannot_be_reached_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_hub_that_cannot_be_reached_is_reported_on_one_line(tmp_path: Path) -> None:
     results, said = resolve(
         tmp_path,
         UNREACHABLE,
@@ -115,13 +120,13 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_sentence(tmp_path: Path) ->
     )
     for result in results:
         assert "the hub cannot be reached (" in result
-        assert "check the connection, or give a folder" in result
+        assert "Check the connection, or give a folder." in result
         assert "\n" not in result
     assert said == []
 
 
 @pytest.mark.parametrize("variables", [OFFLINE, UNREACHABLE], ids=["offline", "unreachable"])
-def test_the_default_model_falls_back_to_the_bundled_package_and_says_so(
+def test_the_default_model_falls_back_to_the_bundled_package(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
     if bundled_model() is None:

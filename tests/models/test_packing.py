@@ -1,4 +1,4 @@
-"""Texts are put into rows exactly: none lost, none twice, none across a row's end."""
+"""Packing texts into rows: every text exactly once, and none across the end of a row."""
 
 from pathlib import Path
 
@@ -15,18 +15,18 @@ LENGTHS = st.lists(st.integers(1, 16), max_size=60)
 
 
 @given(lengths=LENGTHS, segments=st.integers(1, 6))
-def test_every_text_has_one_place_and_no_row_overflows(lengths: list[int], segments: int) -> None:
+def test_every_text_is_in_one_row_and_no_row_overflows(lengths: list[int], segments: int) -> None:
     rows = assign_rows(lengths, 16, segments)
     assert sorted(text for row in rows for text in row) == list(range(len(lengths)))
     assert all(1 <= len(row) <= segments for row in rows)
     assert all(sum(lengths[text] for text in row) <= 16 for row in rows)
 
 
-def test_rows_are_as_few_as_they_can_be_on_an_easy_case() -> None:
+def test_rows_are_as_few_as_possible_in_an_easy_case() -> None:
     assert len(assign_rows([8, 8, 10, 6, 12, 4, 16], 16, 4)) == 4
 
 
-def test_a_row_is_closed_at_its_number_of_texts() -> None:
+def test_a_row_holds_at_most_its_number_of_segments() -> None:
     assert [len(row) for row in assign_rows([1] * 7, 16, 3)] == [3, 3, 1]
 
 

@@ -34,7 +34,7 @@ def digest_of(*parts: TokenizedTexts) -> str:
 
 def test_texts_are_padded_to_the_sequence_length(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode(["ab"]).tokens
-    a, b = 4, 4 + 68 + 1  # a word's later letters are pieces of their own
+    a, b = 4, 4 + 68 + 1  # the later letters of a word are separate tokens
     assert tokens.input_ids.tolist() == [[2, a, b, 3] + [0] * 12]
     assert tokens.attention_mask.tolist() == [[1] * 4 + [0] * 12]
     assert tokens.token_type_ids.tolist() == [[0] * 16]
@@ -67,7 +67,7 @@ def test_an_empty_text_has_its_special_tokens(tokenizer: Tokenizer) -> None:
     assert tokenized.truncated.tolist() == [False]
 
 
-def test_no_texts_make_no_batches(tokenizer: Tokenizer) -> None:
+def test_zero_texts_make_zero_batches(tokenizer: Tokenizer) -> None:
     tokenized = tokenizer.encode([])
     assert len(tokenized) == 0
     assert tokenized.tokens.input_ids.shape == (0, 16)
@@ -76,7 +76,7 @@ def test_no_texts_make_no_batches(tokenizer: Tokenizer) -> None:
 
 @settings(deadline=None)
 @given(sentences=texts)
-def test_batches_put_together_are_the_whole(tokenizer: Tokenizer, sentences: list[str]) -> None:
+def test_batches_contain_every_text_in_order(tokenizer: Tokenizer, sentences: list[str]) -> None:
     tokenized = tokenizer.encode(sentences)
     batches = list(tokenized.batches())
     assert len(batches) == -(-len(sentences) // 4)
@@ -95,7 +95,7 @@ def test_parts_have_the_digest_of_the_whole(tokenizer: Tokenizer, sentences: lis
     assert digest_of(*parts) == digest_of(tokenizer.encode(sentences))
 
 
-def test_a_digest_tells_texts_masks_and_type_ids_apart(tokenizer: Tokenizer) -> None:
+def test_a_digest_distinguishes_texts_masks_and_type_ids(tokenizer: Tokenizer) -> None:
     one = tokenizer.encode(["ab c"])
     ids, mask, types = one.tokens.feeds().values()
     swapped = replace(one, tokens=TokenBatch(ids, types, mask))
@@ -109,7 +109,7 @@ def test_the_rows_of_a_text_do_not_depend_on_its_neighbours(tokenizer: Tokenizer
     assert np.array_equal(alone, beside)
 
 
-def test_real_sentences_get_transformers_ids(artifact: Artifact) -> None:
+def test_real_sentences_get_the_same_ids_as_from_transformers(artifact: Artifact) -> None:
     from transformers import AutoTokenizer
 
     sentences = [
@@ -130,19 +130,19 @@ def test_real_sentences_get_transformers_ids(artifact: Artifact) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "WordPiece"}}'])
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "tokenizer.json"
     file.write_text(content)
-    with pytest.raises(ArtifactError, match="is no tokenizer file"):
+    with pytest.raises(ArtifactError, match="is not a tokenizer file"):
         Tokenizer(file, Shape(1, 8))
 
 
 def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json is no tokenizer file"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is not a tokenizer file"):
         Tokenizer(tmp_path / "tokenizer.json", Shape(1, 8))
 
 
-def test_a_padding_token_that_the_vocabulary_lacks_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_padding_token_outside_of_the_vocabulary_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     settings_of = {"pad_token": {"content": "<nothing>"}}
     (copy / "tokenizer_config.json").write_text(json.dumps(settings_of))

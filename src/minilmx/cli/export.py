@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from minilmx.cli.progress import ConsoleProgress
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, PRECISIONS
 
@@ -83,11 +84,9 @@ def export(
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
-    def say(message: str) -> None:
-        click.echo(message, err=True)
-
-    source = resolve_model(model, revision, onnx=from_onnx, say=say)
-    say(f"source: {source.note}")
+    progress = ConsoleProgress(None)
+    source = resolve_model(model, revision, onnx=from_onnx, progress=progress)
+    progress.message(f"source: {source.note}")
     shape = Shape(batch_size, sequence_length)
     report = export_model(
         source,
@@ -99,7 +98,7 @@ def export(
         precision=precision,
         from_onnx=from_onnx,
         replace_existing=force,
-        say=say,
+        say=progress.message,
     )
     artifact, facts, parity = report.artifact, report.facts, report.parity
     ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from minilmx.errors import EvalError
 from minilmx.eval.consumers.registry import CONSUMERS
@@ -28,17 +29,20 @@ FENCES = {"py": "python", "mjs": "javascript", "pbtxt": "protobuf", "cs": "cshar
 def example(tiny: Path) -> Artifact:
     """What the document's artifact says of itself: all-MiniLM-L6-v2 at 1 x 128."""
     artifact = open_artifact(tiny)
-    graph = replace(artifact.manifest.fixed, path="model_b1_s128.onnx")
-    changed = replace(artifact.manifest, shape=Shape(1, 128), embedding_dimension=384, fixed=graph)
+    graphs = structs.replace(
+        artifact.manifest.graphs, fixed=structs.replace(artifact.manifest.fixed, path="model_b1_s128.onnx")
+    )
+    changed = structs.replace(artifact.manifest, shape=Shape(1, 128), embedding_dimension=384, graphs=graphs)
     return replace(artifact, path=Path("/models/all-MiniLM-L6-v2-b1-s128"), manifest=changed)
 
 
 @pytest.fixture
 def fixed_example(example: Artifact) -> Artifact:
     """The same, exported with --fixed-consumers."""
-    graph = replace(example.manifest.fixed, path="fixed/model_b1_s128.onnx")
+    graph = structs.replace(example.manifest.fixed, path="fixed/model_b1_s128.onnx")
+    graphs = structs.replace(example.manifest.graphs, fixed=graph)
     files = (*example.manifest.files, File("fixed/sentence_bert_config.json", "", 0))
-    return replace(example, manifest=replace(example.manifest, fixed=graph, files=files))
+    return replace(example, manifest=structs.replace(example.manifest, graphs=graphs, files=files))
 
 
 def test_the_document_shows_every_snippet_as_it_is_printed(
@@ -68,7 +72,7 @@ def test_inspect_prints_it_and_nothing_else(tiny: Path, mlx: Callable[..., Any])
 @pytest.mark.parametrize("name", snippet_names())
 def test_every_word_is_filled_whatever_the_path(name: str, pooling: str, fixed_example: Artifact) -> None:
     path = Path('/a folder/it\'s "so" \\ ünïcode {{}}')
-    changed = replace(fixed_example.manifest, pooling=pooling, normalized=pooling != "max")
+    changed = structs.replace(fixed_example.manifest, pooling=pooling, normalized=pooling != "max")
     text = render_snippet(name, replace(fixed_example, path=path, manifest=changed))
     assert not re.search(r"\{\{\w", text)
     if snippet_language(name) == "py":
