@@ -17,7 +17,7 @@ from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_wei
 from minilmx.files.atomic import atomic_folder
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
-from minilmx.models.manifest import FLOAT32, Graph, Graphs, Manifest, Shape
+from minilmx.models.manifest import FLOAT32, MAX_SIZE, Graph, Graphs, Manifest, Shape
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.source import ModelSource, weights_file
 
@@ -106,6 +106,10 @@ def export_model(
         opset, packages = opset or DEFAULT_OPSET, ["torch", "transformers"]
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ExportError(f"the opset is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
+    sizes = (shape.batch_size, shape.sequence_length, segments or 1)
+    if not 1 <= min(sizes) <= max(sizes) <= MAX_SIZE:
+        packed = f" with {segments} texts per packed row" if segments else ""
+        raise ExportError(f"the shape {shape}{packed}; expected numbers from 1 to {MAX_SIZE}")
     request = make_request(source, file, shape, segments, fixed_consumers, precision, opset, packages)
 
     if output.exists() and not replace_existing:

@@ -226,6 +226,12 @@ def test_the_steps_are_told_in_order(folder: Path, output: Path) -> None:
     assert said == STEPS
 
 
+@pytest.mark.parametrize("shape", [Shape(0, 8), Shape(65_537, 8), Shape(1, 65_537)], ids=str)
+def test_a_shape_that_no_artifact_may_have_is_refused(folder: Path, output: Path, shape: Shape) -> None:
+    with pytest.raises(ExportError, match=f"the shape {shape}; expected .* 1 to 65536"):
+        export(folder, output, shape)
+
+
 def test_a_failed_export_keeps_the_older_artifact(folder: Path, output: Path) -> None:
     export(folder, output)
     before = contents(output.parent)
