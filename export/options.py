@@ -53,7 +53,7 @@ def reusable_artifact(output: Path, request: Request) -> Artifact:
     try:
         artifact = open_artifact(output)
     except ArtifactError as error:
-        raise OutputError(f"{output} exists and cannot be reused: {error}; {remedy}") from error
+        raise OutputError(f"{output} exists and cannot be reused: {error.message}; {remedy}") from error
     made = artifact.manifest
     for what, there, wanted in (
         ("model", made.source, request.source),

@@ -109,7 +109,7 @@ def test_some_models_cannot_be_packed(
 
 
 def test_an_artifact_without_a_packed_graph_says_how_to_get_one(tiny: Path) -> None:
-    with pytest.raises(ArtifactError, match="--pack 16"):
+    with pytest.raises(ArtifactError, match="Export the model with a packed graph"):
         open_artifact(tiny).with_graph("packed")
 
 

@@ -74,7 +74,7 @@ def test_a_checkpoint_that_is_only_a_pickle(folder: Path) -> None:
     before = (folder / "pytorch_model.bin").stat().st_atime_ns
     os.utime(folder / "pytorch_model.bin", ns=(before - 10**15, before - 10**15))
     stamp = (folder / "pytorch_model.bin").stat().st_atime_ns
-    assert "only as a pickle (pytorch_model.bin), which minilmx never opens" in refusal(folder)
+    assert "only as a pickle (pytorch_model.bin), which can run code and is never opened" in refusal(folder)
     assert (folder / "pytorch_model.bin").stat().st_atime_ns == stamp
     assert not mark.exists()
 
