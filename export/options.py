@@ -74,7 +74,7 @@ def check_replaceable(output: Path) -> None:
     is_artifact = (output / MANIFEST_NAME).is_file()
     if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
         raise OutputError(
-            f"{output} is no artifact, and --force replaces nothing else: choose another --output"
+            f"{output} is not an artifact, and --force replaces nothing else: choose another --output"
         )
 
 

@@ -174,7 +174,7 @@ def test_a_damaged_artifact_is_not_reused_and_can_be_replaced(folder: Path, outp
 def test_a_folder_that_is_no_artifact_is_never_replaced(folder: Path, output: Path, force: bool) -> None:
     output.mkdir(parents=True)
     (output / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="no artifact"):
+    with pytest.raises(OutputError, match="is not an artifact"):
         export(folder, output, force=force)
     assert contents(output) == {"thesis.tex": b"years of work"}
 
@@ -183,7 +183,7 @@ def test_a_folder_that_is_no_artifact_is_never_replaced(folder: Path, output: Pa
 def test_a_file_is_never_replaced(folder: Path, output: Path, force: bool) -> None:
     output.parent.mkdir()
     output.write_text("mine")
-    with pytest.raises(OutputError, match="no artifact"):
+    with pytest.raises(OutputError, match="is not an artifact"):
         export(folder, output, force=force)
     assert output.read_text() == "mine"
 
