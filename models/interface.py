@@ -9,7 +9,7 @@ PACKED_INPUT_NAMES = ("input_ids", "position_ids", "segment_ids")
 MIN_OPSET, MAX_OPSET = 13, 17
 DEFAULT_OPSET = 16
 
-# Numbers that float16 can hold, for masked positions and for the smallest norm to divide by.
-# float32's lowest number would be minus infinity there, and 1e-12 would be zero.
+# For masked positions, and for the smallest norm to divide by: numbers that float16 can hold.
+# In float16, float32's lowest number would be minus infinity, and 1e-12 would be zero.
 MASKED = -10000.0
 LEAST_NORM = 1e-6
