@@ -29,14 +29,14 @@ def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
     """
     file = source.folder / "tokenizer.json"
     if not file.is_file():
-        raise ModelError(f"{source.folder}: no tokenizer.json; expected one, as minilmx reads no other file")
+        raise ModelError(f"{source.folder}: no tokenizer.json; expected one, as minilmx reads no other form")
     tokenizer = load_tokenizer(file)
     settings = _read_json_or_empty(source, "tokenizer_config.json")
     padding = dict(tokenizer.padding or {})
     pad_token = padding.get("pad_token") or _text(settings.get("pad_token") or "[PAD]")
     pad_id = tokenizer.token_to_id(pad_token)
     if pad_id is None:
-        raise ModelError(f"{file}: no token {pad_token!r}; expected it, for padding")
+        raise ModelError(f"{file}: no padding token {pad_token!r}; expected it in the vocabulary")
     smallest = tokenizer.num_special_tokens_to_add(False) + 1
     if shape.sequence_length < smallest:
         raise ExportError(

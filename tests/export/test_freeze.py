@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from minilmx.errors import MinilmxError
+from minilmx.errors import ExportError, MinilmxError
 from minilmx.export.exporter import ExportedArtifact, export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact
@@ -213,6 +214,24 @@ def test_external_data_is_refused(folder: Path) -> None:
     path = str(folder / "onnx" / "model.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, size_threshold=0)
     assert "weights in another file; expected a single file" in refusal(folder)
+
+
+def test_the_file_is_parsed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    load = onnx.load
+
+    def counted(path: str, **options: Any) -> onnx.ModelProto:
+        parsed.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(onnx, "load", counted)
+    freeze(folder)
+    assert parsed.count(str(folder / "onnx" / "model.onnx")) == 1
+
+
+def test_a_packed_graph_is_refused() -> None:
+    with pytest.raises(ExportError, match="made from an ONNX file; expected PyTorch weights"):
+        ExportOptions(Shape(3, 16), segments=2, from_onnx=True)
 
 
 def test_another_opset_than_the_files_is_refused(folder: Path) -> None:

@@ -107,6 +107,11 @@ def test_errors_messages_and_docstrings_are_in_plain_english(room: str) -> None:
     assert [f"{where} {fault}" for where, text in strings(room) for fault in faults(text)] == []
 
 
+@pytest.mark.parametrize("room", ["export"])
+def test_only_the_command_line_names_its_options(room: str) -> None:
+    assert [f"{where} {text}" for where, text in strings(room) if re.search(r"(?<!\S)--[a-z]", text)] == []
+
+
 @pytest.mark.parametrize(
     "sentence",
     [

@@ -14,7 +14,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here, -int8 added for int8]",
+    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; for int8 also -int8]",
 )
 @click.option(
     "--batch-size",
@@ -28,7 +28,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     type=click.IntRange(min=3),
     default=128,
     show_default=True,
-    help="Tokens in a row, fixed in the graph; longer texts are truncated.",
+    help="Tokens per row, fixed in the graph; longer texts are truncated.",
 )
 @click.option("--revision", help="Commit, tag or branch on the hub. [default: the pinned one]")
 @click.option(
@@ -58,7 +58,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
 @click.option(
     "--from-onnx",
     is_flag=True,
-    help="MODEL is an ONNX file with dynamic axes: freeze it, without torch.",
+    help="Freeze MODEL's own ONNX file, which has dynamic axes, without torch.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing artifact.")
 def export(
