@@ -184,20 +184,23 @@ def test_a_damaged_artifact_is_not_reused_and_can_be_replaced(folder: Path, outp
     assert open_artifact(output).shape == Shape(4, 16)
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_another_folder_is_never_replaced(folder: Path, output: Path, replace: bool) -> None:
+REFUSALS = [(False, "exists and cannot be reused"), (True, "not an artifact, so it is not replaced")]
+
+
+@pytest.mark.parametrize(("replace", "words"), REFUSALS)
+def test_another_folder_is_never_replaced(folder: Path, output: Path, replace: bool, words: str) -> None:
     output.mkdir(parents=True)
     (output / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="not an artifact"):
+    with pytest.raises(OutputError, match=words):
         export(folder, output, replace=replace)
     assert contents(output) == {"thesis.tex": b"years of work"}
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_a_file_is_never_replaced(folder: Path, output: Path, replace: bool) -> None:
+@pytest.mark.parametrize(("replace", "words"), REFUSALS)
+def test_a_file_is_never_replaced(folder: Path, output: Path, replace: bool, words: str) -> None:
     output.parent.mkdir()
     output.write_text("mine")
-    with pytest.raises(OutputError, match="not an artifact"):
+    with pytest.raises(OutputError, match=words):
         export(folder, output, replace=replace)
     assert output.read_text() == "mine"
 
