@@ -27,7 +27,7 @@ class Parity:
 
     `sentences` were compared, of `shortest` to `longest` tokens; `truncated` of them were longer than
     the sequence length. Padding tokens do not count. `max_abs_packed` is the packed graph's difference
-    in embeddings; None if there is no packed graph.
+    in embeddings, None without such a graph.
     """
 
     sentences: int
