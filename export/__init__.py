@@ -1,1 +1,1 @@
-"""PyTorch model (or dynamic ONNX file) to fixed-shape ONNX to proven artifact."""
+"""From a PyTorch model or a dynamic ONNX file to a fixed-shape ONNX artifact that equals it."""

@@ -23,40 +23,40 @@ COPIED = (
 def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
     """Write the tokenizer files with one limit everywhere: the artifact's sequence length.
 
-    Padding is to the longest of a batch, which suits the dynamic twin; minilmx itself pads
-    to the fixed length. Raises ModelError where the source has no tokenizer.json.
+    They pad to the longest text of a batch, as the dynamic-shape graph allows; minilmx itself pads to
+    the fixed length. Raises ModelError for a source without tokenizer.json or padding token, ExportError
+    for a sequence length without room for a token.
     """
     file = source.folder / "tokenizer.json"
     if not file.is_file():
-        raise ModelError(f"{source.folder} has no tokenizer.json, the tokenizer minilmx reads")
+        raise ModelError(f"{source.folder}: no tokenizer.json; expected one, as minilmx reads no other form")
     tokenizer = load_tokenizer(file)
     settings = _read_json_or_empty(source, "tokenizer_config.json")
     padding = dict(tokenizer.padding or {})
     pad_token = padding.get("pad_token") or _text(settings.get("pad_token") or "[PAD]")
     pad_id = tokenizer.token_to_id(pad_token)
     if pad_id is None:
-        raise ModelError(f"{file} has no padding token {pad_token!r}")
+        raise ModelError(f"{file}: no padding token {pad_token!r}; expected it in the vocabulary")
     smallest = tokenizer.num_special_tokens_to_add(False) + 1
     if shape.sequence_length < smallest:
         raise ExportError(
-            f"sequence length {shape.sequence_length} leaves no room for a token beside the "
-            f"special tokens: give at least {smallest}"
+            f"sequence length: {shape.sequence_length}; expected at least {smallest}, for the special tokens "
+            "and one more"
         )
     tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token, pad_type_id=padding.get("pad_type_id", 0))
     tokenizer.enable_truncation(shape.sequence_length)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings |= {"model_max_length": shape.sequence_length, "pad_token": pad_token}
-    _write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "tokenizer_config.json", settings)
 
 
-def write_consumer_files(
-    source: ModelSource, folder: Path, shape: Shape, dimension: int, pooling: str, normalized: bool
-) -> None:
-    """Write what sentence-transformers, transformers and their kin look for in a model folder."""
+def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) -> None:
+    """Write what libraries such as sentence-transformers look for in a model's folder."""
+    pooling = manifest.pooling
     for name in COPIED:
         if (source.folder / name).is_file():
             shutil.copyfile(source.folder / name, folder / name)
-    kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalized
+    kinds = ["Transformer", "Pooling"] + ["Normalize"] * manifest.normalized
     modules = [
         {
             "idx": index,
@@ -66,15 +66,15 @@ def write_consumer_files(
         }
         for index, kind in enumerate(kinds)
     ]
-    _write_json(folder / "modules.json", modules)
-    limit = {"max_seq_length": shape.sequence_length, "do_lower_case": False}
-    _write_json(folder / "sentence_bert_config.json", limit)
+    write_json(folder / "modules.json", modules)
+    limit = {"max_seq_length": manifest.shape.sequence_length, "do_lower_case": False}
+    write_json(folder / "sentence_bert_config.json", limit)
     (folder / "1_Pooling").mkdir()
-    _write_json(
+    write_json(
         folder / "1_Pooling" / "config.json",
         # Both forms: sentence-transformers 5.4 and later read the name, older ones the booleans.
         {
-            "word_embedding_dimension": dimension,
+            "word_embedding_dimension": manifest.embedding_dimension,
             "pooling_mode": pooling,
             "pooling_mode_cls_token": pooling == "cls",
             "pooling_mode_mean_tokens": pooling == "mean",
@@ -85,7 +85,7 @@ def write_consumer_files(
 
 
 def write_model_card(folder: Path, manifest: Manifest) -> None:
-    """Write README.md: what the folder is and the few lines that use it."""
+    """Write README.md: what the folder is, and a few lines of Python that use it."""
     source, shape = manifest.source, manifest.shape
     revision = f" at revision `{source.revision}`" if source.revision else ""
     length = "scaled to unit length" if manifest.normalized else "not scaled"
@@ -134,5 +134,6 @@ def _text(token: Any) -> str:
     return str(token.get("content") if isinstance(token, dict) else token)
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file with sorted keys."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,19 +1,22 @@
-"""An ONNX file with dynamic axes to a fixed-shape graph and its twin, without torch."""
+"""From an ONNX file with dynamic axes to an artifact's graphs, without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from minilmx.errors import ExportError, ModelError
-from minilmx.export.parity import Outputs, Reference, open_session
+from minilmx.export.model import Outputs
+from minilmx.export.options import ExportOptions
+from minilmx.export.parity import open_session
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
-from minilmx.models.manifest import Shape
+from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
 from minilmx.models.pooling import count_positions, read_modules
 from minilmx.models.source import ModelSource, read_json
@@ -27,100 +30,91 @@ _IR_VERSION = 8
 
 @dataclass(frozen=True, slots=True)
 class DynamicModel:
-    """A dynamic-axes ONNX model whose interface is made ours: names, outputs, pooling."""
+    """An ONNX file with dynamic axes, as an ExportableModel.
 
+    `session` runs the file as it is, for its `outputs`; `proto` has the inputs and outputs of an
+    artifact's graph, with the pooling and normalisation that the file lacks.
+    """
+
+    file: Path
+    session: onnxruntime.InferenceSession
+    outputs: tuple[str, ...]
     proto: onnx.ModelProto
-    reference: Reference
     pooling: str
     normalized: bool
-    dimension: int
+    embedding_dimension: int
     max_sequence_length: int | None
 
-    def write(self, fixed: Path, twin: Path, shape: Shape) -> None:
-        """Write the twin, and the graph with every dim folded to a number."""
-        twin.write_bytes(self.proto.SerializeToString(deterministic=True))
-        fixed.write_bytes(_freeze(self.proto, shape).SerializeToString(deterministic=True))
+    @classmethod
+    def load(cls, source: ModelSource, file: Path, proto: onnx.ModelProto) -> Self:
+        """Take the parsed `file` of `source`, and change `proto` to an artifact's interface.
 
+        The first output must be token embeddings. If there is no `sentence_embedding`, modules.json
+        says how to pool. Raises ModelError or ExportError for any other file.
+        """
+        if read_facts(proto).external_data:
+            raise ExportError(f"{file}: weights in another file; expected a single file")
+        config = read_json(source.folder, "config.json", dict)
+        dimension = config.get("hidden_size")
+        if not isinstance(dimension, int):
+            raise ModelError(
+                f"{source.folder / 'config.json'}: hidden_size {dimension!r}; expected a whole number"
+            )
+        pooling, normalized = read_modules(source)
+        inputs = [as_tensor(value) for value in proto.graph.input]
+        found = f"{file}: inputs {', '.join(map(str, inputs))}"
+        if {tensor.name for tensor in inputs} != set(INPUT_NAMES):
+            raise ExportError(f"{found}; expected {', '.join(INPUT_NAMES)}")
+        if any(tensor.dtype != "int64" for tensor in inputs):
+            raise ExportError(f"{found}; expected int64")
+        if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
+            raise ExportError(f"{found}; expected dynamic axes, which freezing makes fixed")
+        names = [value.name for value in proto.graph.output] or ["missing"]
+        if names[0] not in (_HIDDEN, "token_embeddings"):
+            raise ExportError(f"{file}: the first output is {names[0]}; expected {_HIDDEN}")
+        outputs = (names[0], _POOLED) if _POOLED in names else (names[0],)
+        session = open_session(file)
+        _give_interface(proto, outputs, pooling, normalized, dimension)
+        positions = count_positions(config)
+        return cls(file, session, outputs, proto, pooling, normalized, dimension, positions)
 
-def onnx_file(source: ModelSource) -> Path:
-    """The ONNX file of a model folder. Raises ModelError where there is none."""
-    for name in _CANDIDATES:
-        if (source.folder / name).is_file():
-            return source.folder / name
-    raise ModelError(f"{source.folder} has no ONNX model: expected {' or '.join(_CANDIDATES)}")
-
-
-def load_dynamic_model(source: ModelSource, file: Path) -> DynamicModel:
-    """Read a dynamic-axes ONNX file and give it our interface.
-
-    The first output must be token embeddings. Where it has no `sentence_embedding`, the
-    pooling and normalisation that the folder's modules.json asks for are added to the graph.
-    Raises ModelError or ExportError where the file is not such a model.
-    """
-    proto = load_onnx(file)
-    if read_facts(proto).external_data:
-        raise ExportError(f"{file} keeps weights in another file; expected a single file")
-    config = read_json(source.folder, "config.json", dict)
-    dimension = config.get("hidden_size")
-    if not isinstance(dimension, int):
-        raise ModelError(
-            f"{source.folder / 'config.json'} has hidden_size {dimension!r}; expected a whole number"
-        )
-    pooling, normalized = read_modules(source)
-    inputs = [as_tensor(value) for value in proto.graph.input]
-    if {tensor.name for tensor in inputs} != set(INPUT_NAMES):
-        names = ", ".join(tensor.name for tensor in inputs)
-        raise ExportError(f"{file} has inputs {names}; expected {', '.join(INPUT_NAMES)}")
-    if any(tensor.dtype != "int64" for tensor in inputs):
-        raise ExportError(f"{file} has inputs {', '.join(map(str, inputs))}; expected int64")
-    if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
-        raise ExportError(f"{file} has a fixed input shape; expected dynamic axes to freeze")
-    outputs = [value.name for value in proto.graph.output]
-    first = outputs[0] if outputs else "missing"
-    if first not in (_HIDDEN, "token_embeddings"):
-        raise ExportError(f"{file}: the first output is {first}; expected {_HIDDEN}")
-    reference = _reference(file, outputs, pooling, normalized)
-    _give_interface(proto, outputs, pooling, normalized, dimension)
-    return DynamicModel(
-        proto,
-        reference,
-        pooling,
-        normalized,
-        dimension,
-        count_positions(config),
-    )
-
-
-def _reference(file: Path, outputs: list[str], pooling: str, normalized: bool) -> Reference:
-    """The unfrozen file on onnxruntime; pooled by numpy where it does not pool itself."""
-    session = open_session(file)
-
-    def run(batch: TokenBatch) -> Outputs:
-        wanted = [outputs[0], _POOLED] if _POOLED in outputs else [outputs[0]]
+    def run(self, batch: TokenBatch) -> Outputs:
+        """The file's own outputs on onnxruntime; pooled by numpy if it does not pool. Raises ExportError."""
         try:
-            hidden, *rest = session.run(wanted, batch.feeds())
+            hidden, *pooled = self.session.run(list(self.outputs), batch.feeds())
         except Exception as error:
-            raise ExportError(f"onnxruntime cannot run {file}: {error}") from error
-        if rest:
-            return hidden, rest[0]
-        mask = batch.attention_mask[:, :, None]
-        if pooling == "cls":
+            raise ExportError(f"{self.file}: onnxruntime cannot run it: {error}") from error
+        return hidden, pooled[0] if pooled else self._pool(hidden, batch.attention_mask[:, :, None])
+
+    def _pool(self, hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        if self.pooling == "cls":
             pooled = hidden[:, 0]
-        elif pooling == "max":
+        elif self.pooling == "max":
             pooled = np.where(mask == 1, hidden, -np.inf).max(axis=1)
         else:
             pooled = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
-        if normalized:
+        if self.normalized:
             pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-        return hidden, pooled.astype(np.float32)
+        return pooled.astype(np.float32)
 
-    return run
+    def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
+        """Write the dynamic-shape graph, or the one with every dim folded to a number."""
+        proto = self.proto if kind == GraphKind.DYNAMIC else _freeze(self.proto, options.shape)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def find_onnx_file(source: ModelSource) -> Path:
+    """The ONNX file of a model folder. Raises ModelError if it does not exist."""
+    for name in _CANDIDATES:
+        if (source.folder / name).is_file():
+            return source.folder / name
+    raise ModelError(f"{source.folder}: no ONNX file; expected {' or '.join(_CANDIDATES)}")
 
 
 def _give_interface(
-    proto: onnx.ModelProto, outputs: list[str], pooling: str, normalized: bool, dimension: int
+    proto: onnx.ModelProto, outputs: tuple[str, ...], pooling: str, normalized: bool, dimension: int
 ) -> None:
-    """Our input order, output names and named dynamic axes, and pooling where it is missing."""
+    """Set our input order, output names and named dynamic axes; add pooling if it is missing."""
     graph = proto.graph
     _rename(graph, outputs[0], _HIDDEN)
     if _POOLED not in outputs:
@@ -187,9 +181,9 @@ def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None
 
 
 def _freeze(proto: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
-    """Put numbers for the dynamic axes and fold what was computed from them.
+    """Replace the dynamic axes by numbers and fold what was computed from them.
 
-    onnxruntime's basic optimisations do the folding; they keep to standard operators.
+    onnxruntime's basic optimisations do the folding: they use only standard operators.
     """
     frozen = onnx.ModelProto()
     frozen.CopyFrom(proto)
@@ -212,7 +206,7 @@ def _freeze(proto: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
                 disabled_optimizers=["MatMulAddFusion"],  # would bring in Gemm
             )
         except Exception as error:
-            raise ExportError(f"onnxruntime cannot freeze the graph: {error}") from error
+            raise ExportError(f"the graph: onnxruntime cannot freeze it: {error}") from error
         folded = load_onnx(target)
     used = {node.domain for node in folded.graph.node}
     kept = [entry for entry in folded.opset_import if entry.domain in used]

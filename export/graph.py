@@ -1,23 +1,30 @@
 """The exported computation, in the operators that GroqFlow's pinned tools accept.
 
-It equals the PyTorch model (models/pytorch.py) but for three choices that keep it sound on an
+It equals the PyTorch model (models/pytorch.py) except for three choices that keep it accurate on an
 accelerator that computes in float16:
 - the attention mask becomes an additive -10000 inside the graph, not float32's lowest number;
-- a mean divides by at least one token, not by 1e-9: the same for every row that has a token;
+- a mean divides by at least one token, not by 1e-9: the same for every row with a token;
 - a norm is at least 1e-6, not 1e-12.
 """
 
 import io
 import logging
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from minilmx.errors import ExportError
-from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES, PACKED_INPUT_NAMES
-from minilmx.models.manifest import Shape
+from minilmx.export.options import ExportOptions
+from minilmx.models.interface import (
+    DEFAULT_OPSET,
+    INPUT_NAMES,
+    LEAST_NORM,
+    MASKED,
+    OUTPUT_NAMES,
+    PACKED_INPUT_NAMES,
+)
+from minilmx.models.manifest import GraphKind
 from minilmx.models.pytorch import SentenceModel
 
 
@@ -55,10 +62,10 @@ class EmbeddingGraph(torch.nn.Module):
 
 
 class PackedGraph(torch.nn.Module):
-    """Rows of several texts: token ids in, one embedding for each segment out, [B, N, D].
+    """Rows of several texts: token ids in, one embedding per segment out, [B, N, D].
 
-    A token attends to its own segment alone: the mask is -10000 where segments differ. Pooling
-    is a matrix product with the segments' one-hot rows; an empty segment comes out as zeros.
+    A token attends only to its own segment: the mask is -10000 for the tokens of others. Pooling is a
+    matrix product with the segments' one-hot rows; the embedding of an empty segment is zeros.
     """
 
     def __init__(self, model: SentenceModel, segments: int) -> None:
@@ -91,63 +98,55 @@ def _normalize(pooled: torch.Tensor) -> torch.Tensor:
     return pooled / norm.clamp(min=LEAST_NORM)
 
 
-def write_graph(model: SentenceModel, shape: Shape | None, opset: int, path: Path) -> None:
-    """Write the model as ONNX: at a fixed shape, or with dynamic axes where `shape` is None.
+class TracedModel(SentenceModel):
+    """The PyTorch model as an ExportableModel: PyTorch traces its graphs."""
 
-    Raises ExportError.
-    """
-    example = torch.ones((shape.batch_size, shape.sequence_length) if shape else (2, 8)).long()
-    both = {0: "batch_size", 1: "sequence_length"}
-    axes = dict.fromkeys((*INPUT_NAMES, "last_hidden_state"), both)
-    _write(
-        EmbeddingGraph(model),
-        dict(zip(INPUT_NAMES, (example, example, torch.zeros_like(example)), strict=True)),
-        OUTPUT_NAMES,
-        opset,
-        path,
-        dynamic_axes=None if shape else {**axes, "sentence_embedding": {0: "batch_size"}},
-    )
+    __slots__ = ()
 
+    def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
+        """Write one graph as an ONNX file. Raises ExportError.
 
-def write_packed_graph(model: SentenceModel, shape: Shape, segments: int, opset: int, path: Path) -> None:
-    """Write the model as ONNX with up to `segments` texts in a row. Raises ExportError."""
-    if model.pooling == "max":
-        raise ExportError("a model with max pooling cannot be packed: leave out --pack")
-    if model.first_position != 0:
-        raise ExportError("a model of RoBERTa's kind, which numbers positions itself, cannot be packed")
-    example = torch.ones((shape.batch_size, shape.sequence_length)).long()
-    inputs = dict.fromkeys(PACKED_INPUT_NAMES, example)
-    _write(PackedGraph(model, segments), inputs, OUTPUT_NAMES[1:], opset, path, dynamic_axes=None)
+        Uses PyTorch's TorchScript exporter: the newer one writes IR 10 and does not keep to opset 16,
+        which GroqFlow needs.
+        """
+        size = (options.shape.batch_size, options.shape.sequence_length)
+        example = torch.ones((2, 8) if kind == GraphKind.DYNAMIC else size).long()
+        if kind == GraphKind.PACKED:
+            self._check_packable()
+            module: torch.nn.Module = PackedGraph(self, options.segments or 1)
+            inputs, outputs = dict.fromkeys(PACKED_INPUT_NAMES, example), list(OUTPUT_NAMES[1:])
+        else:
+            module = EmbeddingGraph(self)
+            inputs, outputs = dict.fromkeys(INPUT_NAMES, example), list(OUTPUT_NAMES)
+            inputs["token_type_ids"] = torch.zeros_like(example)
+        axes = {name: {0: "batch_size", 1: "sequence_length"} for name in (*INPUT_NAMES, OUTPUT_NAMES[0])}
+        axes[OUTPUT_NAMES[1]] = {0: "batch_size"}
+        stream = io.BytesIO()
+        for name in ("torch.onnx", "torch.jit"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            # The exporter warns that it is deprecated, and about each Python branch that it traces.
+            warnings.simplefilter("ignore")
+            try:
+                torch.onnx.export(
+                    module.eval(),
+                    tuple(inputs.values()),
+                    stream,  # type: ignore[arg-type] # the TorchScript exporter writes to streams
+                    dynamo=False,
+                    opset_version=options.opset or DEFAULT_OPSET,
+                    input_names=list(inputs),
+                    output_names=outputs,
+                    dynamic_axes=axes if kind == GraphKind.DYNAMIC else None,
+                )
+            except Exception as error:
+                raise ExportError(f"the {kind} graph: PyTorch cannot trace it: {error}") from error
+        path.write_bytes(stream.getvalue())
 
-
-def _write(
-    module: torch.nn.Module,
-    inputs: dict[str, torch.Tensor],
-    outputs: Sequence[str],
-    opset: int,
-    path: Path,
-    dynamic_axes: dict[str, dict[int, str]] | None,
-) -> None:
-    """Uses PyTorch's TorchScript exporter: the newer one writes IR 10 and does not keep to
-    opset 16, which GroqFlow needs."""
-    stream = io.BytesIO()
-    for name in ("torch.onnx", "torch.jit"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # The exporter warns that it is deprecated, and of each Python branch that it traces.
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                module.eval(),
-                tuple(inputs.values()),
-                stream,  # type: ignore[arg-type] # the TorchScript exporter writes to streams
-                dynamo=False,
-                opset_version=opset,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_axes=dynamic_axes,
-            )
-        except Exception as error:
-            raise ExportError(f"PyTorch could not write the ONNX graph: {error}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(stream.getvalue())
+    def _check_packable(self) -> None:
+        found = None
+        if self.pooling == "max":
+            found = "max pooling; expected mean or cls pooling"
+        elif self.first_position != 0:
+            found = f"positions from {self.first_position}, as RoBERTa has; expected positions from 0"
+        if found:
+            raise ExportError(f"the model cannot be packed: {found}", "Export without a packed graph.")

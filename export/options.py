@@ -1,7 +1,6 @@
-"""What an export is asked for, and whether an artifact that is there already answers it."""
+"""What an export is asked for, and whether an existing artifact already answers it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,87 +11,100 @@ from minilmx.export.fixed_consumers import FOLDER
 from minilmx.export.folder import COPIED, READ
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.manifest import MANIFEST_NAME, Shape, Source
+from minilmx.models.interface import MAX_OPSET, MIN_OPSET
+from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, GraphKind, Shape, Source
 from minilmx.models.source import ModelSource
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """All that decides an artifact's bytes, known before a model is loaded."""
+class ExportOptions:
+    """What an export is asked for. Raises ExportError for an opset or a combination that cannot be.
 
-    source: Source
-    shape: Shape
-    segments: int | None
-    fixed_consumers: bool
-    precision: str
-    opset: int
-    tools: Mapping[str, str]
-
-
-def make_request(
-    source: ModelSource,
-    weights: Path,
-    shape: Shape,
-    segments: int | None,
-    fixed_consumers: bool,
-    precision: str,
-    opset: int,
-    packages: Sequence[str],
-) -> Request:
-    """The request, with the digests of all that is read and the versions of what shapes the bytes.
-
-    Raises ExportError where one of the packages is missing.
+    `opset` None is opset 16 for PyTorch weights and the file's own for an ONNX file. `segments` adds a
+    packed graph whose rows hold up to that many texts. `fixed_consumers` puts the fixed graph into
+    fixed/, with the settings that other libraries run it with. `from_onnx` freezes an ONNX file with
+    dynamic axes, without torch. `replace` replaces an existing artifact.
     """
-    recorded, tools = _record(source, weights), _versions(packages)
-    return Request(recorded, shape, segments, fixed_consumers, precision, opset, tools)
+
+    shape: Shape
+    opset: int | None = None
+    segments: int | None = None
+    precision: str = FLOAT32
+    fixed_consumers: bool = False
+    from_onnx: bool = False
+    replace: bool = False
+
+    def __post_init__(self) -> None:
+        if self.opset is not None and not MIN_OPSET <= self.opset <= MAX_OPSET:
+            raise ExportError(f"the opset: {self.opset}; expected {MIN_OPSET} to {MAX_OPSET}")
+        sizes = (self.shape.batch_size, self.shape.sequence_length, self.segments or 1)
+        if not 1 <= min(sizes) <= max(sizes) <= MAX_SIZE:
+            packed = f" with {self.segments} texts per packed row" if self.segments else ""
+            raise ExportError(f"the shape {self.shape}{packed}; expected numbers from 1 to {MAX_SIZE}")
+        if self.from_onnx and self.segments is not None:
+            raise ExportError(
+                "a packed graph: made from an ONNX file; expected PyTorch weights",
+                "Export without a packed graph, or from the PyTorch weights.",
+            )
+
+    @property
+    def graph_paths(self) -> dict[GraphKind, str]:
+        """The graphs to make, and their paths in the artifact."""
+        name = f"model_b{self.shape.batch_size}_s{self.shape.sequence_length}"
+        packed = {GraphKind.PACKED: f"{name}_p{self.segments}.onnx"} if self.segments else {}
+        fixed = f"{FOLDER}/{name}.onnx" if self.fixed_consumers else f"{name}.onnx"
+        return {GraphKind.FIXED: fixed, GraphKind.DYNAMIC: "onnx/model.onnx", **packed}
 
 
-def reusable_artifact(output: Path, request: Request) -> Artifact:
-    """The artifact at `output` if the same inputs made it. Raises OutputError otherwise."""
-    remedy = "give --force to replace it, or another --output"
-    try:
-        artifact = open_artifact(output)
-    except ArtifactError as error:
-        raise OutputError(f"{output} exists and cannot be reused: {error.message}; {remedy}") from error
-    made = artifact.manifest
-    for what, there, wanted in (
-        ("model", made.source, request.source),
-        ("shape", made.shape, request.shape),
-        ("number of texts a row", artifact.packed_segments, request.segments),
-        ("place of the fixed graph", made.fixed.path.startswith(f"{FOLDER}/"), request.fixed_consumers),
-        ("precision", made.precision, request.precision),
-        ("opset", made.opset, request.opset),
-        ("tool version", dict(made.tools), dict(request.tools)),
-    ):
-        if there != wanted:
-            raise OutputError(f"{output} exists, made from another {what}: {remedy}")
-    return artifact
-
-
-def check_replaceable(output: Path) -> None:
-    """Raise OutputError unless --force may replace it: an artifact, or an empty folder."""
-    is_artifact = (output / MANIFEST_NAME).is_file()
-    if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
-        raise OutputError(
-            f"{output} is not an artifact, and --force replaces nothing else: choose another --output"
-        )
-
-
-def _versions(packages: Sequence[str]) -> Mapping[str, str]:
-    """Versions of what shapes the bytes. Raises ExportError where a package is missing."""
-    try:
-        found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
-    except metadata.PackageNotFoundError as missing:
-        raise ExportError(
-            f"exporting needs {missing.name}, which is not installed: pip install 'minilmx[export]'"
-        ) from missing
-    return {"minilmx": minilmx.__version__} | found
-
-
-def _record(source: ModelSource, file: Path) -> Source:
-    """What the manifest says of the model: its id, and digests of all that is read."""
+def record_source(source: ModelSource, file: Path) -> Source:
+    """The manifest's record of the model: its id, and the digests of everything that is read."""
     state = hashlib.sha256()
     for name in (*READ, *COPIED):
         if (source.folder / name).is_file():
             state.update(f"{name} {sha256_of_file(source.folder / name)}\n".encode())
     return Source(source.id, source.revision, source.origin, sha256_of_file(file), state.hexdigest())
+
+
+def tool_versions(*packages: str) -> dict[str, str]:
+    """The versions of what determines the bytes. Raises ExportError if a package is not installed."""
+    try:
+        found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
+    except metadata.PackageNotFoundError as missing:
+        raise ExportError(
+            f"an export needs {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
+        ) from missing
+    return {"minilmx": minilmx.__version__} | found
+
+
+def reusable_artifact(
+    output: Path, options: ExportOptions, source: Source, tools: dict[str, str]
+) -> Artifact:
+    """The artifact at `output` if the same inputs made it. Raises OutputError otherwise."""
+    hint = "Choose another output, or allow it to be replaced."
+    try:
+        artifact = open_artifact(output)
+    except ArtifactError as error:
+        raise OutputError(f"{output} exists and cannot be reused: {error.message}", hint) from error
+    made = artifact.manifest
+    for what, found, expected in (
+        ("model", made.source, source),
+        ("shape", made.shape, options.shape),
+        ("number of texts per row", artifact.packed_segments, options.segments),
+        ("place of the fixed graph", made.fixed.path, options.graph_paths[GraphKind.FIXED]),
+        ("precision", made.precision, options.precision),
+        ("opset", made.opset, options.opset),
+        ("tool version", made.tools, tools),
+    ):
+        if found != expected:
+            raise OutputError(f"{output} exists, made from another {what}", hint)
+    return artifact
+
+
+def check_replaceable(output: Path) -> None:
+    """Raise OutputError unless `output` may be replaced: an artifact, or an empty folder."""
+    is_artifact = (output / MANIFEST_NAME).is_file()
+    if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
+        raise OutputError(
+            f"{output}: not an artifact, so it is not replaced; expected an artifact or an empty folder",
+            "Choose another output.",
+        )

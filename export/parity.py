@@ -1,34 +1,33 @@
 """Proof that the exported graphs equal the model, on real sentences of many lengths."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from minilmx.errors import ExportError
+from minilmx.export.model import Outputs
 from minilmx.models.batching import pack
 from minilmx.models.interface import OUTPUT_NAMES
-from minilmx.models.manifest import Shape
+from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 MAX_ABS_EMBEDDING = 1e-5
 MAX_ABS_HIDDEN = 1e-4
 
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 Reference = Callable[[TokenBatch], Outputs]
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """The largest absolute differences between both graphs and the reference.
+    """The largest absolute differences between the graphs and the model.
 
-    `sentences` were compared, of `shortest` to `longest` tokens; `truncated` of them lost
-    their end at the sequence length. Padding tokens do not count. `max_abs_packed` is that of
-    the packed graph's embeddings, where there is one.
+    `sentences` were compared, of `shortest` to `longest` tokens; `truncated` of them were longer than
+    the sequence length. Padding tokens do not count. `max_abs_packed` is the packed graph's difference
+    in embeddings, None without such a graph.
     """
 
     sentences: int
@@ -41,22 +40,18 @@ class Parity:
 
 
 def check_parity(
-    fixed: Path,
-    dynamic: Path,
-    tokenizer_file: Path,
-    shape: Shape,
-    reference: Reference,
-    packed: Path | None = None,
+    graphs: Mapping[GraphKind, Path], tokenizer_file: Path, shape: Shape, reference: Reference
 ) -> Parity:
-    """Run the reference, the fixed graph, its twin and the packed graph on the same sentences.
+    """Run the reference and the graphs, float32 ONNX files, on the same sentences.
 
-    The twin runs at other batch sizes and lengths than the fixed graph. Raises ExportError
+    The dynamic-shape graph runs at other batch sizes and lengths than the fixed one. Raises ExportError
     above 1e-5 on sentence_embedding or 1e-4 on last_hidden_state, or for anything not finite.
     """
     texts = sample_texts(shape.sequence_length)
     tokenized = Tokenizer(tokenizer_file, shape).encode(texts)
     counts = tokenized.token_counts
     worst = np.zeros(2)
+    fixed, dynamic = graphs[GraphKind.FIXED], graphs[GraphKind.DYNAMIC]
     run_fixed, run_dynamic = _open_graph(fixed), _open_graph(dynamic)
     for batch in tokenized.batches():
         worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed))
@@ -64,6 +59,7 @@ def check_parity(
         longest = counts[rows].max()
         feeds = {name: array[rows, :longest] for name, array in tokenized.tokens.feeds().items()}
         worst = np.maximum(worst, _compare(dynamic.name, TokenBatch(**feeds), reference, run_dynamic))
+    packed = graphs.get(GraphKind.PACKED)
     return Parity(
         len(texts),
         int(counts.min()),
@@ -87,8 +83,8 @@ def _check_packed(packed: Path, texts: TokenizedTexts, reference: Reference) -> 
         worst = max(worst, float(np.abs(found[taken] - expected[batch.texts[taken]]).max()))
         if not (worst <= MAX_ABS_EMBEDDING and np.isfinite(found).all()):
             raise ExportError(
-                f"{packed.name} does not equal the model: an embedding differs by up to {worst:.3g}, "
-                f"the limit is {MAX_ABS_EMBEDDING:g}"
+                f"{packed.name}: an embedding differs from the model's by up to {worst:.3g}; expected finite "
+                f"numbers and at most {MAX_ABS_EMBEDDING:g}"
             )
     return worst
 
@@ -100,7 +96,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ExportError(f"onnxruntime cannot load {path.name}: {error}") from error
+        raise ExportError(f"{path.name}: onnxruntime cannot load it: {error}") from error
 
 
 def _open_graph(path: Path) -> Reference:
@@ -134,8 +130,8 @@ def _compare(name: str, batch: TokenBatch, reference: Reference, run: Reference)
         largest = float(np.abs(difference).max())
         if not largest <= limit:  # also true for NaN
             raise ExportError(
-                f"{name} does not equal the model: {what} differs by up to {largest:.3g} at "
-                f"{attended.sum(axis=1).max()} tokens, the limit is {limit:g}"
+                f"{name}: {what} differs from the model's by up to {largest:.3g} at "
+                f"{attended.sum(axis=1).max()} tokens; expected at most {limit:g}"
             )
         worst.append(largest)
     return worst

@@ -1,9 +1,9 @@
-"""Float32 graphs to int8: smaller and faster on a CPU, at a cost that is measured and stated.
+"""Float32 graphs to int8: smaller and faster on a CPU, at a cost that is measured and reported.
 
-Weights of matrix products become signed int8, one scale for each output channel; activations
-are quantised while running, one scale for each tensor (onnxruntime's dynamic quantisation). So
-an embedding depends a little on what else is in its batch. Token embeddings stay float32:
-quantising them makes nothing faster.
+Weights of matrix products become signed int8, one scale per output channel; activations are
+quantised while the graph runs, one scale per tensor (onnxruntime's dynamic quantisation). So an
+embedding depends a little on what else is in its batch. Token embeddings stay float32: quantising
+them makes nothing faster.
 """
 
 import logging
@@ -21,7 +21,7 @@ from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 
-# Below this an embedding no longer says what the model says; a sound recipe stays above 0.95.
+# Models that quantise well stay above 0.95; below 0.9 an embedding is no longer the model's.
 LEAST_COSINE = 0.9
 
 
@@ -29,7 +29,7 @@ LEAST_COSINE = 0.9
 class QuantizationCost:
     """How far the int8 graph's embeddings are from the model's, over `sentences` sentences.
 
-    `max_abs` is the largest absolute difference of a number, `min_cosine` the least cosine
+    `max_abs` is the largest absolute difference of a number, `min_cosine` the smallest cosine
     similarity of a sentence's two embeddings, from -1 to 1.
     """
 
@@ -54,14 +54,14 @@ def quantize_weights(path: Path) -> None:
                 weight_type=QuantType.QInt8,
             )
         except Exception as error:
-            raise ExportError(f"onnxruntime cannot quantise {path.name}: {error}") from error
+            raise ExportError(f"{path.name}: onnxruntime cannot quantise it: {error}") from error
     smaller.replace(path)
 
 
 def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Reference) -> QuantizationCost:
     """Compare the fixed int8 graph with the model, on the sentences of the parity check.
 
-    Raises ExportError where a sentence's cosine is below 0.9.
+    Raises ExportError if a sentence's cosine similarity is below 0.9.
     """
     tokenized = Tokenizer(tokenizer_file, shape).encode(sample_texts(shape.sequence_length))
     session = open_session(graph)
@@ -74,15 +74,16 @@ def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Ref
     cosine = float(((model * int8).sum(axis=1) / lengths).min())
     if not cosine >= LEAST_COSINE:  # also true for NaN
         raise ExportError(
-            "int8 does not suit this model: an embedding's cosine similarity to the model's is "
-            f"{cosine:.3f}, the limit is {LEAST_COSINE}; leave out --precision"
+            f"{graph.name}: cosine similarity {cosine:.3f} to the model after quantising; expected at least "
+            f"{LEAST_COSINE}",
+            "Export the model as float32.",
         )
     return QuantizationCost(len(tokenized), float(np.abs(model - int8).max()), cosine)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """onnxruntime's quantiser advises, on the root logger, a step that changes nothing here."""
+    """onnxruntime's quantiser logs advice, on the root logger, that changes nothing here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -13,7 +13,7 @@ DEFAULT_OPSET = 16
 # The newest IR that GroqFlow 4.3.1's onnx 1.14.0 reads.
 MAX_IR_VERSION = 9
 
-# Numbers that float16 can hold, for masked positions and for the smallest norm to divide by.
-# float32's lowest number would be minus infinity there, and 1e-12 would be zero.
+# For masked positions, and for the smallest norm to divide by: numbers that float16 can hold.
+# In float16, float32's lowest number would be minus infinity, and 1e-12 would be zero.
 MASKED = -10000.0
 LEAST_NORM = 1e-6

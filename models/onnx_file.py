@@ -1,4 +1,4 @@
-"""What an ONNX file holds, read without running it."""
+"""The facts of an ONNX file, read without running it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise ArtifactError(f"{path} is not an ONNX file: {error}") from error
+        raise ArtifactError(f"{path}: not an ONNX file: {error}") from error
 
 
 def read_facts(model: onnx.ModelProto) -> GraphFacts:
@@ -54,7 +54,7 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
 
 
 def as_tensor(value: ValueInfoProto) -> Tensor:
-    """Name, dtype and dims of a graph value; a dim without number or name is "?"."""
+    """Name, dtype and dims of a graph value; a dim without a number or name is "?"."""
     tensor = value.type.tensor_type
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim

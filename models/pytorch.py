@@ -1,16 +1,15 @@
-"""A sentence-transformers folder as a PyTorch model, unchanged: the reference for everything.
+"""A sentence-transformers folder as an unchanged PyTorch model: the reference for everything.
 
-The forward pass here is the library's own: transformers' encoder with its usual 2-D attention
-mask, then the pooling and normalisation that the model's own files ask for. The graph that is
-exported (export/graph.py) is written apart from it, so that parity between the two means
-something.
+The forward pass is transformers' own encoder with its usual 2-D attention mask, then the pooling and
+normalisation that the model's files ask for. The exported graph (export/graph.py) is separate code, so
+that parity between the two is a proof.
 """
 
 import contextlib
 import io
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ try:
     import transformers
 except ImportError as missing:
     raise ModelError(
-        f"PyTorch models need {missing.name}, which is not installed: pip install 'minilmx[export]'"
+        f"PyTorch models need {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
     ) from missing
 
 # Encoders that take exactly our three inputs and a ready-made additive attention mask.
@@ -36,9 +35,9 @@ ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
 class SentenceModel:
     """The parts of a sentence-embedding model.
 
-    `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max";
-    `normalized` states whether embeddings are scaled to unit length. `first_position` is the
-    number of a text's first position: RoBERTa's start after the padding token's.
+    `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max"; `normalized`
+    says whether embeddings are scaled to unit length. `first_position` is the number of a text's first
+    position: RoBERTa's come after the padding token's.
     """
 
     encoder: torch.nn.Module
@@ -48,16 +47,35 @@ class SentenceModel:
     embedding_dimension: int
     first_position: int
 
+    @classmethod
+    def load(cls, source: ModelSource) -> Self:
+        """Load a sentence-transformers folder for the CPU, in float32.
+
+        Reads only safetensors and runs no remote code. Raises ModelError if the folder does not hold a
+        model, or one with parts that minilmx does not know.
+        """
+        weights_file(source)
+        architecture = read_json(source.folder, "config.json", dict).get("model_type")
+        if architecture not in ARCHITECTURES:
+            raise ModelError(
+                f"{source.id}: architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}"
+            )
+        pooling, normalized = read_modules(source)
+        encoder = _load_encoder(source)
+        config = encoder.config.to_dict()
+        positions, dimension = count_positions(config), int(config["hidden_size"])
+        return cls(encoder, pooling, normalized, positions, dimension, first_position(config))
+
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """last_hidden_state float32 [B, S, D] and sentence_embedding float32 [B, D]."""
+        """last_hidden_state, float32 [B, S, D], and sentence_embedding, float32 [B, D]. Raises ModelError."""
         inputs = {name: torch.from_numpy(array) for name, array in batch.feeds().items()}
         with torch.inference_mode():
             try:
                 hidden = self.encoder(**inputs).last_hidden_state
             except IndexError as error:
                 raise ModelError(
-                    "tokenizer.json gives token ids that the model has no embeddings for: they are "
-                    "not of the same model"
+                    "tokenizer.json: token ids that the model has no embeddings for; expected the tokenizer "
+                    "of this model"
                 ) from error
             pooled = pool(hidden, inputs["attention_mask"], self.pooling)
             if self.normalized:
@@ -75,34 +93,8 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> to
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
 
 
-def load_model(source: ModelSource) -> SentenceModel:
-    """Load a sentence-transformers folder for the CPU, in float32.
-
-    Only safetensors are read and no remote code is run. Raises ModelError if the folder
-    is not a model, or has parts that minilmx does not know.
-    """
-    weights_file(source)
-    architecture = read_json(source.folder, "config.json", dict).get("model_type")
-    if architecture not in ARCHITECTURES:
-        raise ModelError(
-            f"{source.id} is a {architecture!r} model, and minilmx exports the BERT family: "
-            f"{', '.join(ARCHITECTURES)}"
-        )
-    pooling, normalized = read_modules(source)
-    encoder = _load_encoder(source)
-    config = encoder.config.to_dict()
-    return SentenceModel(
-        encoder,
-        pooling,
-        normalized,
-        count_positions(config),
-        int(config["hidden_size"]),
-        first_position(config),
-    )
-
-
 def _load_encoder(source: ModelSource) -> Any:
-    """The encoder without a pooling head, with eager attention, told to be quiet."""
+    """The encoder without a pooling head, with eager attention and without output."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -111,7 +103,7 @@ def _load_encoder(source: ModelSource) -> Any:
         config = transformers.AutoConfig.from_pretrained(
             source.folder, local_files_only=True, trust_remote_code=False
         )
-        # ELECTRA has no pooling head to leave out, and its class refuses to be asked.
+        # ELECTRA has no pooling head, and its class refuses the argument.
         headless = {} if config.model_type == "electra" else {"add_pooling_layer": False}
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             encoder, report = transformers.AutoModel.from_pretrained(
@@ -127,16 +119,16 @@ def _load_encoder(source: ModelSource) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:
-        raise ModelError(f"{source.folder} cannot be loaded as a model: {error}") from error
+        raise ModelError(f"{source.folder}: cannot be loaded as a model: {error}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"the weights in {source.folder} are not whole: {len(missing)} tensors are missing, "
-            f"the first is {missing[0]}"
+            f"the weights in {source.folder}: {len(missing)} tensors are missing, the first is {missing[0]}; "
+            "expected all that config.json asks for"
         )
     for name, found, expected in sorted(report["mismatched_keys"]):
         raise ModelError(
-            f"the weights in {source.folder} do not fit its config.json: {name} is "
-            f"{list(found)}, expected {list(expected)}"
+            f"the weights in {source.folder}: {name} is {list(found)}; expected {list(expected)}, as "
+            "config.json says"
         )
     return encoder.eval()

@@ -74,7 +74,7 @@ def _missing(options: TorchOptions) -> str | None:
 
 def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runner:
     """Find the weights that the artifact was made from, and no others."""
-    from minilmx.models.pytorch import load_model
+    from minilmx.models.pytorch import SentenceModel
 
     source = _find_weights(artifact, options.model)
     digest = sha256_of_file(weights_file(source))
@@ -83,7 +83,7 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
             f"the weights in {source.folder} are not those of the artifact: SHA-256 {digest}, "
             f"expected {artifact.manifest.source.weights_sha256}"
         )
-    return TorchRunner(load_model(source), source, options.threads)
+    return TorchRunner(SentenceModel.load(source), source, options.threads)
 
 
 def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:

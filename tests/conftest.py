@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import ModelSource, bundled_model, resolve_model
@@ -78,7 +79,9 @@ def real_source() -> ModelSource:
 def artifact(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
     """all-MiniLM-L6-v2, real weights, at 16 x 48: no STSb-en test sentence is longer."""
     name = "all-MiniLM-L6-v2-b16-s48"
-    folder = make_once(name, lambda folder: export_model(real_source, folder / name, Shape(16, 48)))
+    folder = make_once(
+        name, lambda folder: export_model(real_source, folder / name, ExportOptions(Shape(16, 48)))
+    )
     return open_artifact(folder / name)
 
 
@@ -111,7 +114,7 @@ def _write_tiny_model(folder: Path) -> None:
 def tiny_original(tiny_folder: Path, make_once: MakeOnce) -> Artifact:
     def export(folder: Path) -> None:
         source = resolve_model(str(tiny_folder))
-        export_model(source, folder / "tiny-b4-s16", Shape(4, 16), from_onnx=True)
+        export_model(source, folder / "tiny-b4-s16", ExportOptions(Shape(4, 16), from_onnx=True))
 
     return open_artifact(make_once("tiny-b4-s16", export) / "tiny-b4-s16")
 

@@ -74,6 +74,7 @@ def test_the_command_line_and_the_functions_write_the_same_bytes(
         str(tiny_folder), tmp_path / "by-function", batch_size=2, sequence_length=16, from_onnx=True
     )
     assert (tmp_path / "by-command" / "mlx.json").read_bytes() == (artifact.path / "mlx.json").read_bytes()
+    assert artifact.report.parity is not None and artifact.report.parity.max_abs_embedding <= 1e-5
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
     assert mlx("run", "by-command", "in.txt", "-o", "command.npy").code == 0
     record = minilmx.embed_file(artifact, tmp_path / "in.txt", tmp_path / "function.npy")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from minilmx.eval.consumers.check import Finding
     from minilmx.eval.limits import LimitsLike
     from minilmx.eval.results import Result
+    from minilmx.export.exporter import ExportedArtifact
 
 # What only some of the functions need is imported within them: `mlx run` takes no scipy.
 
@@ -66,39 +67,32 @@ def export_model(
     revision: str | None = None,
     replace: bool = False,
     progress: Progress = SILENT,
-) -> Artifact:
+) -> "ExportedArtifact":
     """Export a model to an artifact and prove that it equals the model.
 
     `model` is a sentence-transformers folder, a known name or a hub id; `output` is the folder to
     make (by default MODEL-bBATCH-sLENGTH here). `pack` adds a packed graph of up to so many texts
     per row; `precision` is "float32" or "int8"; `from_onnx` freezes an ONNX file with dynamic axes
     instead of reading PyTorch weights. The same artifact, if it exists already, is verified and
-    reused. Raises ModelError, ExportError and OutputError.
+    reused. The `report` of the returned Artifact has the facts of the fixed graph, the parity with the
+    model, the cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
 
     Example:
         >>> export_model("all-MiniLM-L6-v2", "out").shape.sequence_length
         128
     """
     from minilmx.export import exporter
+    from minilmx.export.options import ExportOptions
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
+    options = ExportOptions(
+        Shape(batch_size, sequence_length), opset, pack, precision, fixed_consumers, from_onnx, replace
+    )
     source = resolve_model(model, revision, onnx=from_onnx, progress=progress)
     progress.message(f"source: {source.note}")
-    shape = Shape(batch_size, sequence_length)
-    report = exporter.export_model(
-        source,
-        Path(output or exporter.artifact_name(source, shape, precision)),
-        shape,
-        opset,
-        segments=pack,
-        fixed_consumers=fixed_consumers,
-        precision=precision,
-        from_onnx=from_onnx,
-        replace_existing=replace,
-        say=progress.message,
-    )
-    return report.artifact
+    folder = Path(output or exporter.artifact_name(source, options))
+    return exporter.export_model(source, folder, options, progress)
 
 
 def load(

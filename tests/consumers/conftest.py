@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import ModelSource
@@ -41,4 +42,4 @@ def _made(name: str, inside: str) -> Path:
 def complete(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """all-MiniLM-L6-v2 as `mlx export` makes it, 1 x 128, with --fixed-consumers."""
     folder = tmp_path_factory.mktemp("artifacts") / "all-MiniLM-L6-v2-b1-s128"
-    return export_model(real_source, folder, Shape(1, 128), fixed_consumers=True).artifact
+    return export_model(real_source, folder, ExportOptions(Shape(1, 128), fixed_consumers=True))

@@ -1,4 +1,4 @@
-"""Every architecture, pooling and opset gives what sentence-transformers gives."""
+"""Every architecture, pooling and opset gives the embeddings of sentence-transformers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from minilmx.errors import ExportError
-from minilmx.export.exporter import ExportReport, export_model
+from minilmx.export.exporter import ExportedArtifact, export_model
+from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
@@ -20,8 +21,8 @@ TEXTS = ["a", "", "hello world", "the quick brown fox", "1, 2; 3!", "z" * 40, "x
 LIMIT = 1e-5
 
 
-def export(folder: Path, output: Path, opset: int | None = None) -> ExportReport:
-    return export_model(resolve_model(str(folder)), output, Shape(3, 24), opset)
+def export(folder: Path, output: Path, opset: int | None = None) -> ExportedArtifact:
+    return export_model(resolve_model(str(folder)), output, ExportOptions(Shape(3, 24), opset))
 
 
 def embed(artifact: Artifact) -> NDArray[np.float32]:
@@ -56,11 +57,11 @@ def test_embeddings_are_those_of_sentence_transformers(
     make_model: Callable[..., Path], tmp_path: Path, kind: str, pooling: str, normalized: bool
 ) -> None:
     folder = make_model(kind, pooling, normalized)
-    report = export(folder, tmp_path / "out")
-    manifest = report.artifact.manifest
+    artifact = export(folder, tmp_path / "out")
+    manifest = artifact.manifest
     assert (manifest.pooling, manifest.normalized) == (pooling, normalized)
     assert manifest.embedding_dimension == 32
-    embeddings = embed(report.artifact)
+    embeddings = embed(artifact)
     assert np.abs(embeddings - expected(folder)).max() <= LIMIT
     lengths = np.linalg.norm(embeddings, axis=1)
     assert np.allclose(lengths, 1, atol=1e-5) == normalized
@@ -68,17 +69,17 @@ def test_embeddings_are_those_of_sentence_transformers(
 
 @pytest.mark.parametrize("opset", [13, 14, 15, 16, 17])
 def test_each_opset_is_kept_and_changes_no_embedding(bert_original: Path, tmp_path: Path, opset: int) -> None:
-    report = export(bert_original, tmp_path / "out", opset)
-    for graph in (report.artifact.fixed_graph, report.artifact.dynamic_graph):
+    artifact = export(bert_original, tmp_path / "out", opset)
+    for graph in (artifact.fixed_graph, artifact.dynamic_graph):
         assert read_facts(load_onnx(graph)).opset == opset
-    assert report.artifact.manifest.opset == opset
-    assert report.facts.ir_version <= 9
-    assert np.abs(embed(report.artifact) - expected(bert_original)).max() <= LIMIT
+    assert artifact.manifest.opset == opset
+    assert artifact.report.facts.ir_version <= 9
+    assert np.abs(embed(artifact) - expected(bert_original)).max() <= LIMIT
 
 
 @pytest.mark.parametrize("opset", [12, 18])
 def test_another_opset_is_refused(bert_original: Path, tmp_path: Path, opset: int) -> None:
-    with pytest.raises(ExportError, match=f"the opset is {opset}, expected 13 to 17"):
+    with pytest.raises(ExportError, match=f"the opset: {opset}; expected 13 to 17"):
         export(bert_original, tmp_path / "out", opset)
     assert not (tmp_path / "out").exists()
 
@@ -87,11 +88,11 @@ def test_another_opset_is_refused(bert_original: Path, tmp_path: Path, opset: in
 def test_shapes_from_the_smallest_to_all_positions(
     bert_original: Path, tmp_path: Path, batch_size: int, length: int
 ) -> None:
-    shape = Shape(batch_size, length)
-    report = export_model(resolve_model(str(bert_original)), tmp_path / "out", shape)
-    assert report.parity is not None
-    assert report.parity.longest == length
-    assert report.parity.truncated >= 1
+    options = ExportOptions(Shape(batch_size, length))
+    parity = export_model(resolve_model(str(bert_original)), tmp_path / "out", options).report.parity
+    assert parity is not None
+    assert parity.longest == length
+    assert parity.truncated >= 1
     name = f"model_b{batch_size}_s{length}.onnx"
     assert open_artifact(tmp_path / "out").fixed_graph.name == name
 
@@ -101,12 +102,12 @@ def test_a_sequence_longer_than_the_model_has_positions_is_refused(
     make_model: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
     source = resolve_model(str(make_model(kind)))
-    with pytest.raises(ExportError, match="sequence length 41 is more than the 40 positions"):
-        export_model(source, tmp_path / "out", Shape(1, 41))
+    with pytest.raises(ExportError, match="sequence length: 41; expected at most 40, the number"):
+        export_model(source, tmp_path / "out", ExportOptions(Shape(1, 41)))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sequence_with_no_room_for_a_token_is_refused(bert_original: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="give at least 3"):
-        export_model(resolve_model(str(bert_original)), tmp_path / "out", Shape(1, 2))
+def test_a_sequence_without_room_for_a_token_is_refused(bert_original: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="sequence length: 2; expected at least 3"):
+        export_model(resolve_model(str(bert_original)), tmp_path / "out", ExportOptions(Shape(1, 2)))
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,8 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from minilmx.errors import MinilmxError
-from minilmx.export.exporter import ExportReport, export_model
+from minilmx.errors import ExportError, MinilmxError
+from minilmx.export.exporter import ExportedArtifact, export_model
+from minilmx.export.options import ExportOptions
+from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import Tokenizer
@@ -41,10 +44,9 @@ def set_pooling(folder: Path, pooling: str, normalized: bool) -> None:
         (folder / "modules.json").write_text(json.dumps(modules[:2]))
 
 
-def freeze(folder: Path, opset: int | None = None) -> ExportReport:
-    source = resolve_model(str(folder))
-    output = folder.parents[1] / "out"
-    return export_model(source, output, Shape(3, 16), opset, from_onnx=True)
+def freeze(folder: Path, opset: int | None = None) -> ExportedArtifact:
+    options = ExportOptions(Shape(3, 16), opset, from_onnx=True)
+    return export_model(resolve_model(str(folder)), folder.parents[1] / "out", options)
 
 
 def refusal(folder: Path, opset: int | None = None) -> str:
@@ -54,11 +56,11 @@ def refusal(folder: Path, opset: int | None = None) -> str:
     return str(caught.value)
 
 
-def tokens_of(folder: Path, texts: list[str], report: ExportReport) -> NDArray[np.float32]:
-    """The unfrozen file's embeddings, one text at a time, pooled here by its folder's rule."""
+def unfrozen(folder: Path, texts: list[str], artifact: Artifact) -> NDArray[np.float32]:
+    """The unfrozen file's embeddings, one text at a time, pooled here as its folder says."""
     session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
-    manifest = report.artifact.manifest
-    tokens = Tokenizer(report.artifact.tokenizer_file, report.artifact.shape).encode(texts)
+    manifest = artifact.manifest
+    tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     rows = []
     for row, count in enumerate(tokens.token_counts):
         feeds = {name: array[row : row + 1, :count] for name, array in tokens.tokens.feeds().items()}
@@ -69,9 +71,9 @@ def tokens_of(folder: Path, texts: list[str], report: ExportReport) -> NDArray[n
     return np.array(rows)
 
 
-def embed(report: ExportReport, texts: list[str]) -> NDArray[np.float32]:
-    tokenized = Tokenizer(report.artifact.tokenizer_file, report.artifact.shape).encode(texts)
-    session = onnxruntime.InferenceSession(report.artifact.fixed_graph, providers=["CPUExecutionProvider"])
+def embed(artifact: Artifact, texts: list[str]) -> NDArray[np.float32]:
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    session = onnxruntime.InferenceSession(artifact.fixed_graph, providers=["CPUExecutionProvider"])
     parts = [session.run(["sentence_embedding"], b.feeds())[0] for b in tokenized.batches()]
     return np.concatenate(parts)[: len(texts)]
 
@@ -80,10 +82,10 @@ def embed(report: ExportReport, texts: list[str]) -> NDArray[np.float32]:
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_the_pooling_that_the_folder_asks_for_is_added(folder: Path, pooling: str, normalized: bool) -> None:
     set_pooling(folder, pooling, normalized)
-    report = freeze(folder)
-    manifest = report.artifact.manifest
+    artifact = freeze(folder)
+    manifest = artifact.manifest
     assert (manifest.pooling, manifest.normalized) == (pooling, normalized)
-    assert np.abs(embed(report, TEXTS) - tokens_of(folder, TEXTS, report)).max() <= 1e-6
+    assert np.abs(embed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
 
 
 @pytest.mark.parametrize("opset", [13, 14, 15, 16, 17])
@@ -91,13 +93,13 @@ def test_the_pooling_that_the_folder_asks_for_is_added(folder: Path, pooling: st
 def test_the_files_own_opset_is_kept(folder: Path, opset: int, pooling: str) -> None:
     set_pooling(folder, pooling, True)
     change_graph(folder, lambda model: model.opset_import[0].__setattr__("version", opset))
-    report = freeze(folder)
-    assert report.facts.opset == report.artifact.manifest.opset == opset
-    assert report.facts.ir_version <= 9
+    artifact = freeze(folder)
+    assert artifact.report.facts.opset == artifact.manifest.opset == opset
+    assert artifact.report.facts.ir_version <= 9
 
 
 def add_pooled_output(model: onnx.ModelProto) -> None:
-    """A sentence_embedding that no pooling of ours would give: the last token, halved."""
+    """Add a sentence_embedding that none of our poolings gives: half the last token."""
     graph = model.graph
     graph.initializer.append(numpy_helper.from_array(np.array(-1), "last"))
     graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
@@ -108,13 +110,13 @@ def add_pooled_output(model: onnx.ModelProto) -> None:
     graph.output.append(value)
 
 
-def test_a_sentence_embedding_that_is_there_is_kept(folder: Path) -> None:
+def test_an_existing_sentence_embedding_is_kept(folder: Path) -> None:
     change_graph(folder, add_pooled_output)
-    report = freeze(folder)
+    artifact = freeze(folder)
     session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
-    tokens = Tokenizer(report.artifact.tokenizer_file, report.artifact.shape).encode(TEXTS).tokens
+    tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).tokens
     expected = session.run(["sentence_embedding"], tokens.feeds())[0]
-    assert np.abs(embed(report, TEXTS) - expected).max() <= 1e-6
+    assert np.abs(embed(artifact, TEXTS) - expected).max() <= 1e-6
 
 
 @pytest.mark.parametrize("pooled", [False, True], ids=["alone", "with sentence_embedding"])
@@ -125,22 +127,22 @@ def test_token_embeddings_get_our_name(folder: Path, pooled: bool) -> None:
             add_pooled_output(model)
 
     change_graph(folder, rename)
-    report = freeze(folder)
-    names = [tensor.name for tensor in report.facts.outputs]
+    artifact = freeze(folder)
+    names = [tensor.name for tensor in artifact.report.facts.outputs]
     assert names == ["last_hidden_state", "sentence_embedding"]
 
 
-def test_inputs_in_another_order_are_put_into_ours(folder: Path) -> None:
+def test_inputs_are_put_into_our_order(folder: Path) -> None:
     change_graph(folder, lambda model: model.graph.input.reverse())
-    report = freeze(folder)
-    names = [tensor.name for tensor in report.facts.inputs]
+    artifact = freeze(folder)
+    names = [tensor.name for tensor in artifact.report.facts.inputs]
     assert names == ["input_ids", "attention_mask", "token_type_ids"]
-    assert np.abs(embed(report, TEXTS) - tokens_of(folder, TEXTS, report)).max() <= 1e-6
+    assert np.abs(embed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
 
 
 def test_a_model_onnx_beside_the_config_is_found(folder: Path) -> None:
     (folder / "onnx" / "model.onnx").rename(folder / "model.onnx")
-    assert freeze(folder).facts.opset == 16
+    assert freeze(folder).report.facts.opset == 16
 
 
 def fix_a_dim(model: onnx.ModelProto) -> None:
@@ -175,19 +177,25 @@ def add_noise(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (fix_a_dim, "has a fixed input shape; expected dynamic axes"),
-        (drop_type_ids, "has inputs input_ids, attention_mask; expected"),
+        (
+            fix_a_dim,
+            "token_type_ids int64 [batch, length]; expected dynamic axes",
+        ),
+        (
+            drop_type_ids,
+            "attention_mask int64 [batch, length]; expected input_ids, ",
+        ),
         (take_int32, "input_ids int32 [batch, length]"),
         (rename_output, "the first output is logits; expected last_hidden_state"),
         (drop_outputs, "the first output is missing; expected last_hidden_state"),
-        (lambda model: model.opset_import[0].__setattr__("version", 12), "the opset is 12"),
-        (lambda model: model.opset_import[0].__setattr__("version", 18), "the opset is 18"),
-        (lambda model: model.Clear(), "expected 13 to 17"),
-        (add_noise, "does not equal the model"),
+        (lambda model: model.opset_import[0].__setattr__("version", 12), "the opset: 12; expected 13 to 17"),
+        (lambda model: model.opset_import[0].__setattr__("version", 18), "the opset: 18; expected 13 to 17"),
+        (lambda model: model.Clear(), "the opset: 0; expected 13 to 17"),
+        (add_noise, "differs from the model's by up to"),
     ],
     ids=[
         "a fixed dim",
-        "an input missing",
+        "a missing input",
         "int32",
         "another output",
         "no output",
@@ -205,30 +213,48 @@ def test_a_file_that_cannot_be_frozen_is_refused(folder: Path, change: Change, w
 def test_external_data_is_refused(folder: Path) -> None:
     path = str(folder / "onnx" / "model.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, size_threshold=0)
-    assert "keeps weights in another file; expected a single file" in refusal(folder)
+    assert "weights in another file; expected a single file" in refusal(folder)
+
+
+def test_the_file_is_parsed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    load = onnx.load
+
+    def counted(path: str, **options: Any) -> onnx.ModelProto:
+        parsed.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(onnx, "load", counted)
+    freeze(folder)
+    assert parsed.count(str(folder / "onnx" / "model.onnx")) == 1
+
+
+def test_a_packed_graph_is_refused() -> None:
+    with pytest.raises(ExportError, match="made from an ONNX file; expected PyTorch weights"):
+        ExportOptions(Shape(3, 16), segments=2, from_onnx=True)
 
 
 def test_another_opset_than_the_files_is_refused(folder: Path) -> None:
-    assert "is opset 16, and freezing keeps it: leave out --opset" in refusal(folder, 15)
-    assert freeze(folder, 16).facts.opset == 16
+    assert "opset 16, which freezing keeps; expected opset 15" in refusal(folder, 15)
+    assert freeze(folder, 16).report.facts.opset == 16
 
 
 @pytest.mark.parametrize("content", [b"\x00" * 64, b"version https://git-lfs.github.com/spec/v1\n"])
-def test_a_file_that_is_no_onnx_is_refused(folder: Path, content: bytes) -> None:
+def test_a_file_that_is_not_onnx_is_refused(folder: Path, content: bytes) -> None:
     (folder / "onnx" / "model.onnx").write_bytes(content)
-    assert "is not an ONNX file" in refusal(folder)
+    assert ": not an ONNX file" in refusal(folder)
 
 
 def test_a_folder_without_onnx_is_refused(folder: Path) -> None:
     (folder / "onnx" / "model.onnx").unlink()
-    assert "has no ONNX model: expected onnx/model.onnx or model.onnx" in refusal(folder)
+    assert ": no ONNX file; expected onnx/model.onnx or model.onnx" in refusal(folder)
 
 
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (None, "has hidden_size None; expected a whole number"),
-        ("8", "has hidden_size '8'; expected a whole number"),
+        (None, "hidden_size None; expected a whole number"),
+        ("8", "hidden_size '8'; expected a whole number"),
         (7, "(8) vs (7)"),
     ],
 )
@@ -242,4 +268,4 @@ def test_a_tokenizer_with_more_ids_than_the_graph_has_is_refused(folder: Path) -
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"]["vocab"]["a"] = 5000
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    assert f"onnxruntime cannot run {folder / 'onnx' / 'model.onnx'}" in refusal(folder)
+    assert f"{folder / 'onnx' / 'model.onnx'}: onnxruntime cannot run it" in refusal(folder)

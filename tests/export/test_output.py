@@ -1,4 +1,4 @@
-"""What stands at the output before, during and after an export."""
+"""What is at the output before, during and after an export."""
 
 import json
 import os
@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from minilmx.errors import ExportError, OutputError
-from minilmx.export.exporter import ExportReport, artifact_name, export_model
-from minilmx.models.artifact import open_artifact
+from minilmx.export.exporter import ExportedArtifact, artifact_name, export_model
+from minilmx.export.options import ExportOptions
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
+from minilmx.progress import SILENT, Progress
 
 SHAPE = Shape(4, 16)
 STEPS = [
@@ -26,7 +28,7 @@ STEPS = [
 
 @pytest.fixture
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A dynamic ONNX model of this test's own."""
+    """A dynamic ONNX model that the test may change."""
     return Path(shutil.copytree(tiny_folder, tmp_path / "models" / "tiny"))
 
 
@@ -35,9 +37,16 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "artifacts" / "out"
 
 
-def export(folder: Path, output: Path, shape: Shape = SHAPE, *, force: bool = False) -> ExportReport:
-    source = resolve_model(str(folder))
-    return export_model(source, output, shape, from_onnx=True, replace_existing=force)
+def export(
+    folder: Path,
+    output: Path,
+    shape: Shape = SHAPE,
+    *,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> ExportedArtifact:
+    options = ExportOptions(shape, from_onnx=True, replace=replace)
+    return export_model(resolve_model(str(folder)), output, options, progress)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -57,8 +66,8 @@ def test_two_exports_are_byte_identical(folder: Path, tmp_path: Path) -> None:
 
 def test_two_exports_from_pytorch_are_byte_identical(bert_original: Path, tmp_path: Path) -> None:
     source = resolve_model(str(bert_original))
-    export_model(source, tmp_path / "one", Shape(2, 8))
-    export_model(source, tmp_path / "two", Shape(2, 8))
+    export_model(source, tmp_path / "one", ExportOptions(Shape(2, 8)))
+    export_model(source, tmp_path / "two", ExportOptions(Shape(2, 8)))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
@@ -66,10 +75,11 @@ FREEZE = """
 import sys
 from pathlib import Path
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
 source = resolve_model(sys.argv[1])
-export_model(source, Path(sys.argv[2]), Shape(4, 16), from_onnx=True)
+export_model(source, Path(sys.argv[2]), ExportOptions(Shape(4, 16), from_onnx=True))
 print(*{"torch", "transformers"} & set(sys.modules))
 """
 
@@ -84,16 +94,21 @@ def test_another_process_freezes_the_same_bytes_without_torch(folder: Path, outp
         timeout=60,
     )
     assert done.stdout.split() == []
-    assert contents(export(folder, output.parent / "here").artifact.path) == contents(output)
+    assert contents(export(folder, output.parent / "here").path) == contents(output)
 
 
 def test_the_default_name_states_model_and_shape(folder: Path) -> None:
-    assert artifact_name(resolve_model(str(folder)), Shape(4, 16)) == "tiny-b4-s16"
+    assert artifact_name(resolve_model(str(folder)), ExportOptions(Shape(4, 16))) == "tiny-b4-s16"
 
 
-def test_the_report_is_of_the_artifact_under_its_final_name(folder: Path, output: Path) -> None:
-    report = export(folder, output)
-    assert report.artifact == open_artifact(output)
+def identity(artifact: Artifact) -> object:
+    return artifact.path, artifact.manifest, artifact.digest
+
+
+def test_the_artifact_is_returned_under_its_final_name_with_a_report(folder: Path, output: Path) -> None:
+    artifact = export(folder, output)
+    report = artifact.report
+    assert identity(artifact) == identity(open_artifact(output))
     assert report.parity is not None
     assert report.parity.max_abs_embedding <= 1e-5
     weights = 140 * 8 + 2 * 8 + 8 * 8
@@ -106,32 +121,31 @@ def test_an_artifact_of_the_same_inputs_is_left_as_it_is(folder: Path, output: P
     before = times(output.parent)
     again = export(folder, output)
     assert times(output.parent) == before
-    assert again.parity is None
-    assert (again.artifact, again.facts) == (first.artifact, first.facts)
+    assert again.report.parity is None
+    assert identity(again) == identity(first)
+    assert again.report.facts == first.report.facts
 
 
 def test_a_pytorch_artifact_is_left_as_it_is_and_another_opset_is_refused(
     bert_original: Path, output: Path
 ) -> None:
     source = resolve_model(str(bert_original))
-    export_model(source, output, Shape(2, 8))
+    export_model(source, output, ExportOptions(Shape(2, 8)))
     before = times(output)
-    assert export_model(source, output, Shape(2, 8), 16).parity is None
+    assert export_model(source, output, ExportOptions(Shape(2, 8), 16)).report.parity is None
     with pytest.raises(OutputError, match="made from another opset"):
-        export_model(source, output, Shape(2, 8), 15)
+        export_model(source, output, ExportOptions(Shape(2, 8), 15))
     assert times(output) == before
 
 
 @pytest.mark.parametrize("shape", [Shape(5, 16), Shape(4, 15)], ids=str)
-def test_an_artifact_of_another_shape_is_not_replaced_unasked(
-    folder: Path, output: Path, shape: Shape
-) -> None:
+def test_an_artifact_of_another_shape_is_kept_unless_asked(folder: Path, output: Path, shape: Shape) -> None:
     export(folder, output)
     before = contents(output)
     with pytest.raises(OutputError) as caught:
         export(folder, output, shape)
     assert f"{output} exists, made from another shape" in str(caught.value)
-    assert "give --force to replace it, or another --output" in str(caught.value)
+    assert "Choose another output, or allow it to be replaced." in str(caught.value)
     assert contents(output) == before
 
 
@@ -139,7 +153,7 @@ def test_an_artifact_of_another_shape_is_not_replaced_unasked(
     "name",
     ["config.json", "1_Pooling/config.json", "tokenizer_config.json", "vocab.txt", "name"],
 )
-def test_an_artifact_of_another_model_is_not_replaced_unasked(folder: Path, output: Path, name: str) -> None:
+def test_an_artifact_of_another_model_is_kept_unless_asked(folder: Path, output: Path, name: str) -> None:
     export(folder, output)
     if name == "name":
         folder = folder.rename(folder.with_name("other"))
@@ -153,9 +167,9 @@ def test_an_artifact_of_another_model_is_not_replaced_unasked(folder: Path, outp
         export(folder, output)
 
 
-def test_force_replaces_an_artifact(folder: Path, output: Path) -> None:
+def test_an_artifact_is_replaced_when_asked(folder: Path, output: Path) -> None:
     export(folder, output)
-    export(folder, output, Shape(2, 8), force=True)
+    export(folder, output, Shape(2, 8), replace=True)
     assert open_artifact(output).shape == Shape(2, 8)
     assert not (output / "model_b4_s16.onnx").exists()
     assert [path.name for path in output.parent.iterdir()] == ["out"]
@@ -166,64 +180,65 @@ def test_a_damaged_artifact_is_not_reused_and_can_be_replaced(folder: Path, outp
     (output / "tokenizer.json").write_text("{}")
     with pytest.raises(OutputError, match=r"cannot be reused: .*tokenizer\.json has 2 bytes"):
         export(folder, output)
-    export(folder, output, force=True)
+    export(folder, output, replace=True)
     assert open_artifact(output).shape == Shape(4, 16)
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_folder_that_is_no_artifact_is_never_replaced(folder: Path, output: Path, force: bool) -> None:
+REFUSALS = [(False, "exists and cannot be reused"), (True, "not an artifact, so it is not replaced")]
+
+
+@pytest.mark.parametrize(("replace", "words"), REFUSALS)
+def test_another_folder_is_never_replaced(folder: Path, output: Path, replace: bool, words: str) -> None:
     output.mkdir(parents=True)
     (output / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="is not an artifact"):
-        export(folder, output, force=force)
+    with pytest.raises(OutputError, match=words):
+        export(folder, output, replace=replace)
     assert contents(output) == {"thesis.tex": b"years of work"}
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_file_is_never_replaced(folder: Path, output: Path, force: bool) -> None:
+@pytest.mark.parametrize(("replace", "words"), REFUSALS)
+def test_a_file_is_never_replaced(folder: Path, output: Path, replace: bool, words: str) -> None:
     output.parent.mkdir()
     output.write_text("mine")
-    with pytest.raises(OutputError, match="is not an artifact"):
-        export(folder, output, force=force)
+    with pytest.raises(OutputError, match=words):
+        export(folder, output, replace=replace)
     assert output.read_text() == "mine"
 
 
-def test_force_fills_an_empty_folder(folder: Path, output: Path) -> None:
+def test_an_empty_folder_is_replaced_when_asked(folder: Path, output: Path) -> None:
     output.mkdir(parents=True)
-    export(folder, output, force=True)
+    export(folder, output, replace=True)
     assert open_artifact(output).shape == Shape(4, 16)
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("force", [False, True], ids=["new", "over an older one"])
-def test_an_interruption_leaves_what_was_there(folder: Path, output: Path, step: str, force: bool) -> None:
+@pytest.mark.parametrize("replace", [False, True], ids=["new", "over an older one"])
+def test_an_interruption_leaves_what_was_there(folder: Path, output: Path, step: str, replace: bool) -> None:
     output.parent.mkdir()
-    if force:
+    if replace:
         export(folder, output)
     before = contents(output.parent)
 
-    def interrupt(message: str) -> None:
-        if message == step:
-            raise KeyboardInterrupt
+    class Interrupt(Progress):
+        def message(self, text: str) -> None:
+            if text == step:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_model(
-            resolve_model(str(folder)),
-            output,
-            Shape(2, 8),
-            from_onnx=True,
-            replace_existing=force,
-            say=interrupt,
-        )
+        export(folder, output, Shape(2, 8), replace=replace, progress=Interrupt())
     assert contents(output.parent) == before
-    assert [path.name for path in output.parent.iterdir()] == ["out"] * force
+    assert [path.name for path in output.parent.iterdir()] == ["out"] * replace
 
 
-def test_the_steps_are_told_in_order(folder: Path, output: Path) -> None:
-    said: list[str] = []
-    source = resolve_model(str(folder))
-    export_model(source, output, Shape(2, 8), from_onnx=True, say=said.append)
-    assert said == STEPS
+def test_the_steps_are_reported_in_order(folder: Path, output: Path) -> None:
+    messages: list[str] = []
+
+    class Messages(Progress):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    export(folder, output, Shape(2, 8), progress=Messages())
+    assert messages == STEPS
 
 
 @pytest.mark.parametrize("shape", [Shape(0, 8), Shape(65_537, 8), Shape(1, 65_537)], ids=str)
@@ -236,15 +251,15 @@ def test_a_failed_export_keeps_the_older_artifact(folder: Path, output: Path) ->
     export(folder, output)
     before = contents(output.parent)
     with pytest.raises(ExportError, match="positions"):
-        export(folder, output, Shape(4, 65), force=True)
+        export(folder, output, Shape(4, 65), replace=True)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(Exception, match=r"tokenizer\.json"):
-        export(folder, output, force=True)
+        export(folder, output, replace=True)
     assert contents(output.parent) == before
 
 
 @pytest.mark.parametrize("parent", ["a file", "/proc"])
-def test_an_output_that_cannot_be_written_is_said(folder: Path, tmp_path: Path, parent: str) -> None:
+def test_an_output_that_cannot_be_written_is_refused(folder: Path, tmp_path: Path, parent: str) -> None:
     (tmp_path / "a file").write_text("")
     output = tmp_path / parent / "out"
     with pytest.raises(OutputError, match=f"{output} cannot be written"):
@@ -252,7 +267,7 @@ def test_an_output_that_cannot_be_written_is_said(folder: Path, tmp_path: Path, 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_write_permission_is_said(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="no permission to write"):
         export(folder, tmp_path / "locked" / "out")

@@ -1,4 +1,4 @@
-"""The packed graph equals the plain one, and no text touches its neighbours."""
+"""The packed graph equals the fixed one, and no text affects its neighbours."""
 
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -15,6 +15,7 @@ from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.ladder import climb
 from minilmx.eval.metrics.correlation import score_pairs
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import sample_texts
@@ -28,9 +29,9 @@ FULL = "word " * 46  # with the special tokens exactly 48
 
 @pytest.fixture(scope="session")
 def packed(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts a row."""
+    """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts per row."""
     folder = tmp_path_factory.mktemp("artifacts") / "packed"
-    return export_model(real_source, folder, Shape(2, 48), segments=8).artifact
+    return export_model(real_source, folder, ExportOptions(Shape(2, 48), segments=8))
 
 
 def embeddings(artifact: Artifact, texts: Sequence[str], runner: str = "onnxruntime") -> NDArray[np.float32]:
@@ -50,7 +51,7 @@ def test_it_is_static_and_has_the_interface_of_a_packed_graph(packed: Artifact) 
 
 
 @pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])
-def test_it_equals_the_plain_graph_on_texts_of_all_lengths(packed: Artifact, runner: str) -> None:
+def test_it_equals_the_fixed_graph_on_texts_of_all_lengths(packed: Artifact, runner: str) -> None:
     texts = [*sample_texts(48), FULL, "a", "", "b", FULL]
     plain = embeddings(packed, texts, runner)
     limit = 1e-5 if runner == "onnxruntime" else 1e-3
@@ -93,7 +94,7 @@ def test_other_models_can_be_packed(
     make_model: Callable[..., Path], tmp_path: Path, architecture: str, pooling: str
 ) -> None:
     source = resolve_model(str(make_model(architecture, pooling=pooling)))
-    artifact = export_model(source, tmp_path / "out", Shape(2, 12), segments=3).artifact
+    artifact = export_model(source, tmp_path / "out", ExportOptions(Shape(2, 12), segments=3))
     texts = ["a b", "c", "d e f g h i j k l m n", "", "ab"]
     difference = embeddings(artifact.with_graph("packed"), texts) - embeddings(artifact, texts)
     assert np.abs(difference).max() <= 1e-5
@@ -105,7 +106,7 @@ def test_some_models_cannot_be_packed(
 ) -> None:
     source = resolve_model(str(make_model(architecture, pooling=pooling)))
     with pytest.raises(ExportError, match="cannot be packed"):
-        export_model(source, tmp_path / "out", Shape(2, 12), segments=3)
+        export_model(source, tmp_path / "out", ExportOptions(Shape(2, 12), segments=3))
 
 
 def test_an_artifact_without_a_packed_graph_says_how_to_get_one(tiny: Path) -> None:

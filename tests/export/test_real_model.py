@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 with its real weights: the graphs, and what other libraries make of them."""
+"""all-MiniLM-L6-v2 with its real weights: the graphs, and how other libraries run them."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as HubTokenizer
 
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
@@ -41,7 +42,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="module")
 def truth(real_source: ModelSource, texts: list[str]) -> Vectors:
-    """sentence-transformers' own embeddings, from PyTorch, truncated where the artifact is."""
+    """sentence-transformers' own embeddings, from PyTorch, truncated as the artifact's."""
     made = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
     model = made.SentenceTransformer(str(real_source.folder), device="cpu", local_files_only=True)
     model.max_seq_length = 48
@@ -72,23 +73,23 @@ def test_every_dim_of_the_fixed_graph_is_a_number(artifact: Artifact) -> None:
 
 
 def test_both_graphs_have_the_interface_that_the_design_states(artifact: Artifact) -> None:
-    fixed, twin = (read_facts(load_onnx(path)) for path in (artifact.fixed_graph, artifact.dynamic_graph))
+    fixed, dynamic = (read_facts(load_onnx(path)) for path in (artifact.fixed_graph, artifact.dynamic_graph))
     assert [str(tensor) for tensor in (*fixed.inputs, *fixed.outputs)] == [
         *(f"{name} int64 [16, 48]" for name in INPUTS),
         "last_hidden_state float32 [16, 48, 384]",
         "sentence_embedding float32 [16, 384]",
     ]
-    assert [str(tensor) for tensor in (*twin.inputs, *twin.outputs)] == [
+    assert [str(tensor) for tensor in (*dynamic.inputs, *dynamic.outputs)] == [
         *(f"{name} int64 [batch_size, sequence_length]" for name in INPUTS),
         "last_hidden_state float32 [batch_size, sequence_length, 384]",
         "sentence_embedding float32 [batch_size, 384]",
     ]
-    for facts in (fixed, twin):
+    for facts in (fixed, dynamic):
         assert (facts.opset, facts.ir_version) == (16, 8)
         assert not facts.external_data
     manifest = artifact.manifest
     assert (manifest.fixed.inputs, manifest.fixed.outputs) == (fixed.inputs, fixed.outputs)
-    assert (manifest.dynamic.inputs, manifest.dynamic.outputs) == (twin.inputs, twin.outputs)
+    assert (manifest.dynamic.inputs, manifest.dynamic.outputs) == (dynamic.inputs, dynamic.outputs)
 
 
 def test_the_manifest_says_where_the_model_came_from(artifact: Artifact) -> None:
@@ -99,7 +100,7 @@ def test_the_manifest_says_where_the_model_came_from(artifact: Artifact) -> None
     assert {"minilmx", "onnx", "tokenizers", "torch", "transformers"} == set(artifact.manifest.tools)
 
 
-def test_one_file_is_called_model_onnx_and_one_length_stands_everywhere(
+def test_one_file_is_called_model_onnx_and_every_file_states_the_same_length(
     artifact: Artifact,
 ) -> None:
     folder = artifact.path
@@ -121,8 +122,8 @@ def test_the_fixed_graph_gives_sentence_transformers_embeddings(
 def test_onnxruntime_and_the_folders_tokenizer_alone_give_the_same_embeddings(
     artifact: Artifact, texts: list[str], truth: Vectors, size: int
 ) -> None:
-    # What the model card shows. sentence-transformers' backend="onnx" would do just this, but
-    # needs optimum-onnx, which does not install beside transformers 5.
+    # What the model card shows. sentence-transformers' backend="onnx" would do the same, but
+    # needs optimum-onnx, which cannot be installed with transformers 5.
     tokenizer = HubTokenizer.from_file(str(artifact.path / "tokenizer.json"))
     session = onnxruntime.InferenceSession(
         artifact.path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"]
@@ -189,9 +190,10 @@ EXPORT = """
 import sys
 from pathlib import Path
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import Shape
 from minilmx.models.source import bundled_model
-print(export_model(bundled_model(), Path(sys.argv[1]), Shape(16, 48)).artifact.digest)
+print(export_model(bundled_model(), Path(sys.argv[1]), ExportOptions(Shape(16, 48))).digest)
 """
 
 
@@ -209,14 +211,13 @@ def test_another_process_exports_the_same_bytes(artifact: Artifact, tmp_path: Pa
     assert done.stdout.split() == [artifact.digest]
 
 
-def test_freezing_the_twin_gives_the_same_embeddings(
+def test_freezing_the_dynamic_shape_graph_gives_the_same_embeddings(
     artifact: Artifact, texts: list[str], truth: Vectors, tmp_path: Path
 ) -> None:
     source = resolve_model(str(artifact.path))
-    report = export_model(source, tmp_path / "frozen", Shape(5, 40), from_onnx=True)
-    assert report.parity is not None
-    frozen = report.artifact
-    assert set(report.facts.ops) <= ENCODER_OPS | POOLING_OPS
+    frozen = export_model(source, tmp_path / "frozen", ExportOptions(Shape(5, 40), from_onnx=True))
+    assert frozen.report.parity is not None
+    assert set(frozen.report.facts.ops) <= ENCODER_OPS | POOLING_OPS
     short = [index for index, text in enumerate(texts) if len(text.split()) < 20]
     embeddings = embed_fixed(frozen, [texts[index] for index in short])
     assert np.abs(embeddings - truth[short]).max() <= LIMIT

@@ -1,4 +1,4 @@
-"""Model folders that cannot be exported: each is refused in words that name the fault."""
+"""Model folders that cannot be exported: each error names the fault."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 
 from minilmx.errors import ExportError, MinilmxError, ModelError
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
 
@@ -25,7 +26,7 @@ def folder(bert_original: Path, tmp_path: Path) -> Path:
 
 
 def export(folder: Path) -> None:
-    export_model(resolve_model(str(folder)), folder.parents[1] / "out", Shape(2, 8))
+    export_model(resolve_model(str(folder)), folder.parents[1] / "out", ExportOptions(Shape(2, 8)))
 
 
 def refusal(folder: Path, kind: type[MinilmxError] = ModelError) -> str:
@@ -59,7 +60,7 @@ def test_an_untouched_copy_is_exported(folder: Path) -> None:
     assert (folder.parents[1] / "out" / "mlx.json").is_file()
 
 
-def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "holiday photos"
     folder.mkdir(parents=True)
     assert "is not a sentence-transformers model: it has no config.json" in refusal(folder)
@@ -92,7 +93,7 @@ def test_weights_that_were_cut_short(folder: Path, size: int) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:size])
     message = refusal(folder)
-    assert f"{folder} cannot be loaded as a model" in message
+    assert f"{folder}: cannot be loaded as a model" in message
 
 
 def test_weights_with_tensors_missing(folder: Path) -> None:
@@ -109,20 +110,19 @@ def test_weights_with_tensors_missing(folder: Path) -> None:
 def test_weights_of_another_size_than_the_config_says(folder: Path) -> None:
     change_json(folder / "config.json", vocab_size=99)
     message = refusal(folder)
-    assert "do not fit its config.json" in message
-    assert "word_embeddings.weight is [140, 32], expected [99, 32]" in message
+    assert "word_embeddings.weight is [140, 32]; expected [99, 32], as config.json says" in message
 
 
-def test_weights_with_a_number_that_is_none(folder: Path) -> None:
+def test_weights_with_a_number_that_is_not_finite(folder: Path) -> None:
     change_weights(folder, put_nan)
-    assert "does not equal the model: sentence_embedding differs by up to nan" in refusal(folder, ExportError)
+    assert "sentence_embedding differs from the model's by up to nan" in refusal(folder, ExportError)
 
 
 @pytest.mark.parametrize("architecture", ["mpnet", "llama", "", None])
 def test_an_architecture_outside_the_family(folder: Path, architecture: object) -> None:
     change_json(folder / "config.json", model_type=architecture)
     message = refusal(folder)
-    assert f"bert is a {architecture!r} model" in message
+    assert f"bert: architecture {architecture!r}; expected one of" in message
     assert "bert, electra, roberta, xlm-roberta" in message
 
 
@@ -131,7 +131,7 @@ def test_an_architecture_outside_the_family(folder: Path, architecture: object) 
 )
 def test_a_config_that_transformers_refuses(folder: Path, values: dict[str, Any]) -> None:
     change_json(folder / "config.json", **values)
-    assert f"{folder} cannot be loaded as a model" in refusal(folder)
+    assert f"{folder}: cannot be loaded as a model" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_config_that_transformers_refuses(folder: Path, values: dict[str, Any]
     ("content", "words"),
     [("{", "cannot be read as JSON"), ('"text"', "holds a JSON str; expected a ")],
 )
-def test_a_settings_file_that_is_no_json(folder: Path, name: str, content: str, words: str) -> None:
+def test_a_settings_file_that_is_not_json(folder: Path, name: str, content: str, words: str) -> None:
     (folder / name).write_text(content)
     message = refusal(folder)
     assert f"{folder / name} {words}" in message
@@ -151,10 +151,10 @@ def test_a_settings_file_that_is_no_json(folder: Path, name: str, content: str, 
 def test_a_file_that_every_model_needs(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert f"{folder}" in (message := refusal(folder))
-    assert f"has no {name}" in message
+    assert f"no {name}" in message
 
 
-def test_a_tokenizer_that_is_none(folder: Path) -> None:
+def test_a_tokenizer_file_that_is_not_one(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     assert f"{folder / 'tokenizer.json'} is not a tokenizer file" in refusal(folder, MinilmxError)
 

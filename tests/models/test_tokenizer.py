@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from minilmx.errors import ArtifactError, ModelError
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
@@ -146,6 +147,6 @@ def test_a_padding_token_outside_of_the_vocabulary_is_refused(tiny_folder: Path,
     copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     settings_of = {"pad_token": {"content": "<nothing>"}}
     (copy / "tokenizer_config.json").write_text(json.dumps(settings_of))
-    with pytest.raises(ModelError, match="has no padding token '<nothing>'"):
-        export_model(resolve_model(str(copy)), tmp_path / "out", Shape(1, 8), from_onnx=True)
+    with pytest.raises(ModelError, match="no padding token '<nothing>'; expected"):
+        export_model(resolve_model(str(copy)), tmp_path / "out", ExportOptions(Shape(1, 8), from_onnx=True))
     assert not (tmp_path / "out").exists()

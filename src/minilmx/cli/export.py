@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from minilmx.cli.progress import ConsoleProgress
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, PRECISIONS
 
@@ -15,7 +14,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here, -int8 added for int8]",
+    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; for int8 also -int8]",
 )
 @click.option(
     "--batch-size",
@@ -29,7 +28,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     type=click.IntRange(min=3),
     default=128,
     show_default=True,
-    help="Tokens in a row, fixed in the graph; longer texts are truncated.",
+    help="Tokens per row, fixed in the graph; longer texts are truncated.",
 )
 @click.option("--revision", help="Commit, tag or branch on the hub. [default: the pinned one]")
 @click.option(
@@ -41,27 +40,27 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     "--pack",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Also write a packed graph: rows that hold up to N texts each (see --graph packed of run and eval).",
+    help="Also write a packed graph, whose rows hold up to N texts each (see --graph of run and eval).",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default=FLOAT32,
     show_default=True,
-    help="int8: smaller and faster on a CPU, with other embeddings; the cost is measured and shown.",
+    help="int8: smaller and faster on a CPU, with slightly different embeddings; the cost is measured.",
 )
 @click.option(
     "--fixed-consumers",
     is_flag=True,
-    help="Put the fixed graph into fixed/, with the settings by which sentence-transformers, Haystack, "
-    "LangChain and fastembed run it.",
+    help="Put the fixed graph into fixed/, with the settings that sentence-transformers, Haystack, LangChain "
+    "and fastembed need to run it.",
 )
 @click.option(
     "--from-onnx",
     is_flag=True,
-    help="MODEL is ONNX with dynamic axes already: freeze it, without torch.",
+    help="Freeze MODEL's own ONNX file, which has dynamic axes, without torch.",
 )
-@click.option("--force", is_flag=True, help="Replace an artifact that is at the output.")
+@click.option("--force", is_flag=True, help="Replace an existing artifact.")
 def export(
     model: str,
     output: Path | None,
@@ -77,59 +76,51 @@ def export(
 ) -> None:
     """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
 
-    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. An
-    artifact that is there already, made from the same inputs, is not made again.
+    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. An existing
+    artifact of the same inputs is verified and not made again.
     """
-    from minilmx.export.exporter import artifact_name, export_model
-    from minilmx.models.manifest import Shape
-    from minilmx.models.source import resolve_model
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
 
-    progress = ConsoleProgress(None)
-    source = resolve_model(model, revision, onnx=from_onnx, progress=progress)
-    progress.message(f"source: {source.note}")
-    shape = Shape(batch_size, sequence_length)
-    report = export_model(
-        source,
-        output or Path(artifact_name(source, shape, precision)),
-        shape,
-        opset,
-        segments=pack,
-        fixed_consumers=fixed_consumers,
-        precision=precision,
-        from_onnx=from_onnx,
-        replace_existing=force,
-        say=progress.message,
-    )
-    artifact, facts, parity = report.artifact, report.facts, report.parity
+    with console_progress() as progress:
+        artifact = api.export_model(
+            model,
+            output,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            opset=opset,
+            pack=pack,
+            precision=precision,
+            fixed_consumers=fixed_consumers,
+            from_onnx=from_onnx,
+            revision=revision,
+            replace=force,
+            progress=progress,
+        )
+    facts, parity, cost = artifact.report.facts, artifact.report.parity, artifact.report.cost
     ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
-    lines = [
-        ("artifact", f"{artifact.path}{'' if parity else '  (was there already, verified)'}"),
-        ("shape", f"batch size {batch_size}, sequence length {sequence_length}"),
-        ("opset", f"{facts.opset} (IR {facts.ir_version})"),
-        ("ops", ops),
-        ("parameters", f"{facts.parameters:,}"),
-        ("size", f"{artifact.size_bytes / 1e6:.1f} MB in all"),
-    ]
+    lines = {
+        "artifact": f"{artifact.path}{'' if parity else '  (exists already; verified)'}",
+        "shape": f"batch size {batch_size}, sequence length {sequence_length}",
+        "opset": f"{facts.opset} (IR {facts.ir_version})",
+        "ops": ops,
+        "parameters": f"{facts.parameters:,}",
+        "size": f"{artifact.size_bytes / 1e6:.1f} MB in all",
+    }
     if parity:
-        lines.append(
-            (
-                "parity",
-                f"max abs {parity.max_abs_embedding:.2g} on sentence_embedding, "
-                f"{parity.max_abs_hidden:.2g} on last_hidden_state; {parity.sentences} sentences, "
-                f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated"
-                f"{', before quantising' if report.cost else ''}",
-            )
+        lines["parity"] = (
+            f"max abs {parity.max_abs_embedding:.2g} on sentence_embedding, "
+            f"{parity.max_abs_hidden:.2g} on last_hidden_state; {parity.sentences} sentences, "
+            f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated"
+            f"{', before quantising' if cost else ''}"
         )
     if parity and parity.max_abs_packed is not None:
-        lines.append(("packed", f"{pack} texts a row; max abs {parity.max_abs_packed:.2g}"))
-    if report.cost:
-        lines.append(
-            (
-                "int8",
-                f"max abs {report.cost.max_abs:.2g}, least cosine {report.cost.min_cosine:.4f} against the "
-                f"model; {report.cost.sentences} sentences",
-            )
+        lines["packed"] = f"{pack} texts per row; max abs {parity.max_abs_packed:.2g}"
+    if cost:
+        lines["int8"] = (
+            f"max abs {cost.max_abs:.2g}, min cosine {cost.min_cosine:.4f} against the model; "
+            f"{cost.sentences} sentences"
         )
-    lines.append(("seconds", f"{report.seconds:.1f}"))
-    for name, value in lines:
+    lines["seconds"] = f"{artifact.report.seconds:.1f}"
+    for name, value in lines.items():
         click.echo(f"{name:<11} {value}")

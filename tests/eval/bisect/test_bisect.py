@@ -25,9 +25,10 @@ from minilmx.eval.bisect.steps import Step
 from minilmx.eval.bisect.traces import finish, trace
 from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.document import to_json
-from minilmx.export.freeze import load_dynamic_model, onnx_file
+from minilmx.export.freeze import DynamicModel, find_onnx_file
+from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact, read_artifact, seal
-from minilmx.models.manifest import Shape
+from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.source import ModelSource, resolve_model
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
@@ -209,9 +210,9 @@ def test_the_shares_of_the_emulator_add_up_and_its_drift_is_the_runners(
 @pytest.fixture(scope="module")
 def torch_model(real_source: ModelSource) -> Any:
     """The model that the artifact was made from; copy it before changing it."""
-    from minilmx.models.pytorch import load_model
+    from minilmx.models.pytorch import SentenceModel
 
-    return load_model(real_source)
+    return SentenceModel.load(real_source)
 
 
 def torch_values(
@@ -408,8 +409,9 @@ def test_a_frozen_file_that_kept_its_names_has_the_same_boundaries(
     artifact: Artifact, tmp_path: Path
 ) -> None:
     source = resolve_model(str(artifact.path))
-    model = load_dynamic_model(source, onnx_file(source))
-    model.write(tmp_path / "fixed.onnx", tmp_path / "twin.onnx", Shape(2, 16))
+    file = find_onnx_file(source)
+    model = DynamicModel.load(source, file, load_onnx(file))
+    model.write_graph(GraphKind.FIXED, ExportOptions(Shape(2, 16)), tmp_path / "fixed.onnx")
     assert [one.name for one in find_boundaries(load_onnx(tmp_path / "fixed.onnx"))] == NAMES
 
 
@@ -460,14 +462,14 @@ def test_each_architecture_has_the_boundaries_of_its_modules(
     encoder = random_encoder(kind)
     import torch
 
-    from minilmx.export.graph import write_graph
-    from minilmx.models.pytorch import SentenceModel
+    from minilmx.export.graph import TracedModel
 
     texts = random_texts()
-    sentence_model = SentenceModel(
+    sentence_model = TracedModel(
         encoder, pooling, normalized, None, 32, first_position=2 if "Roberta" in kind else 0
     )
-    write_graph(sentence_model, texts.shape, opset, tmp_path / "model.onnx")
+    options = ExportOptions(texts.shape, opset)
+    sentence_model.write_graph(GraphKind.FIXED, options, tmp_path / "model.onnx")
     model = load_onnx(tmp_path / "model.onnx")
     boundaries = find_boundaries(model)
     names = ["embeddings", *(f"layer {layer} {part}" for layer in range(2) for part in PARTS)]

@@ -8,6 +8,7 @@ import pytest
 
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.batching import feed_batches
 from minilmx.models.manifest import Shape
 from minilmx.models.tokenizer import Tokenizer
@@ -19,7 +20,7 @@ STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
 def packed(real_source, tmp_path_factory):
     """all-MiniLM-L6-v2 at 1 x 128 with a packed graph of 16 texts a row."""
     folder = tmp_path_factory.mktemp("artifacts") / "packed"
-    return export_model(real_source, folder, Shape(1, 128), segments=16).artifact
+    return export_model(real_source, folder, ExportOptions(Shape(1, 128), segments=16))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,39 @@
+"""What an artifact can be made from: PyTorch weights (graph.py) or a dynamic ONNX file (freeze.py)."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.export.options import ExportOptions
+from minilmx.models.manifest import GraphKind
+from minilmx.models.tokenizer import TokenBatch
+
+# last_hidden_state [B, S, D] and sentence_embedding [B, D]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class ExportableModel(Protocol):
+    """A sentence-embedding model that writes its graphs and that they are compared with.
+
+    `pooling` is "mean", "cls" or "max"; `normalized` says whether embeddings are scaled to unit length;
+    `max_sequence_length` is a number of tokens, or None if the model does not limit it.
+    """
+
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def normalized(self) -> bool: ...
+    @property
+    def embedding_dimension(self) -> int: ...
+    @property
+    def max_sequence_length(self) -> int | None: ...
+
+    def run(self, batch: TokenBatch) -> Outputs:
+        """last_hidden_state, float32 [B, S, D], and sentence_embedding, float32 [B, D]."""
+        ...
+
+    def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
+        """Write one graph as an ONNX file. Raises ExportError."""
+        ...
