@@ -145,7 +145,7 @@ def mark_done(folder: Path, artifact: Artifact, sdk: str | None, facts: Event) -
 
 
 def read_done(folder: Path, progress: Progress) -> Build | None:
-    """The finished build in a folder; None, with a message if it is damaged, if there is none."""
+    """The finished build in a folder, or None. Sends a message if the build is damaged."""
     try:
         document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
         build = read_build(folder, document, "build_sha256")
