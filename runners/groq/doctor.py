@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from minilmx.runners.groq import machine
 from minilmx.runners.groq.cache import cache_root
