@@ -99,10 +99,11 @@ def _find_python() -> Path:
     versions = pins.PYTHON_VERSIONS[::-1]
     root = os.environ.get("PYENV_ROOT")
     # Without PYENV_ROOT, pyenv keeps its Pythons in the home folder, or this Python is one of them.
-    folders = [f"{root}/versions"] if root else [Path.home() / ".pyenv" / "versions", f"{sys.base_prefix}/.."]
+    home = Path.home() / ".pyenv" / "versions"
+    folders = [Path(root) / "versions"] if root else [home, Path(sys.base_prefix).parent]
     for version in versions:
         on_path = shutil.which(f"python{version}")
-        paths = [path for folder in folders for path in sorted(Path(folder).glob(f"{version}.*/bin/python"))]
+        paths = [path for folder in folders for path in sorted(folder.glob(f"{version}.*/bin/python"))]
         for candidate in (*([Path(on_path)] if on_path else []), *reversed(paths)):
             if _python_version(candidate) in pins.PYTHON_VERSIONS:  # a pyenv shim may not start
                 return candidate
