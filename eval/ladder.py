@@ -12,7 +12,7 @@ from minilmx.errors import EvalError
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenizedTexts
-from minilmx.runners.registry import find_runner, make_options, option_names
+from minilmx.runners.registry import find_runner, make_options, own_settings
 
 SENTENCES = 128
 # From the model to the hardware; each step changes one thing.
@@ -60,7 +60,7 @@ def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]
     some = texts.take(slice(0, SENTENCES))
     taken, missing = [], []
     for name, runner, level in _STEPS:
-        own = {key: value for key, value in settings.items() if key in option_names(runner)}
+        own = own_settings(runner, settings)
         if level:
             own["graph_optimization"] = level
         entry = find_runner(runner)

@@ -1,13 +1,13 @@
 """What a runner is.
 
 A runner has one job: run one token batch at its graph's shape. Tokenizing, padding, batching and the
-checks of what comes back are written once around it (minilmx.embedding.embedder) and are the same for
-every runner, so drift measures the runner alone.
+checks of its output are written once, in minilmx.embedding.embedder, and are the same for every runner,
+so drift measures the runner alone.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -30,9 +30,9 @@ ALL_GRAPHS = frozenset(GraphKind)
 class Runner(ABC):
     """Runs batches of one graph of one artifact. Opened by a RunnerEntry; close it after use.
 
-    `concurrency` is from how many threads `run` may be called at once. `versions` maps the libraries
-    that compute to their versions, and `details` holds other facts worth recording, such as
-    settings; both are read after the last batch.
+    `concurrency` is how many threads may call `run` at once. `versions` maps the libraries that
+    compute to their versions, and `details` holds other facts worth recording, such as settings; both
+    are read after the last batch.
 
     Example:
         A runner of your own needs `name` and `run`:
@@ -75,11 +75,23 @@ class Runner(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a runner that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadOptions:
+    """`threads` is how many threads compute (None: the library's own choice, or one per CPU)."""
+
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerEntry:
     """A runner in the registry, or in the entry-point group `minilmx.runners`.
 
     `options` is the frozen dataclass of the settings that the runner takes; each needs a default.
-    `missing(options)` says what this machine lacks and how to get it, or None if the runner can
+    `missing(options)` returns what this machine lacks and how to get it, or None if the runner can
     run. `open(artifact, options, progress)` raises RunnerUnavailable or RunnerFailed. `graphs` says
     which kinds of graph the runner takes.
     """
@@ -88,17 +100,5 @@ class RunnerEntry:
     about: str
     missing: Callable[[Any], str | None]
     open: Callable[[Artifact, Any, Progress], Runner]
-    options: type[Any] = field(default_factory=lambda: NoOptions)
+    options: type[Any] = NoOptions
     graphs: frozenset[GraphKind] = STATIC_GRAPHS
-
-
-@dataclass(frozen=True, slots=True)
-class NoOptions:
-    """The options of a runner that has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadOptions:
-    """`threads` is how many threads compute (None: the library's own choice, or one per CPU)."""
-
-    threads: int | None = None

@@ -1,9 +1,9 @@
-"""The runner `groq-emulator`: what GroqFlow's FP16 conversion does, imitated on the CPU.
+"""The runner `groq-emulator`: GroqFlow's conversion to float16, emulated on the CPU.
 
-It is an emulation and no result of a GroqCard. GroqFlow converts weights and every value
-between operators to float16. So here weights are clamped to 1e-7 <= |x| <= 1e4, as its
-onnxconverter-common does, and rounded to float16, and every node's float output is rounded
-to float16, while the sums inside a node stay float32. How a card sums is not known here.
+Its results are not from a GroqCard. GroqFlow converts weights and every value between operators to
+float16. So the emulator clamps weights to 1e-7 <= |x| <= 1e4, as GroqFlow's onnxconverter-common does,
+and rounds them and every node's float output to float16; the sums inside a node stay float32, because
+it is not known how a card sums.
 
 It also reports the largest magnitude of any intermediate value, because values past 65,504
 are infinite in float16, and LayerNorm's square comes near it.
@@ -37,7 +37,7 @@ class EmulatorRunner(SessionRunner):
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
         graph = round_to_float16(load_onnx(artifact.graph_file))
-        # No optimisation: it would fuse nodes and so skip the rounding between them.
+        # No optimization: it would fuse nodes and skip the rounding between them.
         super().__init__(
             graph.SerializeToString(),
             threads=threads,
@@ -71,8 +71,8 @@ class EmulatorRunner(SessionRunner):
 def round_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose weights and node outputs are float16 numbers, held as float32.
 
-    It has one output more, `largest_magnitude`, a float32 scalar: the largest absolute value
-    that a node put out before rounding.
+    It has one more output, `largest_magnitude`, a float32 scalar: the largest absolute value of any
+    node's output before rounding.
     """
     rounded = onnx.ModelProto()
     rounded.CopyFrom(model)
@@ -113,7 +113,7 @@ def _rounding_nodes(exact: str, name: str) -> list[NodeProto]:
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
-    """The names of all float32 values that nodes put out."""
+    """The names of all float32 outputs of nodes."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     values = (*inferred.value_info, *inferred.output)
     return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
@@ -127,7 +127,7 @@ def _is_weight(node: NodeProto) -> bool:
 def _round_weight(tensor: TensorProto) -> None:
     """Clamp and round a float32 tensor in place, as GroqFlow's converter does.
 
-    Zero, NaN and infinity stay what they are.
+    Zero, NaN and infinity do not change.
     """
     if tensor.data_type != TensorProto.FLOAT:
         return
@@ -142,7 +142,7 @@ def _round_weight(tensor: TensorProto) -> None:
 def _open(artifact: Artifact, options: ThreadOptions, progress: Progress) -> Runner:
     if artifact.manifest.precision != FLOAT32:
         raise RunnerUnavailable(
-            f"the artifact is {artifact.manifest.precision}; expected float32, which the emulation rounds",
+            f"the precision of the artifact: {artifact.manifest.precision}; expected float32",
             "Export the model in float32.",
         )
     try:

@@ -1,9 +1,9 @@
 """The runner `openvino`: the same ONNX graph on OpenVINO's CPU plugin. Needs the extra `openvino`.
 
-Precisions: f32 computes as onnxruntime does; bf16 halves every number (on CPUs with bf16
-instructions); int8 rounds the weights of matrix products to signed int8, one scale for each
-output channel, and OpenVINO quantises activations while running, 128 numbers of a token together;
-what is no matrix product is in bf16 where the CPU has it.
+Precisions: f32 computes as onnxruntime does; bf16 stores every number in half the bits (on CPUs with
+bf16 instructions); int8 rounds the weights of matrix products to signed int8, with one scale per
+output channel, and OpenVINO quantizes activations at run time, with one scale per 128 numbers of a
+token. In int8, all but matrix products is computed in bf16 if the CPU has it, else in float32.
 """
 
 import importlib.util
@@ -29,8 +29,8 @@ from minilmx.runners.provenance import available_cpus
 if TYPE_CHECKING:
     import openvino
 
-# Activations that share a scale. Of 32 to 384 the fastest; 32, OpenVINO's own, is more accurate. The
-# least cosine of STSb's sentences with 128 is 0.991 (make bench, minilmx-ov-int8).
+# Activations that share a scale: the fastest of 32 to 384; 32, OpenVINO's default, is more accurate. With
+# 128 the least cosine of STSb's sentences is 0.991 (make bench, minilmx-ov-int8).
 _INT8_GROUP = 128
 
 
@@ -47,9 +47,9 @@ class OpenvinoRunner(Runner):
     name = "openvino"
 
     def __init__(self, model: "openvino.Model", precision: str, threads: int, concurrency: int) -> None:
-        """Compile for so many threads in all, `concurrency` batches at once."""
+        """Compile for a total of `threads` threads and `concurrency` batches at once."""
         openvino = _import_openvino()
-        # Two threads that ask for the first type at once wait for each other, for ever.
+        # Two threads that ask for the first type at the same time deadlock.
         openvino.Type.i64.to_dtype()
         self.concurrency = concurrency
         self._precision = precision
@@ -72,7 +72,7 @@ class OpenvinoRunner(Runner):
 
     @property
     def details(self) -> Details:
-        """The precision (and that of all but matrix products), and threads."""
+        """The precision, the precision of all but matrix products, and threads."""
         return {
             "precision": self._precision,
             "inference_precision": self._inference_precision,
@@ -88,12 +88,12 @@ class OpenvinoRunner(Runner):
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D] or [B, N, D]. Raises RunnerFailed."""
         if self._compiled is None:
-            raise RunnerFailed(f"the runner {self.name} is closed: open it again")
+            raise RunnerFailed(f"the runner {self.name} is closed", "Open it again.")
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
         try:
-            # Shared, not copied, in and out: of the outputs only the embeddings are copied.
+            # Inputs and outputs are shared, not copied; only the embeddings are copied.
             results = request.infer(batch.feeds(), share_inputs=True, share_outputs=True)
             embeddings: NDArray[np.float32] = results["sentence_embedding"].copy()
         except Exception as error:
@@ -107,10 +107,10 @@ class OpenvinoRunner(Runner):
 
 
 def round_weights_to_int8(model: onnx.ModelProto) -> None:
-    """Give each MatMul with a constant [K, N] on its right that constant as int8, in place.
+    """Store the constant right operand [K, N] of each MatMul as int8, in place.
 
-    One scale a column, |w| <= 127 steps, symmetric; DequantizeLinear stands between, which
-    OpenVINO takes as a compressed weight.
+    Symmetric, |w| <= 127 steps, with one scale per column; a DequantizeLinear follows, which OpenVINO
+    reads as a compressed weight.
     """
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -135,7 +135,7 @@ def round_weights_to_int8(model: onnx.ModelProto) -> None:
 def _import_openvino() -> Any:
     """OpenVINO without its telemetry, which reports each import over the network.
 
-    OpenVINO has a stub for where the package openvino_telemetry is missing; so it is here.
+    OpenVINO uses a stub if the package openvino_telemetry is missing, so this hides the package.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # as documented
     return importlib.import_module("openvino")
@@ -157,8 +157,8 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
     openvino = _import_openvino()
     if artifact.manifest.precision != FLOAT32:
         raise RunnerUnavailable(
-            f"the artifact is {artifact.manifest.precision} for onnxruntime; expected float32",
-            "Use the float32 artifact and the precision int8.",
+            f"the precision of the artifact: {artifact.manifest.precision}; expected float32",
+            "Use the float32 artifact and the runner's precision int8.",
         )
     try:
         if options.precision == "int8":
@@ -168,7 +168,7 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
         else:
             model = openvino.Core().read_model(artifact.graph_file)
         threads = options.threads or available_cpus()
-        # The fixed graph is run as a card runs it, one batch after another.
+        # The fixed graph runs as on a card: one batch after another.
         concurrency = 1 if artifact.graph_kind == GraphKind.FIXED else threads
         return OpenvinoRunner(model, options.precision, threads, concurrency)
     except RuntimeError as error:

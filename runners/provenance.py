@@ -23,7 +23,7 @@ class Provenance:
 
 
 def record_provenance() -> Provenance:
-    """This program, this machine, now."""
+    """The provenance of a number that is made now, by this program on this machine."""
     return Provenance(
         minilmx.__version__,
         platform.python_version(),

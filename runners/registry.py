@@ -1,4 +1,4 @@
-"""Which runners there are, and opening one by name."""
+"""The runners that exist, and opening one by name."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from minilmx.runners.base import Runner, RunnerEntry
 ENTRY_POINT_GROUP = "minilmx.runners"
 AUTO = "auto"
 
-# Module paths, so that a runner's libraries are imported only when it is asked for.
+# Modules by name, so that a runner's libraries are imported only when that runner is used.
 _BUILT_IN = {
     "onnxruntime": "minilmx.runners.onnxruntime",
     "openvino": "minilmx.runners.openvino",
@@ -37,7 +37,10 @@ def find_runner(name: str | RunnerEntry) -> RunnerEntry:
     module = _BUILT_IN.get(name)
     entry = importlib.import_module(module).ENTRY if module else _find_plugin(name)
     if not isinstance(entry, RunnerEntry) or entry.name != name:
-        raise RunnerError(f"the plug-in for the runner {name!r} is not a RunnerEntry of that name")
+        found = f"an entry for {entry.name!r}" if isinstance(entry, RunnerEntry) else repr(entry)
+        raise RunnerError(
+            f"the plug-in for the runner {name!r}: {found}; expected a RunnerEntry of that name"
+        )
     return entry
 
 
@@ -49,12 +52,9 @@ def option_names(name: str | RunnerEntry) -> tuple[str, ...]:
 def make_options(name: str | RunnerEntry, settings: Mapping[str, Any]) -> Any:
     """A runner's options record from settings. Raises RunnerError for a setting it does not have."""
     entry = find_runner(name)
-    known = option_names(entry)
     for setting in settings:
-        if setting not in known:
-            raise RunnerError(
-                f"the runner {entry.name} has no option {setting}; expected {', '.join(known) or 'none'}"
-            )
+        if setting not in option_names(entry):
+            raise _unknown_option([entry], setting)
     return entry.options(**settings)
 
 
@@ -63,13 +63,16 @@ def share_settings(names: Sequence[str], settings: Mapping[str, Any]) -> dict[st
 
     Raises RunnerError for a setting that none of them has.
     """
-    shares = {name: {key: settings[key] for key in option_names(name) if key in settings} for name in names}
+    shares = {name: own_settings(name, settings) for name in names}
     for setting in settings:
         if not any(setting in share for share in shares.values()):
-            runners = "runner" if len(names) == 1 else "runners"
-            have = "has" if len(names) == 1 else "have"
-            raise RunnerError(f"the {runners} {', '.join(names)} {have} no option {setting}")
+            raise _unknown_option(names, setting)
     return shares
+
+
+def own_settings(name: str | RunnerEntry, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a runner has. Raises RunnerError if the runner does not exist."""
+    return {key: settings[key] for key in option_names(name) if key in settings}
 
 
 def require_runner(name: str | RunnerEntry, **settings: Any) -> RunnerEntry:
@@ -118,7 +121,7 @@ def open_runner(
 
 
 def default_runners(artifact: Artifact) -> tuple[list[str], str]:
-    """The runners of an evaluation if none is named, and a line that says why."""
+    """The runners of an evaluation that names none, and a message that says why."""
     precision = artifact.manifest.precision
     if precision != FLOAT32:
         return ["torch", "onnxruntime"], f"{precision}: comparing the PyTorch model with onnxruntime"
@@ -128,6 +131,15 @@ def default_runners(artifact: Artifact) -> tuple[list[str], str]:
     return (
         ["onnxruntime", "groq-emulator"],
         "no GroqCard was found: comparing onnxruntime and groq-emulator, an emulation on the CPU",
+    )
+
+
+def _unknown_option(runners: Sequence[str | RunnerEntry], setting: str) -> RunnerError:
+    known = dict.fromkeys(option for runner in runners for option in option_names(runner))
+    names = ", ".join(find_runner(runner).name for runner in runners)
+    return RunnerError(
+        f"unknown option of the runner{'s' if len(runners) > 1 else ''} {names}: {setting}; "
+        f"expected {', '.join(known) or 'none'}"
     )
 
 
@@ -149,5 +161,5 @@ def _find_plugin(name: str) -> object:
             try:
                 return point.load()
             except Exception as error:
-                raise RunnerError(f"the plug-in for {name!r} cannot be loaded: {error}") from error
+                raise RunnerError(f"the plug-in for the runner {name!r} cannot be loaded: {error}") from error
     raise RunnerError(f"the runner {name!r} does not exist; expected one of {', '.join(runner_names())}")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TorchOptions(ThreadOptions):
-    """Also `model`: the folder with the PyTorch weights (None: where the manifest says)."""
+    """Also `model`: the folder with the PyTorch weights (None: the source that the manifest names)."""
 
     model: Path | None = None
 
@@ -42,10 +42,7 @@ class TorchRunner(Runner):
             torch.set_num_threads(threads)
         self._model = model
         self._versions = {"torch": str(torch.__version__), "transformers": transformers.__version__}
-        self._details: Details = {
-            "threads": torch.get_num_threads(),
-            "weights": source.note,
-        }
+        self._details: Details = {"threads": torch.get_num_threads(), "weights": source.note}
 
     @property
     def details(self) -> Details:
@@ -80,8 +77,8 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
     digest = sha256_of_file(weights_file(source))
     if digest != artifact.manifest.source.weights_sha256:
         raise RunnerFailed(
-            f"the weights in {source.folder} are not those of the artifact: SHA-256 {digest}, "
-            f"expected {artifact.manifest.source.weights_sha256}"
+            f"the SHA-256 of the weights in {source.folder}: {digest}; expected "
+            f"{artifact.manifest.source.weights_sha256}, from which the artifact was exported"
         )
     return TorchRunner(SentenceModel.load(source), source, options.threads)
 
@@ -92,8 +89,8 @@ def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:
     recorded = artifact.manifest.source
     if recorded.origin == "folder":
         raise RunnerFailed(
-            f"the artifact was exported from a folder called {recorded.id}, which the torch runner needs",
-            "Give it that folder as `model`.",
+            f"the source of the artifact: a folder called {recorded.id}, whose path is not recorded",
+            "Give the torch runner that folder as its option model.",
         )
     return resolve_model(recorded.id, recorded.revision)
 

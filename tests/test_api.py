@@ -128,7 +128,9 @@ def test_a_runner_of_ones_own_needs_only_a_name_and_run(tiny: Path) -> None:
     with minilmx.load(tiny, entry) as model:
         assert model.encode(TEXTS).tolist() == [[1.0] * 8] * 3
         assert model.record().runner == "ones"
-    with pytest.raises(minilmx.MinilmxError, match="the runner ones has no option threads; expected none"):
+    with pytest.raises(
+        minilmx.MinilmxError, match="unknown option of the runner ones: threads; expected none"
+    ):
         minilmx.load(tiny, entry, threads=1)
 
 

@@ -1,12 +1,16 @@
 """The runner `groq`: the artifact's own ONNX bytes through GroqFlow 4.3.1 to a GroqCard.
 
-machine.py      what is installed here: SDK tools, versions, cards
-environment.py  GroqFlow's own Python environment: finding it and making it
-doctor.py       one check a line, each with a remedy
-preflight.py    what would fail in a ten-minute compile, said before it
-bridge.py       one worker process, and the talk with it
-worker.py       that process: runs in GroqFlow's Python, needs nothing of minilmx
-build.py        the cache of finished builds
-bundle.py       a build as one file, for the machine with the card
-runner.py       the Runner
+machine.py       what is installed here: SDK tools, versions, cards
+pins.py          the packages that GroqFlow's Python environment needs
+environment.py   finding that environment, and checking its packages
+installation.py  creating it
+trial.py         a build of a tiny graph in it
+doctor.py        one check per line, each with a remedy
+preflight.py     what would fail in a ten-minute compile, reported before it starts
+bridge.py        starting a worker process and exchanging messages with it
+worker.py        that process: it runs in GroqFlow's Python and imports nothing of minilmx
+build.py         building an artifact, or taking its build from the cache
+cache.py         the cache of finished builds
+bundle.py        a build as one file, for the machine with the card
+runner.py        the Runner
 """

@@ -1,6 +1,5 @@
-"""The parent's side of a worker process."""
+"""Starting a worker process and exchanging messages with it."""
 
-import json
 import os
 import signal
 import subprocess
@@ -24,11 +23,10 @@ Tensors = dict[str, NDArray[Any]]
 
 
 class Worker:
-    """One worker process with one job; leaves no process behind, however it ends.
+    """One worker process with one job; it leaves no process behind, however it ends.
 
-    It runs in a session of its own, so that Ctrl-C reaches minilmx alone and all of what the
-    worker started can be ended with it. Its standard error, compiler output included, goes to
-    `log`.
+    It runs in a session of its own, so that Ctrl-C reaches only minilmx, and everything that the worker
+    started can be ended with it. Its standard error, with the compiler's output, goes to `log`.
     """
 
     def __init__(
@@ -51,10 +49,11 @@ class Worker:
         except OSError as error:
             raise RunnerFailed(f"{python} cannot be started: {error.strerror}") from error
         self._timer: threading.Timer | None = None
-        self._send(json.dumps(job).encode() + b"\n")
+        with suppress(OSError):  # it has ended, and its last event says why
+            write_frame(self._process.stdin, job)
 
     def limit(self, seconds: float) -> None:
-        """End the worker, and all it started, when so much time is over."""
+        """End the worker, and everything that it started, after so many seconds."""
 
         def expire() -> None:
             self.timed_out = True
@@ -65,7 +64,7 @@ class Worker:
         self._timer.start()
 
     def events(self) -> Iterator[Event]:
-        """Each event up to and with the result. Raises RunnerFailed for an error event."""
+        """Each event up to the result, inclusive. Raises RunnerFailed for an error event."""
         while True:
             event, _ = self._receive()
             yield event
@@ -78,7 +77,7 @@ class Worker:
 
     def call(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Event, Tensors]:
         """Run the program once. Raises RunnerFailed."""
-        with suppress(OSError):  # it has ended: what it said last tells why
+        with suppress(OSError):  # it has ended, and its last event says why
             write_frame(self._process.stdin, {}, inputs)
         return self._receive()
 
@@ -91,12 +90,12 @@ class Worker:
         self._process.wait()
 
     def close(self) -> None:
-        """Free everything; a worker that has ended by itself is left in peace."""
+        """Free everything, and end the worker if it does not end by itself."""
         if self._timer is not None:
             self._timer.cancel()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                with suppress(OSError):  # what was still to be written has no reader
+                with suppress(OSError):  # unwritten data that has no reader
                     stream.close()
         try:
             self._process.wait(_STOP_SECONDS)
@@ -116,26 +115,19 @@ class Worker:
         try:
             frame = read_frame(self._process.stdout)
         except (EOFError, ValueError) as error:
-            raise RunnerFailed(f"the Groq worker's answer was cut off; log: {self.log}") from error
+            raise self._failed("the Groq worker's answer was cut off") from error
         if frame is None:
-            raise RunnerFailed(self._ended())
+            code = self._process.wait()
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            raise self._failed(f"the Groq worker {how}")
         event, tensors = frame
         if event["event"] == "error":
-            where = f" in {event['stage']}" if event.get("stage") else ""
-            log = event.get("log") or self.log
-            raise RunnerFailed(f"GroqFlow failed{where}: {event['message']} (log: {log})")
+            stage = f" in {event['stage']}" if event.get("stage") else ""
+            raise self._failed(f"GroqFlow failed{stage}: {event['message'].rstrip('.')}", event.get("log"))
         return event, tensors
 
-    def _ended(self) -> str:
-        code = self._process.wait()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return f"the Groq worker {how}; log: {self.log}"
-
-    def _send(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        with suppress(OSError):  # it has ended: what it said last tells why
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
+    def _failed(self, message: str, log: str | None = None) -> RunnerFailed:
+        return RunnerFailed(message, f"Read the log {log or self.log}.")
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # nothing is left of the session

@@ -1,8 +1,7 @@
-"""Builds: an artifact's ONNX bytes through GroqFlow, or what the cache holds of it already."""
+"""Building an artifact's ONNX bytes with GroqFlow, or taking its build from the cache."""
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 from minilmx.errors import RunnerFailed
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
-from minilmx.models.batching import feed_batches
+from minilmx.models.batching import Batch, feed_batches
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
-from minilmx.progress import Progress
-from minilmx.runners.base import Batch, Runner
+from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.cache import (
     BUILD_NAME,
@@ -28,31 +26,31 @@ from minilmx.runners.groq.cache import (
     mark_done,
     read_done,
 )
-from minilmx.runners.groq.environment import GroqFlowEnvironment
+from minilmx.runners.groq.environment import GroqFlowEnvironment, require_environment
 from minilmx.runners.groq.machine import DEVTOOLS, package_version
-from minilmx.runners.groq.preflight import Preflight, check_before_build
+from minilmx.runners.groq.preflight import check_before_build
+from minilmx.runners.onnxruntime import SessionRunner
 
 OUTPUT_NAME = "sentence_embedding"
 DEFAULT_TIME_LIMIT_SECONDS = 3600.0
-# Relative L2 error an embedding may have after GroqFlow's conversion to float16. MiniLM has
-# 1.2e-3; the conversion that onnxconverter-common 1.16 gets wrong does not even run.
+# Relative L2 error that an embedding may have after GroqFlow's conversion to float16. MiniLM has
+# 1.2e-3; the invalid graph that onnxconverter-common 1.16 writes cannot even be loaded.
 _MAX_FP16_ERROR = 0.02
 
 
-def get_build(
+def build_artifact(
     artifact: Artifact,
-    environment: GroqFlowEnvironment,
-    reference: Callable[[], Runner],
-    progress: Progress,
     *,
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
     rebuild: bool = False,
+    progress: Progress = SILENT,
 ) -> Build:
-    """The artifact's build from the cache, or built now.
+    """Build the artifact's graph with GroqFlow, or take its build from the cache unless `rebuild`.
 
-    `reference` opens a float32 runner, which the converted graph is compared with once. Raises
-    RunnerFailed where the build fails, takes too long, or converts the graph wrongly.
+    Raises RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if GroqFlow cannot build the
+    graph, the build fails or takes too long, or the converted graph is wrong.
     """
+    environment = require_environment()
     sdk = package_version(DEVTOOLS)
     folder = cache_root() / build_key(artifact, environment, sdk)
     with lock_folder(folder, progress):
@@ -67,8 +65,10 @@ def get_build(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            facts = _run_groqflow(artifact, environment, folder, preflight, time_limit_seconds, progress)
-            error = _check_conversion(artifact, environment, folder, facts, reference)
+            facts = _run_groqflow(
+                artifact, environment, folder, preflight.chips, time_limit_seconds, progress
+            )
+            error = _check_conversion(artifact, folder, facts)
             progress.message(f"FP16 conversion checked on the CPU: relative error {error:.1e}")
             return mark_done(folder, artifact, sdk, facts)
         except BaseException:
@@ -80,11 +80,11 @@ def _run_groqflow(
     artifact: Artifact,
     environment: GroqFlowEnvironment,
     folder: Path,
-    preflight: Preflight,
+    chips: int,
     time_limit_seconds: float,
     progress: Progress,
 ) -> Event:
-    """One worker process, one build. Raises RunnerFailed."""
+    """Build in a worker process. Raises RunnerFailed."""
     example = folder / "example_inputs.npz"
     np.savez(example, **_example_batches(artifact)[0][0].feeds())  # type: ignore[arg-type] # numpy's stub
     job = {
@@ -93,10 +93,10 @@ def _run_groqflow(
         "build_name": BUILD_NAME,
         "cache_dir": str(folder),
         "inputs": str(example),
-        "chips": preflight.chips,
+        "chips": chips,
     }
     log = folder / LOG
-    progress.message(f"building with GroqFlow; follow it with: tail -f {log}")
+    progress.message(f"building with GroqFlow; to follow it: tail -f {log}")
     started = time.perf_counter()
     with Worker(environment.python, job, log, environment.variables()) as worker:
         worker.limit(time_limit_seconds)
@@ -107,54 +107,56 @@ def _run_groqflow(
         except RunnerFailed as error:
             if worker.timed_out:
                 raise RunnerFailed(
-                    f"the build was not done after {time_limit_seconds / 60:g} minutes and was "
-                    f"ended (log: {log}): give more with --time-limit"
+                    f"the build did not finish in {time_limit_seconds / 60:g} minutes",
+                    f"Allow more time, or read the log {log}.",
                 ) from error
             raise
     progress.message(f"{time.perf_counter() - started:7.1f} s  done")
-    if event["onnx_sha256"] != sha256_of_file(artifact.graph_file):
-        raise RunnerFailed(f"GroqFlow built another ONNX file than the artifact's (log: {log})")
+    expected = sha256_of_file(artifact.graph_file)
+    if event["onnx_sha256"] != expected:
+        raise RunnerFailed(
+            f"the SHA-256 of the ONNX file that GroqFlow built: {event['onnx_sha256']}; expected {expected}",
+            f"Read the log {log}.",
+        )
     if OUTPUT_NAME not in event["output_names"]:
-        raise RunnerFailed(f"the program has no output {OUTPUT_NAME}: {event['output_names']}")
+        raise RunnerFailed(
+            f"the outputs of the program: {', '.join(event['output_names'])}; expected {OUTPUT_NAME}"
+        )
     return event
 
 
-def _check_conversion(
-    artifact: Artifact,
-    environment: GroqFlowEnvironment,
-    folder: Path,
-    facts: Event,
-    reference: Callable[[], Runner],
-) -> float:
-    """Run the FP16 graph on the CPU and compare it: GroqFlow does not notice a wrong one.
+def _check_conversion(artifact: Artifact, folder: Path, facts: Event) -> float:
+    """Run the FP16 graph on the CPU and compare it, because GroqFlow does not notice a wrong one.
 
-    Returns the largest relative L2 error of an embedding. Raises RunnerFailed past the limit.
+    Returns the largest relative L2 error of an embedding. Raises RunnerFailed above the limit.
     """
-    graph = str(folder / BUILD_NAME / facts["f16_onnx"])
-    job = {"verb": "compare", "onnx": graph, "outputs": [OUTPUT_NAME]}
-    log = folder / LOG
+    graph = folder / BUILD_NAME / facts["f16_onnx"]
+    hint = f"Check the pinned packages with `mlx groq doctor`, or read the log {folder / LOG}."
     worst = 0.0
-    with (
-        Worker(environment.python, job, log, environment.variables()) as worker,
-        reference() as runner,
-    ):
-        worker.ready()
-        for batch, owners in _example_batches(artifact):
-            taken = owners >= 0
-            expected = runner.run(batch)[taken]
-            converted = worker.call(batch.feeds())[1][OUTPUT_NAME][taken]
-            error = np.linalg.norm(converted - expected, axis=1) / np.linalg.norm(expected, axis=1)
-            worst = max(worst, float(error.max()) if np.isfinite(error).all() else np.inf)
+    try:
+        with _open_session(artifact.graph_file) as reference, _open_session(graph) as converted:
+            for batch, owners in _example_batches(artifact):
+                expected = reference.run(batch)[owners >= 0]
+                found = converted.run(batch)[owners >= 0].astype(np.float32)
+                error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+                worst = max(worst, float(error.max()) if np.isfinite(error).all() else np.inf)
+    except RunnerFailed as error:
+        raise RunnerFailed(f"GroqFlow's conversion to float16: {error.message}", hint) from error
     if worst > _MAX_FP16_ERROR:
         raise RunnerFailed(
-            f"GroqFlow's conversion to float16 is wrong: an embedding differs by {worst:.1%}, "
-            f"expected at most {_MAX_FP16_ERROR:.0%} (log: {log}); check `mlx groq doctor` for the pins"
+            f"the relative error of an embedding after GroqFlow's conversion to float16: {worst:.1%}; "
+            f"expected at most {_MAX_FP16_ERROR:.0%}",
+            hint,
         )
     return worst
 
 
+def _open_session(graph: Path) -> SessionRunner:
+    return SessionRunner(graph, threads=None, graph_optimization="all", concurrent=False)
+
+
 def _example_batches(artifact: Artifact) -> list[tuple[Batch, NDArray[np.int64]]]:
-    """A few batches of real sentences from one word to truncated, and which embeddings count."""
+    """A few batches of real sentences, from one word to truncated, and the text of each embedding."""
     texts = sample_texts(artifact.shape.sequence_length)[::4]
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     return list(feed_batches(tokenized, artifact))

@@ -1,8 +1,8 @@
 """A build as one file, for the machine with the card, which needs no compiler.
 
-A bundle is a plain tar of regular files: the program, GroqFlow's state, the compiler's
-statistics, the artifact's manifest, and bundle.json with the digest of each of them and of
-itself. It is bound to the artifact. Nothing in it is a pickle.
+A bundle is a plain tar of regular files: the program, GroqFlow's state, the compiler's statistics, the
+artifact's manifest, and bundle.json with the digest of each of them and of itself. It is bound to the
+artifact and holds no pickle.
 """
 
 import hashlib
@@ -18,47 +18,30 @@ from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import MANIFEST_NAME
-from minilmx.runners.groq.cache import (
-    PROGRAM,
-    STATE,
-    STATISTICS,
-    Build,
-    document_digest,
-    stated_build,
-)
+from minilmx.runners.groq.cache import DAMAGED, PROGRAM, STATE, STATISTICS, Build, read_build
 
 SCHEMA_VERSION = 1
 _INDEX = "bundle.json"
-_ALLOWED = frozenset({PROGRAM, STATE, STATISTICS, MANIFEST_NAME})
+_DIGEST = "bundle_sha256"
 _REQUIRED = frozenset({PROGRAM, STATE, MANIFEST_NAME})
+_ALLOWED = _REQUIRED | {STATISTICS}
 _MAX_INDEX_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 20
 
 
 def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: bool) -> None:
-    """Pack a build: the same build gives the same bytes. Raises OutputError."""
-    files = {PROGRAM: build.program, STATE: build.folder / STATE}
-    if (build.folder / STATISTICS).is_file():
-        files[STATISTICS] = build.folder / STATISTICS
-    files[MANIFEST_NAME] = artifact.path / MANIFEST_NAME
-    index: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "artifact_sha256": build.artifact_sha256,
-        "sdk": build.sdk,
-        "facts": dict(build.facts),
-        "files": {
-            name: {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
-            for name, path in sorted(files.items())
-        },
+    """Pack a build; the same build gives the same bytes. Raises OutputError."""
+    files = sorted({**build.files, MANIFEST_NAME: artifact.path / MANIFEST_NAME}.items())
+    stated = {
+        name: {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size} for name, path in files
     }
-    index["bundle_sha256"] = document_digest(index)
-    document = _encode(index)
+    index = _encode(build.document(_DIGEST, schema_version=SCHEMA_VERSION, files=stated))
     with (
         atomic_file(output, replace=replace) as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        tar.addfile(_member(_INDEX, len(document)), io.BytesIO(document))
-        for name, path in sorted(files.items()):
+        tar.addfile(_member(_INDEX, len(index)), io.BytesIO(index))
+        for name, path in files:
             with path.open("rb") as stream:
                 tar.addfile(_member(name, path.stat().st_size), stream)
 
@@ -66,31 +49,32 @@ def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: boo
 def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder: Path) -> Build:
     """Check a bundle against an artifact and unpack it into an empty folder.
 
-    `runtime` is the version of groq-runtime here, which must be the SDK's that compiled the
-    program, where both are known. Raises RunnerFailed for anything that is not as stated; no
-    path, link or size in the file is trusted.
+    `runtime` is the version of groq-runtime here; if both are known, it must be the version of the SDK
+    that compiled the program. Trusts no path, link or size in the file. Raises RunnerFailed for
+    anything that is not as stated.
     """
     try:
         with tarfile.open(bundle, "r:") as tar:
             build, files = _read_index(tar, bundle, folder)
             if build.artifact_sha256 != artifact.digest:
                 raise RunnerFailed(
-                    f"{bundle} was built from another artifact: it is for {build.artifact_sha256}, "
-                    f"and {artifact.path} is {artifact.digest}"
+                    f"{bundle} was built from another artifact: {build.artifact_sha256}; "
+                    f"expected {artifact.digest}, that of {artifact.path}"
                 )
             if build.facts["onnx_sha256"] != artifact.graph_sha256:
                 raise RunnerFailed(
-                    f"{bundle} was built from another graph of the artifact than "
-                    f"{artifact.graph_file.name}: choose the same graph for building and running"
+                    f"{bundle} was built from another graph of the artifact; expected "
+                    f"{artifact.graph_file.name}",
+                    "Choose the same graph for building and running.",
                 )
             if None not in (build.sdk, runtime) and build.sdk != runtime:
                 raise RunnerFailed(
-                    f"{bundle} was compiled with SDK {build.sdk}, and groq-runtime here is {runtime}: "
-                    "build it again with that SDK"
+                    f"{bundle} was compiled with SDK {build.sdk}, and groq-runtime here is {runtime}",
+                    "Build it again with that SDK.",
                 )
             _unpack_files(tar, files, folder, bundle)
     except FileNotFoundError as error:
-        raise RunnerFailed(f"there is no bundle {bundle}") from error
+        raise RunnerFailed(f"the bundle {bundle} does not exist") from error
     except (tarfile.TarError, OSError, EOFError) as error:
         raise RunnerFailed(f"{bundle} cannot be read as a bundle: {error}") from error
     if sha256_of_file(folder / MANIFEST_NAME) != artifact.digest:
@@ -99,33 +83,34 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
 
 
 def _read_index(tar: tarfile.TarFile, bundle: Path, folder: Path) -> tuple[Build, Mapping[str, Any]]:
-    """The build that is stated, which `folder` is to hold, and the stated files of the bundle."""
+    """The stated build, which `folder` will hold, and the stated files of the bundle."""
     member = tar.next()
     if member is None or member.name != _INDEX or not _is_plain_file(member):
-        raise RunnerFailed(f"{bundle} is no bundle of minilmx: it does not begin with {_INDEX}")
+        raise RunnerFailed(f"{bundle} is not a bundle of minilmx: it does not begin with {_INDEX}")
     if member.size > _MAX_INDEX_BYTES:
-        raise RunnerFailed(f"{bundle}: {_INDEX} has {member.size} bytes, too many")
+        raise RunnerFailed(
+            f"{bundle}: {_INDEX} has {member.size:,} bytes; expected at most {_MAX_INDEX_BYTES:,}"
+        )
     stream = tar.extractfile(member)
     assert stream is not None  # a regular file has contents
     try:
         document = stream.read()
         index = json.loads(document)
-        as_written = document == _encode(index)  # 1e-5 and 1E-5 are the same number
-        stated = index.pop("bundle_sha256")
-        version = index["schema_version"]
-        if version == SCHEMA_VERSION:
-            files = index["files"]
-            names = set(files)
-            whole = all({"sha256", "size_bytes"} == set(entry) for entry in files.values())
-            build = stated_build(folder, index)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        if index["schema_version"] != SCHEMA_VERSION:
+            raise RunnerFailed(
+                f"{bundle} has schema version {index['schema_version']!r}; expected {SCHEMA_VERSION}"
+            )
+        if document != _encode(index):  # 1e-5 and 1E-5 are the same number
+            raise ValueError("it is not as minilmx writes it")
+        build, files = read_build(folder, index, _DIGEST), index["files"]
+        whole = all({"sha256", "size_bytes"} == set(entry) for entry in files.values())
+    except DAMAGED as error:
         raise RunnerFailed(f"{bundle}: {_INDEX} is damaged: {type(error).__name__}: {error}") from error
-    if version != SCHEMA_VERSION:
-        raise RunnerFailed(f"{bundle} has schema version {version!r}, expected {SCHEMA_VERSION}")
-    if not as_written or stated != document_digest(index):
-        raise RunnerFailed(f"{bundle}: {_INDEX} does not match its own digest")
-    if not (whole and _REQUIRED <= names <= _ALLOWED):
-        raise RunnerFailed(f"{bundle}: {_INDEX} lists {', '.join(sorted(names))}")
+    if not (whole and _REQUIRED <= set(files) <= _ALLOWED):
+        raise RunnerFailed(
+            f"{bundle}: {_INDEX} lists {', '.join(sorted(files)) or 'no files'}; expected "
+            f"{', '.join(sorted(_REQUIRED))}, each with its digest and size"
+        )
     return build, files
 
 
@@ -135,9 +120,11 @@ def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, 
     while (member := tar.next()) is not None:
         entry = left.pop(member.name, None)
         if entry is None:
-            raise RunnerFailed(f"{bundle}: {member.name!r} is not listed, or is there twice")
+            raise RunnerFailed(f"{bundle}: {member.name!r} is not listed, or occurs twice")
         if not _is_plain_file(member) or member.size != entry["size_bytes"]:
-            raise RunnerFailed(f"{bundle}: {member.name} is no regular file of {entry['size_bytes']} bytes")
+            raise RunnerFailed(
+                f"{bundle}: {member.name} is not a regular file of {entry['size_bytes']} bytes"
+            )
         stream = tar.extractfile(member)
         assert stream is not None  # a regular file has contents
         target = folder / member.name  # one of _ALLOWED

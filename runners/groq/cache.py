@@ -1,8 +1,8 @@
-"""Builds in the cache: each has its own folder, under a key of all that matters.
+"""Finished builds, each in a folder of its own in the cache, under a key of everything that decides it.
 
-A build counts as done when build.json is in its folder, written last, and the digests there
-match: a half-built or garbled folder is built again, never run. One builder at a time holds the
-folder's lock, which dies with its process.
+A build is finished when its folder holds build.json, which is written last, and the digests there
+match: a partial or damaged build is built again, never run. One process at a time builds in a folder:
+it holds the folder's lock, which the system releases when the process ends.
 """
 
 import hashlib
@@ -30,6 +30,8 @@ PROGRAM = f"{BUILD_NAME}/compile/output.iop"
 STATE = f"{BUILD_NAME}/{BUILD_NAME}_state.yaml"
 STATISTICS = f"{BUILD_NAME}/compile/stats.json"
 LOG = "build.log"
+# What reading a document raises if it does not state what it should.
+DAMAGED = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
 _DONE = "build.json"
 _FACTS: Mapping[str, type | UnionType] = {
     "onnx_sha256": str,
@@ -46,7 +48,7 @@ _FACTS: Mapping[str, type | UnionType] = {
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A finished build. `facts` is what GroqFlow and the SDK said of it (worker.py's result)."""
+    """A finished build. `facts` is what GroqFlow and the SDK reported of it (worker.py's result)."""
 
     folder: Path
     artifact_sha256: str
@@ -57,6 +59,12 @@ class Build:
     def program(self) -> Path:
         """The .iop file that a card runs."""
         return self.folder / PROGRAM
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that running needs, by their names in the folder."""
+        names = [PROGRAM, STATE, STATISTICS]  # an SDK may write no statistics
+        return {name: self.folder / name for name in names if (self.folder / name).is_file()}
 
     @property
     def on_chip_seconds(self) -> float | None:
@@ -75,13 +83,25 @@ class Build:
 
     @property
     def is_stand_in(self) -> bool:
-        """Whether the program says of itself that the tests' stand-in for the SDK made it."""
+        """Whether the program states that the tests' stand-in for the SDK made it."""
         with self.program.open("rb") as stream:
             return b"STAND-IN" in stream.read(64)
 
+    def document(self, digest_name: str, **fields: Any) -> dict[str, Any]:
+        """What build.json or a bundle states of the build, with its own digest; `read_build` reads it."""
+        document = {
+            "artifact_sha256": self.artifact_sha256,
+            "sdk": self.sdk,
+            "facts": dict(self.facts),
+            **fields,
+        }
+        return {**document, digest_name: _digest(document)}
 
-def stated_build(folder: Path, document: Mapping[str, Any]) -> Build:
-    """The build in a folder, as build.json or a bundle states it. Raises ValueError."""
+
+def read_build(folder: Path, document: dict[str, Any], digest_name: str) -> Build:
+    """The build in a folder, as its document states it. Raises one of DAMAGED."""
+    if document[digest_name] != _digest({k: v for k, v in document.items() if k != digest_name}):
+        raise ValueError("it does not match its own digest")
     sdk, digest, facts = document["sdk"], document["artifact_sha256"], document["facts"]
     whole = (
         isinstance(digest, str)
@@ -90,13 +110,8 @@ def stated_build(folder: Path, document: Mapping[str, Any]) -> Build:
         and all(isinstance(facts.get(name), kind) for name, kind in _FACTS.items())
     )
     if not whole:
-        raise ValueError("it does not state what a build is known by")
+        raise ValueError("it lacks facts of the build")
     return Build(folder, digest, sdk, facts)
-
-
-def document_digest(document: Mapping[str, Any]) -> str:
-    """What a JSON document that carries its own digest carries."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def cache_root() -> Path:
@@ -106,7 +121,7 @@ def cache_root() -> Path:
 
 
 def build_key(artifact: Artifact, environment: GroqFlowEnvironment, sdk: str | None) -> str:
-    """A digest of all that decides a build: the ONNX bytes, the tools, and the worker itself."""
+    """A digest of everything that decides a build: the ONNX bytes, the tools, and the worker itself."""
     tools = ("groqflow", "onnx", "onnxruntime", "onnxconverter-common", "onnxmltools", "numpy")
     parts = {
         "artifact": artifact.digest,  # covers the ONNX bytes and the tokenizer
@@ -115,41 +130,33 @@ def build_key(artifact: Artifact, environment: GroqFlowEnvironment, sdk: str | N
         "worker": sha256_of_file(WORKER),
         "versions": {name: environment.versions.get(name) for name in tools},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return _digest(parts)[:32]
 
 
 def mark_done(folder: Path, artifact: Artifact, sdk: str | None, facts: Event) -> Build:
-    """Make a folder count as done: the last step of a build."""
-    kept = [PROGRAM, STATE, f"{BUILD_NAME}/{facts['f16_onnx']}"]
-    if (folder / STATISTICS).is_file():
-        kept.append(STATISTICS)
-    document: dict[str, Any] = {
-        "artifact_sha256": artifact.digest,
-        "sdk": sdk,
-        "facts": facts,
-        "files": {name: sha256_of_file(folder / name) for name in kept},
-    }
-    document["build_sha256"] = document_digest(document)
+    """Mark the build in a folder as finished: the last step of a build."""
+    build = Build(folder, artifact.digest, sdk, facts)
+    kept = [*build.files, f"{BUILD_NAME}/{facts['f16_onnx']}"]
+    files = {name: sha256_of_file(folder / name) for name in kept}
     with atomic_file(folder / _DONE, replace=True) as temporary:
-        temporary.write_text(json.dumps(document, indent=2), encoding="utf-8")
-    return Build(folder, artifact.digest, sdk, facts)
+        text = json.dumps(build.document("build_sha256", files=files), indent=2)
+        temporary.write_text(text, encoding="utf-8")
+    return build
 
 
 def read_done(folder: Path, progress: Progress) -> Build | None:
-    """The build in a folder, if it is whole; else None, and why."""
+    """The finished build in a folder, or None. Sends a message if the build is damaged."""
     try:
         document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
-        if document.pop("build_sha256") != document_digest(document):
-            raise ValueError(f"{_DONE} does not match its own digest")
+        build = read_build(folder, document, "build_sha256")
         for name, digest in document["files"].items():
             if sha256_of_file(folder / name) != digest:
-                progress.message(f"the cached build is damaged ({name}): building again")
-                return None
-        return stated_build(folder, document)
+                raise ValueError(name)
+        return build
     except FileNotFoundError:
         return None  # never finished
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        progress.message("the cached build is damaged: building again")
+    except (OSError, *DAMAGED) as error:
+        progress.message(f"the cached build is damaged ({error}): building again")
         return None
 
 
@@ -168,10 +175,14 @@ def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
 
 
 def delete_all_but_logs(folder: Path) -> None:
-    """Nothing half-built stays but the logs, ours and GroqFlow's, which errors name."""
+    """Delete a failed build except for its logs, ours and GroqFlow's, which errors name."""
     for path in sorted(folder.rglob("*"), reverse=True):
         with suppress(OSError):  # a folder that still holds a log
             if path.is_dir():
                 path.rmdir()
             elif path.name != LOG and not path.match("log_*.txt"):
                 path.unlink()
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,8 @@
-"""What this machine has of all that a run on a GroqCard needs, one check a line."""
+"""What this machine has of everything that a run on a GroqCard needs, one check per line."""
 
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from minilmx.runners.groq.environment import (
     clean_variables,
     find_environment,
     missing_environment,
+    runtime_python,
     wrong_pins,
 )
 
@@ -25,7 +25,7 @@ _SKIPPED = ", not checked: GROQFLOW_SKIP_SDK_CHECK is set"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check. `found` says what is there; `remedy` what to do where it is not `ok`.
+    """One check. `found` says what was found, and `remedy` what to do if the check is not `ok`.
 
     `needed_to` is "build", "run" or "both".
     """
@@ -40,7 +40,7 @@ class Check:
 def examine() -> list[Check]:
     """Check everything that building and running need."""
     environment = find_environment()
-    # Asked for once: a package manager takes half a second to answer.
+    # Read once, because a package manager takes half a second to answer.
     devtools, runtime = (machine.package_version(name) for name in (machine.DEVTOOLS, machine.RUNTIME))
     return [
         _check_environment(environment),
@@ -60,18 +60,16 @@ def examine() -> list[Check]:
 def missing_to_run(*, from_bundle: bool) -> str | None:
     """What this machine lacks to run on a card, or None. A bundle needs no compiler."""
     failed = [
-        check for check in examine() if not check.ok and not (from_bundle and check.needed_to == "build")
+        f"{check.name}: {check.found}"
+        for check in examine()
+        if not check.ok and not (from_bundle and check.needed_to == "build")
     ]
-    if not failed:
-        return None
-    reasons = "; ".join(f"{check.name}: {check.found}" for check in failed)
-    return f"{reasons}. `mlx groq doctor` says what to do about each"
+    return f"{'; '.join(failed)}. Run `mlx groq doctor` to see the remedies" if failed else None
 
 
 def _check_environment(environment: GroqFlowEnvironment | None) -> Check:
     if environment is None:
-        found = missing_environment().partition(" (")[0]
-        return Check("GroqFlow", False, found, "run `mlx groq setup`", "build")
+        return Check("GroqFlow", False, missing_environment(), "run `mlx groq setup`", "build")
     found = (
         f"GroqFlow {environment.versions['groqflow']}, {environment.size}, on Python "
         f"{environment.python_version}, {environment.python.parent.parent}"
@@ -80,8 +78,8 @@ def _check_environment(environment: GroqFlowEnvironment | None) -> Check:
 
 
 def _check_pins(environment: GroqFlowEnvironment | None) -> Check:
-    wrong = wrong_pins(environment) if environment else ["no GroqFlow to check"]
-    found = "; ".join(wrong) or "as needed"
+    wrong = wrong_pins(environment) if environment else ["GroqFlow is missing"]
+    found = "; ".join(wrong) or "as pinned"
     return Check("GroqFlow pins", not wrong, found, "run `mlx groq setup`", "build")
 
 
@@ -92,50 +90,44 @@ def _check_tool(name: str) -> Check:
 
 
 def _check_system() -> Check:
-    system = machine.read_os()
+    system, skipped = machine.read_os(), machine.sdk_check_is_skipped()
     known = {row[1] for row in machine.SUPPORT}
-    ok = system.name in known or machine.sdk_check_is_skipped()
     remedy = f"use {' or '.join(sorted(known))}, or set GROQFLOW_SKIP_SDK_CHECK=True"
     found = f"{system.name} {system.version}".strip() or "unknown"
-    found += _SKIPPED if machine.sdk_check_is_skipped() else ""
-    return Check("operating system", ok, found, remedy, "both")
+    found += _SKIPPED if skipped else ""
+    return Check("operating system", system.name in known or skipped, found, remedy, "both")
 
 
 def _check_package(package: str, version: str | None, needed_to: str) -> Check:
     least = ".".join(map(str, machine.MIN_SDK_VERSION))
-    new_enough = bool(version) and machine.version_tuple(version or "") >= machine.MIN_SDK_VERSION
-    ok = new_enough or machine.sdk_check_is_skipped()
+    new_enough = machine.version_tuple(version or "") >= machine.MIN_SDK_VERSION
+    skipped = machine.sdk_check_is_skipped()
+    found = (version or "not installed") + (_SKIPPED if skipped and not new_enough else "")
     remedy = f"install {package} {least} or later: {_SALES}"
-    found = (version or "not installed") + (_SKIPPED if not new_enough and ok else "")
-    return Check(package, ok, found, remedy, needed_to)
+    return Check(package, new_enough or skipped, found, remedy, needed_to)
 
 
 def _check_support(environment: GroqFlowEnvironment | None, version: str | None) -> Check:
-    """Whether the SDK's release supports this system and GroqFlow's Python together."""
-    name = "SDK support"
-    system = machine.read_os()
+    """Whether the SDK's release supports both this system and GroqFlow's Python."""
+    system, skipped = machine.read_os(), machine.sdk_check_is_skipped()
     python = environment.python_version if environment else None
     rows = [row for row in machine.SUPPORT if (row[1], row[2]) == (system.name, system.version)]
-    wanted = ", ".join(f"SDK {row[0]} with Python {row[3]}" for row in rows) or "no SDK release"
+    releases = ", ".join(f"SDK {row[0]} with Python {row[3]}" for row in rows) or "no SDK release"
     found = f"SDK {version or 'missing'}, {system.name} {system.version}, Python {python or 'missing'}"
-    found += _SKIPPED if machine.sdk_check_is_skipped() else ""
-    ok = machine.sdk_check_is_skipped() or any(
-        version is not None
-        and machine.version_tuple(version) == machine.version_tuple(row[0])
-        and python == row[3]
-        for row in rows
-    )
-    remedy = f"{system.name} {system.version} is supported by {wanted}"
-    return Check(name, ok, found, remedy, "build")
+    found += _SKIPPED if skipped else ""
+    numbers = machine.version_tuple(version or "")
+    ok = skipped or any((numbers, python) == (machine.version_tuple(row[0]), row[3]) for row in rows)
+    remedy = f"{system.name} {system.version} is supported by {releases}"
+    return Check("SDK support", ok, found, remedy, "build")
 
 
 def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
-    """Whether a Python that we would start can import the runtime's module."""
+    """Whether the Python that runs programs can import the runtime's module."""
     name, folder = "groq.runner.tsp", machine.find_runtime()
     remedy = f"install groq-runtime, or put its site-packages on PYTHONPATH: {_SALES}"
     if folder is None:
         return Check(name, False, "not on PYTHONPATH or under /opt/groq/runtime", remedy, "run")
-    python = machine.groq_python() or (environment.python if environment else Path(sys.executable))
+    python = runtime_python(environment)
     code = f"import numpy, sys; sys.path.insert(0, {str(folder)!r}); import groq.runner.tsp"
     try:
         done = subprocess.run(
@@ -147,18 +139,18 @@ def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
             timeout=20,
             check=False,
         )
-        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        error = (done.stderr.strip().splitlines() or ["no message"])[-1]
         ok = done.returncode == 0
-    except (OSError, subprocess.SubprocessError) as error:
-        ok, said = False, str(error)
-    found = f"{folder} with {python}" if ok else f"{python} cannot import it: {said}"
+    except (OSError, subprocess.SubprocessError) as failure:
+        ok, error = False, str(failure)
+    found = f"{folder} with {python}" if ok else f"{python} cannot import it: {error}"
     return Check(name, ok, found, remedy, "run")
 
 
 def _check_cards() -> Check:
     cards = machine.count_cards()
-    found = "no lspci to look with" if cards is None else f"{cards} seen by lspci"
-    remedy = "install pciutils" if cards is None else "plug in a GroqCard, or use another machine"
+    found = "unknown: lspci does not run here" if cards is None else f"{cards} seen by lspci"
+    remedy = "install pciutils" if cards is None else "install a GroqCard, or use another machine"
     return Check("GroqCards", bool(cards), found, remedy, "run")
 
 
@@ -167,7 +159,7 @@ def _check_cache() -> Check:
     existing = _existing(folder)  # a check creates nothing
     ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     found = str(folder) if ok else f"{folder} cannot be written"
-    return Check("build cache", ok, found, "set XDG_CACHE_HOME to a folder of yours", "both")
+    return Check("build cache", ok, found, "set XDG_CACHE_HOME to a folder that you own", "both")
 
 
 def _existing(path: Path) -> Path:

@@ -1,23 +1,24 @@
-"""What `pip install` needs to make a GroqFlow 4.3.1 environment that works today.
+"""The packages that make a GroqFlow environment that works today.
 
-A plain `pip install groqflow==4.3.1` is broken three ways: numpy 2 does not go with its scikit-learn 1.1.1;
-onnxconverter-common 1.16 writes an invalid FP16 graph without a word; setuptools 81 has no `pkg_resources`.
+A plain `pip install groqflow==4.3.1` is broken in three ways: numpy 2 is incompatible with its scikit-learn
+1.1.1; onnxconverter-common 1.16 silently writes an invalid FP16 graph; setuptools 81 has no `pkg_resources`.
 """
 
-PYTHON_VERSIONS = ((3, 8), (3, 9), (3, 10))
+GROQFLOW_VERSION = "4.3.1"
+PYTHON_VERSIONS = ("3.8", "3.9", "3.10")
 
 # What Groq's own guide installs, with the pins that make it work: 3 GB to download, 5.4 GB on disk.
-FULL = (
-    "groqflow==4.3.1",
+_FULL = (
+    f"groqflow=={GROQFLOW_VERSION}",
     "numpy<2",
     "onnxconverter-common==1.13.0",
     "setuptools<81",
 )
 
 # Only what the path from an ONNX file uses: 49 MB to download. Install with --no-deps, and put the folder
-# `lean-modules` on PYTHONPATH for torch and scikit-learn.
-_LEAN_ON_ANY = (
-    "groqflow==4.3.1",
+# `lean-modules` on PYTHONPATH in place of torch and scikit-learn.
+_LEAN = (
+    f"groqflow=={GROQFLOW_VERSION}",
     "mlagility==3.3.1",
     "onnx==1.14.0",
     "onnxruntime==1.15.1",
@@ -29,20 +30,24 @@ _LEAN_ON_ANY = (
     "pyyaml==6.0.3",
     "mpmath==1.3.0",
 )
-LEAN = (
-    *_LEAN_ON_ANY,
-    "numpy==1.26.4",
-    "packaging==26.3",
-    "typing-extensions==4.16.0",
-    "sympy==1.14.0",
-    "setuptools==80.10.2",
-)
-# The last releases that Python 3.8 can have.
-LEAN_ON_PYTHON_3_8 = (
-    *_LEAN_ON_ANY,
+_LEAN_ON_PYTHON_3_8 = (  # the last releases for that version
     "numpy==1.24.4",
     "packaging==25.0",
     "typing-extensions==4.13.2",
     "sympy==1.13.3",
     "setuptools==75.3.4",
 )
+_LEAN_ON_LATER_PYTHONS = (
+    "numpy==1.26.4",
+    "packaging==26.3",
+    "typing-extensions==4.16.0",
+    "sympy==1.14.0",
+    "setuptools==80.10.2",
+)
+
+
+def requirements(size: str, python_version: str) -> tuple[str, ...]:
+    """What pip installs for a "full" or "lean" environment of a Python version, such as "3.10"."""
+    if size == "full":
+        return _FULL
+    return _LEAN + (_LEAN_ON_PYTHON_3_8 if python_version == "3.8" else _LEAN_ON_LATER_PYTHONS)

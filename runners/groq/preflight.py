@@ -1,7 +1,7 @@
-"""What would fail in a compile of ten minutes, found in a second.
+"""What would fail in a ten-minute compile, found in a second.
 
-The limits are those of GroqFlow 4.3.1 with onnx 1.14.0 and onnxruntime 1.15.1, as measured
-with the unmodified package. Whether the closed compiler takes an operator, only it can tell.
+The limits are those of GroqFlow 4.3.1 with onnx 1.14.0 and onnxruntime 1.15.1, as measured with the
+unmodified package. Only the closed compiler knows which operators it supports.
 """
 
 import math
@@ -18,7 +18,7 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
 
 OPSETS = range(13, 18)
 MAX_IR_VERSION = 9
-# groqflow/common/build.py, calculate_num_chips: about 50M parameters a chip, then a power of two.
+# groqflow/common/build.py, calculate_num_chips: about 50M parameters per chip, then a power of two.
 _PARAMETERS_PER_CHIP = 50_000_000
 _MAX_CHIPS = 64
 # Operators that were seen to pass GroqFlow's own stages, conversion to float16 included.
@@ -27,23 +27,16 @@ KNOWN_OPS = {
     *("ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Softmax", "Sqrt", "Squeeze", "Sub"),
     *("Tanh", "Transpose", "Unsqueeze"),
 }
-# Below this factor to float16's largest number, a longer or odder text could go past it.
+# Below this ratio of float16's largest number to the largest value, an unusual text could exceed float16.
 _LOW_HEADROOM = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found. `largest_magnitude` is that of any value on some sentences, in float32."""
+    """How many chips a build is for, and warnings about the graph, in words."""
 
-    parameters: int
     chips: int
-    largest_magnitude: float
     warnings: tuple[str, ...]
-
-    @property
-    def headroom(self) -> float:
-        """How many times the largest value could grow before it is infinite in float16."""
-        return FLOAT16_MAX / self.largest_magnitude
 
 
 def chips_needed(parameters: int) -> int:
@@ -53,7 +46,7 @@ def chips_needed(parameters: int) -> int:
 
 
 def check_before_build(artifact: Artifact) -> Preflight:
-    """Check an artifact against GroqFlow's limits. Raises RunnerFailed, naming all that is wrong."""
+    """Check an artifact against GroqFlow's limits. Raises RunnerFailed, which names every problem."""
     facts = read_facts(load_onnx(artifact.graph_file))
     problems = _problems(facts, artifact)
     if problems:
@@ -61,44 +54,44 @@ def check_before_build(artifact: Artifact) -> Preflight:
     largest = _largest_magnitude(artifact)
     if largest > FLOAT16_MAX:
         raise RunnerFailed(
-            f"{artifact.graph_file.name} has values of {largest:,.0f}, and float16, in which a "
-            f"GroqCard computes, ends at {FLOAT16_MAX:,.0f}"
+            f"the largest value in {artifact.graph_file.name}: {largest:,.0f}; expected at most "
+            f"{FLOAT16_MAX:,.0f}, the limit of float16, in which a GroqCard computes"
         )
     warnings = []
-    if FLOAT16_MAX / largest < _LOW_HEADROOM:
-        warnings.append(
-            f"values reach {largest:,.0f}, {FLOAT16_MAX / largest:.2f} times below float16's limit"
-        )
+    headroom = FLOAT16_MAX / largest
+    if headroom < _LOW_HEADROOM:
+        warnings.append(f"values reach {largest:,.0f}, {headroom:.2f} times below float16's limit")
     unknown = sorted(set(facts.ops) - KNOWN_OPS)
     if unknown:
-        warnings.append(f"operators not tried with GroqFlow: {', '.join(unknown)}")
-    return Preflight(facts.parameters, chips_needed(facts.parameters), largest, tuple(warnings))
+        warnings.append(f"operators that were not tried with GroqFlow: {', '.join(unknown)}")
+    return Preflight(chips_needed(facts.parameters), tuple(warnings))
 
 
 def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
     problems = []
     if artifact.manifest.precision != FLOAT32:
-        problems.append(f"it is {artifact.manifest.precision}, and GroqFlow converts float32 graphs itself")
+        problems.append(f"precision {artifact.manifest.precision}, expected float32")
     if facts.opset not in OPSETS:
         problems.append(f"opset {facts.opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
     if facts.ir_version > MAX_IR_VERSION:
         problems.append(f"IR version {facts.ir_version}, expected at most {MAX_IR_VERSION}")
     if not facts.domains or facts.domains[0] != "":
-        problems.append("the first operator set is not ONNX's own")
+        problems.append(f"operator sets {facts.domains}, expected ONNX's own first")
     if facts.external_data:
-        problems.append("its weights are in another file")
+        problems.append("weights in another file, expected them in the ONNX file")
     stated = artifact.graph
     for found, expected in ((facts.inputs, stated.inputs), (facts.outputs, stated.outputs)):
         if found != expected:
-            problems.append(f"it has {', '.join(map(str, found))}, not as its manifest says")
+            problems.append(f"{', '.join(map(str, found))}, expected {', '.join(map(str, expected))}")
     for tensor in facts.inputs:
         if tensor.dtype != "int64" or not all(isinstance(dim, int) for dim in tensor.shape):
-            problems.append(f"its input is {tensor}, expected int64 and numbers for dims")
-    if not all(isinstance(dim, int) for tensor in facts.outputs for dim in tensor.shape):
-        problems.append("an output's shape is not static")
+            problems.append(f"input {tensor}, expected int64 and a static shape")
+    for tensor in facts.outputs:
+        if not all(isinstance(dim, int) for dim in tensor.shape):
+            problems.append(f"output {tensor}, expected a static shape")
     chips = chips_needed(facts.parameters)
     if chips > _MAX_CHIPS:
-        problems.append(f"it needs {chips} chips, and GroqFlow builds for at most {_MAX_CHIPS}")
+        problems.append(f"{chips} chips needed, expected at most {_MAX_CHIPS}")
     return problems
 
 

@@ -1,8 +1,7 @@
-"""The runner `groq`: a program held on a GroqCard, fed batch after batch."""
+"""The runner `groq`: a program that is loaded on a GroqCard and runs batch after batch."""
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,27 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry
 from minilmx.runners.groq.bridge import Event, Worker
-from minilmx.runners.groq.build import DEFAULT_TIME_LIMIT_SECONDS, OUTPUT_NAME, get_build
+from minilmx.runners.groq.build import OUTPUT_NAME, build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
-from minilmx.runners.groq.cache import BUILD_NAME, PROGRAM, STATE, STATISTICS, Build, cache_root
+from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
 from minilmx.runners.groq.doctor import missing_to_run
 from minilmx.runners.groq.environment import (
     clean_variables,
     find_environment,
     require_environment,
+    runtime_python,
 )
-from minilmx.runners.groq.machine import RUNTIME, find_runtime, groq_python, package_version
+from minilmx.runners.groq.machine import RUNTIME, find_runtime, package_version
 
 GROQFLOW = "groqflow"
 
 
 @dataclass(frozen=True, slots=True)
 class GroqOptions:
-    """`bundle` is a build from another machine. `groq_execution` is "held" (the program is loaded once) or
-    "groqflow" (GroqFlow's own path, once per batch).
+    """`bundle` is a build from another machine. `groq_execution` is "held" (the program is loaded once)
+    or "groqflow" (GroqFlow's own path, which loads it once per batch).
     """
 
     bundle: Path | None = None
@@ -68,7 +68,7 @@ class GroqRunner(Runner):
         if on_chip:
             details[ON_CHIP_SECONDS] = on_chip
         if self._build.is_stand_in or "standin" in self.versions["sdk"]:
-            details["caution"] = "a stand-in for Groq's SDK: no number of it is from a GroqCard"
+            details["caution"] = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
         return details
 
     @property
@@ -86,7 +86,7 @@ class GroqRunner(Runner):
         return tensors[OUTPUT_NAME]
 
     def close(self) -> None:
-        """End the worker and delete what a bundle was unpacked to."""
+        """End the worker and delete temporary files."""
         self._resources.close()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
@@ -95,29 +95,6 @@ class GroqRunner(Runner):
         self.close()
         if error is None:
             self._log.unlink(missing_ok=True)
-
-
-def build_artifact(
-    artifact: Artifact,
-    *,
-    progress: Progress = SILENT,
-    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
-    rebuild: bool = False,
-) -> Build:
-    """Build an artifact with GroqFlow, or take the build from the cache.
-
-    Raises RunnerUnavailable without GroqFlow's environment, RunnerFailed where it fails.
-    """
-    from minilmx.runners.registry import open_runner
-
-    return get_build(
-        artifact,
-        require_environment(),
-        lambda: open_runner("onnxruntime", artifact),
-        progress,
-        time_limit_seconds=time_limit_seconds,
-        rebuild=rebuild,
-    )
 
 
 def _start(build: Build, execution: str, log: Path) -> Worker:
@@ -135,43 +112,40 @@ def _start(build: Build, execution: str, log: Path) -> Worker:
         python, variables = environment.python, environment.variables()
     else:
         job = {"verb": "execute", "iop": str(build.program), "outputs": [OUTPUT_NAME]}
-        found = find_environment()
-        # The SDK's own Python; else GroqFlow's, which has numpy; else this one.
-        python = groq_python() or (found.python if found else Path(sys.executable))
-        variables = clean_variables()
+        python, variables = runtime_python(find_environment()), clean_variables()
     if runtime is not None:
         job["runtime_path"] = str(runtime)
     return Worker(python, job, log, variables)
 
 
 def _copy(build: Build, folder: Path) -> Build:
-    """A copy that GroqFlow may write its inputs and outputs into.
+    """A copy for one run, because GroqFlow writes inputs and outputs beside the program under fixed names.
 
-    It does so beside the program under fixed names, so that two runs of one build would take
-    each other's embeddings.
+    Two runs of the same folder would read each other's embeddings.
     """
-    for name in (PROGRAM, STATE, STATISTICS):
-        if (build.folder / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(build.folder / name, folder / name)
+    for name, path in build.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
     return replace(build, folder=folder)
 
 
 def _open(artifact: Artifact, options: GroqOptions, progress: Progress) -> Runner:
     with ExitStack() as guard:  # closes everything unless the runner takes it over
         resources = guard.enter_context(ExitStack())
-        if options.bundle is None:
+        if options.bundle is not None:
+            runtime = package_version(RUNTIME)
+            build = unpack_bundle(options.bundle, artifact, runtime, _temporary_folder(resources))
+        else:
             build = build_artifact(artifact, progress=progress)
             if options.groq_execution == GROQFLOW:
-                folder = resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))
-                build = _copy(build, Path(folder).resolve())
-        else:
-            folder = resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))
-            runtime = package_version(RUNTIME)
-            build = unpack_bundle(options.bundle, artifact, runtime, Path(folder).resolve())
+                build = _copy(build, _temporary_folder(resources))
         runner = GroqRunner(build, options.groq_execution, resources)
         guard.pop_all()
     return runner
+
+
+def _temporary_folder(resources: ExitStack) -> Path:
+    return Path(resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))).resolve()
 
 
 ENTRY = RunnerEntry(

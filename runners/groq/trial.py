@@ -12,13 +12,13 @@ from minilmx.runners.groq.bridge import Worker
 from minilmx.runners.groq.environment import GroqFlowEnvironment
 
 # The stages before GroqFlow first needs a tool of the SDK.
-_OPEN_STAGES = ("receive_onnx", "optimize_onnx")
+_OPEN_STAGES = {"receive_onnx", "optimize_onnx"}
 
 
 def try_environment(environment: GroqFlowEnvironment) -> str:
-    """Build a tiny graph and say how far it came.
+    """Build a tiny graph and say which stages passed.
 
-    Raises RunnerFailed where it ends before a tool of the SDK is needed.
+    Raises RunnerFailed if the build fails before it needs a tool of the SDK.
     """
     with TemporaryDirectory(prefix="minilmx-groq-") as name:
         folder = Path(name)
@@ -33,7 +33,7 @@ def try_environment(environment: GroqFlowEnvironment) -> str:
             "inputs": str(inputs),
             "chips": 1,
         }
-        # The SDK's packages are not what is tried here.
+        # The trial is of GroqFlow, not of the SDK's packages.
         variables = environment.variables() | {"GROQFLOW_SKIP_SDK_CHECK": "True"}
         done = []
         with Worker(environment.python, job, folder / "trial.log", variables) as worker:
@@ -42,10 +42,9 @@ def try_environment(environment: GroqFlowEnvironment) -> str:
                     if event["event"] == "stage" and event["status"] == "done":
                         done.append(event["stage"])
             except RunnerFailed as error:
-                if not set(_OPEN_STAGES) <= set(done):
+                if not set(done) >= _OPEN_STAGES:
                     raise
-                reason = str(error).partition(" (log: ")[0]
-                return f"as far as the SDK here allows ({', '.join(done)}); {reason}"
+                return f"as far as the SDK here allows ({', '.join(done)}); {error.message}"
     return f"complete ({', '.join(done)})"
 
 

@@ -1,28 +1,31 @@
-"""The process that talks to GroqFlow and to Groq's runtime; minilmx starts it and talks over two pipes.
+"""The process that drives GroqFlow and Groq's runtime; minilmx starts it and talks to it over two pipes.
 
-Started as `<python of the GroqFlow environment> -u worker.py`. One file that needs nothing of minilmx and
-runs on Python 3.8: the standard library, numpy, and, only when a verb asks, groqflow, onnxruntime or groq.*.
+Started as `<python of the GroqFlow environment> -u worker.py`. It runs on Python 3.8 and imports nothing of
+minilmx: only the standard library, numpy, and, when a verb needs them, groqflow or groq.*.
 
-The first line on stdin is the job, as JSON; one job a process. Out come events, one JSON line each; the last
-is a `result` (exit code 0) or an `error` (exit code 1). Closing stdin, or the parent's death, ends the worker
-and every process under it. A line, in or out, with the key "tensors" is followed by their bytes: see
-`write_frame` and `read_frame`, which the parent uses too.
+It is one file on purpose. minilmx cannot be imported in that Python, and its folder must not be on that
+Python's path, where the modules beside this file would hide others; several files would need a way around
+both. And one digest of one file says in a build's key which worker built it. Its parts, in order: the
+protocol, ending processes, GroqFlow's traps, the verbs, main.
+
+The first line on stdin is the job, as JSON; one job per process. On stdout come events, one JSON line each;
+the last is a `result` (exit code 0) or an `error` (exit code 1). Closing stdin, or the parent's death, ends
+the worker and every process under it. A line, in either direction, with the key "tensors" is followed by
+their bytes: see `write_frame` and `read_frame`, which the parent uses too.
 
 Jobs (`verb` and its fields):
-    probe
     build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
     execute       iop, outputs (names to send back), runtime_path (optional)
     groqflow-run  build_name, cache_dir, outputs, runtime_path (optional), onnx_sha256 (optional)
-    compare       onnx (the FP16 graph of a build), outputs
-The last three send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
+The last two send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
 frame of outputs (seconds; always float32) until stdin ends. `runtime_path` holds groq.*, usually
-/opt/groq/runtime/site-packages. Wrong shapes and numbers that are not finite are passed on: the parent checks
-every runner alike.
+/opt/groq/runtime/site-packages. Wrong shapes and numbers that are not finite are passed on, because the
+parent checks the outputs of every runner alike.
 
 Events: stage (stage, status "started" or "done", seconds when done), ready, result, and error (kind, message,
-stage, log). The kinds: `job`, it cannot be done as asked; `environment`, GroqFlow, the SDK or the runtime is
-missing or broken; `build`, a stage failed; `program`, it cannot be loaded or run; `worker`, a mistake
-in this file.
+stage, log). The kinds: `job`, the job cannot be done as requested; `environment`, GroqFlow, the SDK or the
+runtime is missing or broken; `build`, a stage failed; `program`, it cannot be loaded or run; `worker`, a
+mistake in this file.
 """
 
 import json
@@ -54,7 +57,7 @@ class Failure(Exception):
 
 
 def write_frame(stream, header, tensors=None):
-    """Write `header` as a JSON line, then the raw bytes of the tensors in the order that the line states."""
+    """Write `header` as a JSON line, then the raw bytes of the tensors in the order of that line."""
     payload = b""
     if tensors is not None:
         stated = [[name, value.dtype.str, value.shape] for name, value in tensors.items()]
@@ -83,9 +86,9 @@ def read_frame(stream):
 
 
 def take_over_streams():
-    """Keep stdin and stdout for the protocol, and leave nothing of it to GroqFlow and the tools it starts.
+    """Keep stdin and stdout for the protocol, out of reach of GroqFlow and the tools that it starts.
 
-    What they print, banners and all, goes to stderr; what they read is empty, so none can eat a frame.
+    What they print goes to stderr; what they read is empty, so none of them can consume a frame.
     """
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     with open(os.devnull) as null:
@@ -96,11 +99,11 @@ def take_over_streams():
     return requests, replies
 
 
-# Leaving no process behind
+# Ending processes
 
 
 def end_session(*_):
-    """On SIGTERM: end every process of this session, for GroqFlow would leave groq-compiler running."""
+    """On SIGTERM: end every process of this session, because GroqFlow leaves groq-compiler running."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
@@ -108,13 +111,13 @@ def end_session(*_):
 
 
 def end_with_parent(requests):
-    """Wait until nobody holds the other end of stdin; a job that is not over soon after that is ended."""
+    """Wait until the other end of stdin is closed, and end the job if it does not end soon after that."""
     poller = select.poll()
-    poller.register(requests.fileno(), 0)  # no event but the hang-up
+    poller.register(requests.fileno(), 0)  # only the hang-up
     poller.poll()
     time.sleep(GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(4 * GRACE_SECONDS)  # the main thread can be inside a C call, where it handles no signal
+    time.sleep(4 * GRACE_SECONDS)  # inside a C call, the main thread does not handle the signal
     os.killpg(0, signal.SIGKILL)
 
 
@@ -125,7 +128,7 @@ def guard_session(requests):
     threading.Thread(target=end_with_parent, args=(requests,), daemon=True).start()
 
 
-# GroqFlow's traps, here and, each where it bites, in build and groqflow_run below
+# GroqFlow's traps: here, and in build and groqflow_run below, marked "Trap:"
 
 lost_messages = []
 
@@ -133,9 +136,9 @@ lost_messages = []
 def import_groqflow():
     # Trap: `auto` with no card tries a cloud that asks for input(); `remote` posts the inputs to a server.
     os.environ["GROQMODEL_BACKEND"] = "local"
-    # Trap: log_compile.txt stays empty until the compiler ends. This sends its lines to stderr too, at once.
+    # Trap: log_compile.txt stays empty until the compiler ends. This sends its lines to stderr at once.
     os.environ["ONNXFLOW_DEBUG"] = "True"
-    # Settings of a user's shell that change what is built, or break the import when their value is wrong.
+    # Settings of a user's shell that change what is built, or break the import if their value is wrong.
     for name in ("GROQIT_REBUILD_POLICY", "GROQFLOW_USE_TORCH_IMPORTER", "GROQFLOW_BAKE_SDK"):
         os.environ.pop(name, None)
     python = f"{sys.executable} (Python {sys.version.split()[0]})"
@@ -143,8 +146,8 @@ def import_groqflow():
         import groqflow.groqmodel
         import onnxflow.common.printing as printing
 
-    # Trap: most of GroqFlow's exceptions have an empty str(): their text is only printed, by this function.
-    # It also breaks, even after a good build, where the name of the home folder is no regular expression.
+    # Trap: most of GroqFlow's exceptions have an empty str(): this function only prints their text. It also
+    # fails, even after a good build, if the name of the home folder is not a regular expression.
     def clean_print(kind, message):
         print(kind.value, plain(message), file=sys.stderr)
         if kind is printing.LogType.ERROR:
@@ -155,14 +158,14 @@ def import_groqflow():
 
 
 def reason(error):
-    """Why `error` was raised, in a sentence, also where GroqFlow left its text empty."""
+    """Why `error` was raised, in a sentence, even if GroqFlow left its text empty."""
     if type(error).__module__ == "onnxflow.common.exceptions":
         return plain(error) or "".join(lost_messages[-1:]) or type(error).__name__
     return f"{type(error).__name__}: {plain(error)}"
 
 
 @contextmanager
-def failing(kind, message, **where):
+def failing(kind, message, **details):
     """Turn any exception into a Failure. Trap: a failed call leaves sys.stdout or sys.stderr redirected."""
     streams = sys.stdout, sys.stderr
     try:
@@ -170,13 +173,13 @@ def failing(kind, message, **where):
     except Failure:
         raise
     except Exception as error:
-        raise Failure(kind, f"{message}: {reason(error)}", **where) from error
+        raise Failure(kind, f"{message}: {reason(error)}", **details) from error
     finally:
         sys.stdout, sys.stderr = streams
 
 
 class Tool(subprocess.Popen):
-    """Remembers the SDK's tool that ran last. Trap: GroqFlow drops exit codes and the analyzer's stderr."""
+    """Remembers the SDK tool that ran last. Trap: GroqFlow drops exit codes and the analyzer's stderr."""
 
     last = None
 
@@ -193,7 +196,7 @@ class Tool(subprocess.Popen):
 
 
 def report_stages(send):
-    """Send an event as each stage of a build starts and ends; a failed stage ends the job and says why."""
+    """Send an event when a stage of a build starts and ends; a failed stage ends the job with the reason."""
     from onnxflow.justbuildit.stage import Stage
 
     fire_helper = Stage.fire_helper
@@ -205,9 +208,9 @@ def report_stages(send):
             with failing("build", "failed"):
                 state = fire_helper(stage, state)
             # Trap: a compiler that fails after it wrote its file counts as a success. (GroqFlow reads the
-            # analyzer's answer itself, and what its exit code means nobody says.)
+            # analyzer's answer itself, and the meaning of its exit code is not documented.)
             if Tool.last is not None and Tool.last.returncode != 0 and name != "check_compatibility":
-                raise Failure("build", "it left a program, which is not to be trusted")
+                raise Failure("build", "the program that it left is not to be trusted")
         except Failure as failure:
             message = why(stage, state, failure)
             log = stage.logfile_path if read_text(stage.logfile_path).strip() else None
@@ -221,21 +224,21 @@ def report_stages(send):
 
 
 def why(stage, state, failure):
-    """The sentence for a failed stage: what the tool did, where one ran, else GroqFlow's own reason."""
-    tool, error, said = Tool.last, failure.__cause__, last_line(read_text(stage.logfile_path))
+    """Why a stage failed: what the SDK tool did if one ran, else GroqFlow's own reason."""
+    tool, error, last = Tool.last, failure.__cause__, last_line(read_text(stage.logfile_path))
     by_groqflow = type(error).__name__ == "StageError"
     if tool is None or (by_groqflow and stage.unique_name == "check_compatibility"):
         text = reason(error)
-        return f"{text} The log ends with: {said}" if said and "log file" in text else text
+        return f"{text} The log ends with: {last}" if last and "log file" in text else text
     if by_groqflow:
         held = sorted(os.listdir(state.compile_dir))
-        cause = f"{state.compile_dir} then held {held}, not one program a chip"
+        cause = f"{state.compile_dir} then held {held}; expected one program per chip"
     elif error is not None:
         cause = f"GroqFlow could not read what it printed ({reason(error)})"
     else:
         cause = str(failure)
-    said = last_line(tool.stderr_text) or said
-    return f"{tool.name} ended with exit code {tool.returncode}; {cause}; it last said: {said}"
+    last = last_line(tool.stderr_text) or last
+    return f"{tool.name} ended with exit code {tool.returncode}; {cause}; its last line: {last}"
 
 
 def plain(text):
@@ -263,30 +266,25 @@ def versions():
 # The verbs
 
 
-def probe(job, requests, send):
-    import_groqflow()
-    send({"event": "result", "executable": sys.executable, "versions": versions()})
-
-
 def build(job, requests, send):
     import numpy as np
 
     onnx_path, cache_dir = os.path.abspath(job["onnx"]), os.path.abspath(job["cache_dir"])
     folder = os.path.join(cache_dir, job["build_name"])
-    # Trap: GroqFlow takes each .aa and .iop with "output." anywhere in its path for a program.
+    # Trap: GroqFlow takes each .aa and .iop file with "output." anywhere in its path for a program.
     if "output." in folder:
-        raise Failure("job", f"GroqFlow cannot build in {folder}: no folder's name may hold 'output.'")
-    # Trap: it may run another model that is cached here with no more than a warning. So nothing may be here.
+        raise Failure("job", f"GroqFlow cannot build in {folder}; expected a path without 'output.'")
+    # Trap: it runs another model that is cached here, with only a warning. So the folder must be empty.
     if os.path.isdir(folder) and os.listdir(folder):
-        raise Failure("job", f"{folder} holds another build: delete it, or name another folder")
+        raise Failure("job", f"{folder} holds another build; expected an empty folder")
     with failing("job", f"the example inputs in {job['inputs']} cannot be read"):
         with np.load(job["inputs"], allow_pickle=False) as file:
             inputs = dict(file)
     groqflow = import_groqflow()
     report_stages(send)
     with failing("build", "GroqFlow's build failed"):
-        # Traps: the path must be a str, no Path. With "always" a cached state is not even read, garbled or
-        # not. Only one build a process: GroqFlow's default state is one object, shared by all of them.
+        # Traps: the path must be a str, not a Path. With "always" a cached state, even a damaged one, is not
+        # read. Only one build per process: all builds share GroqFlow's default state.
         model = groqflow.groqit(
             onnx_path,
             inputs,
@@ -296,13 +294,13 @@ def build(job, requests, send):
             rebuild="always",
             num_chips=job.get("chips"),
         )
-    if model is None:  # Trap: that is how GroqFlow says that a build stopped half way.
+    if model is None:  # Trap: this is how GroqFlow reports a build that it did not finish.
         raise Failure("build", "GroqFlow ended its build with neither a program nor an error")
     send(dict(build_facts(model), event="result"))
 
 
 def build_facts(model):
-    """What a build is known by, with paths inside its folder. `info` is GroqFlow's own record, a GroqInfo."""
+    """The facts of a build, with paths inside its folder. `info` is GroqFlow's own record, a GroqInfo."""
     state = model.state
     facts = {
         "onnx_sha256": state.model_hash,
@@ -314,10 +312,10 @@ def build_facts(model):
         "versions": versions(),
     }
     try:
-        with failing("build", f"no estimate of the latency, as {state.stats_file} cannot be used"):
+        with failing("build", f"no estimate of the latency: {state.stats_file} cannot be used"):
             model.estimate_performance()  # into info: estimated_latency, estimated_throughput and their parts
             facts["total_cycles"] = json.loads(read_text(state.stats_file))["total_cycles"]
-    except Failure as failure:  # the program runs all the same
+    except Failure as failure:  # the program runs nonetheless
         facts["warning"] = str(failure)
     programs = [name for name in sorted(os.listdir(state.compile_dir)) if name.endswith((".aa", ".iop"))]
     sizes = {f"compile/{name}": os.path.getsize(os.path.join(state.compile_dir, name)) for name in programs}
@@ -326,7 +324,7 @@ def build_facts(model):
 
 
 def serve(job, requests, send, load):
-    """Answer each frame of inputs with a frame of outputs. `load()` gives the program and facts about it."""
+    """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts."""
     import numpy as np
 
     started = time.perf_counter()
@@ -338,21 +336,21 @@ def serve(job, requests, send, load):
             outputs = program(inputs)
             seconds = time.perf_counter() - started
             if not set(job["outputs"]) <= set(outputs):
-                raise Failure("program", f"call {call} gave {sorted(outputs)}, expected {job['outputs']}")
+                raise Failure("program", f"call {call} gave {sorted(outputs)}; expected {job['outputs']}")
             # The card may return float16.
             tensors = {name: np.asarray(outputs[name], dtype=np.float32) for name in job["outputs"]}
         send({"event": "result", "seconds": seconds}, tensors)
 
 
 def execute(job, requests, send):
-    """Hold the program: GroqFlow's own way starts a process and loads the program anew for every call."""
-    import numpy as np  # before runtime_path is searched, which may hold another numpy
+    """Hold the program: GroqFlow's own way starts a process and loads the program again for every call."""
+    import numpy as np  # before runtime_path, which may hold another numpy, is on the path
 
     if job.get("runtime_path"):
         sys.path.insert(0, job["runtime_path"])
 
     def downcast(value):
-        """As GroqFlow's save_inputs does: the card takes no int64, and its floats are float16."""
+        """As GroqFlow's save_inputs does: the card does not take int64, and its floats are float16."""
         narrow = {"int64": np.int32, "float32": np.float16, "float64": np.float16}.get(value.dtype.name)
         return value if narrow is None else value.astype(narrow)
 
@@ -380,65 +378,57 @@ def groqflow_run(job, requests, send):
         with failing("program", f"the build in {cache_dir} cannot be loaded"):
             model = groqflow.groqmodel.load(job["build_name"], cache_dir)
         state = model.state
-        # Trap: all paths come from the state's cache_dir, so a moved build is run at its old place.
-        # Set in memory: an ordinary assignment would write the state's file, which a digest may cover.
+        # Trap: all paths come from the state's cache_dir, so a moved build runs at its old place. Set it in
+        # memory only: an ordinary assignment would write the state's file, which a digest may cover.
         vars(state)["cache_dir"] = cache_dir
         model = type(model)(state)
         if state.build_status.value != "successful_build":
-            raise Failure("program", f"the build in {cache_dir} is a {state.build_status.value}")
+            raise Failure(
+                "program", f"the build in {cache_dir}: {state.build_status.value}; expected successful_build"
+            )
         if job.get("onnx_sha256") not in (None, state.model_hash):
-            raise Failure("program", f"the build in {cache_dir} is another model's: {state.model_hash}")
+            raise Failure(
+                "program",
+                f"the build in {cache_dir} is of another model: {state.model_hash}; expected "
+                f"{job['onnx_sha256']}",
+            )
         return lambda inputs: run(model, inputs), {}
 
     def run(model, inputs):
-        # Trap: a runner that crashes leaves its traceback on file descriptor 2 alone: here, in a file.
+        # Trap: a runner that crashes writes its traceback only to file descriptor 2: here, to a file.
         stderr = os.dup(2)
         with open(log, "wb") as file:
             os.dup2(file.fileno(), 2)
         try:
             with failing("program", "GroqFlow's run failed"):
-                outputs = model.run(inputs)  # Trap: run_abunch refuses a tuple, and gives one batch bare.
+                outputs = model.run(inputs)  # Trap: run_abunch refuses a tuple, and returns one batch bare.
         except Failure as failure:
             code = getattr(failure.__cause__.__cause__, "returncode", None)
-            if code is None:  # it was not even started
+            if code is None:  # it was not started
                 raise
-            said = f"The runner ended with exit code {code}; it last said: {last_line(read_text(log))}"
-            raise Failure("program", f"{failure} {said}") from failure.__cause__
+            end = f"The runner ended with exit code {code}; its last line: {last_line(read_text(log))}"
+            raise Failure("program", f"{failure} {end}") from failure.__cause__
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-            print(read_text(log), file=sys.stderr)  # into the log that stays
+            print(read_text(log), file=sys.stderr)  # into the log that is kept
         names = model.state.expected_output_names
         return dict(zip(names, outputs if len(names) > 1 else [outputs]))  # Trap: a single output comes bare.
 
     serve(job, requests, send, load)
 
 
-def compare(job, requests, send):
-    """Run the FP16 graph on the CPU. That finds a wrong conversion, which GroqFlow does not notice."""
-
-    def load():
-        with failing("program", f"onnxruntime cannot load {job['onnx']}"):
-            import onnxruntime
-
-            session = onnxruntime.InferenceSession(job["onnx"], providers=["CPUExecutionProvider"])
-        names = [tensor.name for tensor in session.get_outputs()]
-        return lambda inputs: dict(zip(names, session.run(None, inputs))), {}
-
-    serve(job, requests, send, load)
-
-
-VERBS = {"probe": probe, "build": build, "execute": execute, "groqflow-run": groqflow_run, "compare": compare}
+VERBS = {"build": build, "execute": execute, "groqflow-run": groqflow_run}
 
 
 def main():
-    # A script's own folder comes first on the path, where the modules next to this file would hide others.
+    # A script's own folder is first on the path, where the modules beside this file would hide others.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path = [path for path in sys.path if os.path.abspath(path) != here]
     requests, replies = take_over_streams()
     guard_session(requests)
     try:
-        with failing("job", "the job was not understood"):
+        with failing("job", "the job cannot be read"):
             job = json.loads(requests.readline())
             verb = VERBS[job["verb"]]
         verb(job, requests, lambda event, tensors=None: write_frame(replies, event, tensors))

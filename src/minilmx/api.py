@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from minilmx.eval.limits import LimitsLike
     from minilmx.eval.results import Result
     from minilmx.export.exporter import ExportedArtifact
+    from minilmx.runners.groq.cache import Build
 
 # What only some of the functions need is imported within them: `mlx run` takes no scipy.
 
@@ -410,6 +411,40 @@ def check(
             raise EvalError(f"{finding.consumer} is not installed: {finding.reason}", finding.remedy)
         findings.append(finding)
     return findings
+
+
+def build_for_groq(
+    artifact: ArtifactLike,
+    bundle: Path | str | None = None,
+    *,
+    graph: str = AUTO,
+    time_limit_seconds: float = 3600.0,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> "Build":
+    """Build an artifact's graph for a GroqCard with GroqFlow, or take its build from the cache.
+
+    `bundle` is a file to also write the build to, for the machine with the card; `graph` is "auto" (the
+    fixed graph), "fixed" or "packed". `replace` builds again, and replaces the bundle if it exists. Raises
+    ArtifactError, OutputError, RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if the
+    build fails.
+
+    Example:
+        >>> build_for_groq("all-MiniLM-L6-v2-b1-s128", "minilm.tar").facts["chips"]
+        1
+    """
+    from minilmx.files.atomic import check_writable
+    from minilmx.runners.groq.build import build_artifact
+    from minilmx.runners.groq.bundle import write_bundle
+
+    target = None if bundle is None else Path(bundle)
+    if target is not None:
+        check_writable(target, replace=replace)
+    chosen = choose_graph(_opened(artifact), ["groq"], graph)
+    build = build_artifact(chosen, time_limit_seconds=time_limit_seconds, rebuild=replace, progress=progress)
+    if target is not None:
+        write_bundle(build, chosen, target, replace=replace)
+    return build
 
 
 def load_result(path: Path | str) -> "Result | Benchmark":

@@ -64,7 +64,7 @@ EVAL = "eval tiny-b4-s16 --runner onnxruntime"
 GOOD = text(b"a sentence\n")
 
 NO_WEIGHTS = (
-    "exported from a folder called tiny, which the torch runner needs"
+    "the source of the artifact: a folder called tiny, whose path is not recorded"
     if importlib.util.find_spec("torch")
     else "torch and transformers not installed; pip install"
 )

@@ -80,11 +80,9 @@ def test_it_is_not_reused_as_the_float32_artifact(int8: ExportedArtifact, real_s
 
 
 def test_runners_of_other_precisions_refuse_it(int8: ExportedArtifact) -> None:
-    with pytest.raises(
-        RunnerUnavailable, match="the artifact is int8; expected float32, which the emulation rounds"
-    ):
+    with pytest.raises(RunnerUnavailable, match="the precision of the artifact: int8; expected float32"):
         open_runner("groq-emulator", int8)
-    with pytest.raises(RunnerFailed, match="it is int8, and GroqFlow converts float32 graphs itself"):
+    with pytest.raises(RunnerFailed, match="precision int8, expected float32"):
         check_before_build(int8)
     assert default_runners(int8)[0] == ["torch", "onnxruntime"]
 

@@ -1,4 +1,4 @@
-"""Machines on which `mlx` runs: the real GroqFlow, and tests/groqware in place of Groq's closed SDK."""
+"""Machines on which `mlx` runs with the real GroqFlow and tests/groqware in place of Groq's closed SDK."""
 
 import json
 import os
@@ -15,15 +15,15 @@ import pytest
 
 GROQWARE = Path(__file__).parents[1] / "groqware"
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
-MARK = "MINILMX_TEST_MACHINE"  # in the environment of all that a machine starts
+MARK = "MINILMX_TEST_MACHINE"  # in the environment of everything that a machine starts
 
 
 @pytest.fixture(scope="session")
 def groqflow_python():
-    """The Python of a GroqFlow environment, which `mlx groq setup` makes."""
+    """The Python of a GroqFlow environment, which `mlx groq setup` creates."""
     python = os.environ.get(PYTHON_VARIABLE)
     if not python:
-        pytest.skip(f"needs {PYTHON_VARIABLE}: a Python with GroqFlow, as `mlx groq setup` makes it")
+        pytest.skip(f"needs {PYTHON_VARIABLE}: a Python with GroqFlow, as `mlx groq setup` creates it")
     return python
 
 
@@ -33,7 +33,7 @@ def groqware():
 
 
 class Machine:
-    """A home, a cache, and environment variables of its own, with the stand-ins unless told otherwise.
+    """A home, a cache, and environment variables of its own, with the stand-ins if `python` is given.
 
     `mlx` runs in this process, `start` and `run` in another; each takes switches of tests/groqware.
     """
@@ -64,7 +64,7 @@ class Machine:
             }
 
     def mlx(self, *arguments, stdin=None, **switches):
-        """Run `mlx` to its end, and see that it leaves no process behind."""
+        """Run `mlx` to its end, and check that it leaves no process behind."""
         with self.monkeypatch.context() as patch:
             for name in set(os.environ) - set(self.variables):
                 patch.delenv(name)
@@ -79,7 +79,7 @@ class Machine:
         return outcome
 
     def fails(self, *arguments, **switches):
-        """Run `mlx`, which is to end with an error: its one line."""
+        """Run `mlx`, which must end with an error, and return its one line."""
         outcome = self.mlx(*arguments, **switches)
         assert outcome.code == 3, outcome
         message = outcome.stderr.splitlines()[-1]
@@ -104,7 +104,7 @@ class Machine:
         return process.returncode, stdout, stderr
 
     def processes(self):
-        """Everything alive that this machine started, {pid: command line}."""
+        """The running processes that this machine started, {pid: command line}."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -116,7 +116,7 @@ class Machine:
         return found
 
     def find(self, part, count=1, seconds=20):
-        """The pids of processes with `part` in their command line, once there are so many."""
+        """The pids of processes with `part` in their command line, once there are `count` of them."""
         deadline = time.monotonic() + seconds
         while len(found := [pid for pid, command in self.processes().items() if part in command]) < count:
             assert time.monotonic() < deadline, (part, self.processes())
@@ -124,14 +124,14 @@ class Machine:
         return found
 
     def is_quiet(self, seconds=6):
-        """Whether nothing it started is alive, waiting a while for it."""
+        """Whether everything that it started ends within a few seconds."""
         deadline = time.monotonic() + seconds
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.02)
         return not self.processes()
 
     def kill_all(self):
-        """What a failed test left."""
+        """End what a failed test left."""
         while found := self.processes():
             for pid in found:
                 with suppress(ProcessLookupError):
@@ -139,15 +139,15 @@ class Machine:
             time.sleep(0.02)
 
     def builds(self):
-        """The folders in the cache that count as done, and those that hold anything but logs."""
+        """The files and folders of finished builds, and of builds that left more than logs."""
         done = {path.parent for path in self.cache.glob("*/build.json")}
-        begun = {path for path in self.cache.glob("*/model/*") if not path.match("log_*.txt")}
-        return done, begun
+        partial = {path for path in self.cache.glob("*/model/*") if not path.match("log_*.txt")}
+        return done, partial
 
 
 @pytest.fixture
 def make_machine(tmp_path, mlx, monkeypatch, groqflow_python):
-    """Make machines with the stand-ins: each has its own home and an empty cache."""
+    """Make machines with the stand-ins, each with its own home and an empty cache."""
 
     machines = []
 
@@ -167,7 +167,7 @@ def machine(make_machine):
 
 @pytest.fixture
 def bare_machine(tmp_path, mlx, monkeypatch):
-    """A machine with nothing of Groq's, GroqFlow included."""
+    """A machine with neither GroqFlow nor anything else of Groq."""
     machine = Machine(tmp_path / "bare", mlx, monkeypatch)
     yield machine
     machine.kill_all()
@@ -196,7 +196,7 @@ def build_once(make_once, groqflow_python):
 
 @pytest.fixture(scope="session")
 def built_tiny(tiny_original, build_once):
-    """A cache that holds the build of the tiny artifact, and that as a bundle."""
+    """A machine on which the tiny artifact is built, with the bundle of that build."""
     return build_once("built-tiny", tiny_original)
 
 
@@ -207,12 +207,12 @@ def bundle(built_tiny):
 
 @pytest.fixture
 def ready(machine, built_tiny):
-    """A machine on which the tiny artifact is built already."""
+    """A machine of the test's own on which the tiny artifact is built already."""
     shutil.copytree(built_tiny.cache, machine.cache)
     return machine
 
 
 @pytest.fixture(scope="session")
 def built_minilm(artifact, build_once):
-    """A machine on which the real MiniLM artifact is built, and that build as a bundle."""
+    """A machine on which the real MiniLM artifact is built, with the bundle of that build."""
     return build_once("built-minilm", artifact)

@@ -1,4 +1,4 @@
-"""What every runner promises, asked of every runner that is registered and can run here."""
+"""The contract of runners, checked on every registered runner that can run here."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def runner(
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch, cache: Path, built: Any) -> None:
-    """Real GroqFlow with the stand-in SDK of tests/groqware, which is not a GroqCard; already built."""
+    """Use the real GroqFlow and a build by the stand-in SDK of tests/groqware, which is not a GroqCard."""
     shutil.copytree(built.cache, cache / "minilmx" / "groq")
     for name in (
         "PATH",
@@ -62,14 +62,14 @@ def with_rows(batch: TokenBatch, rows: list[int]) -> TokenBatch:
     return TokenBatch(**{name: array[rows] for name, array in batch.feeds().items()})
 
 
-def test_it_has_the_name_it_is_registered_under(runner: Runner) -> None:
+def test_its_name_is_the_registered_one(runner: Runner) -> None:
     entry = find_runner(runner.name)
     assert isinstance(entry, RunnerEntry)
     assert entry.name == runner.name
     assert entry.about
 
 
-def test_it_returns_one_float32_row_for_every_row(runner: Runner, batch: TokenBatch) -> None:
+def test_it_returns_one_float32_row_per_input_row(runner: Runner, batch: TokenBatch) -> None:
     embeddings = runner.run(batch)
     assert embeddings.shape == (16, 384)
     assert embeddings.dtype == np.float32
@@ -77,8 +77,8 @@ def test_it_returns_one_float32_row_for_every_row(runner: Runner, batch: TokenBa
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=2e-3)
 
 
-def test_it_feeds_by_name(runner: Runner, batch: TokenBatch) -> None:
-    """With mask and type ids swapped the embeddings are far off: so a mix-up would be seen."""
+def test_it_feeds_inputs_by_name(runner: Runner, batch: TokenBatch) -> None:
+    """Swapped inputs change the embeddings by much, so a mix-up would be noticed."""
     plain = runner.run(batch)
     other_types = TokenBatch(batch.input_ids, batch.attention_mask, 1 - batch.token_type_ids)
     full_mask = TokenBatch(batch.input_ids, np.ones_like(batch.attention_mask), batch.token_type_ids)
@@ -93,7 +93,7 @@ def test_it_agrees_with_the_float32_graph(runner: Runner, artifact: Artifact, ba
     np.testing.assert_allclose(runner.run(batch), expected, rtol=0, atol=2e-3)
 
 
-def test_a_row_does_not_depend_on_its_place_or_its_mates(runner: Runner, batch: TokenBatch) -> None:
+def test_a_row_does_not_depend_on_its_position_or_on_other_rows(runner: Runner, batch: TokenBatch) -> None:
     forward = runner.run(batch)
     order = list(reversed(range(16)))
     np.testing.assert_allclose(runner.run(with_rows(batch, order))[order], forward, atol=1e-3)
@@ -105,7 +105,7 @@ def test_it_is_deterministic(runner: Runner, batch: TokenBatch) -> None:
     assert np.array_equal(runner.run(batch), runner.run(batch))
 
 
-def test_it_leaves_its_input_as_it_was(runner: Runner, batch: TokenBatch) -> None:
+def test_it_does_not_change_its_input(runner: Runner, batch: TokenBatch) -> None:
     before = {name: array.copy() for name, array in batch.feeds().items()}
     runner.run(batch)
     for name, array in batch.feeds().items():
@@ -121,12 +121,12 @@ def test_its_details_can_be_saved_as_json(runner: Runner, batch: TokenBatch) -> 
 
 
 @pytest.mark.parametrize("name", runner_names())
-def test_a_plain_emulation_is_called_one(name: str) -> None:
+def test_only_an_emulation_is_described_as_one(name: str) -> None:
     entry = find_runner(name)
     assert ("emulat" in entry.about) == ("emulat" in name)
 
 
-def test_closing_twice_does_no_harm(runner: Runner) -> None:
-    """The last one: it closes what the others use, and the fixture closes it again."""
+def test_closing_twice_does_nothing(runner: Runner) -> None:
+    """This must be the last test: it closes what the others use, and the fixture closes it again."""
     runner.close()
     runner.close()

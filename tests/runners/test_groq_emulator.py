@@ -1,4 +1,4 @@
-"""groq-emulator: every value is a float16 number, and what float16 cannot hold is reported."""
+"""groq-emulator: every value is a float16 number, and values that float16 cannot hold are reported."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def small_graph(nodes: list[onnx.NodeProto], **weights: object) -> onnx.ModelPro
 
 
 def converted(values: list[float]) -> Floats:
-    """One number at a time, as onnxconverter-common's documentation of its float16 says."""
+    """One number at a time, as onnxconverter-common documents its float16."""
     result = []
     for value in values:
         if value != 0 and np.isfinite(value):
@@ -79,20 +79,20 @@ def test_numbers_in_constant_nodes_are_rounded_too() -> None:
     np.testing.assert_array_equal(found, as_half(np.array([0.1, 0.2, 0.3, 0.7], np.float32)))
 
 
-def test_integer_weights_stay_as_they_are() -> None:
+def test_integer_weights_do_not_change() -> None:
     graph = small_graph([helper.make_node("Identity", ["x"], ["y"])])
     graph.graph.initializer.append(numpy_helper.from_array(np.array([70001]), "ids"))
     assert numpy_helper.to_array(round_to_float16(graph).graph.initializer[0]) == 70001
 
 
-def test_the_given_graph_is_left_as_it_was() -> None:
+def test_the_given_graph_is_not_changed() -> None:
     graph = small_graph([helper.make_node("Identity", ["x"], ["y"])], w=WEIGHTS)
     before = graph.SerializeToString()
     round_to_float16(graph)
     assert graph.SerializeToString() == before
 
 
-def test_every_value_is_rounded_before_the_next_node_sees_it() -> None:
+def test_every_value_is_rounded_before_the_next_node() -> None:
     nodes = [
         helper.make_node("Mul", ["x", "w"], ["product"]),
         helper.make_node("Add", ["product", "w"], ["sum"]),
@@ -107,7 +107,7 @@ def test_every_value_is_rounded_before_the_next_node_sees_it() -> None:
     assert float(largest) == max(np.abs(product).max(), np.abs(total).max())
 
 
-def test_a_value_past_65504_becomes_infinite_and_is_seen() -> None:
+def test_a_value_above_65504_becomes_infinite_and_is_reported() -> None:
     nodes = [
         helper.make_node("Mul", ["x", "w"], ["product"]),
         helper.make_node("Tanh", ["product"], ["y"]),
@@ -143,7 +143,7 @@ def test_every_value_of_the_real_model_is_a_float16_number(artifact: Artifact) -
 
 
 def test_the_largest_magnitude_of_the_real_model_is_found(artifact: Artifact) -> None:
-    """Against every value before rounding, fetched from the graph and looked at one by one."""
+    """It equals the largest of all values before rounding, fetched from the graph one by one."""
     batch = next(Tokenizer(artifact.tokenizer_file, artifact.shape).encode(["A cat."]).batches())
     rounded = round_to_float16(load_onnx(artifact.fixed_graph))
     names = [name for node in rounded.graph.node for name in node.output if name.endswith("/exact")]
@@ -157,13 +157,13 @@ def test_the_largest_magnitude_of_the_real_model_is_found(artifact: Artifact) ->
     assert slow > 10_000
 
 
-def test_the_runner_says_that_it_is_an_emulation(tiny: Path) -> None:
+def test_the_details_say_that_it_is_an_emulation(tiny: Path) -> None:
     with open_runner("groq-emulator", open_artifact(tiny)) as runner:
         assert "not from a GroqCard" in str(runner.details["emulation"])
 
 
-def test_an_infinite_magnitude_has_no_number_in_the_details(tiny: Path) -> None:
-    """JSON has no infinity, so there it is null."""
+def test_an_infinite_magnitude_is_none_in_the_details(tiny: Path) -> None:
+    """JSON has no infinity."""
     original = open_artifact(tiny)
     model = load_onnx(original.fixed_graph)
     for tensor in model.graph.initializer:

@@ -1,4 +1,4 @@
-"""The runner openvino: what the contract does not ask, its graphs and precisions."""
+"""The runner openvino: its graphs and precisions, which the contract does not cover."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_each_graph_agrees_with_onnxruntime(
         assert precision == "f32" or np.abs(found - expected).max() > 1e-4
 
 
-def test_bf16_is_near_or_refused(artifact: Artifact) -> None:
+def test_bf16_is_close_to_float32_or_refused(artifact: Artifact) -> None:
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(RunnerUnavailable, match="this CPU has no bf16 instructions"):
             open_runner("openvino", artifact, precision="bf16")
@@ -45,7 +45,7 @@ def test_bf16_is_near_or_refused(artifact: Artifact) -> None:
     assert (found * expected).sum(axis=1).min() > 0.999
 
 
-def test_it_is_imported_without_its_telemetry(artifact: Artifact) -> None:
+def test_openvino_is_imported_without_its_telemetry(artifact: Artifact) -> None:
     code = (
         "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
         "from minilmx.runners.registry import open_runner; "
@@ -57,8 +57,8 @@ def test_it_is_imported_without_its_telemetry(artifact: Artifact) -> None:
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_threads_that_start_together_do_not_wait_for_each_other(artifact: Artifact) -> None:
-    """OpenVINO's Python binding makes its table of types at the first use, and locks up if two do."""
+def test_threads_that_start_at_the_same_time_do_not_deadlock(artifact: Artifact) -> None:
+    """OpenVINO's Python binding makes its table of types at the first use, and deadlocks if two do."""
     code = (
         "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
         "from minilmx.embedding.embedder import Embedder; "

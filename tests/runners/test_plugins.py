@@ -35,7 +35,7 @@ NUMBER = 7
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package with runners: good, absent, and wrong in several ways."""
+    """An installed package with one good runner, one absent, and others that are wrong."""
     info = tmp_path / "third_party-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
@@ -73,13 +73,19 @@ def test_a_plugin_cannot_take_a_built_in_name() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("number", "the plug-in for the runner 'number' is not a RunnerEntry of that name"),
-        ("renamed", "the plug-in for the runner 'renamed' is not a RunnerEntry of that name"),
-        ("nowhere", "the plug-in for 'nowhere' cannot be loaded"),
-        ("gone", "the plug-in for 'gone' cannot be loaded: No module named 'third_party_gone'"),
+        ("number", "the plug-in for the runner 'number': 7; expected a RunnerEntry of that name"),
+        (
+            "renamed",
+            "the plug-in for the runner 'renamed': an entry for 'good'; expected a RunnerEntry of that name",
+        ),
+        ("nowhere", "the plug-in for the runner 'nowhere' cannot be loaded"),
+        (
+            "gone",
+            "the plug-in for the runner 'gone' cannot be loaded: No module named 'third_party_gone'",
+        ),
     ],
 )
-def test_a_wrong_plugin_is_named(name: str, message: str) -> None:
+def test_an_invalid_plugin_is_named(name: str, message: str) -> None:
     with pytest.raises(RunnerError) as caught:
         find_runner(name)
     assert message in str(caught.value)
@@ -92,12 +98,12 @@ def test_a_plugin_says_what_is_missing(tiny_original: Artifact) -> None:
 
 
 @pytest.mark.usefixtures("plugins")
-def test_a_plugin_that_does_not_open_is_named(tiny_original: Artifact) -> None:
+def test_a_plugin_that_cannot_be_opened_is_named(tiny_original: Artifact) -> None:
     with pytest.raises(RunnerFailed, match="broken cannot be opened: OSError: no such device"):
         open_runner("broken", tiny_original)
 
 
-def test_an_unknown_runner_is_told_which_there_are() -> None:
+def test_the_error_for_an_unknown_runner_lists_those_that_exist() -> None:
     with pytest.raises(
         RunnerError, match="the runner 'gpu' does not exist; expected one of onnxruntime, openvino, torch"
     ):
@@ -111,7 +117,7 @@ def test_the_default_runners_say_when_one_is_an_emulation(tiny_original: Artifac
 
 
 @pytest.mark.usefixtures("plugins")
-def test_mlx_runners_lists_the_rest_beside_a_broken_one(mlx: Callable[..., Any]) -> None:
+def test_mlx_runners_lists_the_others_despite_a_broken_one(mlx: Callable[..., Any]) -> None:
     outcome = mlx("runners")
     assert outcome.code == 0, outcome
     assert "good " in outcome.stdout

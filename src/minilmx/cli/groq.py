@@ -26,7 +26,7 @@ def groq() -> None:
 @click.option(
     "--python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python 3.8 to 3.10. [default: found on PATH or under pyenv]",
+    help="A Python 3.8 to 3.10. [default: one on PATH or under pyenv]",
 )
 @click.option(
     "--prefix",
@@ -37,19 +37,19 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
     """Create GroqFlow's own Python environment and try it.
 
     GroqFlow 4.3.1 needs Python 3.8 to 3.10 and packages that cannot be installed beside
-    minilmx. Nothing is done if the same environment already exists.
+    minilmx. If the same environment already exists, it is only tried.
     """
     from minilmx.cli.progress import console_progress
-    from minilmx.runners.groq.environment import PYTHON_VARIABLE, default_prefix, set_up
-    from minilmx.runners.groq.trial import try_environment
+    from minilmx.runners.groq.environment import PYTHON_VARIABLE
+    from minilmx.runners.groq.installation import set_up
 
-    where = (prefix or default_prefix()).absolute()
     with console_progress() as progress:
-        environment = set_up(where, size, python, progress)
-    click.echo(f"GroqFlow {environment.versions['groqflow']} ({size}) in {where}")
-    click.echo(f"trial build: {try_environment(environment)}")
+        done = set_up(size, python, prefix, progress)
+    found = done.environment
+    click.echo(f"GroqFlow {found.versions['groqflow']} ({size}) in {found.python.parent.parent}")
+    click.echo(f"trial build: {done.trial}")
     if prefix is not None:
-        click.echo(f"to make minilmx use it: export {PYTHON_VARIABLE}={environment.python}")
+        click.echo(f"to use it in minilmx: export {PYTHON_VARIABLE}={found.python}")
 
 
 @groq.command()
@@ -100,41 +100,34 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
     """Build ARTIFACT with GroqFlow, or find its build in the cache."""
     from minilmx import api
     from minilmx.cli.progress import console_progress
-    from minilmx.files.atomic import check_writable
-    from minilmx.runners.groq.bundle import write_bundle
-    from minilmx.runners.groq.runner import build_artifact
-    from minilmx.runners.registry import choose_graph
 
-    if bundle is not None:
-        check_writable(bundle, replace=force)
-    opened = choose_graph(api.open_artifact(artifact), ["groq"], graph)
     with console_progress() as progress:
-        done = build_artifact(opened, progress=progress, time_limit_seconds=60 * time_limit, rebuild=force)
-    info = done.facts["info"]
-    ops = ", ".join(f"{name} {count}" for name, count in sorted(done.op_counts.items()))
-    lines = [
+        done = api.build_for_groq(
+            artifact,
+            bundle,
+            graph=graph,
+            time_limit_seconds=60 * time_limit,
+            replace=force,
+            progress=progress,
+        )
+    facts = done.facts
+    rows = [
         ("build", str(done.folder)),
         ("sdk", done.sdk or "unknown"),
-        ("ops", ops),
-        ("unsupported", ", ".join(info.get("opt_onnx_unsupported_ops") or []) or "none"),
-        ("chips", str(done.facts["chips"])),
-        ("program", ", ".join(f"{k} {v:,} bytes" for k, v in done.facts["program_bytes"].items())),
+        ("ops", ", ".join(f"{name} {count}" for name, count in sorted(done.op_counts.items()))),
+        ("unsupported", ", ".join(facts["info"].get("opt_onnx_unsupported_ops") or []) or "none"),
+        ("chips", str(facts["chips"])),
+        ("program", ", ".join(f"{name} {size:,} bytes" for name, size in facts["program_bytes"].items())),
     ]
-    if done.on_chip_seconds:
-        lines += [
-            ("cycles", f"{done.facts['total_cycles']:,}"),
-            (
-                "on chip",
-                f"{1000 * done.on_chip_seconds:.3f} ms a batch, "
-                f"{1 / done.on_chip_seconds:,.0f} inferences/s (estimated by GroqFlow's formula)",
-            ),
-        ]
-    if done.facts["warning"]:
-        lines.append(("warning", done.facts["warning"]))
+    if seconds := done.on_chip_seconds:
+        speed = f"{1000 * seconds:.3f} ms per batch, {1 / seconds:,.0f} inferences/s"
+        rows.append(("cycles", f"{facts['total_cycles']:,}"))
+        rows.append(("on chip", f"{speed} (estimated by GroqFlow's formula)"))
+    if facts["warning"]:
+        rows.append(("warning", facts["warning"]))
     if bundle is not None:
-        write_bundle(done, opened, bundle, replace=force)
-        lines.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
+        rows.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
     if done.is_stand_in:
-        lines.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
-    for name, value in lines:
+        rows.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
+    for name, value in rows:
         click.echo(f"{name:<11} {value}")

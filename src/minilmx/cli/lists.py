@@ -11,7 +11,7 @@ import click
 def models(as_json: bool) -> None:
     """List the models that are known by name.
 
-    Any BERT-family sentence-transformers folder or hub id can be exported as well.
+    Any other BERT-family sentence-transformers folder or hub id can be exported as well.
     """
     from minilmx.models.known import KNOWN_MODELS
 
@@ -29,7 +29,7 @@ def models(as_json: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def runners(as_json: bool) -> None:
-    """List the runners, whether each can run here, and if not, what is missing."""
+    """List the runners, whether each can run here and, if not, what is missing."""
     from minilmx.errors import RunnerError
     from minilmx.runners.registry import find_runner, runner_names
 
@@ -39,7 +39,7 @@ def runners(as_json: bool) -> None:
             entry = find_runner(name)
             rows.append((name, entry.about, entry.missing(entry.options())))
         except RunnerError as error:
-            rows.append((name, "a plug-in that is broken", str(error)))
+            rows.append((name, "a broken plug-in", str(error)))
     if as_json:
         names = ("name", "about", "missing")
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))

@@ -43,8 +43,8 @@ _SETTINGS = (
     click.option(
         "--model",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Folder with the PyTorch weights, for the torch runner. [default: what the artifact's "
-        "manifest names]",
+        help="Folder with the PyTorch weights, for the torch runner. [default: the source that the "
+        "artifact's manifest names]",
     ),
     click.option(
         "--bundle",
@@ -54,8 +54,8 @@ _SETTINGS = (
     click.option(
         "--groq-execution",
         type=click.Choice(["held", "groqflow"]),
-        help="The groq runner: held loads the program once; groqflow uses GroqFlow's own path, once per "
-        "batch. [default: held]",
+        help="How the groq runner runs a build: held loads the program once; groqflow loads it once per "
+        "batch, on GroqFlow's own path. [default: held]",
     ),
 )
 
@@ -68,7 +68,7 @@ def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """The runner options that the user gave. Raises UsageError for one that no runner has."""
+    """The runner options that the user gave. Raises UsageError for an option that no runner has."""
     from minilmx.runners.registry import option_names
 
     given = {name: value for name, value in settings.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Two machines: built on one, run on another that has other paths and no compiler."""
+"""Building on one machine and running on another, which has other paths and no compiler."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SENTENCES = "one\nanother one\n" * 5
 
 @pytest.fixture
 def card_machine(make_machine, groqware):
-    """A machine with the card and the runtime alone: no compiler, no GroqFlow, no other Python on PATH."""
+    """A machine with only the card and the runtime: no compiler, GroqFlow or other Python on PATH."""
     machine = make_machine("card")
     tools = machine.folder / "bin"
     tools.mkdir()
@@ -55,7 +55,7 @@ def test_a_bundle_runs_on_another_machine_without_compiler_and_groqflow(ready, c
     )
 
 
-def test_a_machine_with_a_card_alone_says_what_it_lacks_without_a_bundle(card_machine, tiny, bundle):
+def test_without_a_bundle_a_machine_with_only_a_card_says_what_it_lacks(card_machine, tiny, bundle):
     message = card_machine.fails("run", tiny, "--runner", "groq", stdin="a\n")
     for name in ("GroqFlow", "onnxmodelanalyzer", "groq-compiler", "aa-latest"):
         assert f"{name}: not on PATH" in message or f"{name}: GroqFlow 4.3.1 is not installed" in message
@@ -65,7 +65,7 @@ def test_a_machine_with_a_card_alone_says_what_it_lacks_without_a_bundle(card_ma
     assert "cannot run here: GroqCards: 0 seen by lspci. " in message
 
 
-def test_groqflows_own_path_runs_a_bundle_where_groqflow_is(make_machine, groqflow_python, tiny, bundle):
+def test_groqflows_own_path_runs_a_bundle_with_groqflow(make_machine, groqflow_python, tiny, bundle):
     machine = make_machine("other")
     machine.variables["PATH"] = f"{os.path.dirname(sys.executable)}:{machine.variables['PATH']}"
     words = ("run", tiny, "--runner", "groq", "--bundle", bundle)
@@ -75,7 +75,7 @@ def test_groqflows_own_path_runs_a_bundle_where_groqflow_is(make_machine, groqfl
     assert machine.builds() == (set(), set())  # nothing was built
 
 
-def test_groqflows_own_path_needs_groqflow_with_a_bundle_too(card_machine, tiny, bundle):
+def test_groqflows_own_path_needs_groqflow_even_with_a_bundle(card_machine, tiny, bundle):
     words = ("run", tiny, "--runner", "groq", "--bundle", bundle, "--groq-execution", "groqflow")
     assert "mlx groq setup" in card_machine.fails(*words, stdin="a\n")
 
@@ -91,14 +91,14 @@ def test_the_same_build_gives_the_same_bundle(ready, tiny, bundle):
     assert (ready.folder / "again.tar").read_bytes() == bundle.read_bytes()
 
 
-def test_a_bundle_is_not_overwritten_unasked_and_no_build_begins(machine, tiny):
+def test_an_existing_bundle_is_not_overwritten_and_no_build_starts(machine, tiny):
     (machine.folder / "out.tar").write_text("mine")
     message = machine.fails("groq", "build", tiny, "--bundle", "out.tar")
     assert "already exists" in message
     assert not machine.cache.exists()
 
 
-def test_a_bundle_holds_plain_files_and_no_pickle(bundle, tiny):
+def test_a_bundle_holds_only_plain_files_and_no_pickle(bundle, tiny):
     with tarfile.open(bundle) as tar:
         members = tar.getmembers()
         manifest = tar.extractfile("mlx.json").read()
@@ -127,7 +127,7 @@ def test_a_bundle_of_another_sdk_is_refused(card_machine, tiny, bundle):
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-12000], lambda data: b"", lambda data: b"x" * 2000])
-def test_a_file_that_is_no_whole_bundle_is_an_error_of_one_line(card_machine, tiny, bundle, damage):
+def test_a_file_that_is_not_a_whole_bundle_is_an_error_of_one_line(card_machine, tiny, bundle, damage):
     (card_machine.folder / "b.tar").write_bytes(damage(bundle.read_bytes()))
     words = ("run", tiny, "--runner", "groq", "--bundle", "b.tar", "-o", "e.npy")
     assert "b.tar" in card_machine.fails(*words, stdin="a\n")

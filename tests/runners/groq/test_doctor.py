@@ -1,4 +1,4 @@
-"""What is said of a machine that lacks something, and of one that lacks nothing."""
+"""What is reported on a machine that lacks something, and on one that lacks nothing."""
 
 import json
 import resource
@@ -9,7 +9,7 @@ SYSTEM = {"operating system", "SDK support"}  # these depend on where the tests 
 
 
 def processor_seconds():
-    """Of all processes that have ended: what a command takes, however busy the machine is."""
+    """CPU time of all processes that have ended, which does not depend on how busy the machine is."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -24,7 +24,7 @@ def doctor(machine, **switches):
     return failed
 
 
-def test_with_everything_there_the_doctor_finds_nothing(machine):
+def test_on_a_complete_machine_every_check_passes(machine):
     outcome = machine.mlx("groq", "doctor")
     assert outcome.code == 0
     assert "MISSING" not in outcome.stdout
@@ -32,7 +32,7 @@ def test_with_everything_there_the_doctor_finds_nothing(machine):
 
 
 @pytest.mark.parametrize("python", [None, "/nowhere/bin/python"])
-def test_with_nothing_there_the_doctor_names_all_that_is_missing_within_five_seconds(bare_machine, python):
+def test_on_a_bare_machine_the_doctor_names_all_that_is_missing_within_five_seconds(bare_machine, python):
     switches = {"MINILMX_GROQFLOW_PYTHON": python} if python else {}
     before = processor_seconds()
     code, stdout, stderr = bare_machine.run("groq", "doctor", **switches)
@@ -55,7 +55,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_with_nothing_there_an_explicit_groq_is_an_error_and_nothing_else_runs(bare_machine, tiny, words):
+def test_on_a_bare_machine_an_explicit_groq_is_an_error_and_nothing_else_runs(bare_machine, tiny, words):
     before = processor_seconds()
     code, stdout, stderr = bare_machine.run(words[0], tiny, *words[1:], stdin="a\n")
     assert processor_seconds() - before < 5
@@ -66,7 +66,7 @@ def test_with_nothing_there_an_explicit_groq_is_an_error_and_nothing_else_runs(b
     assert not (bare_machine.folder / "results").exists()
 
 
-def test_with_nothing_there_a_build_says_how_to_get_groqflow(bare_machine, tiny):
+def test_on_a_bare_machine_a_build_says_how_to_get_groqflow(bare_machine, tiny):
     assert "mlx groq setup" in bare_machine.fails("groq", "build", tiny)
 
 
@@ -80,7 +80,7 @@ def test_runners_lists_groq_with_what_is_missing(bare_machine, machine):
     assert rows["whole"]["groq"] is None
 
 
-def test_without_a_runner_named_groq_is_chosen_where_it_can_run(ready, tiny):
+def test_without_named_runners_groq_is_chosen_if_it_can_run(ready, tiny):
     outcome = ready.mlx("eval", tiny, "--limit", 2, "-o", "r.json")
     assert outcome.code == 0, outcome
     assert "a GroqCard was found" in outcome.stderr
@@ -97,7 +97,7 @@ ALONE = {
     "no runtime": ({"PYTHONPATH": ""}, {"groq.runner.tsp": "not on PYTHONPATH"}),
     "no GroqFlow": (
         {"MINILMX_GROQFLOW_PYTHON": "/nowhere"},
-        {"GroqFlow": "/nowhere", "GroqFlow pins": "no GroqFlow to check"},
+        {"GroqFlow": "/nowhere", "GroqFlow pins": "GroqFlow is missing"},
     ),
     "no devtools": (
         {"GROQFLOW_SKIP_SDK_CHECK": "", "GROQWARE_DEVTOOLS": "none"},
@@ -128,7 +128,7 @@ def test_each_check_fails_alone(machine, case):
 
 
 @pytest.mark.parametrize("tool", ["onnxmodelanalyzer", "groq-compiler", "aa-latest", "lspci"])
-def test_each_tool_is_missed_alone(machine, groqware, tool):
+def test_each_missing_tool_is_reported_alone(machine, groqware, tool):
     tools = machine.folder / "bin"
     tools.mkdir()
     for path in (groqware / "bin").iterdir():
@@ -138,15 +138,15 @@ def test_each_tool_is_missed_alone(machine, groqware, tool):
     assert set(failed) == {"GroqCards" if tool == "lspci" else tool}
 
 
-def test_a_cache_that_cannot_be_written_is_found(machine):
+def test_a_cache_that_cannot_be_written_is_reported(machine):
     (machine.folder / "file").write_text("")
     failed = doctor(machine, XDG_CACHE_HOME=str(machine.folder / "file"))
     assert set(failed) == {"build cache"}
     assert "cannot be written" in failed["build cache"]
 
 
-def test_a_numpy_beside_the_runtime_hides_nobodys(ready, tiny, groqware):
-    """Groq's guide puts the runtime's folder on PYTHONPATH, which can hold another Python's numpy."""
+def test_a_numpy_beside_the_runtime_does_not_hide_another_numpy(ready, tiny, groqware):
+    """Groq's guide puts the runtime's folder, which can hold another Python's numpy, on PYTHONPATH."""
     runtime = ready.folder / "runtime"
     (runtime / "numpy").mkdir(parents=True)
     (runtime / "numpy" / "__init__.py").write_text("raise ImportError('numpy of another Python')")

@@ -1,4 +1,4 @@
-"""Bundles that were tampered with: each is refused in a sentence, and nothing is written outside."""
+"""Bundles that were tampered with: each is refused in one sentence, and nothing is written outside."""
 
 import copy
 import gzip
@@ -22,7 +22,7 @@ SDK = "0.10.0+standin"
 
 
 class Tampered:
-    """The members of a good bundle, to change and to write again."""
+    """The members of a valid bundle, to be changed and written again."""
 
     def __init__(self, bundle):
         with tarfile.open(bundle) as tar:
@@ -47,13 +47,13 @@ class Tampered:
         self.members.append((member, data))
 
     def turn(self, name, **fields):
-        """Make a member of another kind: it then has no contents."""
+        """Change the kind of a member, which then has no contents."""
         index = self.at(name)
         del self.members[index]
         self.add(name, **fields)
 
     def restate(self, change):
-        """Change bundle.json as one does who knows how its digest is made."""
+        """Change bundle.json and its digest with it."""
         index = json.loads(self.data("bundle.json"))
         change(index)
         index.pop("bundle_sha256", None)
@@ -81,7 +81,7 @@ def restated(change):
 
 
 def listed(name, data=b"data"):
-    """A member that bundle.json lists, with its right digest, where none may be."""
+    """Add a member that may not be in a bundle, and list it with its correct digest."""
 
     def tamper(bundle):
         bundle.add(name, data)
@@ -92,7 +92,7 @@ def listed(name, data=b"data"):
 
 
 def both_digests(bundle):
-    """Another program, with all digests made to fit: the artifact's manifest must still be its own."""
+    """Another manifest with matching digests, which is not the artifact's."""
     data = bundle.data("mlx.json") + b" "
     bundle.set("mlx.json", data)
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
@@ -120,10 +120,13 @@ TAMPERINGS = {
     "index empty": (lambda bundle: bundle.set("bundle.json", b""), "bundle.json is damaged"),
     "index a list": (lambda bundle: bundle.set("bundle.json", b"[]"), "bundle.json is damaged"),
     "index nested": (lambda bundle: bundle.set("bundle.json", b"[" * 100_000), "bundle.json is damaged"),
-    "index huge": (lambda bundle: bundle.set("bundle.json", b" " * (1 << 20) + b"{}"), "too many"),
+    "index huge": (
+        lambda bundle: bundle.set("bundle.json", b" " * (1 << 20) + b"{}"),
+        "expected at most 1,048,576",
+    ),
     "index not first": (swap_first, "does not begin with bundle.json"),
     "index a link": (lambda b: b.turn("bundle.json", type=tarfile.SYMTYPE, linkname="x"), "does not begin"),
-    "other schema": (restated(lambda index: index.update(schema_version=2)), "schema version 2, expected 1"),
+    "other schema": (restated(lambda index: index.update(schema_version=2)), "schema version 2; expected 1"),
     "no facts": (restated(lambda index: index.pop("facts")), "bundle.json is damaged"),
     "facts empty": (restated(lambda index: index.update(facts={})), "bundle.json is damaged"),
     "facts a list": (restated(lambda index: index.update(facts=[])), "bundle.json is damaged"),
@@ -136,11 +139,11 @@ TAMPERINGS = {
     "digest": (restated(lambda index: index["files"][PROGRAM].update(sha256="0" * 64)), "does not match"),
     "size": (
         restated(lambda index: index["files"][PROGRAM].update(size_bytes=1)),
-        "no regular file of 1 bytes",
+        "is not a regular file of 1 bytes",
     ),
     "size a word": (
         restated(lambda index: index["files"][PROGRAM].update(size_bytes="x")),
-        "no regular file",
+        "is not a regular file",
     ),
     "parent folder": (lambda bundle: bundle.add("../escaped", b"x"), "is not listed"),
     "parent folder listed": (listed("../escaped"), "bundle.json lists"),
@@ -149,25 +152,25 @@ TAMPERINGS = {
     "other file": (lambda bundle: bundle.add("model/inputs.npy", b"x"), "is not listed"),
     "symbolic link": (
         lambda bundle: bundle.turn(PROGRAM, type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-        "no regular file",
+        "is not a regular file",
     ),
     "hard link": (
         lambda bundle: bundle.turn(PROGRAM, type=tarfile.LNKTYPE, linkname=STATE),
-        "no regular file",
+        "is not a regular file",
     ),
-    "folder": (lambda bundle: bundle.turn(PROGRAM, type=tarfile.DIRTYPE), "no regular file"),
+    "folder": (lambda bundle: bundle.turn(PROGRAM, type=tarfile.DIRTYPE), "is not a regular file"),
     "linked folder": (
         lambda bundle: bundle.members.insert(1, (link("model", "/tmp"), b"")),
         "'model' is not listed",
     ),
-    "device": (lambda bundle: bundle.turn(PROGRAM, type=tarfile.CHRTYPE), "no regular file"),
-    "pipe": (lambda bundle: bundle.turn(PROGRAM, type=tarfile.FIFOTYPE), "no regular file"),
+    "device": (lambda bundle: bundle.turn(PROGRAM, type=tarfile.CHRTYPE), "is not a regular file"),
+    "pipe": (lambda bundle: bundle.turn(PROGRAM, type=tarfile.FIFOTYPE), "is not a regular file"),
     "oversized": (
         lambda bundle: bundle.set(PROGRAM, bundle.data(PROGRAM) + b"x" * 9999),
-        "no regular file of",
+        "is not a regular file of",
     ),
-    "sparse": (sparse, "no regular file of"),
-    "twice": (lambda bundle: bundle.add(PROGRAM, bundle.data(PROGRAM)), "or is there twice"),
+    "sparse": (sparse, "is not a regular file of"),
+    "twice": (lambda bundle: bundle.add(PROGRAM, bundle.data(PROGRAM)), "or occurs twice"),
     "missing": (lambda bundle: bundle.members.pop(bundle.at(STATE)), f"cut off: {STATE} missing"),
 }
 
@@ -204,14 +207,14 @@ def test_a_tampered_bundle_is_refused(tiny, bundle, tmp_path, folder, case):
     assert all(not each.is_symlink() for each in folder.rglob("*"))
 
 
-def test_rewritten_without_a_change_it_is_accepted(tiny, bundle, tmp_path, folder):
+def test_a_bundle_rewritten_without_a_change_is_accepted(tiny, bundle, tmp_path, folder):
     path = Tampered(bundle).write(tmp_path / "same.tar")
     build = unpack_bundle(path, open_artifact(tiny), SDK, folder)
     assert build.program.read_bytes().startswith(b"GROQWARE STAND-IN")
 
 
 @pytest.mark.parametrize("name", [PROGRAM, STATE, STATISTICS, "mlx.json", "bundle.json"])
-def test_any_byte_that_is_flipped_is_found(tiny, bundle, tmp_path, folder, name):
+def test_every_flipped_byte_is_found(tiny, bundle, tmp_path, folder, name):
     artifact, whole = open_artifact(tiny), bundle.read_bytes()
     with tarfile.open(bundle) as tar:
         member = tar.getmember(name)
@@ -226,7 +229,7 @@ def test_any_byte_that_is_flipped_is_found(tiny, bundle, tmp_path, folder, name)
             unpack_bundle(path, artifact, SDK, folder)
 
 
-def test_a_bundle_cut_anywhere_in_its_files_is_refused(tiny, bundle, tmp_path, folder):
+def test_a_bundle_that_is_cut_off_anywhere_is_refused(tiny, bundle, tmp_path, folder):
     artifact, whole = open_artifact(tiny), bundle.read_bytes()
     with tarfile.open(bundle) as tar:
         last = tar.getmembers()[-1]

@@ -1,4 +1,4 @@
-"""Builds and runs that are interrupted or killed: nobody is left alive, and the next run recovers."""
+"""Builds and runs that are interrupted or killed: no process is left, and the next run recovers."""
 
 import os
 import re
@@ -13,7 +13,7 @@ STAGES = {
     "compiler": ({"GROQWARE_COMPILER": "stubborn"}, "groq_compiler.py"),
     "assembler": ({"GROQWARE_ASSEMBLER": "stubborn"}, "aa_latest.py"),
 }
-RUNS = {  # a run that stands still: its switch, and what its log says before
+RUNS = {  # a run that hangs: its switch, and what its log says before
     "loading": ("hang-load", "groq.runner.tsp"),
     "running": ("hang:2", "loading"),
 }
@@ -35,7 +35,7 @@ def wait_for_log(machine, text):
     while not any(text in path.read_text() for path in machine.cache.glob("run-*.log")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(0.3)  # until it stands still
+    time.sleep(0.3)  # until it hangs
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_interrupted_build_leaves_neither_a_compiler_nor_a_program(machine, t
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_mlx_killed_during_a_build_takes_the_compiler_with_it(machine, tiny, stage):
+def test_killing_mlx_during_a_build_ends_the_compiler(machine, tiny, stage):
     switches, tool = STAGES[stage]
     process = machine.start("groq", "build", tiny, **switches)
     machine.find(tool)
@@ -63,38 +63,40 @@ def test_mlx_killed_during_a_build_takes_the_compiler_with_it(machine, tiny, sta
     process.communicate()
     assert machine.is_quiet(), machine.processes()
     assert machine.builds()[0] == set()
-    if stage == "assembler":  # the most is half-written
+    if stage == "assembler":  # the last stage leaves the most files
         assert recovers(machine, tiny)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_worker_that_is_killed_during_a_build_is_named(machine, tiny, stage):
+def test_a_worker_that_is_killed_during_a_build_is_reported(machine, tiny, stage):
     switches, tool = STAGES[stage]
     process = machine.start("groq", "build", tiny, **switches)
     machine.find(tool)
     os.kill(machine.find("worker.py")[0], signal.SIGKILL)
     code, _, last = end(process)
     assert code == 3
-    log = re.fullmatch(r"Error: the Groq worker was killed by signal 9; log: (\S+build\.log)", last).group(1)
+    log = re.fullmatch(
+        r"Error: the Groq worker was killed by signal 9\. Read the log (\S+build\.log)\.", last
+    ).group(1)
     assert "Success optimizing ONNX model" in Path(log).read_text()
     assert machine.is_quiet(), machine.processes()
     assert machine.builds() == (set(), set())
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_tool_that_is_killed_is_named(machine, tiny, stage):
+def test_a_tool_that_is_killed_is_reported(machine, tiny, stage):
     switches, tool = STAGES[stage]
     process = machine.start("groq", "build", tiny, **dict.fromkeys(switches, "hang"))
     os.kill(machine.find(tool)[0], signal.SIGKILL)
     code, _, last = end(process)
     assert code == 3
     assert re.search(r"ended with exit code -(9|SIGKILL)|-9", last), last
-    assert "log: " in last
+    assert "Read the log /" in last
     assert machine.is_quiet(), machine.processes()
     assert machine.builds() == (set(), set())
 
 
-def test_mlx_killed_before_the_first_stage_leaves_nobody(machine, tiny):
+def test_killing_mlx_before_the_first_stage_leaves_no_process(machine, tiny):
     process = machine.start("groq", "build", tiny)
     machine.find("worker.py")
     process.kill()
@@ -125,7 +127,7 @@ def test_an_interrupted_wait_for_another_builder_ends_at_once(machine, tiny):
         ("running", signal.SIGKILL),
     ],
 )
-def test_an_interrupted_run_leaves_nobody_and_no_embeddings(ready, tiny, moment, number):
+def test_an_interrupted_run_leaves_no_process_and_no_embeddings(ready, tiny, moment, number):
     switch, said = RUNS[moment]
     (ready.folder / "in.txt").write_text("one\n" * 12)
     words = ("run", tiny, "in.txt", "--runner", "groq", "-o", "e.npy")
@@ -139,12 +141,12 @@ def test_an_interrupted_run_leaves_nobody_and_no_embeddings(ready, tiny, moment,
         assert (code, last) == (130, "Error: interrupted")
     assert ready.is_quiet(), ready.processes()
     left = [path.name for path in ready.folder.glob("*e.npy*")]
-    if number == signal.SIGKILL:  # after which nobody can clear away what was being written
+    if number == signal.SIGKILL:  # after which a partial file cannot be removed
         left = [name for name in left if not name.startswith(".e.npy.")]
     assert not left
 
 
-def test_a_worker_that_is_killed_during_a_run_is_named(ready, tiny):
+def test_a_worker_that_is_killed_during_a_run_is_reported(ready, tiny):
     (ready.folder / "in.txt").write_text("one\n" * 12)
     words = ("run", tiny, "in.txt", "--runner", "groq", "-o", "e.npy")
     process = ready.start(*words, GROQWARE_RUNNER="hang:2")
@@ -152,12 +154,12 @@ def test_a_worker_that_is_killed_during_a_run_is_named(ready, tiny):
     os.kill(ready.find("worker.py")[0], signal.SIGKILL)
     code, _, last = end(process)
     assert code == 3
-    assert re.search(r"worker was killed by signal 9; log: \S+run-\d+\.log$", last)
+    assert re.search(r"worker was killed by signal 9\. Read the log \S+run-\d+\.log\.$", last)
     assert ready.is_quiet(), ready.processes()
     assert not list(ready.folder.glob("*e.npy*"))
 
 
-def test_groqflows_own_path_that_is_interrupted_leaves_nobody(ready, tiny):
+def test_an_interrupted_run_on_groqflows_own_path_leaves_no_process(ready, tiny):
     (ready.folder / "in.txt").write_text("one\n")
     words = ("run", tiny, "in.txt", "--runner", "groq", "--groq-execution", "groqflow")
     process = ready.start(*words, GROQWARE_RUNNER="hang")

@@ -1,4 +1,4 @@
-"""The packed graph through real GroqFlow over the stand-in SDK: the same embeddings, fewer runs."""
+"""The packed graph through the real GroqFlow with the stand-in SDK: equal embeddings in fewer runs."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
 
 @pytest.fixture(scope="module")
 def packed(real_source, tmp_path_factory):
-    """all-MiniLM-L6-v2 at 1 x 128 with a packed graph of 16 texts a row."""
+    """all-MiniLM-L6-v2 at 1 x 128 with a packed graph of 16 texts per row."""
     folder = tmp_path_factory.mktemp("artifacts") / "packed"
     return export_model(real_source, folder, ExportOptions(Shape(1, 128), segments=16))
 

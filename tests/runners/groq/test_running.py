@@ -1,4 +1,4 @@
-"""Running on the held program and on GroqFlow's own path, and what is recorded of it."""
+"""Running on the held program and on GroqFlow's own path, and what is recorded."""
 
 import json
 
@@ -15,7 +15,7 @@ def run(machine, tiny, *words, stdin=SENTENCES, **switches):
     return np.load(machine.folder / "e.npy"), record
 
 
-def test_held_and_groqflows_own_path_give_the_same_bits(ready, tiny):
+def test_the_held_program_and_groqflows_own_path_give_equal_embeddings(ready, tiny):
     held, first = run(ready, tiny)
     own, second = run(ready, tiny, "--groq-execution", "groqflow")
     np.testing.assert_array_equal(own, held)
@@ -24,7 +24,7 @@ def test_held_and_groqflows_own_path_give_the_same_bits(ready, tiny):
     assert first["inputs_sha256"] == second["inputs_sha256"]
 
 
-def test_the_embeddings_are_near_onnxruntimes_and_not_the_same(ready, tiny):
+def test_the_embeddings_are_close_to_onnxruntimes_but_not_equal(ready, tiny):
     found, _ = run(ready, tiny)
     assert ready.mlx("run", tiny, "-o", "cpu.npy", stdin=SENTENCES).code == 0
     difference = np.abs(found - np.load(ready.folder / "cpu.npy")).max()
@@ -53,7 +53,7 @@ def test_eval_shows_both_latencies_and_that_it_is_not_from_a_card(ready, tiny):
     assert len(rows["inferences/s (measured)"]) == 2
     assert len(rows["on-chip latency ms (estimated)"]) == 1
     assert len(rows["on-chip inferences/s (estimated)"]) == 1
-    assert "groq: a stand-in for Groq's SDK: no number of it is from a GroqCard." in shown.stdout
+    assert "groq: a stand-in for Groq's SDK: its numbers are not from a GroqCard." in shown.stdout
     document = json.loads((ready.folder / "r.json").read_text())
     cpu, groq = document["evaluations"][0]["runners"]
     assert cpu["estimated_on_chip_seconds"] is None
@@ -63,21 +63,21 @@ def test_eval_shows_both_latencies_and_that_it_is_not_from_a_card(ready, tiny):
 
 
 def test_groqflows_own_path_writes_nothing_beside_the_program(ready, tiny):
-    """GroqFlow keeps inputs and outputs under fixed names there: two runs would take each other's."""
+    """GroqFlow keeps inputs and outputs there under fixed names, so two runs would read each other's."""
     before = {path: path.stat().st_mtime_ns for path in ready.cache.rglob("*")}
     run(ready, tiny, "--groq-execution", "groqflow")
     after = {path: path.stat().st_mtime_ns for path in ready.cache.rglob("*") if path.suffix != ".lock"}
     assert {path: time for path, time in before.items() if path in after} == after
 
 
-def test_a_run_that_went_well_leaves_no_log_and_no_folder(ready, tiny):
+def test_a_successful_run_leaves_no_log_and_no_folder(ready, tiny):
     run(ready, tiny)
     run(ready, tiny, "--groq-execution", "groqflow")
     assert not list(ready.cache.glob("run-*.log"))
     assert not list((ready.folder / "tmp").glob("minilmx*"))
 
 
-def test_a_run_builds_what_is_not_built(machine, tiny):
+def test_a_run_builds_first_if_there_is_no_build(machine, tiny):
     outcome = machine.mlx("run", tiny, *RUN, stdin="a\n")
     assert outcome.code == 0
     assert "assemble" in outcome.stderr

@@ -1,4 +1,4 @@
-"""mlx groq setup: a real environment, and everything that must not become one."""
+"""mlx groq setup: the environment that it creates, and what it refuses."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def python(groqflow_python):
-    """The interpreter that GroqFlow's environment was made with, as `mlx groq setup --python` takes it."""
+    """The interpreter that GroqFlow's environment was created with, as `mlx groq setup --python` takes it."""
     lines = (Path(groqflow_python).parent.parent / "pyvenv.cfg").read_text().splitlines()
     home = next(line.partition("=")[2].strip() for line in lines if line.startswith("home"))
     return Path(home) / "python3"
@@ -19,29 +19,30 @@ def python(groqflow_python):
 
 def test_a_python_of_another_version_is_refused(bare_machine):
     message = bare_machine.fails("groq", "setup", "--python", sys.executable, "--prefix", "env")
-    assert f"{sys.executable} is no Python 3.8 to 3.10" in message
+    version = ".".join(map(str, sys.version_info[:2]))
+    assert f"the version of {sys.executable}: {version}; expected 3.8 to 3.10" in message
     assert not (bare_machine.folder / "env").exists()
 
 
-def test_without_a_python_that_fits_it_says_how_to_get_one(bare_machine):
+def test_without_a_suitable_python_the_error_says_how_to_get_one(bare_machine):
     message = bare_machine.fails("groq", "setup", PATH="/nowhere", PYENV_ROOT="/nowhere")
-    assert "no Python 3.10, 3.9, 3.8 on PATH or under pyenv" in message
-    assert "--python" in message
+    assert "Python 3.10, 3.9, 3.8: not found on PATH or under pyenv" in message
+    assert "pyenv install 3.10" in message
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(bare_machine, python):
+def test_a_folder_that_minilmx_did_not_create_is_not_changed(bare_machine, python):
     prefix = bare_machine.folder / "mine"
     prefix.mkdir()
     (prefix / "precious").write_text("data")
     message = bare_machine.fails("groq", "setup", "--python", python, "--prefix", prefix)
-    assert "is no environment of minilmx" in message
+    assert "was not created by minilmx" in message
     assert [path.name for path in prefix.iterdir()] == ["precious"]
     message = bare_machine.fails("groq", "setup", "--python", python, "--prefix", prefix / "precious")
-    assert "is no environment of minilmx" in message
+    assert "was not created by minilmx" in message
     assert (prefix / "precious").read_text() == "data"
 
 
-def test_a_python_that_cannot_make_environments_is_named_and_leaves_nothing(bare_machine):
+def test_a_python_that_cannot_create_environments_is_named_and_leaves_nothing(bare_machine):
     python = bare_machine.folder / "python3.10"
     python.write_text(
         "#!/bin/sh\n[ $1 = -c ] && echo 3 10 && exit\necho ensurepip is not available\nexit 1\n"
@@ -73,7 +74,7 @@ def test_an_interrupted_setup_leaves_nothing(bare_machine, python, number):
     assert not (bare_machine.folder / "env").exists()
 
 
-def test_a_setup_that_was_killed_can_be_made_again(bare_machine, python):
+def test_a_setup_that_was_killed_can_be_repeated(bare_machine, python):
     words = ("groq", "setup", "--python", python, "--prefix", "env")
     process = bare_machine.start(*words)
     bare_machine.find("-m venv")
@@ -84,7 +85,7 @@ def test_a_setup_that_was_killed_can_be_made_again(bare_machine, python):
     assert marker.is_file()
     marker.write_text("{garbled")
     process = bare_machine.start(*words)
-    bare_machine.find("-m venv")  # it makes it, and does not say that the folder is another's
+    bare_machine.find("-m venv")  # it does not refuse the folder as somebody else's
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
@@ -94,7 +95,7 @@ def test_a_setup_that_was_killed_can_be_made_again(bare_machine, python):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_setup_makes_an_environment_that_builds(machine, python, tiny):
+def test_setup_creates_an_environment_that_builds(machine, python, tiny):
     words = ("groq", "setup", "--python", python, "--prefix", "env")
     home = {"HOME": os.environ["HOME"]}  # pip's settings
     outcome = machine.mlx(*words, **home)
@@ -108,5 +109,5 @@ def test_setup_makes_an_environment_that_builds(machine, python, tiny):
     before = (prefix / "pyvenv.cfg").stat().st_mtime_ns
     outcome = machine.mlx(*words, PIP_INDEX_URL="http://127.0.0.1:9/simple", **home)
     assert outcome.code == 0
-    assert "is there already" in outcome.stderr
+    assert f"{prefix} already exists" in outcome.stderr
     assert (prefix / "pyvenv.cfg").stat().st_mtime_ns == before

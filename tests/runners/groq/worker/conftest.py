@@ -1,4 +1,4 @@
-"""Drive runners/groq/worker.py as its parent does: the real GroqFlow, the stand-in SDK of tests/groqware."""
+"""Drive runners/groq/worker.py as its parent does, with GroqFlow and the stand-in SDK of tests/groqware."""
 
 import json
 import os
@@ -22,7 +22,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def environment(python, **switches):
-    """What the worker's process gets: the lean modules, the stand-in tools first on PATH, the switches."""
+    """The environment of the worker: the lean modules, the stand-in tools first on PATH, the switches."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROQ"))}
     return {
         **kept,
@@ -65,7 +65,7 @@ class Worker:
             assert event["event"] == "stage", event
 
     def finish(self):
-        """The last event, once the worker ended by itself, with its exit code and with no process left."""
+        """The last event; the worker must have ended by itself, with its exit code and no process left."""
         events = iter(lambda: self.receive()[0], None)
         last = next((event for event in events if event["event"] in ("result", "error")), None)
         assert self.process.wait(10) == (0 if last and last["event"] == "result" else 1)
@@ -91,7 +91,7 @@ class Worker:
         return found
 
     def is_gone(self, seconds=5):
-        """Whether no process of the session is left, waiting a while for it."""
+        """Whether every process of the session ends within a few seconds."""
         deadline = time.monotonic() + seconds
         while self.members() and time.monotonic() < deadline:
             self.process.poll()
@@ -113,7 +113,7 @@ def groqware_environment(groqflow_python):
 
 @pytest.fixture
 def start(tmp_path, groqflow_python):
-    """Start workers; whatever a failed test leaves of them is killed after it."""
+    """Start workers; those that a failed test leaves are killed after it."""
     workers = []
 
     def start(job, **options):
@@ -156,7 +156,7 @@ def write_tiny(
 
 
 class Project:
-    """An ONNX file, its example inputs, and a cache next to them, empty at first; the jobs about them."""
+    """An ONNX file, its example inputs, a cache beside them, empty at first, and the jobs for them."""
 
     def __init__(self, folder):
         self.onnx, self.inputs, self.cache = folder / "tiny.onnx", folder / "inputs.npz", folder / "cache"
@@ -188,12 +188,7 @@ class Project:
         }
         if verb == "groqflow-run":
             return {"verb": verb, "build_name": "tiny", "cache_dir": str(self.cache), **fields}
-        path = "compile/output.iop" if verb == "execute" else "onnx/tiny-op16-opt-f16.onnx"
-        return {
-            "verb": verb,
-            "iop" if verb == "execute" else "onnx": str(self.cache / "tiny" / path),
-            **fields,
-        }
+        return {"verb": verb, "iop": str(self.cache / "tiny" / "compile" / "output.iop"), **fields}
 
     def expected(self, inputs):
         return onnxruntime.InferenceSession(self.onnx).run(["sentence_embedding"], inputs)[0]
@@ -206,7 +201,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="session")
 def built(make_once, groqflow_python):
-    """A project whose build is done; tests that write into it copy it first."""
+    """A project that is built; tests that write into it copy it first."""
 
     def build(folder):
         worker = Worker(Project(folder).build, folder / "worker.log", groqflow_python)

@@ -1,4 +1,4 @@
-"""GroqFlow's own checks of the SDK and the cards, reading the stand-ins for apt-cache and lspci."""
+"""GroqFlow's own checks of the SDK and the cards, with the stand-ins for apt-cache and lspci."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def groqflow_says(groqflow_python, groqware_environment):
-    """What GroqFlow's sdk_helpers answer to an expression, or the last line of their complaint."""
+    """The output of an expression of GroqFlow's sdk_helpers, with the error if it fails."""
 
     def ask(expression, **switches):
         code = f"import groqflow.common.sdk_helpers as sdk; print({expression})"
@@ -19,7 +19,7 @@ def groqflow_says(groqflow_python, groqware_environment):
 
 
 @pytest.mark.parametrize("cards", [0, 1, 8])
-def test_cards(groqflow_says, cards):
+def test_groqflow_counts_the_cards(groqflow_says, cards):
     assert groqflow_says("sdk.get_num_chips_available()", GROQWARE_CARDS=str(cards)) == str(cards)
 
 
@@ -33,5 +33,5 @@ def test_cards(groqflow_says, cards):
         ({"GROQWARE_RUNTIME": "crash"}, "apt-cache policy command failed"),
     ],
 )
-def test_versions(groqflow_says, switches, answer):
+def test_groqflow_checks_the_version_of_the_runtime(groqflow_says, switches, answer):
     assert answer in groqflow_says("sdk.validate_runtime(sdk.OS.UBUNTU, required=True)", **switches)

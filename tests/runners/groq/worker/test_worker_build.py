@@ -1,4 +1,4 @@
-"""The worker's verbs probe and build, against the real GroqFlow; every switch of the stand-in tools."""
+"""The worker's verb build with the real GroqFlow, and every switch of the stand-in tools."""
 
 import ast
 import sys
@@ -14,25 +14,19 @@ WORKER = Path(worker.__file__)
 STAGES = ["receive_onnx", "optimize_onnx", "check_compatibility", "fp16_conversion", "compile", "assemble"]
 
 
-def test_the_worker_is_python_3_8():
+def test_the_worker_is_valid_python_3_8():
     ast.parse(WORKER.read_text(), feature_version=(3, 8))
 
 
-def test_probe_reports_versions(start):
-    result = start({"verb": "probe"}).finish()
-    assert result["versions"]["groqflow"] == "4.3.1"
-    assert result["versions"]["onnxconverter-common"] == "1.13.0"
-
-
-def test_a_python_without_groqflow_is_named(start):
-    error = start({"verb": "probe"}, python=sys.executable).finish()
+def test_a_python_without_groqflow_is_named(start, project):
+    error = start(project.build, python=sys.executable).finish()
     assert error["kind"] == "environment"
     assert sys.executable in error["message"]
     assert "3.8 to 3.10" in error["message"]
 
 
 @pytest.mark.parametrize("job", [b"not JSON", b'{"verb": "dance"}', b""])
-def test_a_job_that_is_none_is_an_error(start, job):
+def test_an_invalid_job_is_an_error(start, job):
     assert start(job).finish()["kind"] == "job"
 
 
@@ -50,6 +44,8 @@ def test_build_reports_stages_and_facts(start, project):
     assert result["chips"] == 1
     assert result["info"]["opt_onnx_unsupported_ops"] == []
     assert "MatMul" in result["info"]["opt_onnx_ops"]
+    assert result["versions"]["groqflow"] == "4.3.1"
+    assert result["versions"]["onnxconverter-common"] == "1.13.0"
     assert result["versions"]["numpy"].startswith("1.")
     # GroqFlow's formula: cycles at 900 MHz, and 10 us + bytes / 24 GB/s each way. 3 x 8 int32 in; 32 + 4
     # float16 out.
@@ -109,7 +105,7 @@ def test_pickled_inputs_are_refused(start, project):
     assert "allow_pickle" in error["message"]
 
 
-def test_a_tool_that_asks_gets_no_answer_and_no_frame(start, project):
+def test_a_tool_that_reads_stdin_gets_nothing(start, project):
     assert start(project.build, GROQWARE_COMPILER="ask").finish()["event"] == "result"
 
 

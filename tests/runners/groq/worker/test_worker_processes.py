@@ -8,7 +8,7 @@ import pytest
 
 
 def end_session(worker):
-    """What a time limit and Ctrl-C do: TERM to the group, a wait, KILL to the group."""
+    """Do as a time limit and Ctrl-C do: TERM to the group, a wait, KILL to the group."""
     os.killpg(worker.process.pid, signal.SIGTERM)
     time.sleep(0.2)
     if worker.members():
@@ -20,7 +20,7 @@ def end_worker_alone(worker):
 
 
 def end_parent(worker):
-    """What the kernel does when mlx is killed with -9: the other end of the pipe is closed."""
+    """Do as the kernel does when mlx is killed with -9: close the other end of the pipe."""
     worker.process.stdin.close()
 
 
@@ -59,7 +59,7 @@ def test_a_run_on_groqflows_own_path_that_hangs_can_be_ended(start, built):
     assert worker.is_gone()
 
 
-def test_what_the_compiler_says_can_be_followed(start, project):
+def test_the_output_of_the_compiler_can_be_followed(start, project):
     worker = start(project.build, GROQWARE_COMPILER="slow:2")
     worker.wait_for("compile")
     deadline = time.monotonic() + 20
