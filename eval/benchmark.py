@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.embedder import Embedder, require_finite
 from minilmx.embedding.record import Timing
 from minilmx.errors import EvalError
 from minilmx.eval.header import DataHeader, header_fields
@@ -287,6 +287,7 @@ def load(
 
     def embed(texts: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         embeddings = embedder.encode_tokenized(embedder.tokenizer.encode(texts))
+        require_finite(embeddings.values, texts, runner)
         return embeddings.values, {
             "batch_seconds": embeddings.batch_seconds.tolist(),
             "details": dict(embedder.runner.details),
