@@ -1,1 +1,1 @@
-"""Two runners' embeddings over the same batches in, Spearman correlation and drift out."""
+"""Evaluation: runners over the same batches, compared by Spearman correlation and drift."""

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.embedder import Embedder, require_finite
+from minilmx.embedding.record import Timing
 from minilmx.errors import EvalError
+from minilmx.eval.header import DataHeader, header_fields
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Details
-from minilmx.runners.provenance import Provenance, record_provenance
 from minilmx.runners.registry import choose_graph, require_runner, share_settings
 
 # Processes that are started for the first embedding.
@@ -42,64 +43,50 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return f"{self.runner} {self.graph}"
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """One contender's figures. All times are in seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContenderTiming(Timing):
+    """One contender's figures: a timing of its median round, tokenizing included.
 
-    `rounds` is how long each round took, tokenizing included. `latency_median` and `latency_p95`
-    are of one batch from end to end, over the batches of all rounds; `on_chip` is an
-    accelerator's own estimate of one batch, an estimate and no measurement, where it has one.
-    `padding_share` is how much of what was computed was padding, 0 to 1. `first_embedding` is
-    the time from the start of a process to its first embedding, the median of three, and
-    `peak_bytes` the most memory that the contender's process held.
+    All times are in seconds. `rounds` is how long each round took. All latencies are of one batch
+    from end to end, over the batches of all rounds; `on_chip` is an accelerator's own estimate of
+    one batch, not a measurement, or None. `padding_share` is the share of padding in what was
+    computed, 0 to 1. `first_embedding` is the time from the start of a process to its first
+    embedding, the median of three, and `peak_bytes` is the most memory that the contender's process
+    held.
     """
 
     contender: Contender
     details: Details
+    versions: Mapping[str, str]
     rounds: tuple[float, ...]
-    batches: int
     latency_median: float
     latency_p95: float
     on_chip: float | None
-    sentences_per_second: float
     tokens_per_second: float
     padding_share: float
     first_embedding: float
     peak_bytes: int
 
-    @property
-    def median_seconds(self) -> float:
-        """The median round."""
-        return statistics.median(self.rounds)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark(DataHeader):
+    """An artifact's contenders over the same sentences of `tokens` tokens; the first is the baseline.
 
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """An artifact's contenders over `texts` texts of `tokens` tokens; the first is the baseline.
-
-    Raises ValueError where there is none.
+    Raises ValueError if there is none.
     """
 
-    artifact: str
-    artifact_sha256: str
-    model: str
-    batch_size: int
-    sequence_length: int
-    dataset: str
-    texts: int
     tokens: int
-    timings: tuple[Timing, ...]
-    provenance: Provenance
+    timings: tuple[ContenderTiming, ...]
 
     def __post_init__(self) -> None:
         if not self.timings:
             raise ValueError("it holds no timing")
 
-    def ratio(self, timing: Timing) -> float:
+    def ratio(self, timing: ContenderTiming) -> float:
         """How many times as fast as the baseline: the median of the ratios within the rounds."""
         return median_ratio(self.timings[0].rounds, timing.rounds)
 
@@ -107,13 +94,13 @@ class Benchmark:
 def choose_contenders(artifact: Artifact, runners: Sequence[str], graphs: Sequence[str]) -> list[Contender]:
     """Each runner with each graph; without graphs, each runner with every one that it takes.
 
-    Raises RunnerError for a runner that does not take a graph that was named, ArtifactError for a
-    graph that the artifact does not have.
+    Raises RunnerError for a runner that cannot run here or does not take one of the graphs, and
+    ArtifactError for a graph that the artifact does not have.
     """
     contenders = []
     for name in dict.fromkeys(runners):
-        taken = [kind for kind in artifact.graph_kinds if kind in require_runner(name).graphs]
-        for graph in graphs or taken:
+        entry = require_runner(name)
+        for graph in graphs or [kind for kind in artifact.graph_kinds if kind in entry.graphs]:
             contenders.append(Contender(name, choose_graph(artifact, [name], graph).graph_kind))
     return list(dict.fromkeys(contenders))
 
@@ -127,7 +114,7 @@ def measure(
     rounds: int = 5,
     progress: Progress = SILENT,
 ) -> Benchmark:
-    """Warm every contender up, then let each embed all texts once per round, in rotating order.
+    """Warm up every contender, then let each embed all texts once per round, in rotating order.
 
     Each runner takes those of the settings that it has. Raises RunnerError, and EvalError if the
     process of a contender fails.
@@ -147,37 +134,34 @@ def measure(
     tokens = int(tokenized.token_counts.sum())
     timings = []
     for each, mine, first_embedding in zip(contenders, laps, first_embeddings, strict=True):
-        seconds = tuple(lap.seconds for lap in mine)
+        rounds_seconds = tuple(lap.seconds for lap in mine)
+        median = statistics.median(rounds_seconds)
         latencies = np.concatenate([lap.notes["batch_seconds"] for lap in mine])
         details = mine[-1].notes["details"]
         on_chip = details.get(ON_CHIP_SECONDS)
         timings.append(
-            Timing(
+            ContenderTiming(
+                batches=len(mine[0].notes["batch_seconds"]),
+                seconds=median,
+                latency_seconds=float(latencies.mean()),
+                sentences_per_second=len(texts) / median,
                 contender=each,
                 details=details,
-                rounds=seconds,
-                batches=len(mine[0].notes["batch_seconds"]),
+                versions=mine[-1].notes["versions"],
+                rounds=rounds_seconds,
                 latency_median=float(np.median(latencies)),
                 latency_p95=float(np.percentile(latencies, 95)),
                 on_chip=on_chip if isinstance(on_chip, float) else None,
-                sentences_per_second=len(texts) / statistics.median(seconds),
-                tokens_per_second=tokens / statistics.median(seconds),
+                tokens_per_second=tokens / median,
                 padding_share=_padding_share(artifact.with_graph(each.graph), tokenized),
                 first_embedding=first_embedding,
                 peak_bytes=mine[-1].peak_bytes,
             )
         )
     return Benchmark(
-        artifact=artifact.path.resolve().name,
-        artifact_sha256=artifact.digest,
-        model=artifact.manifest.source.id,
-        batch_size=artifact.shape.batch_size,
-        sequence_length=artifact.shape.sequence_length,
-        dataset=dataset,
-        texts=len(texts),
+        **header_fields(artifact, tokenized, dataset),
         tokens=tokens,
         timings=tuple(timings),
-        provenance=record_provenance(),
     )
 
 
@@ -188,7 +172,7 @@ def _padding_share(artifact: Artifact, texts: TokenizedTexts) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What embeds in a process of its own: `load(**options)` of a module, as benchmark_child.py says.
+    """A program that embeds in a process of its own: `load(**options)` of a module; see benchmark_child.py.
 
     `python` runs it, and `folder` is where the module is if it is not installed there.
     """
@@ -213,7 +197,7 @@ class Child:
     """A program in a process of its own, which holds a model and embeds on request."""
 
     def __init__(self, program: Program) -> None:
-        """Start it; it loads its model while nobody waits for it."""
+        """Start the process, which loads its model in the background."""
         self.program = program
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, as it lasts as long as the process
         command = [program.python, "-P", _CHILD, program.folder or "", program.module]
@@ -229,7 +213,7 @@ class Child:
         """Embed texts, and save float32 [N, D] as .npy. Raises EvalError if the process fails."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin and stdout
-        with suppress(BrokenPipeError):  # what it said before it ended is the reason
+        with suppress(BrokenPipeError):  # its answer states the reason
             print(json.dumps({"texts": texts, "save": save and str(save)}), file=stdin, flush=True)
         answer = json.loads(stdout.readline() or "{}")
         if "seconds" not in answer:
@@ -246,7 +230,7 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it close its model, and end it if that takes too long."""
+        """Let the process close its model, and end it if that takes too long."""
         with suppress(subprocess.TimeoutExpired, BrokenPipeError):
             self._process.communicate(timeout=_CLOSING_SECONDS)
         self._process.kill()
@@ -303,6 +287,7 @@ def load(
 
     def embed(texts: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         embeddings = embedder.encode_tokenized(embedder.tokenizer.encode(texts))
+        require_finite(embeddings.values, texts, runner)
         return embeddings.values, {
             "batch_seconds": embeddings.batch_seconds.tolist(),
             "details": dict(embedder.runner.details),

@@ -48,7 +48,7 @@ def main() -> None:
 def _peak_bytes() -> int:
     """The most memory that this process has held.
 
-    It is measured from within: what a parent learns of its child counts what the parent held at the fork.
+    The process measures itself: what a parent sees of its child includes the parent's memory at the fork.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Everything that is said of one runner's embeddings against the reference's."""
+"""The comparison of one runner's embeddings with the reference's."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Comparison:
     """A candidate against the reference over the same 2N sentences.
 
     `max_delta_cosine` and `mean_delta_cosine` are of the N pairs' similarities. All but `drift`
-    is None where embeddings are not finite or all zeros, or too few.
+    is None if embeddings are not finite or all zeros, or too few.
     """
 
     drift: Drift

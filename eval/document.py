@@ -1,4 +1,4 @@
-"""A dataclass as a JSON document on disk: unrounded, versioned, and read back strictly."""
+"""Dataclasses as JSON documents: unrounded, with a schema version, and read back strictly."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import msgspec
 from minilmx.errors import EvalError
 from minilmx.files.atomic import atomic_file
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 D = TypeVar("D")
 
 
@@ -39,16 +39,16 @@ def load_document(path: Path, *kinds: type[D]) -> D:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvalError(f"{path} cannot be read as a result: {error}") from error
     if version != SCHEMA_VERSION:
-        raise EvalError(f"{path} has schema version {version!r}, and this minilmx reads {SCHEMA_VERSION}")
+        raise EvalError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION}")
     named = {kind_of(kind): kind for kind in kinds}
     if not isinstance(name, str) or name not in named:
-        raise EvalError(f"{path} is a document of the kind {name!r}; expected {' or '.join(named)}")
+        raise EvalError(f"{path}: a document of the kind {name!r}; expected {' or '.join(named)}")
     content = {key: value for key, value in document.items() if key not in ("schema_version", "kind")}
     try:
         value: D = msgspec.convert(content, named[name])
     except (msgspec.ValidationError, RecursionError) as error:
         raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {error}") from error
-    # msgspec passes over unknown fields of a dataclass and fills in missing ones that have a default.
+    # msgspec ignores unknown fields of a dataclass and fills in missing ones that have a default.
     fault = _difference(_document(value), document, "$")
     if fault:
         raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {fault}")
@@ -56,7 +56,7 @@ def load_document(path: Path, *kinds: type[D]) -> D:
 
 
 def kind_of(kind: type) -> str:
-    """How a document names its dataclass."""
+    """The name of a dataclass in its document."""
     return kind.__name__.lower()
 
 
@@ -83,7 +83,7 @@ def _document(value: Any) -> dict[str, Any]:
 
 
 def _difference(expected: Any, found: Any, place: str) -> str | None:
-    """The first place where a document has other fields or values than it would be written with."""
+    """The first field or value of a document that would be written differently."""
     if isinstance(expected, dict) and isinstance(found, dict):
         if unknown := sorted(found.keys() - expected.keys()):
             return f"unknown field {unknown[0]!r} at {place}"

@@ -1,14 +1,15 @@
 """Run several runners on identical token batches and compare what they return."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.record import Timing
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import SentencePairs
+from minilmx.eval.header import DataHeader, header_fields
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
 from minilmx.eval.noise import NoiseFloor, measure_noise
@@ -16,7 +17,6 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Details
-from minilmx.runners.provenance import Provenance, record_provenance
 from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_settings
 
 
@@ -24,54 +24,37 @@ from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_s
 class RunnerResult:
     """One runner over all 2N sentences. `comparison` is with the reference; None for itself.
 
-    `similarities` are the cosines of the N pairs, None where not finite. `seconds` is the time
-    inside the runner, for `batches` batches at the artifact's shape, and `latency_seconds` that
-    of one batch, both measured from end to end. `estimated_on_chip_seconds` is an accelerator's
-    own estimate for one batch, where it has one.
+    `finite` is whether every number of its embeddings is finite. `similarities` are the cosines of
+    the N pairs, None if one is not defined. `timing` is of the runner alone, without tokenizing;
+    None if it is not recorded. `estimated_on_chip_seconds` is an accelerator's own estimate for one
+    batch, if it has one.
     """
 
     runner: str
     details: Details
     versions: Mapping[str, str]
+    finite: bool
     scores: Scores
     similarities: tuple[float, ...] | None
     comparison: Comparison | None
-    batches: int | None
-    seconds: float | None
-    sentences_per_second: float | None
-    latency_seconds: float | None
+    timing: Timing | None
     estimated_on_chip_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(DataHeader):
     """An artifact on one data set in one language; the first runner is the reference.
 
-    All numbers are unrounded. A comparison of saved embeddings has no pairs, no times and no shape;
-    what no record states is "no record". `texts_per_row` is more than 1 for a packed graph. `noise`
-    is the reference's difference from itself.
+    All numbers are unrounded. A comparison of saved embeddings has no pairs; without a record it
+    has no shape and no times, and "no record" stands for the names and digests. `texts_per_row` is
+    more than 1 for a packed graph. `noise` is the reference's difference from itself.
     """
 
-    artifact: str
-    artifact_sha256: str
-    model: str
-    model_revision: str | None
-    batch_size: int | None
-    sequence_length: int | None
     texts_per_row: int
-    dataset: str
-    dataset_revision: str | None
-    language: str | None
-    split: str | None
-    pairs: int
-    sentences: int
-    truncated_sentences: int
-    inputs_sha256: str
     gold: tuple[float, ...]
     runners: tuple[RunnerResult, ...]
     noise: NoiseFloor | None
     ladder: Ladder | None
-    provenance: Provenance
 
 
 def evaluate(
@@ -99,8 +82,6 @@ def evaluate(
         require_runner(name, **shares[name])
     artifact = choose_graph(artifact, runners, graph)
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
-    digest = hashlib.sha256()
-    tokenized.update_digest(digest)
     results: list[RunnerResult] = []
     reference: Embeddings | None = None
     for name in runners:
@@ -114,28 +95,15 @@ def evaluate(
         reference = reference or found
         results.append(_result(name, details, versions, found, pairs, comparison))
     several = len(runners) > 1 and reference is not None and reference.finite
-    source = artifact.manifest.source
     return Evaluation(
-        artifact=artifact.path.resolve().name,
-        artifact_sha256=artifact.digest,
-        model=source.id,
-        model_revision=source.revision,
-        batch_size=artifact.shape.batch_size,
-        sequence_length=artifact.shape.sequence_length,
+        **header_fields(
+            artifact, tokenized, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
+        ),
         texts_per_row=artifact.texts_per_row,
-        dataset=pairs.name,
-        dataset_revision=pairs.revision,
-        language=pairs.language,
-        split=pairs.split,
-        pairs=len(pairs),
-        sentences=2 * len(pairs),
-        truncated_sentences=int(tokenized.truncated.sum()),
-        inputs_sha256=digest.hexdigest(),
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
         noise=measure_noise(artifact, runners[0], tokenized, shares[runners[0]]) if several else None,
         ladder=climb(artifact, tokenized, settings or {}) if ladder else None,
-        provenance=record_provenance(),
     )
 
 
@@ -154,12 +122,15 @@ def _result(
         runner=name,
         details=details,
         versions=versions,
+        finite=found.finite,
         scores=scores,
         similarities=None if scores.spearman is None else tuple(similarities.tolist()),
         comparison=comparison,
-        batches=found.batches,
-        seconds=found.seconds,
-        sentences_per_second=len(found.values) / found.seconds,
-        latency_seconds=float(found.batch_seconds.mean()),
+        timing=Timing(
+            batches=found.batches,
+            seconds=found.seconds,
+            latency_seconds=float(found.batch_seconds.mean()),
+            sentences_per_second=len(found.values) / found.seconds,
+        ),
         estimated_on_chip_seconds=float(on_chip) if isinstance(on_chip, int | float) else None,
     )

@@ -1,4 +1,4 @@
-"""Which step between PyTorch and the accelerator the drift comes from."""
+"""The ladder: which step between PyTorch and the accelerator makes the drift."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ _STEPS = (
 class LadderStep:
     """What one step changed, over N x D numbers, against the step before it.
 
-    `share` is how much of the final drift points the way of this step: its difference projected
-    on the difference between last and first step, over that difference's square. The shares add
-    up to 1, and one is negative where a step undoes what others did. The first step has none.
+    `share` is this step's share of the final drift: its difference projected on the difference
+    between the last and the first step, divided by the square of that difference. The shares add up
+    to 1, and one is negative if a step cancels the drift of others. That of the first step is 0.
     """
 
     name: str
@@ -51,11 +51,10 @@ class Ladder:
 
 
 def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]) -> Ladder:
-    """Run up to 128 texts on every step that this machine has, on the artifact's static graph.
+    """Run up to 128 texts on every step that can run here, on the artifact's static graph.
 
-    Each runner takes those of the settings that it has.
-
-    Raises RunnerError, and EvalError where fewer than two steps can run or one is not finite.
+    Each runner takes those of the settings that it has. Raises RunnerError, and EvalError if fewer
+    than two steps can run or one is not finite.
     """
     some = texts.take(slice(0, SENTENCES))
     taken, missing = [], []
@@ -72,10 +71,13 @@ def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]
         with Embedder(artifact, runner, GraphKind.PACKED if packed else GraphKind.FIXED, **own) as embedder:
             found = embedder.encode_tokenized(some)
         if not found.finite:
-            raise EvalError(f"the ladder stops at {name}: its embeddings are not finite")
+            raise EvalError(f"the ladder's step {name}: embeddings that are not finite; expected finite ones")
         taken.append((name, runner, found.values.astype(np.float64)))
     if len(taken) < 2:
-        raise EvalError(f"the ladder needs two steps, and this machine lacks {', '.join(missing)}")
+        raise EvalError(
+            f"the ladder: {len(taken)} steps that can run here; expected at least two",
+            f"Install what is missing for {', '.join(missing)}.",
+        )
     final = taken[-1][2] - taken[0][2]
     steps = [LadderStep(*taken[0][:2], max_abs=0.0, rms_abs=0.0, share=0.0)]
     for (_, _, before), (name, runner, values) in pairwise(taken):

@@ -14,9 +14,9 @@ from minilmx.eval.metrics.table import LIMITED
 
 
 class Limits(Mapping[str, float]):
-    """What a runner must keep: limit names of the table of metrics and their numbers.
+    """The limits that a runner must keep: names in the table of metrics, and their numbers.
 
-    `Limits(max_abs=1e-3)` or `Limits({"max_abs": 1e-3})`; None is no limit. Raises EvalError for
+    `Limits(max_abs=1e-3)` or `Limits({"max_abs": 1e-3})`; None means no limit. Raises EvalError for
     an unknown name and for a value that is not a number.
     """
 
@@ -28,7 +28,7 @@ class Limits(Mapping[str, float]):
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-                raise EvalError(f"{name} is {value!r}, expected a number")
+                raise EvalError(f"{name}: {value!r}; expected a number")
         self._values = {name: float(value) for name, value in both.items() if value is not None}
 
     def __getitem__(self, name: str) -> float:
@@ -44,7 +44,7 @@ class Limits(Mapping[str, float]):
         return f"Limits({self._values})"
 
     def over(self, other: "Limits") -> "Limits":
-        """These limits, and the other's for names that these do not have."""
+        """These limits, and the other's for names that these lack."""
         return Limits({**other, **self})
 
 
@@ -62,7 +62,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class LimitRules:
-    """Limits by runner and language. The more special ones go first:
+    """Limits by runner and language. The more specific ones take precedence:
 
     runner and language, then language, then runner, then default.
     """
@@ -80,7 +80,7 @@ class LimitRules:
         return self.both.get((runner, language or ""), none).over(chosen)
 
     def under(self, stated: Limits) -> "LimitRules":
-        """These rules with some limits that hold everywhere, before all others."""
+        """These rules with limits that hold everywhere and take precedence over all others."""
         return LimitRules(
             stated.over(self.default),
             {name: stated.over(limits) for name, limits in self.runner.items()},
@@ -90,7 +90,7 @@ class LimitRules:
 
 
 def read_limits(path: Path) -> LimitRules:
-    """Read a limits.toml. Raises EvalError, naming the fault.
+    """Read a limits.toml. Raises EvalError that names the fault.
 
     Tables: [default], [runner.NAME], [language.CODE], [runner.NAME.language.CODE].
     """
@@ -103,7 +103,7 @@ def read_limits(path: Path) -> LimitRules:
         raise EvalError(f"{path} is not TOML: {error}") from error
     unknown = set(document) - {"default", "runner", "language"}
     if unknown:
-        raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner, language")
+        raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner or language")
     runner, both = {}, {}
     for name, table in _tables(path, "runner", document).items():
         for language, inner in _tables(path, "language", table).items():
@@ -127,17 +127,17 @@ LimitsLike = Mapping[str, float] | Path | str | LimitRules | None
 def limit_rules(limits: LimitsLike) -> LimitRules:
     """Limits as rules: numbers by name hold everywhere, a path is a limits.toml.
 
-    Raises EvalError, naming the fault.
+    Raises EvalError that names the fault.
     """
     if isinstance(limits, LimitRules):
         return limits
     if isinstance(limits, Path | str):
         return read_limits(Path(limits))
-    return LimitRules(_limits(Path("limits"), "default", dict(limits or {})), {}, {}, {})
+    return LimitRules(Limits(limits or {}), {}, {}, {})
 
 
 def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]:
-    """Check every runner; of the reference only what is not a comparison with itself."""
+    """Check every runner; for the reference, only limits that are not on a comparison."""
     checks = []
     reference = evaluation.runners[0]
     for result in evaluation.runners:
@@ -154,13 +154,13 @@ def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]
 def _tables(path: Path, key: str, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     tables = document.get(key, {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise EvalError(f"{path}: expected tables [{key}.NAME]")
+        raise EvalError(f"{path}: {key} that does not hold tables; expected tables [{key}.NAME]")
     return tables
 
 
 def _limits(path: Path, table: str, values: Any) -> Limits:
     if not isinstance(values, dict):
-        raise EvalError(f"{path}: [{table}] is not a table")
+        raise EvalError(f"{path}: [{table}] is {type(values).__name__}; expected a table")
     try:
         return Limits(values)
     except EvalError as error:

@@ -1,4 +1,4 @@
-"""How much one runner differs from itself: drift below this says nothing."""
+"""The noise floor: how much one runner differs from itself. Drift below it means nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ SENTENCES = 64
 class NoiseFloor:
     """Largest absolute differences of one runner from itself over some sentences.
 
-    `repeat` is the same again; `threads` is with one thread instead of the number that was set
-    (None if the runner has no such setting); `position` is with the sentences in the opposite
-    order, so at other places in the batch and beside others.
+    `repeat` is of a second run; `threads` of a run with one thread instead of the number that was
+    set (None if the runner has no such setting); `position` of a run with the sentences in the
+    opposite order, so at other positions in the batch and beside other sentences.
     """
 
     runner: str

@@ -1,4 +1,4 @@
-"""A result: evaluations and the limits they were checked against.
+"""A result: evaluations and the limits that they were checked against.
 
 docs/result.md describes its document. Every report is made from that alone.
 """
@@ -23,7 +23,7 @@ RESULTS = Path("results")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Evaluations of one artifact, one per language, and the limits they were checked against.
+    """Evaluations of one artifact, one per language, and the limits that they were checked against.
 
     Raises ValueError if it holds no evaluation.
     """
@@ -38,14 +38,20 @@ class Result:
     @property
     def passed(self) -> bool | None:
         """Whether every limit was kept; None if there were none. False if an embedding is not finite."""
-        if not all(
-            each.comparison.drift.finite
-            for one in self.evaluations
-            for each in one.runners
-            if each.comparison
-        ):
+        if self.not_finite:
             return False
         return all(check.passed for check in self.checks) if self.checks else None
+
+    @property
+    def not_finite(self) -> list[str]:
+        """The runners of which an embedding is not finite, with the language if there are several."""
+        several = len(self.evaluations) > 1
+        return [
+            f"{each.runner} ({one.language})" if several else each.runner
+            for one in self.evaluations
+            for each in one.runners
+            if not each.finite
+        ]
 
     def to_dataframe(self) -> "DataFrame":
         """A pandas DataFrame, one row per language and runner, with every metric of the table.
@@ -80,7 +86,7 @@ class Result:
             temporary.write_text(self.render("html"), encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own, for notebooks: its style must not reach theirs."""
+        """The page in a frame, for notebooks: its style must not reach theirs."""
         return f'<iframe srcdoc="{escape(self.render("html"))}" width="100%" height="800"></iframe>'
 
 
@@ -91,7 +97,7 @@ def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules) -> Result
 
 
 def default_result_path(result: Result) -> Path:
-    """results/ARTIFACT/DATA-SET-TIME.json, and a number where two fall in one second."""
+    """results/ARTIFACT/DATASET-TIME.json, with a number if two are of the same second."""
     first = result.evaluations[0]
     languages = "-".join(each.language for each in result.evaluations if each.language)
     parts = (first.dataset.replace("/", "--"), languages, first.split)

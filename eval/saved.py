@@ -1,16 +1,16 @@
-"""Runs that were saved by `mlx run`, perhaps on different machines, compared."""
+"""A comparison of runs that were saved by `mlx run`, perhaps on different machines."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.output_file import read_embeddings, record_path
-from minilmx.embedding.record import RECORD_SCHEMA_VERSION
+from minilmx.embedding.record import RECORD_SCHEMA_VERSION, Header, RunRecord
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison
 from minilmx.eval.evaluation import Evaluation, RunnerResult
@@ -24,16 +24,24 @@ from minilmx.runners.provenance import record_provenance
 
 _RECORD_SUFFIX = ".run.json"
 _NO_RECORD = "no record"
-_STATED = ("artifact_sha256", "inputs_sha256", "runner", "model")
 
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
-    """A run's record (see RunRecord.to_document) and its embeddings, float32 [N, D]."""
+    """Embeddings, float32 [N, D], with their name in the result and their record, if there is one."""
 
-    path: Path
-    record: Mapping[str, Any]
+    name: str
+    record: RunRecord | None
     values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SavedRecord(RunRecord):
+    """A run's record as it is saved beside its embeddings."""
+
+    schema_version: int
+    output: str
+    sha256: str
 
 
 def load_run(path: Path) -> SavedRun:
@@ -43,33 +51,34 @@ def load_run(path: Path) -> SavedRun:
     """
     if path.name.endswith(_RECORD_SUFFIX):
         path = path.with_name(path.name.removesuffix(_RECORD_SUFFIX))
-    record_file = record_path(path)
-    try:
-        record = json.loads(record_file.read_text(encoding="utf-8"))
-        version, digest, rows = record["schema_version"], record["sha256"], record["rows"]
-        comparable = [record[key] for key in _STATED]
-        details = record["details"]
-    except FileNotFoundError as error:
-        raise EvalError(f"{path} is not a saved run: {record_file} does not exist") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise EvalError(f"{record_file} cannot be read as a run's record: {what}") from error
-    if version != RECORD_SCHEMA_VERSION:
-        raise EvalError(
-            f"{record_file} has schema version {version!r}, and this minilmx reads {RECORD_SCHEMA_VERSION}"
-        )
-    if not (isinstance(details, dict) and all(isinstance(value, str) for value in comparable)):
-        raise EvalError(f"{record_file} cannot be read as a run's record: it is not of a run")
+    record = _read_record(record_path(path))
     try:
         found = sha256_of_file(path)
     except OSError as error:
         raise EvalError(f"{path} cannot be read: {error.strerror}") from error
-    if found != digest:
-        raise EvalError(f"{path} is not what was saved: SHA-256 {found}, expected {digest}")
+    if found != record.sha256:
+        raise EvalError(f"{path}: SHA-256 {found}, which is not what was saved; expected {record.sha256}")
     values = read_embeddings(path)
-    if len(values) != rows:
-        raise EvalError(f"{path} has {len(values)} embeddings, expected {rows}")
-    return SavedRun(path, record, values)
+    if len(values) != record.sentences:
+        raise EvalError(f"{path}: {len(values)} embeddings; expected {record.sentences}")
+    return SavedRun(path.name, record, values)
+
+
+def _read_record(path: Path) -> _SavedRecord:
+    try:
+        document = msgspec.json.decode(path.read_bytes())
+        version = document["schema_version"]
+    except OSError as error:
+        raise EvalError(f"{path} cannot be read as a run's record: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise EvalError(f"{path} cannot be read as a run's record: {reason}") from error
+    if version != RECORD_SCHEMA_VERSION:
+        raise EvalError(f"{path}: schema version {version!r}; expected {RECORD_SCHEMA_VERSION}")
+    try:
+        return msgspec.convert(document, _SavedRecord)
+    except msgspec.ValidationError as error:
+        raise EvalError(f"{path} cannot be read as a run's record: {error}") from error
 
 
 def compare_saved(sources: Sequence[Path | NDArray[np.float32]], rules: LimitRules | None = None) -> Result:
@@ -80,61 +89,67 @@ def compare_saved(sources: Sequence[Path | NDArray[np.float32]], rules: LimitRul
     """
     if len(sources) < 2:
         raise EvalError(f"comparing saved embeddings: found {len(sources)}; expected at least two")
-    loaded = [_load(source, number) for number, source in enumerate(sources, 1)]
-    (_, first, reference) = loaded[0]
-    for name, record, values in loaded:
-        inputs, expected = record.get("inputs_sha256"), first.get("inputs_sha256")
-        if inputs and expected and inputs != expected:
-            raise EvalError(f"{name}: other inputs than {loaded[0][0]}: {inputs}; expected {expected}")
-        if values.shape != reference.shape:
-            shapes = f"{list(values.shape)}; expected {list(reference.shape)}"
-            raise EvalError(f"{name}: embeddings of another shape than {loaded[0][0]}: {shapes}")
-    rows = [f"row {number}" for number in range(len(reference))]
-    results = []
-    for number, (name, record, values) in enumerate(loaded):
-        artifact = record.get("artifact_sha256", _NO_RECORD)
-        results.append(
-            RunnerResult(
-                runner=name,
-                details={
-                    **record.get("details", {}),
-                    "runner": record.get("runner", _NO_RECORD),
-                    "artifact_sha256": artifact,
-                },
-                versions=record.get("versions", {}),
-                scores=Scores(None, None),
-                similarities=None,
-                comparison=_compare_rows(reference, values, rows) if number else None,
-                batches=record.get("batches"),
-                seconds=record.get("seconds"),
-                sentences_per_second=record.get("sentences_per_second"),
-                latency_seconds=record.get("latency_seconds"),
-                estimated_on_chip_seconds=None,
-            )
-        )
+    runs = [_load(source, number) for number, source in enumerate(sources, 1)]
+    for run in runs:
+        _require_same(runs[0], run)
+    rows = [f"row {number}" for number in range(len(runs[0].values))]
     evaluation = Evaluation(
-        artifact=first.get("artifact", _NO_RECORD),
-        artifact_sha256=first.get("artifact_sha256", _NO_RECORD),
-        model=first.get("model", _NO_RECORD),
-        model_revision=None,
-        batch_size=None,
-        sequence_length=None,
-        texts_per_row=1,
+        **_header(runs[0]),
+        sentences=len(rows),
         dataset="saved embeddings",
         dataset_revision=None,
         language=None,
         split=None,
         pairs=0,
-        sentences=len(reference),
-        truncated_sentences=first.get("truncated_rows", 0),
-        inputs_sha256=first.get("inputs_sha256", _NO_RECORD),
+        texts_per_row=1,
         gold=(),
-        runners=tuple(results),
+        runners=tuple(_result(runs[0], run, rows) for run in runs),
         noise=None,
         ladder=None,
         provenance=record_provenance(),
     )
     return check_limits([evaluation], rules or limit_rules(None))
+
+
+def _header(run: SavedRun) -> dict[str, Any]:
+    """The fields of a header that a record states."""
+    if run.record is None:
+        texts = dict.fromkeys(("artifact", "artifact_sha256", "model", "inputs_sha256"), _NO_RECORD)
+        unknown = dict.fromkeys(("model_revision", "batch_size", "sequence_length"))
+        return {**texts, **unknown, "truncated_sentences": 0}
+    others = ("sentences", "provenance")
+    return {
+        field.name: getattr(run.record, field.name) for field in fields(Header) if field.name not in others
+    }
+
+
+def _result(first: SavedRun, run: SavedRun, rows: list[str]) -> RunnerResult:
+    record = run.record
+    return RunnerResult(
+        runner=run.name,
+        details={
+            **(record.details if record else {}),
+            "runner": record.runner if record else _NO_RECORD,
+            "artifact_sha256": record.artifact_sha256 if record else _NO_RECORD,
+        },
+        versions=record.versions if record else {},
+        finite=bool(np.isfinite(run.values).all()),
+        scores=Scores(None, None),
+        similarities=None,
+        comparison=None if run is first else _compare_rows(first.values, run.values, rows),
+        timing=record.timing if record else None,
+        estimated_on_chip_seconds=None,
+    )
+
+
+def _require_same(first: SavedRun, run: SavedRun) -> None:
+    """Refuse runs over other inputs, or with embeddings of another shape."""
+    if first.record and run.record and first.record.inputs_sha256 != run.record.inputs_sha256:
+        digests = f"{run.record.inputs_sha256}; expected {first.record.inputs_sha256}"
+        raise EvalError(f"{run.name}: other inputs than {first.name}: {digests}")
+    if run.values.shape != first.values.shape:
+        shapes = f"{list(run.values.shape)}; expected {list(first.values.shape)}"
+        raise EvalError(f"{run.name}: embeddings of another shape than {first.name}: {shapes}")
 
 
 def _compare_rows(reference: NDArray[np.float32], values: NDArray[np.float32], rows: list[str]) -> Comparison:
@@ -145,17 +160,14 @@ def _compare_rows(reference: NDArray[np.float32], values: NDArray[np.float32], r
     return Comparison(drift, profile, None, None, None, None, measure_retrieval(reference, values, rows))
 
 
-def _load(
-    source: Path | NDArray[np.float32], number: int
-) -> tuple[str, Mapping[str, Any], NDArray[np.float32]]:
-    """The name, the record or an empty one, and the values of a source."""
+def _load(source: Path | NDArray[np.float32], number: int) -> SavedRun:
     if isinstance(source, np.ndarray):
         if source.dtype != np.float32 or source.ndim != 2:
             found = f"{source.dtype} {list(source.shape)}"
             raise EvalError(f"array {number}: {found}; expected float32 [N, D]")
-        return f"array {number}", {}, source
+        return SavedRun(f"array {number}", None, source)
     source = Path(source)
     if source.name.endswith(_RECORD_SUFFIX) or record_path(source).exists():
         run = load_run(source)
-        return f"{number}: {run.path.name}", run.record, run.values
-    return f"{number}: {source.name}", {}, read_embeddings(source)
+        return SavedRun(f"{number}: {run.name}", run.record, run.values)
+    return SavedRun(f"{number}: {source.name}", None, read_embeddings(source))

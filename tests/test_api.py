@@ -79,7 +79,7 @@ def test_the_command_line_and_the_functions_write_the_same_bytes(
     assert mlx("run", "by-command", "in.txt", "-o", "command.npy").code == 0
     record = minilmx.embed_file(artifact, tmp_path / "in.txt", tmp_path / "function.npy")
     assert (tmp_path / "command.npy").read_bytes() == (tmp_path / "function.npy").read_bytes()
-    assert record.rows == 3
+    assert record.sentences == 3
     saved = json.loads((tmp_path / "function.npy.run.json").read_text())
     assert (
         record.to_document().items() <= saved.items()

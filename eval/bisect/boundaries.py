@@ -1,8 +1,8 @@
 """The boundaries of a BERT-family model in its ONNX graph, and cutting the graph there.
 
-A boundary is a tensor that all computing behind it needs, beside the attention mask: the
-embeddings and the two halves of each layer, each after its LayerNorm, the pooled tokens, and
-the sentence embedding.
+A boundary is the only tensor, besides the attention mask, that the rest of the graph reads: the
+embeddings and the two halves of each layer, each after its LayerNorm, the pooled tokens, and the
+sentence embedding.
 """
 
 import re
@@ -16,7 +16,7 @@ from minilmx.errors import EvalError
 
 _EMBEDDINGS, _POOLING, _POOLED, _MASK = "embeddings", "pooling", "sentence_embedding", "attention_mask"
 # The LayerNorm modules at the boundaries, as PyTorch's exporters write them into the names of nodes
-# (/encoder/encoder/layer.0/output/LayerNorm/Add_1) and of weights (with dots for slashes).
+# (/encoder/encoder/layer.0/output/LayerNorm/Add_1) and of weights (with dots instead of slashes).
 _LAYER_NORM = re.compile(
     r"(?:^|[./])(?:embeddings|layer[./](\d+)[./](attention[./]output|output))[./]LayerNorm[./]"
 )
@@ -24,7 +24,7 @@ _LAYER_NORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """`tensor` is float32 [B, S, D] where it is `per_token`, else [B, D]."""
+    """`tensor` is float32 [B, S, D] if it is `per_token`, else [B, D]."""
 
     name: str
     tensor: str
@@ -34,8 +34,8 @@ class Boundary:
 def find_boundaries(model: ModelProto) -> tuple[Boundary, ...]:
     """The boundaries in the order of computing. Layers count from 0, as transformers' do.
 
-    There is no "pooling" where the graph does not normalise. Raises EvalError where the graph's
-    names do not tell which LayerNorm is which, or a value goes around a boundary.
+    "pooling" is left out if the graph does not normalise. Raises EvalError if the names in the graph
+    do not identify each LayerNorm, or if a value bypasses a boundary.
     """
     graph = model.graph
     tensors = _layer_norm_outputs(graph)
@@ -43,12 +43,11 @@ def find_boundaries(model: ModelProto) -> tuple[Boundary, ...]:
     wanted = [(-1, _EMBEDDINGS), *((layer, part) for layer in range(layers) for part in ("attention", "MLP"))]
     missing = [_title(*key) for key in wanted if len(tensors.get(key, ())) != 1]
     if missing or layers == 0:
-        where = missing[0] if missing else "any layer"
         raise EvalError(
-            f"the graph cannot be bisected: no one tensor in it is the output of the LayerNorm of {where}. "
-            "They are found by PyTorch's module names in the graph, such as "
-            "encoder/layer.0/attention/output/LayerNorm, which this graph's exporter did not keep: export "
-            "the model with `mlx export` from its weights, without --from-onnx"
+            "the graph cannot be bisected: not exactly one tensor is the output of the LayerNorm of "
+            f"{missing[0] if missing else 'any layer'}; expected the module names of PyTorch in the graph, "
+            "such as encoder/layer.0/attention/output/LayerNorm",
+            "Export the model from its PyTorch weights, not from an ONNX file.",
         )
     found = [Boundary(_title(*key), tensors[key][0], True) for key in wanted]
     pooled = _before_normalisation(graph, found[-1].tensor)
@@ -61,7 +60,7 @@ def find_boundaries(model: ModelProto) -> tuple[Boundary, ...]:
 
 
 def nodes_for(graph: GraphProto, outputs: Iterable[str], known: Collection[str] = ()) -> list[NodeProto]:
-    """The nodes that compute `outputs`, in the graph's order, where the values of `known` are given."""
+    """The nodes that compute `outputs` from the values of `known`, in the graph's order."""
     producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
     found: set[int] = set()
     waiting = list(outputs)
@@ -77,7 +76,7 @@ def nodes_for(graph: GraphProto, outputs: Iterable[str], known: Collection[str] 
 def float_outputs(model: ModelProto, boundaries: Sequence[Boundary]) -> list[tuple[str, ...]]:
     """For each boundary, the float32 values that are computed for it and not for the ones before.
 
-    Weights that stand in the graph as Constant nodes are none. Raises EvalError.
+    Weights that are Constant nodes of the graph are left out. Raises EvalError.
     """
     try:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
@@ -101,9 +100,9 @@ def float_outputs(model: ModelProto, boundaries: Sequence[Boundary]) -> list[tup
 
 
 def cut(model: ModelProto, outputs: Sequence[str], start: Boundary | None = None) -> ModelProto:
-    """The part of the model that computes float32 `outputs`, from `start` on where one is given.
+    """The part of the model that computes float32 `outputs`, from the boundary `start` on if there is one.
 
-    The tensor of `start` is an input of it then, of any shape; inputs that nothing reads are gone.
+    The tensor of `start` becomes an input of any shape; inputs that nothing reads are removed.
     """
     graph = model.graph
     nodes = nodes_for(graph, outputs, () if start is None else (start.tensor,))
@@ -129,7 +128,7 @@ def _title(layer: int, part: str) -> str:
 
 
 def _layer_norm_outputs(graph: GraphProto) -> dict[tuple[int, str], list[str]]:
-    """What leaves each LayerNorm at a boundary, by layer (-1: the embeddings) and part."""
+    """The outputs of each LayerNorm at a boundary, by layer (-1: the embeddings) and part."""
     weights = {tensor.name for tensor in graph.initializer}
     modules = [_module(node, weights) for node in graph.node]
     readers: dict[str, set[tuple[int, str] | None]] = {value.name: {None} for value in graph.output}
@@ -145,7 +144,7 @@ def _layer_norm_outputs(graph: GraphProto) -> dict[tuple[int, str], list[str]]:
 
 
 def _module(node: NodeProto, weights: Collection[str]) -> tuple[int, str] | None:
-    """The LayerNorm that a node is of, by its own name or else by those of the weights that it reads."""
+    """The LayerNorm that a node belongs to, by its own name or else by those of the weights that it reads."""
     for name in (node.name, *(name for name in node.input if name in weights)):
         match = _LAYER_NORM.search(name)
         if match:
@@ -157,7 +156,7 @@ def _module(node: NodeProto, weights: Collection[str]) -> tuple[int, str] | None
 
 
 def _before_normalisation(graph: GraphProto, last_layer: str) -> str | None:
-    """The tensor behind the last layer that is divided by what is computed from it: its norm."""
+    """The tensor after the last layer that is divided by its norm."""
     for node in reversed(nodes_for(graph, [_POOLED], (last_layer,))):
         if node.op_type == "Div":
             pooled, norm = node.input
@@ -167,12 +166,12 @@ def _before_normalisation(graph: GraphProto, last_layer: str) -> str | None:
 
 
 def _require_cut(graph: GraphProto, boundary: Boundary) -> None:
-    """Refuse a boundary that some other value than the attention mask goes around."""
+    """Refuse a boundary that a value other than the attention mask bypasses."""
     behind = nodes_for(graph, [_POOLED], (boundary.tensor,))
     read = {name for node in behind for name in node.input}
     around = sorted(value.name for value in graph.input if value.name in read - {_MASK})
     if around:
         raise EvalError(
-            f"the graph cannot be bisected: {around[0]} goes around the boundary {boundary.name} "
-            f"({boundary.tensor}), so that what is behind it does not depend on it alone"
+            f"the graph cannot be bisected: {around[0]} bypasses the boundary {boundary.name} "
+            f"({boundary.tensor}); expected that the rest of the graph depends on the boundary alone"
         )

@@ -1,16 +1,17 @@
 """The numbers of each step between two boundaries of a model.
 
-**Share of the final drift.** What the error grows by from boundary to boundary does not say which
-step did it: later layers shrink or magnify what earlier ones did. So it is found by cause. D(k) is
-the final drift (relative L2 of the difference over all sentence embeddings) that remains when the
-candidate is given the reference's tensor at boundary k and computes the rest itself; D(0), before
-the first boundary, is the whole drift, and D at the last one is 0. The share of step k is
+**Share of the final drift.** The growth of the error from boundary to boundary does not show which
+step caused it: later layers shrink or magnify the errors of earlier ones. So the share is measured by
+intervention. D(k) is the final drift (the relative L2 norm of the difference over all sentence
+embeddings) that remains if the candidate receives the reference's tensor at boundary k and computes
+the rest itself; D(0), before the first boundary, is the whole drift, and D at the last one is 0. The
+share of step k is
 
     (D(k-1)^2 - D(k)^2) / D(0)^2
 
 Squares, because independent errors add up in squares: with plain differences a late step would get
-more than an early one for the same error. The shares add up to 1. One is negative where a step's
-error undoes part of what the steps before it did.
+more than an early one for the same error. The shares add up to 1. A share is negative if a step's
+error cancels part of the errors before it.
 """
 
 from collections.abc import Sequence
@@ -27,15 +28,15 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One boundary, and the computing between the boundary before and this one.
+    """One boundary, and the computation between the boundary before and this one.
 
     The cosines are over attended tokens, or from the pooling on over sentences. `relative_error` is
-    the L2 norm of the candidate's difference over that of the reference, and `increase` is what it
-    has more than at the boundary before. `remaining_drift` is the final drift where the candidate is
-    given the reference's tensor here, and `share` is this step's of the final drift: see this
-    module's docstring. `largest_magnitude` is that of any float value of this step in the
-    reference's run, and `float16_headroom` is 65504 divided by it. A number is None where it is not
-    defined, as where values are not finite, and the shares where there is no drift.
+    the L2 norm of the candidate's difference divided by that of the reference, and `increase` is how
+    much larger it is than at the boundary before. `remaining_drift` is the final drift if the
+    candidate receives the reference's tensor here, and `share` is this step's share of the final
+    drift: see this module's docstring. `largest_magnitude` is that of any float value of this step in
+    the reference's run, and `float16_headroom` is 65504 divided by it. A number is None if it is not
+    defined, such as one of values that are not finite, or a share of no drift.
     """
 
     boundary: str
@@ -80,7 +81,7 @@ def compare_steps(
 
 
 def relative_error(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> float | None:
-    """The L2 norm of the difference over that of the reference, in float64; None where undefined."""
+    """The L2 norm of the difference divided by that of the reference, in float64; None if undefined."""
     exact = reference.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return _finite(float(np.linalg.norm(candidate - exact) / np.linalg.norm(exact)))

@@ -22,8 +22,9 @@ _LARGEST = "bisect/largest_magnitude"
 class Trace:
     """The values at each boundary, without padding: float32 [attended tokens, D] or [sentences, D].
 
-    `largest`, where it was asked for, is float64: for each boundary the largest magnitude of any float
-    that a node put out between it and the one before, padding included, as hardware computes that too.
+    `largest`, float64 or None if it was not requested, is for each boundary the largest magnitude of
+    any float that a node returned between it and the one before, padding included, as hardware
+    computes that as well.
     """
 
     values: tuple[NDArray[np.float32], ...]
@@ -39,7 +40,7 @@ def trace(
     *,
     magnitudes: bool = False,
 ) -> Trace:
-    """Run the graph node by node, as it is written, and keep what it computes. Raises RunnerFailed."""
+    """Run the graph without optimization, and keep the values at its boundaries. Raises RunnerFailed."""
     names = [boundary.tensor for boundary in boundaries]
     part = cut(model, names)
     maxima = _add_magnitudes(part, boundaries) if magnitudes else []
@@ -67,9 +68,9 @@ def finish(
     threads: int | None,
     advance: Advance = lambda rows: None,
 ) -> NDArray[np.float32]:
-    """Give the graph `values`, as a Trace has them, at `start`, and run the rest of it.
+    """Replace the tensor at `start` by `values`, as a Trace has them, and run the rest of the graph.
 
-    Returns sentence_embedding, float32 [N, D]. The graph masks padding; its places hold the
+    Returns sentence_embedding, float32 [N, D]. The graph masks padding; padded positions hold the
     sentence's first token, so that they are numbers of the usual size. Raises RunnerFailed.
     """
     session = _open(cut(model, ["sentence_embedding"], start), threads)
@@ -91,14 +92,14 @@ def finish(
 
 
 def _place(tokens: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A sentence's attended tokens [T, D] where they stood, [S, D]."""
+    """A sentence's attended tokens [T, D] at their positions, [S, D]."""
     placed = np.repeat(tokens[:1], len(mask), axis=0)
     placed[mask] = tokens
     return placed
 
 
 def _add_magnitudes(model: ModelProto, boundaries: Sequence[Boundary]) -> list[str]:
-    """Add an output for each boundary: the largest magnitude since the one before. Returns their names."""
+    """Add an output for each boundary, the largest magnitude since the one before; return their names."""
     names = []
     for index, values in enumerate(float_outputs(model, boundaries)):
         maxima = []
@@ -116,14 +117,16 @@ def _add_magnitudes(model: ModelProto, boundaries: Sequence[Boundary]) -> list[s
 def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors only
-    # Fused nodes would have no tensors between them, and round less than the nodes do.
+    # Fused nodes have no tensors between them, and round less often than separate nodes.
     settings.graph_optimization_level = OPTIMIZATION_LEVELS["disable"]
     if threads is not None:
         settings.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[PROVIDER])
     except Exception as error:
-        raise RunnerFailed(f"onnxruntime cannot load the graph with its inner tensors: {error}") from error
+        raise RunnerFailed(
+            f"onnxruntime cannot load the graph with its intermediate tensors: {error}"
+        ) from error
 
 
 def _run(

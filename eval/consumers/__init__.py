@@ -1,9 +1,9 @@
-"""The artifact in other libraries: which are here, and whether each embeds as the artifact does.
+"""The artifact in other libraries: which are installed, and whether each embeds as the artifact does.
 
-registry.py   one entry a consumer; the lines that it is driven by are its snippet
-places.py     the Pythons and the node_modules in which consumers are looked for
+registry.py   one entry per consumer; its snippet is the code that runs it
+places.py     the Pythons and the node_modules folder in which consumers are looked for
 texts.py      real sentences of every length, from one token to truncated
 check.py      each consumer in a process of its own, against the artifact's own embeddings
-run.py        that process, in Python: needs numpy and the library, nothing of minilmx
+run.py        that process, in Python: needs numpy and the library, not minilmx
 run.mjs       that process, in Node
 """

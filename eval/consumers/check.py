@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -20,10 +20,11 @@ from minilmx.eval.consumers.registry import Consumer
 from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.models.artifact import Artifact
+from minilmx.progress import SILENT, Progress
 
 BATCH_SIZES = (1, 7, 32)
 AGREES, DISAGREES, FAILS, MISSING = "agrees", "disagrees", "fails", "not installed"
-# Nothing may be fetched, and nobody told, from a check.
+# A check may not download anything, and may not report to anybody.
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -38,11 +39,11 @@ _EXPORT_AGAIN = "export the model again; if that changes nothing, use the versio
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one consumer in one place.
+    """The outcome of one consumer in one place.
 
-    `state` is agrees, disagrees, fails (it does not load, or ended badly) or not installed.
-    `max_abs` and `min_cosine` are the worst over all batch sizes, None where there are no finite
-    embeddings. `reason` says what is wrong and `remedy` what to do; both None where it agrees.
+    `state` is agrees, disagrees, fails (it does not load, or ended with an error) or not installed.
+    `max_abs` and `min_cosine` are the worst over all batch sizes, None without finite
+    embeddings. `reason` says what is wrong and `remedy` what to do; both are None if it agrees.
     """
 
     consumer: str
@@ -64,13 +65,13 @@ def check_consumers(
     texts: list[str],
     reference: NDArray[np.float32],
     time_limit_seconds: float,
-    say: Callable[[str], None] = lambda message: None,
+    progress: Progress = SILENT,
 ) -> Iterator[Finding]:
-    """Run each consumer in every place that has it; one finding where none has.
+    """Run each consumer in every place that has it; if none has it, yield one finding that says so.
 
     `reference` holds the artifact's own embeddings of the N texts, float32 [N, D]. Each consumer
-    embeds all of them in batches of 1, 7 and 32. Raises EvalError where a consumer has no snippet
-    for this artifact.
+    embeds all of them in batches of 1, 7 and 32. Raises EvalError if a consumer has no snippet for
+    this artifact.
     """
     for consumer in consumers:
         having = [place for place in places if _fits(place, consumer) and not place.lacks(consumer)]
@@ -78,7 +79,7 @@ def check_consumers(
             yield _missing(consumer, places)
         for place in having:
             version = place.versions[consumer.packages[0]]
-            say(f"checking {consumer.name} {version} in {place.path}")
+            progress.message(f"checking {consumer.name} {version} in {place.path}")
             yield _check_one(artifact, consumer, place, texts, reference, time_limit_seconds)
 
 
@@ -94,7 +95,7 @@ def _missing(consumer: Consumer, places: Sequence[Place]) -> Finding:
         consumer.graph,
         MISSING,
         consumer.tolerance,
-        reason=f"there is no {' and no '.join(fewest)}",
+        reason=f"missing: {', '.join(fewest)}",
         remedy=consumer.install,
     )
 
@@ -143,7 +144,7 @@ def _check_one(
 
 
 def _run(folder: Path, snippet: str, place: Place, texts: list[str], time_limit_seconds: float) -> None:
-    """Run the snippet in `folder` until it ends. Raises EvalError with the reason where it fails."""
+    """Run the snippet in `folder` until it ends. Raises EvalError with the reason if it fails."""
     request = {"texts": texts, "batch_sizes": BATCH_SIZES}
     (folder / "texts.json").write_text(json.dumps(request), encoding="utf-8")
     (folder / f"snippet.{place.language}").write_text(snippet, encoding="utf-8")
@@ -164,7 +165,7 @@ def _run(folder: Path, snippet: str, place: Place, texts: list[str], time_limit_
         try:
             code = process.wait(time_limit_seconds)
         except subprocess.TimeoutExpired as error:
-            raise EvalError(f"was not done after {time_limit_seconds:g} seconds") from error
+            raise EvalError(f"was stopped after {time_limit_seconds:g} seconds") from error
         finally:
             _end(process)
     if code:
@@ -172,7 +173,7 @@ def _run(folder: Path, snippet: str, place: Place, texts: list[str], time_limit_
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the consumer and whatever it started; an ended one leaves nothing to do."""
+    """End the consumer and every process that it started, if any is left."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -193,14 +194,14 @@ def _read(file: Path, reference: NDArray[np.float32]) -> NDArray[np.float32]:
     values = np.fromfile(file, dtype="<f4")
     if values.size != reference.size:
         rows, dimension = reference.shape
-        raise EvalError(f"returned {values.size} numbers for {rows} texts, expected {rows} x {dimension}")
+        raise EvalError(f"returned {values.size} numbers for {rows} texts; expected {rows} x {dimension}")
     return values.reshape(reference.shape).astype(np.float32)
 
 
 def _worst(
     texts: list[str], reference: NDArray[np.float32], values: NDArray[np.float32], batch_size: int
 ) -> str:
-    """Which text differs most, in a few words."""
+    """The text whose embedding differs most, in a few words."""
     difference = np.abs(reference - values).max(axis=1)
     row = int(difference.argmax())
     return f"differs by {difference[row]:.2g} at batch size {batch_size}, on the text {texts[row][:60]!r}"

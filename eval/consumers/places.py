@@ -1,4 +1,4 @@
-"""Where consumers are looked for: Pythons and a node_modules folder."""
+"""The places in which consumers are looked for: Pythons and a node_modules folder."""
 
 import json
 import shutil
@@ -12,10 +12,10 @@ from minilmx.errors import EvalError
 from minilmx.eval.consumers.registry import CONSUMERS, Consumer
 
 _SECONDS = 60
-# Runs in any Python from 3.8 on: versions of the distributions named in its arguments.
+# Runs in any Python from 3.8 on: prints the versions of the distributions named in its arguments.
 _ASK = """
 import sys
-sys.path = [folder for folder in sys.path if folder]  # not what lies where the command is given
+sys.path = [folder for folder in sys.path if folder]  # without the working directory
 import json
 from importlib import metadata
 found = {}
@@ -32,7 +32,7 @@ print(json.dumps(found))
 class Place:
     """A Python, or a node_modules folder, and the versions of the packages in it.
 
-    `program` runs a script there; `path` is what the user knows it by.
+    `program` runs a script there; `path` is the path that the user gave.
     """
 
     language: str
@@ -41,24 +41,24 @@ class Place:
     versions: Mapping[str, str]
 
     def lacks(self, consumer: Consumer) -> list[str]:
-        """The packages that a consumer takes and that are not here."""
+        """The packages that a consumer needs and that are missing here."""
         return [name for name in consumer.packages if name not in self.versions]
 
 
 def find_places(pythons: Sequence[Path], node_modules: Path | None) -> list[Place]:
     """This Python, then the others, then Node with `node_modules` (None: the one here, if any).
 
-    Raises EvalError for what is no Python, and for a node_modules folder without a `node`.
+    Raises EvalError for a Python that does not run, and for a node_modules folder without `node`.
     """
     here = Path(sys.executable)
-    # Not resolved: an environment's Python is a link, and is known by where the link is.
+    # Not resolved: an environment's Python is a link, and its folder identifies the environment.
     places = [_python(python) for python in dict.fromkeys([here, *(path.absolute() for path in pythons)])]
     folder = node_modules or Path("node_modules")
     node = shutil.which("node")
     if node and folder.is_dir():
         places.append(Place("mjs", node, folder.absolute(), _node_versions(folder)))
     elif node_modules:
-        raise EvalError(f"there is no `node` on PATH to use {node_modules} with: install Node.js 20 or later")
+        raise EvalError(f"{node_modules}: no `node` on PATH; expected one", "Install Node.js 20 or later.")
     return places
 
 
@@ -68,7 +68,7 @@ def _python(python: Path) -> Place:
 
 
 def installed_versions(python: Path, names: Sequence[str]) -> dict[str, str]:
-    """Versions of those of the distributions that a Python has. Raises EvalError."""
+    """The versions of the distributions that a Python has. Raises EvalError."""
     try:
         done = subprocess.run([python, "-c", _ASK, *names], capture_output=True, timeout=_SECONDS, check=True)
         versions: dict[str, str] = json.loads(done.stdout)

@@ -1,7 +1,7 @@
 """The consumers that `mlx check` knows.
 
-To add one, put its lines into ../snippets/NAME.py.txt (or .mjs.txt) with a function
-`embed(texts)`, and an entry here.
+To add one, put its code into snippets/NAME.py.txt (or .mjs.txt) with a function `embed(texts)`, and
+add an entry here.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from minilmx.eval.consumers.snippets.template import FIXED_SUFFIX, snippet_langu
 
 PYTHON_TOLERANCE = 1e-5
 NODE_TOLERANCE = 1e-4
-# optimum-onnx 0.1.0, through which these run ONNX, reads transformers before 4.58 only.
+# optimum-onnx 0.1.0, through which these run ONNX, works with transformers before 4.58 only.
 _ONNX = "optimum-onnx 'transformers<4.58'"
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A library that opens an artifact. `packages` are the distributions (in Node the packages)
-    that it takes, its own first; `install` is the command that gets them. `tolerance` is the
-    largest difference of a number in an embedding that counts as agreement.
+    """A library that opens an artifact.
+
+    `packages` are the distributions (in Node the packages) that it needs, its own first; `install` is
+    the command that installs them. `tolerance` is the largest difference of a number in an embedding
+    that counts as agreement.
     """
 
     name: str
@@ -28,12 +30,12 @@ class Consumer:
 
     @property
     def language(self) -> str:
-        """What runs it: py or mjs."""
+        """The language of its snippet: py or mjs."""
         return snippet_language(self.name)
 
     @property
     def graph(self) -> str:
-        """Which of the artifact's graphs it runs: dynamic or fixed."""
+        """The artifact's graph that it runs: dynamic or fixed."""
         return "fixed" if self.name.endswith(FIXED_SUFFIX) else "dynamic"
 
 

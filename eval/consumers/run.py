@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Leave the error where the parent looks for it."""
+    """Write the error to the file that the parent reads."""
     message = f"{kind.__name__}: {' '.join(str(error).split())}"
     Path("error.txt").write_text(message, encoding="utf-8", errors="replace")
     sys.__excepthook__(kind, error, trace)

@@ -15,8 +15,8 @@ _TRUNCATED = 3
 def varied_texts(artifact: Artifact) -> list[str]:
     """Up to 35 texts, always the same: lengths from one token to the artifact's, and 3 truncated.
 
-    They are the shipped sentences, their words, and sentences joined to longer and longer texts;
-    one text a length, in mixed order, so that a batch holds several lengths.
+    They are the bundled sentences, their words, and sentences joined to longer and longer texts; one
+    text per length, in mixed order, so that a batch holds several lengths.
     """
     sentences = load_pairs(BUNDLED).texts
     words = sorted({word for sentence in sentences for word in sentence.split()})

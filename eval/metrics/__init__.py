@@ -1,1 +1,1 @@
-"""The numbers of a comparison: drift, correlation, ranks, retrieval, and what chance explains."""
+"""The metrics of a comparison: drift, correlation, ranks, retrieval, and the paired bootstrap."""

@@ -1,4 +1,4 @@
-"""Is a difference between two runners' correlations more than chance? The paired bootstrap.
+"""The paired bootstrap: whether two runners' correlations differ by more than chance.
 
 Both runners are scored on the same resampled pairs (Efron and Tibshirani, An Introduction to
 the Bootstrap, 1993, chapter 13: percentile intervals), so the sampling error that they share,
@@ -28,7 +28,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether chance alone is an unlikely reason for the estimate."""
+        """Whether chance alone is unlikely to explain the estimate."""
         return self.low > 0 or self.high < 0
 
 
@@ -43,15 +43,15 @@ class PairedDifference:
 
     @property
     def meaning(self) -> str:
-        """A plain sentence of what the Spearman difference means."""
+        """A plain sentence that says what the Spearman difference means."""
         points = 100 * self.spearman.estimate
         low, high = 100 * self.spearman.low, 100 * self.spearman.high
-        where = f"{points:+.4f} points, 95% interval {low:+.4f} to {high:+.4f}"
+        measured = f"{points:+.4f} points, 95% interval {low:+.4f} to {high:+.4f}"
         if not self.spearman.excludes_zero:
-            return f"The Spearman correlations do not differ beyond chance ({where})."
+            return f"The Spearman correlations do not differ beyond chance ({measured})."
         better = "higher" if points > 0 else "lower"
         size = " It is far smaller than any difference between models." if abs(points) < 0.1 else ""
-        return f"The candidate's Spearman is {better}, and not by chance ({where}).{size}"
+        return f"The candidate's Spearman is {better}, and not by chance ({measured}).{size}"
 
 
 def compare_correlations(

@@ -11,8 +11,8 @@ from scipy import stats
 class Scores:
     """Spearman and Pearson correlation of cosine similarity with gold, -1 to 1.
 
-    None where they are not defined: embeddings not finite or all zeros, or all similarities or
-    all gold scores the same.
+    None if they are not defined: embeddings that are not finite or all zeros, or similarities or
+    gold scores that are all the same.
     """
 
     spearman: float | None
@@ -22,7 +22,7 @@ class Scores:
 def cosine_similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
     """Row by row cosine similarity of two float32 [N, D] arrays, in float64: [N].
 
-    NaN where a row is all zeros or not finite.
+    NaN for a row that is all zeros or not finite.
     """
     left, right = first.astype(np.float64), second.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

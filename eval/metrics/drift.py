@@ -17,8 +17,8 @@ class Drift:
 
     `max_ulps` and `mean_ulps` count the difference in float16 units in the last place, at the
     reference's number or, for one near zero, at its embedding's root mean square. All but
-    `finite` are None where an embedding of either side is not finite; the cosines are None,
-    too, where an embedding is all zeros.
+    `finite` are None if an embedding of either side is not finite; the cosines are also None if an
+    embedding is all zeros.
     """
 
     finite: bool
@@ -38,7 +38,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts between edges; there is one edge more than counts."""
+    """Counts between edges; there is one more edge than counts."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -71,10 +71,9 @@ class SentenceDrift:
 class DriftProfile:
     """Where the drift is: by dimension, by length, by sentence.
 
-    `dimension_max_abs` and `dimension_mean_abs` have D numbers. The histograms are over
-    log10 of each sentence's largest difference (zero counts as 1e-12), and over each sentence's
-    cosine. `worst` holds the sentences with the
-    largest difference first, each text once.
+    `dimension_max_abs` and `dimension_mean_abs` have D numbers. The histograms are over log10 of each
+    sentence's largest difference (zero counts as 1e-12), and over each sentence's cosine. `worst`
+    holds the sentences with the largest difference, the largest first, each text once.
     """
 
     dimension_max_abs: tuple[float, ...]
@@ -89,7 +88,7 @@ def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]
     """Compare two float32 [N, D] arrays; the arithmetic is float64. Raises EvalError."""
     if reference.shape != candidate.shape or reference.size == 0:
         raise EvalError(
-            f"embeddings of shapes {list(reference.shape)} and {list(candidate.shape)} cannot be compared"
+            f"embeddings: shapes {list(reference.shape)} and {list(candidate.shape)}; expected the same shape"
         )
     if not _finite(reference, candidate):
         return Drift(finite=False)
@@ -123,7 +122,7 @@ def profile_drift(
     token_counts: NDArray[np.int64] | None,
     worst: int = 10,
 ) -> DriftProfile | None:
-    """Where two float32 [N, D] arrays differ; None where either is not finite or a row is zero."""
+    """Where two float32 [N, D] arrays differ; None if either is not finite or a row is zero."""
     cosines = cosine_similarity(reference, candidate)
     if not (_finite(reference, candidate) and np.isfinite(cosines).all()):
         return None
@@ -151,9 +150,9 @@ def profile_drift(
 
 
 def _float16_ulp(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The distance between float16 numbers at each value, or at its row's root mean square."""
+    """The distance between float16 numbers at each value, or at its row's root mean square if larger."""
     floor = np.sqrt(np.mean(np.square(values, dtype=np.float64), axis=1, keepdims=True))
-    largest = np.finfo(np.float16).max / 2  # past it there is no distance; the last one serves
+    largest = np.finfo(np.float16).max / 2  # above it, the last distance is used
     magnitude = np.minimum(np.maximum(np.abs(values), floor), largest).astype(np.float16)
     return np.asarray(np.spacing(magnitude), dtype=np.float64)
 

@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 class Swap:
     """Two sentence pairs whose order differs: the reference has `higher` above `lower`.
 
-    Both are positions among the pairs, with their sentences. `margin` is how far the difference
-    of their similarities moved, from the reference's to the candidate's: what swapped them.
+    Both are positions among the pairs, with their sentences. `margin` is how much the difference of
+    their similarities changed from the reference to the candidate.
     """
 
     higher: int
@@ -31,7 +31,7 @@ class Swap:
 class RankDrift:
     """`swaps` of `comparisons` two-pair comparisons differ in order; `worst` has the widest margins.
 
-    `kendall_tau` is Kendall's tau-b; None where all similarities of a runner are the same.
+    `kendall_tau` is Kendall's tau-b; None if all similarities of a runner are the same.
     `max_rank_shift` is the most places that one pair moved.
     """
 

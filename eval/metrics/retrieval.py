@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOP = 10
-# An index may stay where queries of the new runner still find 99 of 100 of the neighbours.
+# An existing index may stay if queries of the new runner still find 99 of 100 neighbours in it.
 MIN_MIXED_RECALL = 0.99
 _BLOCK_ROWS = 512
 
@@ -46,7 +46,7 @@ class RetrievalDrift:
 def measure_retrieval(reference: Rows, candidate: Rows, texts: list[str]) -> RetrievalDrift | None:
     """Compare the neighbours of float32 [N, D] embeddings, each text once.
 
-    None where there are fewer than 12 different texts, or an embedding is zero or not finite.
+    None for fewer than 12 different texts, or if an embedding is zero or not finite.
     """
     keep = np.sort(np.unique(np.array(texts, dtype=object), return_index=True)[1])
     first, second = _unit(reference[keep]), _unit(candidate[keep])

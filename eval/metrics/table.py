@@ -15,7 +15,7 @@ Value = Callable[["RunnerResult", "RunnerResult"], float | None]
 
 
 class Better(StrEnum):
-    """Which direction of a metric is better."""
+    """The direction in which a metric is better."""
 
     LOWER = "lower"
     HIGHER = "higher"
@@ -198,13 +198,13 @@ METRICS: tuple[Metric, ...] = (
     _of("retrieval", "changed_queries", "queries with another first 10", ",.0f", _LOWER,
         "max_changed_queries", "Most queries whose first 10 neighbours change."),
     _speed("sentences_per_second", "sentences/s", "sentences/s", ",.1f", _HIGHER,
-           lambda result: result.sentences_per_second,
+           lambda result: result.timing and result.timing.sentences_per_second,
            "min_sentences_per_second", "Fewest sentences per second of any runner."),
     _speed("latency_ms", "latency ms (measured)", "ms", ",.2f", _LOWER,
-           lambda result: None if result.latency_seconds is None else 1000 * result.latency_seconds,
+           lambda result: result.timing and 1000 * result.timing.latency_seconds,
            "max_latency_ms", "Longest mean time of one batch of any runner, in milliseconds."),
     _speed("inferences_per_second", "inferences/s (measured)", "1/s", ",.1f", _HIGHER,
-           lambda result: result.batches / result.seconds if result.batches and result.seconds else None),
+           lambda result: result.timing and result.timing.batches / result.timing.seconds),
     _speed("on_chip_ms", "on-chip latency ms (estimated)", "ms", ",.3f", _LOWER, _on_chip_ms),
     _speed("on_chip_per_second", "on-chip inferences/s (estimated)", "1/s", ",.1f", _HIGHER, _on_chip_rate),
 )  # fmt: skip

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from minilmx.errors import EvalError
-from minilmx.eval.benchmark import Benchmark, Timing
+from minilmx.eval.benchmark import Benchmark, ContenderTiming
+from minilmx.eval.reports.cells import in_words
 from minilmx.eval.reports.html import render_page
 from minilmx.eval.reports.svg import bars
 from minilmx.eval.reports.terminal import print_wide, to_text
@@ -31,14 +32,14 @@ _COLUMNS = (
 def render_benchmark(form: str, benchmark: Benchmark) -> str:
     """The benchmark in one of FORMATS. Raises EvalError for another."""
     if form not in FORMATS:
-        raise EvalError(f"a benchmark has no format {form}: expected {' or '.join(FORMATS)}")
+        raise EvalError(f"format of a benchmark: {form}; expected {' or '.join(FORMATS)}")
     return (
         _page(benchmark) if form == "html" else to_text(lambda console: print_benchmark(benchmark, console))
     )
 
 
 def print_benchmark(benchmark: Benchmark, console: Console) -> None:
-    """Print a row for each contender, and what must be said beside the figures."""
+    """Print a row for each contender, and the remarks that belong to the figures."""
     shown = Table("", *_COLUMNS, box=box.SIMPLE_HEAD)
     for timing in benchmark.timings:
         shown.add_row(timing.contender.name, *_cells(benchmark, timing))
@@ -51,11 +52,11 @@ def print_benchmark(benchmark: Benchmark, console: Console) -> None:
 def _page(benchmark: Benchmark) -> str:
     names = [timing.contender.name for timing in benchmark.timings]
     speeds = [timing.sentences_per_second for timing in benchmark.timings]
-    least = [benchmark.texts / max(timing.rounds) for timing in benchmark.timings]
+    least = [benchmark.sentences / max(timing.rounds) for timing in benchmark.timings]
     labels = [f"{name}: {speed:,.0f}" for name, speed in zip(names, speeds, strict=True)]
     return render_page(
         "benchmark.html.j2",
-        title=f"{benchmark.model.rsplit('/', 1)[-1]}: how fast its runners are",
+        title=f"{benchmark.model.rsplit('/', 1)[-1]}: speed of its runners",
         version=benchmark.provenance.minilmx,
         about=_describe(benchmark),
         drawing=Markup(bars(labels, speeds, least, "sentences per second")),  # svg escapes
@@ -63,20 +64,20 @@ def _page(benchmark: Benchmark) -> str:
         rows=[(timing.contender.name, *_cells(benchmark, timing)) for timing in benchmark.timings],
         remarks=_remarks(benchmark),
         settings=[
-            (timing.contender.name, ", ".join(f"{key} {value}" for key, value in timing.details.items()))
+            (timing.contender.name, in_words({**timing.versions, **timing.details}))
             for timing in benchmark.timings
         ],
         provenance=[(name, str(value)) for name, value in asdict(benchmark.provenance).items()],
     )
 
 
-def _cells(benchmark: Benchmark, timing: Timing) -> Sequence[str]:
+def _cells(benchmark: Benchmark, timing: ContenderTiming) -> Sequence[str]:
     """One contender's row, as _COLUMNS."""
     return (
         f"{benchmark.ratio(timing):.2f}",
         f"{timing.sentences_per_second:,.0f}",
         f"{timing.tokens_per_second:,.0f}",
-        f"{timing.median_seconds:.2f}",
+        f"{timing.seconds:.2f}",
         f"{timing.padding_share:.0%}",
         f"{1000 * timing.latency_median:,.2f}",
         f"{1000 * timing.latency_p95:,.2f}",
@@ -88,23 +89,23 @@ def _cells(benchmark: Benchmark, timing: Timing) -> Sequence[str]:
 def _describe(benchmark: Benchmark) -> str:
     machine = f"{benchmark.provenance.processor} ({benchmark.provenance.cpus} CPUs)"
     return (
-        f"{benchmark.artifact}: {benchmark.texts:,} texts of {benchmark.dataset}, "
+        f"{benchmark.artifact}: {benchmark.sentences:,} sentences of {benchmark.dataset}, "
         f"{benchmark.tokens:,} tokens, {len(benchmark.timings[0].rounds)} rounds on {machine}, "
         "tokenizing included"
     )
 
 
 def _remarks(benchmark: Benchmark) -> list[str]:
-    """What must be said beside the figures."""
+    """The remarks that belong to the figures."""
     remarks = []
     for timing in benchmark.timings:
         name = timing.contender.name
         if timing.on_chip is not None:
             remarks.append(
-                f"{name}: {1000 * timing.latency_median:,.3f} ms a batch from end to end (measured), "
+                f"{name}: {1000 * timing.latency_median:,.3f} ms per batch from end to end (measured), "
                 f"{1000 * timing.on_chip:,.3f} ms on the chip (the compiler's estimate)"
             )
         for key in ("emulation", "caution"):
             if key in timing.details:
-                remarks.append(f"{name}: {timing.details[key]}; its times say nothing of a GroqCard")
+                remarks.append(f"{name}: {timing.details[key]}; its times say nothing about a GroqCard")
     return remarks

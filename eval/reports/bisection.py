@@ -12,10 +12,12 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX
 
 
 def print_bisection(bisection: Bisection, console: Console) -> None:
-    """Print a row for each boundary, and below the table what it comes to."""
+    """Print a row for each boundary, and conclusions below the table."""
     data = " ".join(p for p in (bisection.dataset, bisection.language, bisection.split) if p)
     reference, candidate = bisection.reference, bisection.candidate
+    broken = ", ".join(bisection.not_finite)
     lines = [
+        *([f"FAIL: embeddings of {broken} are not finite"] if broken else []),
         f"{bisection.model}, batch size {bisection.batch_size}, sequence length {bisection.sequence_length}",
         f"reference {reference.runner} on {reference.artifact}, "
         f"candidate {candidate.runner} on {candidate.artifact}",
@@ -24,7 +26,7 @@ def print_bisection(bisection: Bisection, console: Console) -> None:
     ]
     for line in lines:
         console.print(line, soft_wrap=True)
-    # As narrow as it can be: 80 columns hold it.
+    # As narrow as possible: it fits 80 columns.
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("boundary", overflow="fold")
     for name in _COLUMNS:
@@ -41,7 +43,7 @@ def _conclusions(bisection: Bisection) -> list[str]:
     shares = {step.boundary: step.share for step in bisection.steps}
     drift = _number(bisection.final_drift, ".3g")
     lines = [
-        f"Final drift: {drift} (relative L2 over all sentence embeddings).",
+        f"Final drift: {drift} (relative L2 norm over all sentence embeddings).",
         f"First boundary past a relative error of {bisection.threshold:g}: {past or 'none'}.",
     ]
     if largest is not None:
@@ -50,8 +52,8 @@ def _conclusions(bisection: Bisection) -> list[str]:
     if tight:
         worst = min(tight, key=lambda step: step.float16_headroom or 0.0)
         lines.append(
-            f"Least float16 headroom: {worst.boundary}, where the reference's largest magnitude is "
-            f"{_number(worst.largest_magnitude, ',.0f')} and float16's limit {FLOAT16_MAX:,.0f}."
+            f"Least float16 headroom: {worst.boundary}; the reference's largest magnitude is "
+            f"{_number(worst.largest_magnitude, ',.0f')}, and float16's limit is {FLOAT16_MAX:,.0f}."
         )
     emulations = {s.runner: s.emulation for s in (bisection.reference, bisection.candidate) if s.emulation}
     lines += [f"{runner} is an emulation ({about})." for runner, about in emulations.items()]

@@ -1,12 +1,13 @@
-"""The cells that every report's tables share, as text: rounded here and nowhere else."""
+"""The cells that the tables of all reports share, as text: numbers are rounded only here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
-from minilmx.eval.metrics.table import METRIC, METRICS, Group
+from minilmx.eval.metrics.table import METRIC, METRICS, Group, Metric
 from minilmx.eval.reports.notes import caution
+from minilmx.eval.results import Result
 
 REFERENCE = "reference"
 MAX_CHARACTERS = 400
@@ -26,18 +27,14 @@ class RowGroup:
 
 def runner_rows(evaluation: Evaluation) -> list[RowGroup]:
     """The table of runners: every metric that one of them has a number for."""
-    reference, *others = evaluation.runners
+    reference = evaluation.runners[0]
     groups = []
     for group in Group:
-        rows = []
-        for metric in METRICS:
-            if metric.group is not group or not (metric.absolute or others):
-                continue
-            cells = [metric.cell(each, reference) for each in evaluation.runners]
-            if any(metric.value(each, reference) is not None for each in evaluation.runners) or not (
-                metric.optional or not evaluation.pairs
-            ):
-                rows.append((metric.label, *cells))
+        rows = [
+            (metric.label, *(metric.cell(each, reference) for each in evaluation.runners))
+            for metric in METRICS
+            if metric.group is group and _is_shown(metric, evaluation)
+        ]
         heading = f"{group} {reference.runner}" if group is Group.DRIFT else str(group)
         if group is Group.DRIFT and rows:
             noise = evaluation.noise.largest if evaluation.noise else None
@@ -46,6 +43,16 @@ def runner_rows(evaluation: Evaluation) -> list[RowGroup]:
         if rows:
             groups.append(RowGroup(heading, tuple(rows)))
     return groups
+
+
+def _is_shown(metric: Metric, evaluation: Evaluation) -> bool:
+    """Whether a metric has a row, which may say that a number is not defined."""
+    if not metric.absolute and len(evaluation.runners) == 1:
+        return False
+    if evaluation.pairs and not metric.optional:
+        return True
+    reference = evaluation.runners[0]
+    return any(metric.value(each, reference) is not None for each in evaluation.runners)
 
 
 def language_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
@@ -63,28 +70,55 @@ def language_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
 
 
 def key_cells(result: RunnerResult, reference: RunnerResult) -> list[str]:
-    """The cells of KEY_METRICS; the reference says so in place of its largest difference."""
+    """The cells of KEY_METRICS; "reference" stands in place of the reference's largest difference."""
     return [
         metric.cell(result, reference) or (REFERENCE if metric.name == "max_abs" else "")
         for metric in KEY_METRICS
     ]
 
 
+def in_words(facts: Mapping[str, object]) -> str:
+    """Versions or settings in words; empty if there are none."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def reason(result: Result) -> str:
+    """Why a result passed or failed: embeddings that are not finite, and how many limits were kept."""
+    kept = sum(check.passed for check in result.checks)
+    broken = ", ".join(result.not_finite)
+    reasons = (
+        broken and f"embeddings of {broken} are not finite",
+        result.checks and f"{kept} of {len(result.checks)} limits kept",
+    )
+    return "; ".join(each for each in reasons if each)
+
+
+def failures(results: Sequence[Result]) -> list[str]:
+    """A line for each result with embeddings that are not finite: what a report says first."""
+    return [
+        f"FAIL: {reason(each)} (result of {each.evaluations[0].provenance.created})"
+        if len(results) > 1
+        else f"FAIL: {reason(each)}"
+        for each in results
+        if each.not_finite
+    ]
+
+
 def check_cells(check: Check) -> tuple[str, ...]:
     """One limit as cells; see CHECK_COLUMNS."""
-    where = f"{check.runner} {check.language}" if check.language else check.runner
+    runner = f"{check.runner} {check.language}" if check.language else check.runner
     shown = "undefined" if check.found is None else f"{check.found:.6g}"
-    return "PASS" if check.passed else "FAIL", where, check.limit, f"{check.allowed:g}", shown
+    return "PASS" if check.passed else "FAIL", runner, check.limit, f"{check.allowed:g}", shown
 
 
 def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
-    """What must be said beside the numbers, each once."""
+    """The cautions that belong to the numbers, each once."""
     every = (caution(each.runner, each.details) for one in evaluations for each in one.runners)
     return list(dict.fromkeys(note for notes in every for note in notes))
 
 
 def describe_data(evaluation: Evaluation) -> str:
-    """The data set in words: name, language, split, pairs and how many sentences were cut."""
+    """The data set in words: name, language, split, pairs and how many sentences were truncated."""
     if not evaluation.pairs:
         return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
@@ -95,9 +129,9 @@ def describe_data(evaluation: Evaluation) -> str:
 
 
 def check_line(check: Check) -> str:
-    """One limit as a line: PASS or FAIL, where, what was found and what was allowed."""
-    state, where, limit, allowed, shown = check_cells(check)
-    return f"{state}  {where}  {limit} {allowed}: {shown}"
+    """One limit as a line: PASS or FAIL, the runner, the limit, and the number that was found."""
+    state, runner, limit, allowed, shown = check_cells(check)
+    return f"{state}  {runner}  {limit} {allowed}: {shown}"
 
 
 def noise_multiple(result: RunnerResult, noise: float | None) -> str:
@@ -114,7 +148,7 @@ def describe_shape(evaluation: Evaluation) -> str:
     """The graph's shape in words."""
     if evaluation.batch_size is None:
         return "shape not recorded"
-    packed = f", packed {evaluation.texts_per_row} to a row" if evaluation.texts_per_row > 1 else ""
+    packed = f", packed {evaluation.texts_per_row} per row" if evaluation.texts_per_row > 1 else ""
     return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
 
 

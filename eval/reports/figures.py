@@ -1,4 +1,4 @@
-"""The figures of one comparison: what each shows, drawn, and said in words."""
+"""The figures of one comparison, with titles and captions."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _MAX_GOLD = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing with its title and caption, plain text both; `unit` says what is upward."""
+    """A drawing with its title and caption in plain text; `unit` is that of the vertical axis."""
 
     title: str
     unit: str
@@ -26,7 +26,7 @@ class Figure:
 
 
 def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
-    """All figures that the comparison has numbers for; none where it is not finite."""
+    """All figures that the comparison has numbers for; none if it is not finite."""
     comparison = result.comparison
     if comparison is None or comparison.profile is None:
         return []
@@ -65,14 +65,14 @@ def _by_cosine(profile: DriftProfile) -> Figure:
         title,
         "sentences",
         svg.histogram(edges, profile.cosine.counts, x, y, title),
-        "Distance of each sentence's cosine from 1. At the left, nothing turned.",
+        "1 minus each sentence's cosine with the reference; 0 is the same direction.",
     )
 
 
 def _by_length(profile: DriftProfile) -> Figure:
     bins = profile.by_length
     y = svg.linear_axis(0, max(each.max_abs for each in bins) * 1.06, "difference")
-    title = "By length"
+    title = "Difference by length"
     labels = [f"{each.shortest}\N{EN DASH}{each.longest}" for each in bins]
     tall, low = [each.max_abs for each in bins], [each.mean_abs for each in bins]
     sentences = ", ".join(f"{each.sentences:,}" for each in bins)
@@ -88,7 +88,7 @@ def _by_dimension(profile: DriftProfile) -> Figure:
     tall, low = profile.dimension_max_abs, profile.dimension_mean_abs
     x = svg.linear_axis(0, len(tall), "dimension of the embedding")
     y = svg.linear_axis(0, max(tall) * 1.06, "difference")
-    title = "By dimension"
+    title = "Difference by dimension"
     order = np.argsort(-np.array(tall), kind="stable")[:3]
     named = ", ".join(f"{index} ({tall[index]:.2e})" for index in order)
     return Figure(
@@ -101,7 +101,7 @@ def _by_dimension(profile: DriftProfile) -> Figure:
 
 
 def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: RunnerResult) -> list[Figure]:
-    """Both runners' similarities of the pairs, and what changed, with gold as the colour."""
+    """Both runners' similarities of the pairs, and the change, coloured by the gold score."""
     before, after = np.array(reference.similarities), np.array(result.similarities)
     gold = np.array(evaluation.gold)
     keep = np.arange(len(gold))
@@ -121,15 +121,14 @@ def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: Runner
             same,
             scores.title,
             svg.scatter(_by_gold(before, after, gold), x, scores, same, "diagonal"),
-            f"{number}. Off the line, the two runners disagree.",
+            f"{number}. A point off the line is a pair on which the runners disagree.",
             gold=True,
         ),
         Figure(
             moved,
             change.title,
             svg.scatter(_by_gold(before, delta, gold), x, change, moved, "zero"),
-            "The same pairs, magnified: each one's change of similarity. A cloud about the line is "
-            "noise; a slope would be a bias.",
+            "The change in similarity of each pair. A cloud around the line is noise; a slope is a bias.",
             gold=True,
         ),
     ]

@@ -1,4 +1,4 @@
-"""Several results of one model on one data set, in the order of time."""
+"""Several results of one model on one data set, in chronological order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.metrics.table import METRIC, Value
-from minilmx.eval.reports.cells import KEY_METRICS, cautions, key_cells
+from minilmx.eval.reports.cells import KEY_METRICS, cautions, failures, in_words, key_cells
 from minilmx.eval.reports.svg import MINUS, Series
-from minilmx.eval.reports.versions import versions_of
 from minilmx.eval.results import Result
 
 HISTORY_COLUMNS = (
@@ -35,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Entries by date. `lines` are the runners, with the language where there are several."""
+    """Entries by date. `lines` are the runners, with the language if there are several."""
 
     model: str
     dataset: str
@@ -43,12 +42,13 @@ class History:
     dates: tuple[str, ...]
     lines: tuple[str, ...]
     entries: tuple[Entry, ...]
+    failures: tuple[str, ...]
     cautions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """One number over time, a series a line; a smaller change than `span` is not worth the eye."""
+    """One number over time, one series per line; the plot covers at least `span`."""
 
     name: str
     unit: str
@@ -57,7 +57,7 @@ class Trend:
 
 
 def trace_history(results: Sequence[Result]) -> History:
-    """Put results in the order of time.
+    """Put results in chronological order.
 
     Raises EvalError for results of different models, data sets, languages, sentences or
     references: their numbers are not comparable.
@@ -77,7 +77,8 @@ def trace_history(results: Sequence[Result]) -> History:
                     for check in result.checks
                     if (check.runner, check.language) == (runner.runner, evaluation.language)
                 ]
-                entries.append(Entry(number, line, evaluation, runner, all(checks) if checks else None))
+                passed = runner.finite and all(checks) if checks or not runner.finite else None
+                entries.append(Entry(number, line, evaluation, runner, passed))
     one = first.evaluations[0]
     return History(
         model=one.model,
@@ -86,6 +87,7 @@ def trace_history(results: Sequence[Result]) -> History:
         dates=tuple(result.evaluations[0].provenance.created for result in ordered),
         lines=tuple(dict.fromkeys(entry.line for entry in entries)),
         entries=tuple(entries),
+        failures=tuple(failures(ordered)),
         cautions=tuple(cautions([each for result in ordered for each in result.evaluations])),
     )
 
@@ -98,7 +100,7 @@ def history_rows(history: History) -> list[tuple[str, ...]]:
             entry.evaluation.provenance.created[:16].replace("T", " "),
             f"{entry.evaluation.artifact} ({entry.evaluation.artifact_sha256[:8]})",
             entry.line,
-            versions_of(entry.runner),
+            in_words(entry.runner.versions),
             *key_cells(entry.runner, entry.evaluation.runners[0]),
             "" if entry.passed is None else "PASS" if entry.passed else "FAIL",
         )
@@ -141,15 +143,15 @@ def _require_same(first: Result, other: Result) -> None:
 
     for (name, left), right in zip(what(first).items(), what(other).values(), strict=True):
         if left != right:
-            raise EvalError(f"a history needs results of one {name}, got {left} and {right}")
+            raise EvalError(f"history: results of the {name} {left} and {right}; expected the same {name}")
     for left_one, right_one in zip(first.evaluations, other.evaluations, strict=True):
         same_tokens = left_one.inputs_sha256 == right_one.inputs_sha256
         same_length = left_one.sequence_length == right_one.sequence_length
         if left_one.gold != right_one.gold or (same_length and not same_tokens):
             raise EvalError(
-                f"a history needs results of one data set: {left_one.dataset} holds other sentences or "
-                f"scores in the result of {right_one.provenance.created} than in that of "
-                f"{left_one.provenance.created}"
+                f"history: {left_one.dataset} with other sentences or scores in the result of "
+                f"{right_one.provenance.created} than in that of {left_one.provenance.created}; expected the "
+                "same data set"
             )
 
 

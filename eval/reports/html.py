@@ -1,6 +1,6 @@
 """Results and benchmarks as one HTML page each, which loads nothing and runs no script.
 
-The templates escape whatever text goes in.
+The templates escape all text.
 """
 
 import re
@@ -24,15 +24,16 @@ from minilmx.eval.reports.cells import (
     clip,
     describe_data,
     describe_shape,
+    in_words,
     language_rows,
     noise_multiple,
+    reason,
     runner_rows,
 )
 from minilmx.eval.reports.figures import GOLD_CLASSES, draw_figures, time_axis
 from minilmx.eval.reports.history import HISTORY_COLUMNS, History, history_rows, history_trends, trace_history
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.reports.svg import MINUS, TIMES
-from minilmx.eval.reports.versions import versions_of
 from minilmx.eval.results import Result
 
 _HYPHEN = re.compile(r"(?<![\w.])-(?=\d)")
@@ -55,7 +56,7 @@ def render_html(results: Sequence[Result]) -> str:
         runners=[each.runner for each in first.runners],
         date=first.provenance.created[:10],
         result=newest,
-        kept=sum(check.passed for check in newest.checks),
+        reason=reason(newest),
         checks=[check_cells(check) for check in sorted(newest.checks, key=lambda each: each.passed)],
         check_columns=CHECK_COLUMNS,
         cautions=cautions(newest.evaluations),
@@ -92,7 +93,7 @@ def _environment() -> Environment:
 
 
 def _number(text: str) -> Markup:
-    """Text with its numbers as people write them: 5.26e-04 becomes 5.26 x 10 to the -4."""
+    """Text with numbers in mathematical notation: 5.26e-04 becomes 5.26 x 10 to the -4."""
     signed = _HYPHEN.sub(MINUS, str(escape(text)))
     return Markup(_EXPONENT.sub(_power, signed))  # escaped above
 
@@ -103,7 +104,7 @@ def _power(found: re.Match[str]) -> str:
 
 
 def _meaning(result: Result) -> list[str]:
-    """The plain sentences of one evaluation, or how often each verdict was found in several."""
+    """The explanations of one evaluation, or how often each verdict occurs in several."""
     if len(result.evaluations) == 1:
         return [note for each in result.evaluations[0].runners for note in explanations(each)]
     compared = [each.comparison for one in result.evaluations for each in one.runners if each.comparison]
@@ -164,7 +165,7 @@ def _candidate(evaluation: Evaluation, result: RunnerResult, comparison: Compari
 def _tiles(
     evaluation: Evaluation, result: RunnerResult, comparison: Comparison
 ) -> list[tuple[str, str, str]]:
-    """The numbers that matter most: label, value and a word about it."""
+    """The numbers that matter most: label, value and remark."""
 
     def tile(name: str, remark: str) -> tuple[str, str, str]:
         return METRIC[name].label, cell(name), remark
@@ -202,5 +203,5 @@ def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("created", made.created),
         ("machine", f"{made.processor}, {made.cpus} CPUs, {made.system}"),
         ("software", f"minilmx {made.minilmx}, Python {made.python}"),
-        *((each.runner, versions_of(each)) for each in evaluation.runners if versions_of(each)),
+        *((each.runner, in_words(each.versions)) for each in evaluation.runners if each.versions),
     ]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
 from minilmx.eval.evaluation import Evaluation
@@ -10,15 +11,24 @@ from minilmx.eval.reports.cells import check_line
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
 
-# Characters that XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 cannot contain, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render_junit(result: Result) -> str:
-    """A suite for each language, a case for each limit.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test case of a runner; `failure` is None if it passed."""
 
-    Where a language has no limits: a case for each runner against the reference, which fails
-    where the embeddings are not finite.
+    runner: str
+    name: str
+    failure: str | None
+    kind: str = "embeddings"
+
+
+def render_junit(result: Result) -> str:
+    """A suite for each language, a case for each limit, or without limits for each comparison.
+
+    A runner of which an embedding is not finite always has a case that fails.
     """
     suites = Xml.Element("testsuites", {"name": "minilmx"})
     for evaluation in result.evaluations:
@@ -37,7 +47,7 @@ def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
         {
             "name": _text(" ".join(part for part in parts if part)),
             "timestamp": _text(evaluation.provenance.created),
-            "time": f"{sum(each.seconds or 0.0 for each in evaluation.runners):.3f}",
+            "time": f"{sum(each.timing.seconds for each in evaluation.runners if each.timing):.3f}",
         },
     )
     properties = Xml.SubElement(suite, "properties")
@@ -49,17 +59,15 @@ def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
     ):
         Xml.SubElement(properties, "property", {"name": name, "value": _text(value)})
     own = [check for check in checks if check.language == evaluation.language]
-    cases = list(_limits(own) if own else _comparisons(evaluation))
-    for runner, name, failure in cases:
-        case = Xml.SubElement(
-            suite, "testcase", {"classname": _text(runner), "name": _text(name), "time": "0"}
+    cases = [*(_limits(own) if own else _comparisons(evaluation)), *_not_finite(evaluation, bool(own))]
+    for case in cases:
+        element = Xml.SubElement(
+            suite, "testcase", {"classname": _text(case.runner), "name": _text(case.name), "time": "0"}
         )
-        if failure:
-            Xml.SubElement(
-                case, "failure", {"message": _text(failure), "type": "limit" if own else "embeddings"}
-            )
+        if case.failure:
+            Xml.SubElement(element, "failure", {"message": _text(case.failure), "type": case.kind})
     suite.set("tests", str(len(cases)))
-    suite.set("failures", str(sum(failure is not None for _, _, failure in cases)))
+    suite.set("failures", str(sum(case.failure is not None for case in cases)))
     suite.set("errors", "0")
     notes = (
         note
@@ -70,17 +78,25 @@ def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
     return suite
 
 
-def _limits(checks: list[Check]) -> Iterator[tuple[str, str, str | None]]:
+def _limits(checks: list[Check]) -> Iterator[Case]:
     for check in checks:
-        yield check.runner, f"{check.limit} {check.allowed:g}", None if check.passed else check_line(check)
+        failure = None if check.passed else check_line(check)
+        yield Case(check.runner, f"{check.limit} {check.allowed:g}", failure, "limit")
 
 
-def _comparisons(evaluation: Evaluation) -> Iterator[tuple[str, str, str | None]]:
-    reference = evaluation.runners[0].runner
-    for each in evaluation.runners[1:]:
-        finite = each.comparison is not None and each.comparison.drift.finite
-        broken = f"embeddings of {each.runner} or of {reference} are not finite"
-        yield each.runner, f"compared with {reference}", None if finite else broken
+def _comparisons(evaluation: Evaluation) -> Iterator[Case]:
+    reference, *others = evaluation.runners
+    for each in others:
+        finite = each.finite and reference.finite
+        failure = None if finite else f"embeddings of {each.runner} or of {reference.runner} are not finite"
+        yield Case(each.runner, f"compared with {reference.runner}", failure)
+
+
+def _not_finite(evaluation: Evaluation, limited: bool) -> Iterator[Case]:
+    """Failures that neither a comparison shows, as the reference has none, nor a limit."""
+    for each in evaluation.runners if limited else evaluation.runners[:1]:
+        if not each.finite:
+            yield Case(each.runner, "finite embeddings", f"embeddings of {each.runner} are not finite")
 
 
 def _text(text: str) -> str:

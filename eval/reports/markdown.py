@@ -13,6 +13,7 @@ from minilmx.eval.reports.cells import (
     clip,
     describe_data,
     language_rows,
+    reason,
     runner_rows,
 )
 from minilmx.eval.reports.history import HISTORY_COLUMNS, history_rows, trace_history
@@ -21,7 +22,7 @@ from minilmx.eval.results import Result
 
 _WORST = 5
 _CHARACTERS = 160
-# HTML and mathematics; addresses, emoji, and @, which would call somebody.
+# HTML and mathematics; addresses, emoji, and @, which would notify somebody.
 _ENTITIES = re.compile(r"[&<>$]|:(?=[A-Za-z/+])|@(?=[A-Za-z])")
 _SIGNS = re.compile(r"[\\`*_\[\]#|~]")
 # Columns of text; all others hold numbers.
@@ -35,7 +36,7 @@ def render_markdown(results: Sequence[Result]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as Markdown shows it unchanged, on one line."""
+    """Text that Markdown shows unchanged, on one line."""
     plain = _SIGNS.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
     return _ENTITIES.sub(lambda found: f"&#{ord(found[0])};", plain)
 
@@ -59,8 +60,7 @@ def _result(result: Result) -> list[str]:
 def _verdict(result: Result) -> str:
     if result.passed is None:
         return ""
-    kept = sum(check.passed for check in result.checks)
-    return f"{'PASS' if result.passed else 'FAIL'} ({kept} of {len(result.checks)} limits kept): "
+    return f"{'PASS' if result.passed else 'FAIL'} ({escape(reason(result))}): "
 
 
 def _runners(evaluation: Evaluation) -> str:
@@ -70,13 +70,13 @@ def _runners(evaluation: Evaluation) -> str:
 
 
 def _meaning(evaluation: Evaluation, several: bool) -> str:
-    where = f"{evaluation.language}: " if several else ""
-    said = [f"- {escape(where + note)}" for each in evaluation.runners for note in explanations(each)]
-    return "\n".join(said)
+    language = f"{evaluation.language}: " if several else ""
+    notes = (note for each in evaluation.runners for note in explanations(each))
+    return "\n".join(f"- {escape(language + note)}" for note in notes)
 
 
 def _worst(evaluation: Evaluation) -> str:
-    """The sentences that moved furthest, folded away."""
+    """The sentences with the largest differences, folded."""
     parts = []
     for result in evaluation.runners:
         profile = result.comparison.profile if result.comparison else None
@@ -90,7 +90,7 @@ def _worst(evaluation: Evaluation) -> str:
                 )
                 for each in profile.worst[:_WORST]
             ]
-            title = f"{html.escape(result.runner)}: the sentences that moved furthest"
+            title = f"{html.escape(result.runner)}: largest difference per sentence"
             worst = _table(("difference", "cosine", "tokens", "sentence"), rows)
             parts.append(f"<details><summary>{title}</summary>\n\n{worst}\n\n</details>")
     return "\n\n".join(parts)
@@ -100,7 +100,7 @@ def _history(results: Sequence[Result]) -> list[str]:
     history = trace_history(results)
     return [
         f"## History: {escape(history.model)} on {escape(history.dataset)}",
-        _cautions(history.cautions),
+        _cautions((*history.failures, *history.cautions)),
         f"{len(history.dates)} results, drift from {escape(history.reference)}",
         _table(HISTORY_COLUMNS, history_rows(history)),
     ]
@@ -113,7 +113,7 @@ def _cautions(texts: Sequence[str]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, numbers to the right; nothing where it is empty."""
+    """A table with numbers aligned to the right; empty without rows."""
     lines = [f"| {' | '.join(map(escape, row))} |" for row in rows]
     if not lines:
         return ""

@@ -1,8 +1,7 @@
 """The Spearman and Pearson correlations as mteb's own result document (mteb.results.TaskResult).
 
-Only for data that is an mteb task's, whole. What a result does not know stays unknown: the
-data set's revision is "unknown" where none was recorded, and no mteb version is named, for mteb
-did not run.
+Only for a whole split of an mteb task. What a result does not state stays unknown: the data set's
+revision is "unknown" if none was recorded, and no mteb version is named, because mteb did not run.
 """
 
 import json
@@ -18,7 +17,7 @@ from minilmx.eval.results import Result
 
 UNKNOWN = "unknown"
 
-# As mteb's task names them: language and script of each configuration.
+# Language and script of each configuration, by the names of mteb's task.
 _LANGUAGES = {
     "de": "deu-Latn",
     "en": "eng-Latn",
@@ -35,7 +34,7 @@ _LANGUAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task of mteb: its data set, its subsets with a language each, and its splits with their pairs."""
+    """A task of mteb: its data set, the language of each subset, and the number of pairs of each split."""
 
     name: str
     hub_id: str
@@ -58,8 +57,8 @@ TASKS = {
 def render_mteb(result: Result, runner: str | None = None) -> str:
     """One runner's scores, all languages, as JSON that `TaskResult.from_disk` reads.
 
-    Raises EvalError where the data is no whole split of an mteb task's, where there are
-    several runners and none was named, and where a correlation is not defined.
+    Raises EvalError if the data is not a whole split of an mteb task, if there are several runners
+    and none was named, and if a correlation is not defined.
     """
     first = result.evaluations[0]
     task = _task(first)
@@ -72,7 +71,7 @@ def render_mteb(result: Result, runner: str | None = None) -> str:
         "task_name": task.name,
         "mteb_version": None,
         "scores": scores,
-        "evaluation_time": sum(each.seconds or 0.0 for each in chosen),
+        "evaluation_time": sum(each.timing.seconds for each in chosen if each.timing),
         "kg_co2_emissions": None,
         "date": datetime.fromisoformat(first.provenance.created).timestamp(),
     }
@@ -83,13 +82,13 @@ def _task(evaluation: Evaluation) -> Task:
     task = TASKS.get(evaluation.dataset)
     if task is None:
         raise EvalError(
-            f"{evaluation.dataset} is no data set of an mteb task: expected one of {', '.join(TASKS)}"
+            f"data set: {evaluation.dataset}, not of an mteb task; expected one of {', '.join(TASKS)}"
         )
     return task
 
 
 def _revision(evaluation: Evaluation, task: Task) -> str:
-    """The commit of mteb's data set; of another one with the same sentences, its name goes before."""
+    """The commit of mteb's data set, or of another one with the same sentences, with its name before it."""
     if evaluation.dataset_revision is None:
         return UNKNOWN
     hub_id = STSB_HUB_ID if evaluation.dataset == STSB else evaluation.dataset
@@ -101,8 +100,8 @@ def _split(evaluation: Evaluation, task: Task) -> str:
     if task.splits.get(split) != evaluation.pairs:
         known = " or ".join(f"{name} ({pairs:,} pairs)" for name, pairs in task.splits.items())
         raise EvalError(
-            f"the result has {evaluation.pairs:,} pairs of split {split}, and mteb's {task.name} is of "
-            f"{known}: evaluate a whole split, without --limit"
+            f"the result: {evaluation.pairs:,} pairs of split {split}; mteb's {task.name} expected {known}",
+            "Evaluate a whole split.",
         )
     return split
 
@@ -112,21 +111,21 @@ def _runner(evaluation: Evaluation, name: str | None) -> RunnerResult:
     if name is None and len(found) == 1:
         return evaluation.runners[0]
     if name is None:
-        raise EvalError(f"an mteb result is of one runner: name with --runner one of {', '.join(found)}")
+        raise EvalError(f"an mteb result: {len(found)} runners; expected one", f"Name {' or '.join(found)}.")
     if name not in found:
-        raise EvalError(f"the result has no runner {name}: expected one of {', '.join(found)}")
+        raise EvalError(f"the result has no runner {name}; expected one of {', '.join(found)}")
     return found[name]
 
 
 def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[str, Any]:
-    """One subset's scores, and what mteb does not ask for but a reader must know."""
+    """One subset's scores, with our own fields that a reader must know."""
     spearman, pearson = result.scores.spearman, result.scores.pearson
     if spearman is None or pearson is None:
-        raise EvalError(f"the correlation of {result.runner} with the gold scores is not defined")
+        raise EvalError(f"{result.runner}: a correlation with the gold scores that is not defined")
     subset = "default" if "default" in task.subsets else evaluation.language or "none"
     if subset not in task.subsets:
         raise EvalError(
-            f"mteb's {task.name} has no language {subset}: expected one of {', '.join(task.subsets)}"
+            f"mteb's {task.name} has no language {subset}; expected one of {', '.join(task.subsets)}"
         )
     scores: dict[str, Any] = {
         "main_score": spearman,

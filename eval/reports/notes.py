@@ -1,4 +1,4 @@
-"""What must be said beside a runner's numbers, in plain sentences."""
+"""The cautions and explanations that belong to a runner's numbers, in plain sentences."""
 
 from minilmx.eval.evaluation import RunnerResult
 from minilmx.runners.base import Details
@@ -6,7 +6,7 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX
 
 
 def caution(name: str, details: Details) -> list[str]:
-    """Whether the numbers are an emulation's or a stand-in's, and float16's headroom."""
+    """Says that numbers come from an emulation or a stand-in, and how far float16's limit is."""
     if "caution" in details:
         return [f"{name}: {details['caution']}."]
     if "emulation" not in details:

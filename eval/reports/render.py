@@ -20,24 +20,24 @@ _OF_ONE = ("junit", "mteb")
 
 
 def render(form: str, results: Sequence[Result], runner: str | None = None) -> str:
-    """The results in one of FORMATS; several as their history. `runner` is whose mteb result it is.
+    """The results in one of FORMATS; several as their history. `runner` is the runner of an mteb result.
 
-    Raises EvalError where the format is of one result, or these results do not go together.
+    Raises EvalError for several results in a format of one, and for results that have no common history.
     """
     if form in _OF_ONE and len(results) > 1:
-        raise EvalError(f"the format {form} is of one result, got {len(results)}")
+        raise EvalError(f"the format {form}: {len(results)} results; expected one")
     if form == "mteb":
         text = render_mteb(results[0], runner)
     elif form == "junit":
         text = render_junit(results[0])
     else:
         text = {"table": render_table, "html": render_html, "markdown": render_markdown}[form](results)
-    # Half of a surrogate pair, which JSON can hold, is no character and cannot be written.
+    # Half of a surrogate pair, which JSON can contain, is not a character and cannot be written.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def render_table(results: Sequence[Result]) -> str:
-    """As `mlx eval` prints it, or the history as a table, as wide as the terminal is."""
+    """One result as `mlx eval` prints it, or a history as a table, as wide as the terminal."""
     if len(results) == 1:
         return to_text(lambda console: print_result(results[0], console))
     return to_text(lambda console: _print_history(results, console))
@@ -48,6 +48,8 @@ def _print_history(results: Sequence[Result], console: Console) -> None:
     table = Table(*HISTORY_COLUMNS, box=box.SIMPLE_HEAD)
     for cells in history_rows(history):
         table.add_row(*cells)
+    for line in history.failures:
+        console.print(line, style="bold", soft_wrap=True)
     console.print(f"{history.model}, {history.dataset}, drift from {history.reference}", soft_wrap=True)
     print_wide(table, console)
     for note in history.cautions:

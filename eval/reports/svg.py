@@ -1,4 +1,4 @@
-"""Plots as inline SVG that takes its colours from the page's style sheet, and so follows dark mode."""
+"""Plots as inline SVG with the colours of the page's style sheet, so they follow dark mode."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A linear scale from `low` to `high`, its title, and ticks of a place and a label each."""
+    """A linear scale from `low` to `high`, its title, and ticks: a position and a label each."""
 
     low: float
     high: float
@@ -40,12 +40,12 @@ class Series:
 
 
 def power_of_ten(exponent: int) -> str:
-    """10 to the exponent, as people write it."""
+    """10 to the exponent, with a superscript."""
     return f"10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
 def linear_axis(low: float, high: float, title: str, count: int = 5) -> Axis:
-    """An axis with round ticks; tiny or huge numbers share a power of ten, said in the title."""
+    """An axis with round ticks; tiny or huge numbers share a power of ten, which the title states."""
     if not low < high:
         high = low + (abs(low) or 1.0)
     largest = max(abs(low), abs(high))
@@ -81,7 +81,7 @@ def decade_axis(low: float, high: float, title: str) -> Axis:
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], x: Axis, y: Axis, name: str) -> str:
-    """A bar between each two edges."""
+    """A bar between each two neighbouring edges."""
     parts = []
     for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
         start, end = sorted((_x(x, left), _x(x, right)))
@@ -110,7 +110,7 @@ def columns(labels: Sequence[str], tall: Sequence[float], low: Sequence[float], 
 
 
 def bars(labels: Sequence[str], long: Sequence[float], low: Sequence[float], name: str) -> str:
-    """A lying bar for each label, its text above it: pale up to the median, strong up to the least."""
+    """A horizontal bar for each label, with its text above: pale to the median, strong to the lowest."""
     room, thickness = 38, 14
     scale = (WIDTH - 2) / max(long)
     parts = []
@@ -129,7 +129,7 @@ def bars(labels: Sequence[str], long: Sequence[float], low: Sequence[float], nam
 
 
 def skyline(tall: Sequence[float], low: Sequence[float], x: Axis, y: Axis, name: str) -> str:
-    """Many thin bars as one filled outline: the largest, pale, and the mean before it."""
+    """Many thin bars as one filled outline: the largest, pale, and the mean in front of it."""
     parts = []
     for values, style in ((tall, "bar pale"), (low, "bar")):
         steps = [f"V{_y(y, value):.1f}H{_x(x, index + 1):.1f}" for index, value in enumerate(values)]
@@ -140,7 +140,7 @@ def skyline(tall: Sequence[float], low: Sequence[float], x: Axis, y: Axis, name:
 
 
 def scatter(series: Sequence[Series], x: Axis, y: Axis, name: str, guide: str) -> str:
-    """Points, with a `guide` line: "diagonal" where x = y, or "zero" where y = 0."""
+    """Points, with a `guide` line: "diagonal" for x = y, or "zero" for y = 0."""
     low, high = (max(x.low, y.low), min(x.high, y.high)) if guide == "diagonal" else (x.low, x.high)
     ends = ((low, low), (high, high)) if guide == "diagonal" else ((low, 0.0), (high, 0.0))
     line = "L".join(f"{_x(x, a):.1f} {_y(y, b):.1f}" for a, b in ends)
@@ -173,7 +173,7 @@ def _y(axis: Axis, value: float) -> float:
 
 
 def _drawing(x: Axis, y: Axis, marks: str, name: str) -> str:
-    """The marks within axes. `name` is what a screen reader says."""
+    """The marks within axes. `name` is for screen readers."""
     base = HEIGHT - _BOTTOM
     parts = []
     for place, label in y.ticks:

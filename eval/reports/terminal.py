@@ -14,6 +14,7 @@ from minilmx.eval.reports.cells import (
     check_line,
     describe_data,
     describe_shape,
+    failures,
     language_rows,
     runner_rows,
 )
@@ -24,7 +25,7 @@ _WIDEST = 1000
 
 
 def to_text(write: Callable[[Console], None]) -> str:
-    """What is printed as text, as wide as the terminal is."""
+    """The printed text, as wide as the terminal."""
     stream = StringIO()
     write(Console(file=stream, markup=False, emoji=False, highlight=False))
     return stream.getvalue()
@@ -40,7 +41,9 @@ def print_wide(table: Table, console: Console) -> None:
 
 
 def print_result(result: Result, console: Console) -> None:
-    """Print one evaluation in full, or several as a row each; then the limits."""
+    """Print one evaluation in full, or one row for each of several; then the limits."""
+    for line in failures([result]):
+        console.print(line, style="bold", soft_wrap=True)
     if len(result.evaluations) == 1:
         _print_evaluation(result.evaluations[0], console)
     else:

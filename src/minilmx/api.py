@@ -138,7 +138,7 @@ def embed_file(
     OUTPUT.run.json and returned. Raises DatasetError, OutputError, ArtifactError or RunnerError.
 
     Example:
-        >>> embed_file("all-MiniLM-L6-v2-b1-s128", "sentences.txt", "embeddings.npy").rows
+        >>> embed_file("all-MiniLM-L6-v2-b1-s128", "sentences.txt", "embeddings.npy").sentences
         2
     """
     target = Path(output)
@@ -404,9 +404,7 @@ def check(
     with load(opened, graph=GraphKind.FIXED) as embedder:
         reference = embedder.encode(texts)
     findings = []
-    for finding in check_consumers(
-        opened, chosen, places, texts, reference, time_limit_seconds, progress.message
-    ):
+    for finding in check_consumers(opened, chosen, places, texts, reference, time_limit_seconds, progress):
         if consumers and finding.state == MISSING:
             raise EvalError(f"{finding.consumer} is not installed: {finding.reason}", finding.remedy)
         findings.append(finding)

@@ -1,13 +1,18 @@
-"""mlx bench: runners side by side, and the page that shows them."""
+"""mlx bench: runners measured side by side, and the page about them."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import numpy_helper
 
-from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.onnx_file import load_onnx
 from minilmx.models.tokenizer import Tokenizer
 
 Mlx = Callable[..., Any]
@@ -34,9 +39,9 @@ def result(tiny: Path, mlx: Mlx, texts: Path, tmp_path: Path) -> dict[str, Any]:
 def test_every_graph_is_measured_over_the_same_texts(result: dict[str, Any], tiny: Path) -> None:
     artifact: Artifact = open_artifact(tiny)
     counts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).token_counts
-    assert result["schema_version"] == 2
+    assert result["schema_version"] == 3
     assert result["artifact_sha256"] == artifact.digest
-    assert (result["texts"], result["tokens"]) == (9, int(counts.sum()))
+    assert (result["sentences"], result["tokens"]) == (9, int(counts.sum()))
     fixed, dynamic = result["timings"]
     assert fixed["contender"] == {"runner": "onnxruntime", "graph": "fixed"}
     assert dynamic["contender"] == {"runner": "onnxruntime", "graph": "dynamic"}
@@ -46,6 +51,8 @@ def test_every_graph_is_measured_over_the_same_texts(result: dict[str, Any], tin
     for timing in (fixed, dynamic):
         assert len(timing["rounds"]) == 3
         middle = sorted(timing["rounds"])[1]
+        assert timing["seconds"] == middle
+        assert timing["versions"] == {"onnxruntime": onnxruntime.__version__}
         assert timing["sentences_per_second"] == pytest.approx(9 / middle)
         assert timing["tokens_per_second"] == pytest.approx(int(counts.sum()) / middle)
         assert 0 < timing["latency_median"] <= timing["latency_p95"] <= max(timing["rounds"])
@@ -61,25 +68,39 @@ def test_a_saved_benchmark_becomes_a_page_with_a_plot(
     page = (tmp_path / "b.html").read_text()
     assert page.count('<rect class="bar') == 4
     assert "onnxruntime dynamic" in page
+    assert f"onnxruntime {onnxruntime.__version__}, " in page
     assert "http" not in page.replace("http-equiv", "")
     table = mlx("report", "b.json")
     assert table.code == 0
     assert "sentences/s" in table.stdout
     outcome = mlx("report", "b.json", "--format", "junit")
     assert outcome.code != 0
-    assert "a benchmark has no format junit: expected table or html" in outcome.stderr
-    (tmp_path / "b.json").write_text(json.dumps(result | {"texts": "many"}))
+    assert "format of a benchmark: junit; expected table or html" in outcome.stderr
+    (tmp_path / "b.json").write_text(json.dumps(result | {"sentences": "many"}))
     outcome = mlx("report", "b.json")
-    assert "does not follow schema version 2: Expected `int`, got `str` - at `$.texts`" in outcome.stderr
+    assert "does not follow schema version 3: Expected `int`, got `str` - at `$.sentences`" in outcome.stderr
 
 
-def test_an_emulation_is_called_one(tiny: Path, mlx: Mlx, texts: Path) -> None:
+def test_an_emulation_is_named_as_one(tiny: Path, mlx: Mlx, texts: Path) -> None:
     outcome = mlx("bench", tiny, texts, "--rounds", "1", "--runner", "groq-emulator", "--json")
     assert outcome.code == 0, outcome
     (timing,) = json.loads(outcome.stdout)["timings"]
     assert timing["contender"]["graph"] == "fixed"
     table = mlx("bench", tiny, texts, "--rounds", "1", "--runner", "groq-emulator")
-    assert "its times say nothing of a GroqCard" in table.stdout
+    assert "its times say nothing about a GroqCard" in table.stdout
+
+
+def test_embeddings_that_are_not_finite_are_an_error(tiny: Path, mlx: Mlx, texts: Path) -> None:
+    artifact = open_artifact(tiny)
+    model = load_onnx(artifact.fixed_graph)
+    (mix,) = (tensor for tensor in model.graph.initializer if list(tensor.dims) == [8, 8])
+    mix.CopyFrom(numpy_helper.from_array(np.full((8, 8), np.nan, np.float32), mix.name))
+    onnx.save(model, str(artifact.fixed_graph))
+    (tiny / "mlx.json").unlink()
+    seal(tiny, artifact.manifest)
+    outcome = mlx("bench", tiny, texts, "--rounds", "1", "--graph", "fixed")
+    assert outcome.code == 3, outcome
+    assert "the runner onnxruntime returned numbers that are not finite for sentence 1" in outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -92,7 +113,7 @@ def test_an_emulation_is_called_one(tiny: Path, mlx: Mlx, texts: Path) -> None:
         (["--runner", "groq-emulator", "--graph", "dynamic"], "does not take the dynamic graph"),
     ],
 )
-def test_what_cannot_be_measured_is_said(arguments: list[str], message: str, tiny: Path, mlx: Mlx) -> None:
+def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str, tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("bench", tiny, "--rounds", "1", *arguments)
     assert outcome.code not in (0, 1)
     assert message in outcome.stderr

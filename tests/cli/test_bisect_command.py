@@ -1,4 +1,4 @@
-"""mlx bisect: the table, the JSON, and what is refused."""
+"""mlx bisect: the table, the JSON, and wrong input."""
 
 import json
 import shutil
@@ -18,23 +18,31 @@ Mlx = Callable[..., Any]
 SETTINGS = ("--limit", "4", "--threads", "1")
 
 
-@pytest.fixture(scope="module")
-def coarse(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact with layer 4's weights into the MLP rounded to 8 bits."""
-    folder = tmp_path_factory.mktemp("coarse") / "layer-4-rounded"
+def changed(artifact: Artifact, folder: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    """A copy of the artifact with another fixed graph, sealed again."""
     new = read_artifact(Path(shutil.copytree(artifact.path, folder)))
     model = load_onnx(new.fixed_graph)
-    (node,) = (n for n in model.graph.node if n.name.endswith("layer.4/intermediate/dense/MatMul"))
-    (tensor,) = (t for t in model.graph.initializer if t.name == node.input[1])
-    weights = numpy_helper.to_array(tensor)
-    scale = np.abs(weights).max() / 127
-    tensor.CopyFrom(numpy_helper.from_array(np.round(weights / scale) * scale, tensor.name))
+    change(model)
     onnx.save(model, str(new.fixed_graph))
     (folder / "mlx.json").unlink()
     return seal(folder, new.manifest).path
 
 
-def test_the_emulator_beside_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def coarse(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with the first weights of layer 4's MLP rounded to 8 bits."""
+
+    def round_weights(model: onnx.ModelProto) -> None:
+        (node,) = (n for n in model.graph.node if n.name.endswith("layer.4/intermediate/dense/MatMul"))
+        (tensor,) = (t for t in model.graph.initializer if t.name == node.input[1])
+        weights = numpy_helper.to_array(tensor)
+        scale = np.abs(weights).max() / 127
+        tensor.CopyFrom(numpy_helper.from_array(np.round(weights / scale) * scale, tensor.name))
+
+    return changed(artifact, tmp_path_factory.mktemp("coarse") / "layer-4-rounded", round_weights)
+
+
+def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("bisect", artifact.path, "--candidate", "groq-emulator", "-o", "r.json", *SETTINGS)
     assert outcome.code == 0, outcome
     assert "result: r.json" in outcome.stderr
@@ -53,7 +61,7 @@ def test_the_emulator_beside_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path:
     assert max(map(len, outcome.stdout.splitlines()[4:20])) <= 80
 
 
-def test_an_artifact_beside_another_names_the_rounded_layer(
+def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
     artifact: Artifact, coarse: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     words = ("bisect", artifact.path, "--candidate-artifact", coarse, *SETTINGS)
@@ -61,7 +69,7 @@ def test_an_artifact_beside_another_names_the_rounded_layer(
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "r.json").read_text(encoding="utf-8")
     result = json.loads(outcome.stdout)
-    assert result["schema_version"] == 2
+    assert result["schema_version"] == 3
     assert (result["pairs"], result["threshold"]) == (4, 0.005)
     assert result["reference"]["runner"] == result["candidate"]["runner"] == "onnxruntime"
     assert result["candidate"]["artifact"] == "layer-4-rounded"
@@ -69,7 +77,20 @@ def test_an_artifact_beside_another_names_the_rounded_layer(
     assert result["reference"]["emulation"] is result["candidate"]["emulation"] is None
 
 
-def test_nothing_to_compare_with_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
+def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(
+    artifact: Artifact, mlx: Mlx, tmp_path: Path
+) -> None:
+    def spoil(model: onnx.ModelProto) -> None:
+        (bias,) = (t for t in model.graph.initializer if t.name.endswith("layer.3.output.dense.bias"))
+        bias.CopyFrom(numpy_helper.from_array(np.full(384, np.inf, np.float32), bias.name))
+
+    broken = changed(artifact, tmp_path / "broken", spoil)
+    outcome = mlx("bisect", artifact.path, "--candidate-artifact", broken, *SETTINGS)
+    assert outcome.code == 1, outcome
+    assert outcome.stdout.splitlines()[0] == "FAIL: embeddings of onnxruntime on broken are not finite"
+
+
+def test_a_missing_candidate_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("bisect", tiny)
     assert outcome.code == 2
     assert "give --candidate or --candidate-artifact" in outcome.stderr
@@ -84,7 +105,7 @@ def test_nothing_to_compare_with_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
         (("--candidate-artifact", "nowhere"), "nowhere is not an artifact: it does not exist"),
     ],
 )
-def test_what_cannot_be_bisected_is_one_line_and_exit_code_3(
+def test_what_cannot_be_bisected_is_a_one_line_error_with_exit_code_3(
     tiny: Path, mlx: Mlx, words: tuple[str, ...], message: str
 ) -> None:
     outcome = mlx("bisect", tiny, *words)

@@ -1,4 +1,4 @@
-"""mlx check, over the tiny model and consumers that are here or pretend to be."""
+"""mlx check with the tiny model, and with consumers that are installed or imitated."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Mlx = Callable[..., Any]
 
 @pytest.fixture
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Installs a txtai, of these lines, in this Python."""
+    """Install an imitation of txtai, with this source, in this Python."""
 
     def install(source: str) -> None:
         packages = tmp_path / "packages"
@@ -60,11 +60,11 @@ def test_what_is_not_installed_is_listed_with_its_install_command(tiny: Path, ml
     for name, consumer in CONSUMERS.items():
         shown = any(line.startswith(f"{name} ") for line in lines)
         assert shown == (consumer.graph == "dynamic"), name  # tiny has no settings for its fixed graph
-    assert "there is no @huggingface/transformers" in outcome.stdout
+    assert "missing: @huggingface/transformers" in outcome.stdout
     assert CONSUMERS["transformers-js"].install in outcome.stdout
 
 
-def test_asking_for_one_that_is_not_installed_is_an_error(tiny: Path, mlx: Mlx) -> None:
+def test_a_requested_consumer_that_is_not_installed_is_an_error(tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("check", tiny, "--consumer", "transformers-js")
     assert outcome.code == 3, outcome
     assert "transformers-js is not installed" in outcome.stderr
@@ -72,7 +72,7 @@ def test_asking_for_one_that_is_not_installed_is_an_error(tiny: Path, mlx: Mlx) 
     assert outcome.stdout == ""
 
 
-def test_packages_that_lie_in_the_working_directory_are_not_installed(
+def test_packages_in_the_working_directory_do_not_count_as_installed(
     tiny: Path, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put_txtai(tmp_path / "here", "")
@@ -83,7 +83,7 @@ def test_packages_that_lie_in_the_working_directory_are_not_installed(
     assert "txtai is not installed" in outcome.stderr
 
 
-def test_a_twin_with_other_weights_is_found(tiny: Path, mlx: Mlx) -> None:
+def test_a_dynamic_shape_graph_with_other_weights_is_found(tiny: Path, mlx: Mlx) -> None:
     artifact = open_artifact(tiny)
     model = onnx.load(artifact.dynamic_graph)
     [weights] = [tensor for tensor in model.graph.initializer if tensor.name == "mix"]
@@ -109,7 +109,7 @@ def test_a_twin_with_other_weights_is_found(tiny: Path, mlx: Mlx) -> None:
         ("import os, sys; print('out of paper', file=sys.stderr); sys.stderr.flush(); os._exit(7)",
          "ended with exit code 7: out of paper"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by signal 9"),
-        ("import time; time.sleep(600)", "was not done after 5 seconds"),
+        ("import time; time.sleep(600)", "was stopped after 5 seconds"),
         ("class Embeddings:\n    __init__ = index = search = lambda *a, **k: None\n"
          "    batchtransform = lambda self, texts: [[0.0] for text in texts]",
          "expected"),
@@ -119,7 +119,7 @@ def test_a_twin_with_other_weights_is_found(tiny: Path, mlx: Mlx) -> None:
     ],
     ids=["error", "exit", "killed", "hangs", "another shape", "not finite"],
 )  # fmt: skip
-def test_a_consumer_that_fails_is_one_clear_line(
+def test_a_consumer_that_fails_is_reported_in_one_clear_line(
     tiny: Path, mlx: Mlx, pretend: Callable[[str], None], source: str, reason: str
 ) -> None:
     pretend(source)
@@ -147,7 +147,7 @@ def test_bad_arguments_are_refused(tiny: Path, tmp_path: Path, mlx: Mlx) -> None
     assert mlx("check", tiny, "--python", tmp_path / "nowhere").code == 2
     fixed = mlx("check", tiny, "--consumer", "fastembed-fixed")
     assert fixed.code == 3
-    assert "--fixed-consumers" in fixed.stderr or "is not installed" in fixed.stderr
+    assert "for fixed consumers" in fixed.stderr or "is not installed" in fixed.stderr
 
 
 def test_a_damaged_artifact_is_not_checked(tiny: Path, mlx: Mlx) -> None:
@@ -157,7 +157,7 @@ def test_a_damaged_artifact_is_not_checked(tiny: Path, mlx: Mlx) -> None:
     assert "damaged" in outcome.stderr
 
 
-def test_the_texts_go_from_one_token_to_truncated(tiny: Path) -> None:
+def test_the_texts_range_from_one_token_to_truncated(tiny: Path) -> None:
     artifact = open_artifact(tiny)
     texts = varied_texts(artifact)
     tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)

@@ -1,4 +1,4 @@
-"""mlx eval: the table, the JSON, and where the result lies."""
+"""mlx eval: the table, the JSON, and the path of the result."""
 
 import json
 import re
@@ -20,10 +20,10 @@ BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")
 
 
 def strict(text: str) -> Any:
-    """JSON as other languages read it: NaN and Infinity are no JSON."""
+    """JSON as other languages read it: NaN and Infinity are not JSON."""
 
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
@@ -35,7 +35,7 @@ def only(text: str) -> Any:
 
 
 def reweighted(folder: Path, value: float) -> Path:
-    """The artifact with all type embeddings of this value, sealed anew."""
+    """The artifact with all type embeddings of this value, sealed again."""
     artifact = open_artifact(folder)
     model = load_onnx(artifact.fixed_graph)
     for tensor in model.graph.initializer:
@@ -57,7 +57,7 @@ def test_the_default_compares_onnxruntime_with_an_emulation_and_says_so(tiny: Pa
         assert row in outcome.stdout
 
 
-def test_the_result_lies_where_it_is_said_to(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_result_is_saved_at_the_reported_path(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("eval", tiny, "--limit", "5", *BOTH)
     path = re.search(r"^result: (.*)$", outcome.stderr, re.MULTILINE)
     assert path
@@ -71,11 +71,11 @@ def test_two_evaluations_in_one_second_are_both_kept(tiny: Path, mlx: Mlx, tmp_p
     assert len(list((tmp_path / "results" / "tiny-b4-s16").iterdir())) == 3
 
 
-def test_json_is_what_is_saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_printed_json_equals_the_saved_file(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("eval", tiny, "--limit", "9", "--json", "-o", "out/r.json", *BOTH)
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "out" / "r.json").read_text()
-    assert strict(outcome.stdout)["schema_version"] == 2
+    assert strict(outcome.stdout)["schema_version"] == 3
     result = only(outcome.stdout)
     assert result["pairs"] == 9
     assert (result["batch_size"], result["sequence_length"]) == (4, 16)
@@ -83,7 +83,7 @@ def test_json_is_what_is_saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     assert reference["comparison"] is None
     assert 0 < emulator["comparison"]["drift"]["max_abs"] < 0.01
     assert "not from a GroqCard" in emulator["details"]["emulation"]
-    assert reference["batches"] == emulator["batches"] == 5
+    assert reference["timing"]["batches"] == emulator["timing"]["batches"] == 5
     assert result["truncated_sentences"] > 0
 
 
@@ -121,7 +121,7 @@ def test_a_data_set_with_brackets_in_its_name_is_shown_as_it_is(tiny: Path, mlx:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 60000.0])
-def test_numbers_past_all_limits_are_reported_and_the_json_stays_valid(
+def test_numbers_beyond_float16_are_reported_and_the_json_stays_valid(
     value: float, tiny: Path, mlx: Mlx
 ) -> None:
     artifact = reweighted(tiny, value)
@@ -144,11 +144,24 @@ def test_numbers_past_all_limits_are_reported_and_the_json_stays_valid(
         assert "past float16's limit of 65,504" in table
 
 
-def test_a_runner_that_is_missing_is_said_before_the_first_one_runs(
-    tiny: Path, mlx: Mlx, tmp_path: Path
-) -> None:
+def test_a_single_runner_that_is_not_finite_fails(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    artifact = reweighted(tiny, float("nan"))
+    words = ("--limit", "5", "--runner", "onnxruntime", "--graph", "fixed", "-o", "r.json")
+    outcome = mlx("eval", artifact, *words)
+    assert outcome.code == 1, outcome
+    first_line = "FAIL: embeddings of onnxruntime are not finite"
+    assert outcome.stdout.splitlines()[0] == first_line
+    report = mlx("report", "r.json")
+    assert report.code == 1, report
+    assert report.stdout.splitlines()[0] == first_line
+    page = mlx("report", "r.json", "-o", "r.html")
+    assert page.code == 1, page
+    assert page.stderr.splitlines() == [first_line, "report: r.html"]
+
+
+def test_a_missing_runner_is_reported_before_the_first_one_runs(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     if find_runner("groq").missing(find_runner("groq").options()) is None:
-        pytest.skip("a GroqCard is here")
+        pytest.skip("this machine has a GroqCard")
     outcome = mlx("eval", tiny, "--runner", "onnxruntime", "--runner", "groq")
     assert outcome.code == 3, outcome
     assert "the runner groq cannot run here" in outcome.stderr

@@ -1,4 +1,4 @@
-"""mlx report: every format, from a saved result, as a user would type it."""
+"""mlx report: every format of a saved result, as a user types the command."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def saved(tiny: Path, mlx: Mlx, tmp_path: Path) -> Path:
     return tmp_path / "r.json"
 
 
-def test_the_command_knows_the_formats_that_there_are() -> None:
+def test_the_command_offers_every_format() -> None:
     (option,) = (each for each in report.params if each.name == "form")
     assert tuple(option.type.choices) == FORMATS  # type: ignore[attr-defined]
 
@@ -49,7 +49,7 @@ def test_every_format_goes_to_standard_output(form: str, start: str, saved: Path
 @pytest.mark.parametrize(
     ("name", "start"), [("a.html", "<!doctype"), ("a.md", "##"), ("a.xml", "<?xml"), ("a.txt", "tiny")]
 )
-def test_an_output_is_of_the_format_that_its_name_says(
+def test_the_extension_of_the_output_decides_the_format(
     name: str, start: str, saved: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     outcome = mlx("report", saved, "--output", f"new/{name}")
@@ -61,12 +61,12 @@ def test_an_output_is_of_the_format_that_its_name_says(
     )
 
 
-def test_the_stated_format_goes_before_the_name(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_stated_format_overrides_the_extension(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
     assert mlx("report", saved, "--format", "junit", "-o", "a.html").code == 0
     Xml.parse(tmp_path / "a.html")
 
 
-def test_a_file_that_is_there_stays_unless_forced(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_unless_forced(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("mine")
     outcome = mlx("report", saved, "-o", "a.html")
     assert outcome.code == 3
@@ -85,24 +85,27 @@ def test_several_results_are_a_history(saved: Path, tiny: Path, mlx: Mlx) -> Non
     for form in ("junit", "mteb"):
         outcome = mlx("report", saved, "s.json", "--format", form)
         assert outcome.code == 3
-        assert f"the format {form} is of one result, got 2" in outcome.stderr
+        assert f"the format {form}: 2 results; expected one" in outcome.stderr
 
 
 def test_results_of_other_data_have_no_history(saved: Path, tiny: Path, mlx: Mlx) -> None:
     assert mlx("eval", tiny, "--limit", "21", "-o", "s.json", *BOTH).code == 0
     outcome = mlx("report", saved, "s.json")
     assert outcome.code == 3
-    assert "a history needs results of one number of pairs, got 20 and 21" in outcome.stderr
+    assert (
+        "history: results of the number of pairs 20 and 21; expected the same number of pairs"
+        in outcome.stderr
+    )
 
 
-def test_data_that_is_not_mtebs_has_no_mteb_result(saved: Path, mlx: Mlx) -> None:
+def test_data_of_no_mteb_task_has_no_mteb_result(saved: Path, mlx: Mlx) -> None:
     outcome = mlx("report", saved, "--format", "mteb")
     assert outcome.code == 3
-    assert "bundled is no data set of an mteb task" in outcome.stderr
+    assert "bundled, not of an mteb task" in outcome.stderr
     assert outcome.stdout == ""
 
 
-def test_what_is_no_result_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_result_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text("{}")
     assert mlx("report", "no.json").code == 3
     assert mlx("report", tiny / "mlx.json").code == 3
@@ -110,14 +113,14 @@ def test_what_is_no_result_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> N
     assert mlx("report").code == 2
 
 
-def test_a_runner_goes_with_mteb_alone(saved: Path, mlx: Mlx) -> None:
+def test_only_the_mteb_format_takes_a_runner(saved: Path, mlx: Mlx) -> None:
     outcome = mlx("report", saved, "--format", "html", "--runner", "onnxruntime")
     assert outcome.code == 2
     assert "--runner needs --format mteb" in outcome.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX's")
-def test_an_output_that_cannot_be_written_is_said_before_anything_is_rendered(saved: Path, mlx: Mlx) -> None:
+def test_an_output_that_cannot_be_written_is_refused_before_rendering(saved: Path, mlx: Mlx) -> None:
     outcome = mlx("report", saved, "-o", "r.json/a.html")
     assert outcome.code == 3
     assert "cannot be written" in outcome.stderr

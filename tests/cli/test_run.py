@@ -237,11 +237,11 @@ def test_the_record_beside_an_output_describes_the_run(tiny: Path, mlx: Mlx, tmp
     assert record["artifact_sha256"] == hashlib.sha256(manifest).hexdigest()
     assert record["output"] == "e.npy"
     assert record["sha256"] == hashlib.sha256((tmp_path / "e.npy").read_bytes()).hexdigest()
-    assert (record["rows"], record["truncated_rows"], record["batches"]) == (5, 2, 4)
+    assert (record["sentences"], record["truncated_sentences"], record["timing"]["batches"]) == (5, 2, 4)
     assert record["graph"] == "dynamic"
     assert record["runner"] == "onnxruntime"
     assert record["details"]["threads"] == 1
-    assert record["sentences_per_second"] == pytest.approx(5 / record["seconds"])
+    assert record["timing"]["sentences_per_second"] == pytest.approx(5 / record["timing"]["seconds"])
     assert {"minilmx", "python", "created", "system", "processor"} <= set(record["provenance"])
 
 
@@ -321,7 +321,7 @@ def test_an_output_is_replaced_only_with_force(tiny: Path, mlx: Mlx, tmp_path: P
     assert (tmp_path / "e.npy").read_bytes() == before
     assert mlx("run", tiny, "-o", "e.npy", "--force", stdin="b\nc\n").code == 0
     assert np.load(tmp_path / "e.npy").shape == (2, 8)
-    assert json.loads((tmp_path / "e.npy.run.json").read_text())["rows"] == 2
+    assert json.loads((tmp_path / "e.npy.run.json").read_text())["sentences"] == 2
 
 
 def test_an_existing_record_is_noticed_before_any_work(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

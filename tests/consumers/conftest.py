@@ -1,4 +1,4 @@
-"""The environments that tests/consumers/environments.sh makes, and an artifact with everything."""
+"""The environments that tests/consumers/environments.sh makes, and an artifact with all files."""
 
 from pathlib import Path
 

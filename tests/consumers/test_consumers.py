@@ -1,4 +1,4 @@
-"""Every consumer that the registries have, on the default artifact, in environments of their own."""
+"""Every consumer, installed from package registries into separate environments, on the default artifact."""
 
 import json
 import os

@@ -188,8 +188,8 @@ def test_many_texts_are_the_same_as_few_at_a_time(tiny_original: Artifact) -> No
         record = runner.record()
         parts = [runner.encode(texts[i : i + 1001]) for i in range(0, 5003, 1001)]
     assert np.array_equal(values, np.concatenate(parts))
-    assert record.rows == 5003
-    assert record.batches == 1251
+    assert record.sentences == 5003
+    assert record.timing.batches == 1251
 
 
 def test_equal_inputs_have_equal_digests_and_others_have_not(tiny_original: Artifact) -> None:
@@ -217,7 +217,7 @@ def test_the_record_says_what_ran(tiny_original: Artifact) -> None:
     runner = Scripted(second_token)
     record = record_of(tiny_original, runner, texts)
     assert record.artifact_sha256 == tiny_original.digest
-    assert (record.rows, record.truncated_rows, record.batches) == (5, 1, 2)
+    assert (record.sentences, record.truncated_sentences, record.timing.batches) == (5, 1, 2)
     assert record.details == {"answers": 2}
-    assert record.sentences_per_second == 5 / record.seconds
+    assert record.timing.sentences_per_second == 5 / record.timing.seconds
     assert record.provenance.cpus >= 1

@@ -1,4 +1,4 @@
-"""Small real evaluations to render: tame sentences, and hostile ones."""
+"""Small real evaluations to render, of plain and of hostile sentences."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ HOSTILE = (
     "<img src=x onerror='window.hit = 1'>",
     '"><svg onload="window.hit = 1">',
     "</style></details></main><h1>gone</h1>",
-    "&lt;b&gt; is no tag; nor is ]]> an end",
+    "&lt;b&gt; is not a tag, and ]]> does not end",
     "שלום עולם, 12 < 34",
     "\u202emirrored\u2066 and unclosed",
     "x" * 10_000,
@@ -50,13 +50,13 @@ def result_of(tiny_original: Artifact) -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def result(result_of: Callable[..., Result]) -> Result:
-    """30 shipped pairs on onnxruntime and the emulator, without limits."""
+    """30 bundled pairs on onnxruntime and the emulator, without limits."""
     return result_of()
 
 
 @pytest.fixture(scope="session")
 def hostile_result(result_of: Callable[..., Result]) -> Result:
-    """Sentences that would break a page, a table or a document that took them as they are."""
+    """Sentences that would break a page, a table or a document that does not escape them."""
     first, second = list(HOSTILE), [*HOSTILE[1:], HOSTILE[0]]
     gold = np.linspace(0, 5, len(first))
     pairs = SentencePairs(

@@ -1,5 +1,6 @@
-"""The benchmark's harness: programs in processes of their own, also ones that know nothing of minilmx."""
+"""The benchmark's harness: programs in processes of their own, also ones that know nothing about minilmx."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from minilmx.errors import EvalError
-from minilmx.eval.benchmark import Program, median_ratio, race, warm_up
+from minilmx.eval.benchmark import Program, choose_contenders, median_ratio, race, warm_up
+from minilmx.models.artifact import Artifact
 
 TEXTS = ["a", "bc", "def"]
 MODULE = """
@@ -63,3 +65,25 @@ def test_the_reason_why_a_program_fails_is_given(fail: str, reason: str, tmp_pat
 
 def test_a_ratio_is_of_the_same_round() -> None:
     assert median_ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == 2.0
+
+
+COUNTING = """
+from minilmx.runners.base import ALL_GRAPHS, RunnerEntry
+
+asked = []
+ENTRY = RunnerEntry("counting", "counts", lambda options: asked.append(options), None, graphs=ALL_GRAPHS)
+"""
+
+
+def test_a_runner_is_asked_once_whether_it_can_run(
+    tiny_original: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "counting-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: counting\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[minilmx.runners]\ncounting = counting_runner:ENTRY\n")
+    (tmp_path / "counting_runner.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    contenders = choose_contenders(tiny_original, ["counting"], [])
+    assert [each.graph for each in contenders] == ["fixed", "dynamic"]
+    assert len(importlib.import_module("counting_runner").asked) == 1

@@ -1,4 +1,4 @@
-"""Every number of a comparison against a slow or independent computation, on real embeddings."""
+"""Every number of a comparison equals a slow or independent computation, on real embeddings."""
 
 import itertools
 
@@ -53,7 +53,7 @@ def cosines(rows: Rows) -> NDArray[np.float64]:
     return np.asarray(unit @ unit.T)
 
 
-def test_percentiles_and_ulps_are_numpys(exact: Rows, noisy: Rows) -> None:
+def test_percentiles_and_ulps_equal_those_of_numpy(exact: Rows, noisy: Rows) -> None:
     drift = measure_drift(exact, noisy)
     difference = np.sort(np.abs(noisy.astype(np.float64) - exact).ravel())
     assert drift.p50_abs == pytest.approx(np.median(difference))
@@ -65,7 +65,7 @@ def test_percentiles_and_ulps_are_numpys(exact: Rows, noisy: Rows) -> None:
     assert measure_drift(exact, step).max_ulps == pytest.approx(1, rel=1e-3)
 
 
-def test_the_bootstrap_gives_the_interval_of_a_slow_loop(
+def test_the_bootstrap_interval_equals_that_of_a_slow_loop(
     exact: Rows, noisy: Rows, pairs: SentencePairs
 ) -> None:
     before, after = pair_similarities(exact), pair_similarities(noisy)
@@ -84,7 +84,7 @@ def test_the_bootstrap_gives_the_interval_of_a_slow_loop(
     assert (found.pearson.low, found.pearson.high) == pytest.approx(np.percentile(pearson, (2.5, 97.5)))
 
 
-def test_the_same_seed_gives_the_same_interval_and_chance_is_called_chance(
+def test_the_same_seed_gives_the_same_interval_and_chance_is_reported_as_chance(
     exact: Rows, noisy: Rows, pairs: SentencePairs
 ) -> None:
     before, after = pair_similarities(exact), pair_similarities(noisy)
@@ -95,7 +95,9 @@ def test_the_same_seed_gives_the_same_interval_and_chance_is_called_chance(
     assert worse.spearman.excludes_zero and "lower, and not by chance" in worse.meaning
 
 
-def test_swaps_are_counted_as_a_slow_loop_does(exact: Rows, noisy: Rows, pairs: SentencePairs) -> None:
+def test_the_number_of_swaps_equals_that_of_a_slow_loop(
+    exact: Rows, noisy: Rows, pairs: SentencePairs
+) -> None:
     before, after = pair_similarities(exact), pair_similarities(noisy)
     texts = list(zip(pairs.sentences1, pairs.sentences2, strict=True))
     swapped = [
@@ -114,7 +116,7 @@ def test_swaps_are_counted_as_a_slow_loop_does(exact: Rows, noisy: Rows, pairs: 
     assert found.worst[0].higher_texts == texts[worst[0]]
 
 
-def test_neighbours_are_those_of_a_full_sort(exact: Rows, noisy: Rows, pairs: SentencePairs) -> None:
+def test_the_neighbours_equal_those_of_a_full_sort(exact: Rows, noisy: Rows, pairs: SentencePairs) -> None:
     found = measure_retrieval(exact, noisy, pairs.texts)
     assert found is not None
     keep = sorted({text: index for index, text in reversed(list(enumerate(pairs.texts)))}.values())
@@ -144,7 +146,7 @@ def test_neighbours_are_those_of_a_full_sort(exact: Rows, noisy: Rows, pairs: Se
     assert found.first_flipped_rank == min(flips)
 
 
-def test_an_index_may_stay_or_not(exact: Rows, pairs: SentencePairs) -> None:
+def test_an_index_may_stay_only_if_neighbours_are_still_found(exact: Rows, pairs: SentencePairs) -> None:
     same = measure_retrieval(exact, exact, pairs.texts)
     assert same is not None and same.index_may_stay and same.changed_queries == 0
     turned = measure_retrieval(exact, np.roll(exact, 1, axis=1), pairs.texts)
@@ -167,7 +169,7 @@ def test_planted_noise_is_found_in_its_sentences_and_dimensions(
     assert sum(profile.cosine.counts) == sum(profile.log10_max_abs.counts) == len(exact)
 
 
-def test_the_change_of_each_pairs_cosine_is_a_plain_loops(
+def test_the_change_of_each_pairs_cosine_equals_a_plain_loop(
     exact: Rows, noisy: Rows, pairs: SentencePairs, counts: NDArray[np.int64]
 ) -> None:
     found = compared(exact, noisy, pairs, counts)

@@ -1,4 +1,4 @@
-"""Result documents: strict to read, finite, and described by the shipped JSON Schemas."""
+"""Result documents: read strictly, finite, and described by the JSON Schemas in the package."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from minilmx.eval.results import Result
 
 @pytest.mark.parametrize("kind", [Result, Benchmark, Bisection])
 def test_the_shipped_schema_is_up_to_date(kind: type) -> None:
-    """After a change: json.dumps(json_schema(kind), indent=1), and a newline, into eval/schemas/."""
+    """After a change, write json.dumps(json_schema(kind), indent=1), and a newline, into eval/schemas/."""
     shipped = resources.files("minilmx.eval") / "schemas" / f"{kind.__name__.lower()}.json"
     assert shipped.read_text("utf-8") == json.dumps(json_schema(kind), indent=1) + "\n"
 
@@ -45,7 +45,7 @@ def changed(result: Result, path: Path, change: str) -> None:
 @pytest.mark.parametrize(
     "change", ["unknown", "missing default", "not finite", "another type", "kind", "no kind"]
 )
-def test_a_document_that_is_not_what_would_be_written_is_refused(
+def test_a_document_that_would_be_written_differently_is_refused(
     result: Result, tmp_path: Path, change: str
 ) -> None:
     changed(result, tmp_path / "r.json", change)
@@ -56,7 +56,9 @@ def test_a_document_that_is_not_what_would_be_written_is_refused(
 def test_a_number_that_is_not_finite_is_never_written(result: Result, tmp_path: Path) -> None:
     (one,) = result.evaluations
     first, *others = one.runners
-    broken = replace(one, runners=(replace(first, seconds=float("inf")), *others))
+    assert first.timing
+    timing = replace(first.timing, seconds=float("inf"))
+    broken = replace(one, runners=(replace(first, timing=timing), *others))
     with pytest.raises(ValueError, match="not JSON compliant"):
         save_document(replace(result, evaluations=(broken,)), tmp_path / "r.json", replace=False)
     assert not (tmp_path / "r.json").exists()

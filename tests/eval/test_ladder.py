@@ -1,4 +1,4 @@
-"""The ladder names the step that brings the drift."""
+"""The ladder names the step that makes the drift."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def tokenized(artifact: Artifact) -> TokenizedTexts:
     return Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS)
 
 
-def test_on_the_real_model_float16_brings_nearly_all(artifact: Artifact) -> None:
+def test_float16_makes_nearly_all_drift_of_the_real_model(artifact: Artifact) -> None:
     ladder = climb(artifact, tokenized(artifact), {})
     assert [step.runner for step in ladder.steps] == ["torch", "onnxruntime", "onnxruntime", "groq-emulator"]
     assert ladder.missing == ("GroqCard",)
@@ -27,8 +27,8 @@ def test_on_the_real_model_float16_brings_nearly_all(artifact: Artifact) -> None
     assert ladder.steps[-1].max_abs > 1e-4 > ladder.steps[1].max_abs
 
 
-def test_noise_planted_in_the_graph_is_the_graphs_step(artifact: Artifact, tmp_path: Path) -> None:
-    """The PyTorch model stays what it is, so the drift comes with the ONNX graph."""
+def test_noise_planted_in_the_graph_appears_in_its_step(artifact: Artifact, tmp_path: Path) -> None:
+    """The PyTorch model does not change, so the drift comes from the ONNX graph."""
     import shutil
 
     folder = Path(shutil.copytree(artifact.path, tmp_path / "planted"))

@@ -1,4 +1,4 @@
-"""Limits: which hold where, what keeps them, and the exit codes that a CI script sees."""
+"""Limits: where each applies, which numbers keep it, and the exit codes that a CI script sees."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def rules(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_the_more_special_table_goes_first(tmp_path: Path) -> None:
+def test_the_more_specific_table_takes_precedence(tmp_path: Path) -> None:
     found = read_limits(
         rules(
             tmp_path,
@@ -52,12 +52,12 @@ def test_the_more_special_table_goes_first(tmp_path: Path) -> None:
         ("[default", "not TOML"),
         ("[defaults]\nmax_abs = 1", "unknown table 'defaults'"),
         ("[default]\nmax_abss = 1", "unknown limit 'max_abss'"),
-        ("[default]\nmax_abs = nan", "max_abs is nan, expected a number"),
-        ("[default]\nmax_abs = 'a'", "max_abs is 'a', expected a number"),
+        ("[default]\nmax_abs = nan", "max_abs: nan; expected a number"),
+        ("[default]\nmax_abs = 'a'", "max_abs: 'a'; expected a number"),
         ("[runner]\ngroq = 1", "expected tables"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(EvalError, match=message):
         read_limits(rules(tmp_path, text))
 
@@ -94,14 +94,14 @@ def test_a_saved_result_takes_new_limits_without_running_anything(saved: Path, m
     assert saved.read_bytes() == before
 
 
-def test_options_go_before_the_file(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_options_override_the_file(saved: Path, mlx: Mlx, tmp_path: Path) -> None:
     file = rules(tmp_path, "[default]\nmax_abs = 1e-9\n")
     assert mlx("report", saved, "--limits", file).code == 1
     assert mlx("report", saved, "--limits", file, "--max-abs", "1").code == 0
 
 
 def test_a_script_sees_pass_fail_and_error(saved: Path, tmp_path: Path) -> None:
-    """As a CI job would call it: a real process, and its exit code."""
+    """As a CI job calls it: a real process and its exit code."""
 
     def code(*arguments: str) -> int:
         command = [sys.executable, "-m", "minilmx", "report", *arguments]
@@ -114,7 +114,7 @@ def test_a_script_sees_pass_fail_and_error(saved: Path, tmp_path: Path) -> None:
     assert code("r.json", "--max-abs", "1") == 3
 
 
-def test_what_is_not_defined_keeps_no_limit(saved: Path, mlx: Mlx) -> None:
+def test_an_undefined_number_breaks_its_limit(saved: Path, mlx: Mlx) -> None:
     document = json.loads(saved.read_text())
     document["evaluations"][0]["runners"][1]["comparison"]["drift"]["max_abs"] = None
     saved.write_text(json.dumps(document))
@@ -123,7 +123,7 @@ def test_what_is_not_defined_keeps_no_limit(saved: Path, mlx: Mlx) -> None:
 
 
 @pytest.mark.parametrize("change", ["schema", "missing", "type", "nothing"])
-def test_a_result_that_is_none_is_refused(saved: Path, mlx: Mlx, change: str) -> None:
+def test_an_invalid_result_is_refused(saved: Path, mlx: Mlx, change: str) -> None:
     document = json.loads(saved.read_text())
     if change == "schema":
         document["schema_version"] = 99
@@ -140,7 +140,7 @@ def test_a_result_that_is_none_is_refused(saved: Path, mlx: Mlx, change: str) ->
 
 @pytest.mark.parametrize("value", [float("nan"), "1", True])
 def test_a_limit_is_a_number(value: Any) -> None:
-    with pytest.raises(EvalError, match=r"max_abs is .*, expected a number"):
+    with pytest.raises(EvalError, match=r"max_abs: .*; expected a number"):
         Limits(max_abs=value)
 
 

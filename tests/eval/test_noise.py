@@ -1,4 +1,4 @@
-"""The noise floor: what a runner differs from itself."""
+"""The noise floor: how much a runner differs from itself."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_pytorch_is_measured_too(artifact: Artifact) -> None:
     assert noise.largest < 1e-5
 
 
-def test_some_rows_in_another_order_are_whole_arrays(tiny_original: Artifact) -> None:
+def test_rows_in_another_order_are_contiguous_arrays(tiny_original: Artifact) -> None:
     tokenized = Tokenizer(tiny_original.tokenizer_file, tiny_original.shape).encode(TEXTS)
     turned = tokenized.take(slice(None, None, -1))
     assert all(array.strides[0] > 0 for array in turned.tokens.feeds().values())

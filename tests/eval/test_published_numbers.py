@@ -1,4 +1,4 @@
-"""Real weights on real data: the numbers that are published, and that we have measured."""
+"""Real weights on real data have the numbers that are published and that we measured."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def drift(result: RunnerResult) -> Drift:
 
 @pytest.fixture(scope="session")
 def part(artifact: Artifact) -> Evaluation:
-    """The first 200 pairs of STSb-en's test split, through three runners."""
+    """The first 200 pairs of STSb-en's test split on three runners."""
     runners = ["onnxruntime", "torch", "groq-emulator"]
     return evaluate(artifact, runners, load_pairs(stsb("en"), limit=200))
 
@@ -54,7 +54,7 @@ def test_pytorch_agrees_with_the_exported_graph(part: Evaluation) -> None:
     assert spearman(torch) == pytest.approx(spearman(reference), abs=1e-3)
 
 
-def test_the_emulator_drifts_as_float16_does(part: Evaluation) -> None:
+def test_the_emulator_drifts_like_float16(part: Evaluation) -> None:
     reference, _, emulator = part.runners
     found = drift(emulator)
     assert found.finite
@@ -65,7 +65,7 @@ def test_the_emulator_drifts_as_float16_does(part: Evaluation) -> None:
     assert abs(spearman(emulator) - spearman(reference)) < 0.02
 
 
-def test_layer_norm_comes_near_the_limit_of_float16(part: Evaluation) -> None:
+def test_layer_norm_comes_close_to_the_limit_of_float16(part: Evaluation) -> None:
     largest = part.runners[2].details["largest_magnitude"]
     assert isinstance(largest, float)
     assert 40_000 < largest < 65_504

@@ -1,4 +1,4 @@
-"""mlx compare: runs that were saved, perhaps on different machines, compared."""
+"""mlx compare: saved runs, perhaps from different machines, are compared."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ Save = Callable[..., Path]
 
 
 def compare(mlx: Mlx, *paths: Path) -> list[Any]:
-    """The runs of a comparison, each with what is said of it against the first."""
+    """The runs of a comparison, each with its comparison with the first."""
     outcome = mlx("compare", *paths, "--json")
     assert outcome.code == 0, outcome
     (evaluation,) = json.loads(outcome.stdout)["evaluations"]
@@ -71,7 +71,9 @@ def test_a_saved_run_agrees_with_itself_in_every_format(mlx: Mlx, save: Save, su
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_the_drift_is_that_of_the_saved_numbers(mlx: Mlx, save: Save, tmp_path: Path, suffix: str) -> None:
+def test_the_drift_equals_that_of_the_saved_numbers(
+    mlx: Mlx, save: Save, tmp_path: Path, suffix: str
+) -> None:
     reference, other = save(f"cpu{suffix}"), save(f"fp16{suffix}", "--runner", "groq-emulator")
     expected = np.abs(np.load(save("a.npy")) - np.load(save("b.npy", "--runner", "groq-emulator"))).max()
     runs = compare(mlx, reference, other)
@@ -128,7 +130,7 @@ def test_limits_are_kept_or_broken(mlx: Mlx, save: Save, tmp_path: Path) -> None
     assert mlx(*words, "--limits", "limits.toml").code == 3
 
 
-def test_runs_of_another_artifact_are_compared_and_both_are_named(
+def test_runs_of_two_artifacts_are_compared_and_both_are_named(
     mlx: Mlx, save: Save, tiny_folder: Path, tmp_path: Path
 ) -> None:
     shape = ("--batch-size", 2, "--sequence-length", 16)
@@ -149,7 +151,7 @@ def test_embeddings_that_changed_are_refused(mlx: Mlx, save: Save, suffix: str) 
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert f"b{suffix} is not what was saved: SHA-256 " in refusal(mlx, reference, path)
+    assert "which is not what was saved; expected " in refusal(mlx, reference, path)
 
 
 def test_a_run_without_its_record_says_so(mlx: Mlx, save: Save, tmp_path: Path) -> None:
@@ -165,14 +167,17 @@ def test_a_record_without_its_embeddings_is_refused(mlx: Mlx, save: Save, tmp_pa
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000, b"null"])
-def test_a_record_that_is_none_is_refused(mlx: Mlx, save: Save, tmp_path: Path, record: bytes) -> None:
+def test_an_invalid_record_is_refused(mlx: Mlx, save: Save, tmp_path: Path, record: bytes) -> None:
     path = save("a.npy")
     (tmp_path / "a.npy.run.json").write_bytes(record)
     assert "cannot be read as a run's record" in refusal(mlx, path, save("b.npy"))
 
 
-@pytest.mark.parametrize("field", ["artifact_sha256", "inputs_sha256", "runner", "rows", "sha256", "details"])
-def test_a_record_that_lacks_a_field_or_has_it_of_another_kind_is_refused(
+@pytest.mark.parametrize(
+    "field",
+    ["artifact_sha256", "inputs_sha256", "runner", "sentences", "sha256", "details", "versions", "timing"],
+)
+def test_a_record_with_a_missing_or_wrong_field_is_refused(
     mlx: Mlx, save: Save, tmp_path: Path, field: str
 ) -> None:
     path, other = save("a.npy"), save("b.npy")
@@ -185,10 +190,31 @@ def test_a_record_that_lacks_a_field_or_has_it_of_another_kind_is_refused(
     assert "a.npy" in refusal(mlx, path, other)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "place"),
+    [
+        ("versions", {"onnxruntime": 1}, "$.versions[...]"),
+        ("details", {"threads": []}, "$.details[...]"),
+        ("timing", {"batches": "3"}, "$.timing.batches"),
+        ("sentences", None, "$.sentences"),
+        ("model", 7, "$.model"),
+        ("provenance", {}, "$.provenance"),
+    ],
+)
+def test_an_error_names_the_bad_field_of_a_record_and_its_file(
+    mlx: Mlx, save: Save, field: str, value: object, place: str
+) -> None:
+    path, other = save("a.npy"), save("b.npy")
+    edit(path, **{field: value})
+    message = refusal(mlx, path, other)
+    assert "a.npy.run.json cannot be read as a run's record: " in message
+    assert place in message
+
+
 def test_a_record_of_another_version_is_refused(mlx: Mlx, save: Save) -> None:
     path = save("a.npy")
     edit(path, schema_version=1)
-    assert "has schema version 1, and this minilmx reads 2" in refusal(mlx, path, save("b.npy"))
+    assert "schema version 1; expected 3" in refusal(mlx, path, save("b.npy"))
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (3, 7), (0, 8), (24,)])
@@ -210,7 +236,7 @@ def test_one_run_alone_cannot_be_compared(mlx: Mlx, save: Save) -> None:
     assert "expected at least two" in refusal(mlx, save("a.npy"))
 
 
-def test_the_old_spelling_says_where_it_went(mlx: Mlx, save: Save, tiny: Path) -> None:
+def test_the_old_option_names_its_replacement(mlx: Mlx, save: Save, tiny: Path) -> None:
     outcome = mlx("eval", "--from", save("a.npy"), "--from", save("b.npy"))
     assert outcome.code == 2
     assert "mlx compare FILE FILE" in outcome.stderr
@@ -248,6 +274,6 @@ def test_embeddings_that_are_not_finite_do_not_pass() -> None:
     assert compare_saved([embeddings(), broken]).passed is False
 
 
-def test_runs_of_other_inputs_are_no_result(save: Save) -> None:
+def test_runs_of_other_inputs_have_no_result(save: Save) -> None:
     with pytest.raises(EvalError, match="other inputs than"):
         compare_saved([save("a.npy"), save("b.npy", text="x\ny\nz\n")])

@@ -1,1 +1,1 @@
-"""The few lines that use an artifact, in each library and server: templates, and what fills them."""
+"""The snippets, a few lines each that use an artifact in a library or server, and their templates."""

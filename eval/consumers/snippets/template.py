@@ -1,20 +1,23 @@
-"""Filling a snippet's template with what one artifact is.
+"""Filling a snippet's template with the values of one artifact.
 
-A template is a file NAME.LANGUAGE.txt in this folder; `{{word}}` in it stands for a value. One in
-Python or JavaScript makes a function `embed(texts)`, so `mlx check` and the tests run it as it is.
+A template is a file NAME.LANGUAGE.txt in this folder, in jinja2's syntax: `{{ artifact|python }}` is a
+value, quoted by the rules of Python. One in Python or JavaScript makes a function `embed(texts)`, so
+`mlx check` and the tests run it as it is.
 """
 
 import json
-import re
+from functools import cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from minilmx.errors import EvalError
 from minilmx.models.artifact import Artifact
 
 FIXED_SUFFIX = "-fixed"
-# The settings with which other libraries run the fixed graph; `mlx export --fixed-consumers`
-# puts the graph beside them.
+# The settings with which other libraries run the fixed graph; an export for fixed consumers puts the
+# graph beside them.
 _FIXED_SETTINGS = "sentence_bert_config.json"
 _TORCH_POOLED = {
     "mean": "(tokens * mask).sum(1) / mask.sum(1)",
@@ -43,20 +46,71 @@ def has_fixed_settings(artifact: Artifact) -> bool:
 def render_snippet(name: str, artifact: Artifact) -> str:
     """The few lines that use this artifact, by its absolute path.
 
-    Raises EvalError for an unknown name, and for one of the fixed graph where the artifact has no
+    Raises EvalError for an unknown name, and for a snippet of the fixed graph if the artifact has no
     settings for it.
     """
     languages = _languages()
     if name not in languages:
-        raise EvalError(f"there is no snippet {name!r}: expected one of {', '.join(sorted(languages))}")
+        raise EvalError(f"snippet: {name!r}; expected one of {', '.join(sorted(languages))}")
     if name.endswith(FIXED_SUFFIX) and not has_fixed_settings(artifact):
         raise EvalError(
-            f"the artifact {artifact.path} has no settings for other libraries to run its fixed graph "
-            "with: export it with --fixed-consumers"
+            f"{artifact.path}: no settings with which other libraries run its fixed graph; expected "
+            f"{_FIXED_SETTINGS} beside the graph",
+            "Export the artifact for fixed consumers.",
         )
-    template = resources.files(__package__).joinpath(f"{name}.{languages[name]}.txt")
-    values = _values(artifact)
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template.read_text("utf-8"))
+    return _environment().get_template(f"{name}.{languages[name]}.txt").render(_values(artifact))
+
+
+class Code(str):
+    """Text that is already written in the language of a snippet."""
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("minilmx.eval.consumers", "snippets"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=_require_quoted,
+    )
+    environment.filters = {
+        "python": _quote_long,
+        "csharp": _quote_long,
+        "protobuf": _quote_long,
+        "javascript": _quote_short,
+        "java": _quote_short,
+        "comment": _comment,
+    }
+    return environment
+
+
+def _require_quoted(value: object) -> object:
+    if isinstance(value, Code | int):
+        return value
+    raise TypeError(f"{value!r} enters a snippet without a filter that quotes it")
+
+
+def _quote_long(value: object) -> Code:
+    r"""A string in quotes, with \uXXXX and \UXXXXXXXX for what is not printable; other values as Python's."""
+    return Code(_escaped(json.dumps(value, ensure_ascii=False)) if isinstance(value, str) else repr(value))
+
+
+def _quote_short(value: str) -> Code:
+    r"""A string in quotes, with \uXXXX, two of them past U+FFFF, for what is not printable."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    return Code("".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in quoted))
+
+
+def _comment(value: str) -> Code:
+    """Text for a comment, on one line."""
+    return Code(_escaped(value))
+
+
+def _escaped(text: str) -> str:
+    def escape(code: int) -> str:
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return "".join(each if each.isprintable() else escape(ord(each)) for each in text)
 
 
 def _languages() -> dict[str, str]:
@@ -65,32 +119,26 @@ def _languages() -> dict[str, str]:
     return {parts[0]: parts[1] for parts in files if len(parts) == 3 and parts[2] == "txt"}
 
 
-def _values(artifact: Artifact) -> dict[str, str]:
-    """What a `{{word}}` stands for. A path or name is a quoted string: in JSON's form, which all
-    the languages here read.
-    """
+def _values(artifact: Artifact) -> dict[str, object]:
+    """What the names in a template stand for. Text needs a filter that quotes it."""
     manifest, folder = artifact.manifest, artifact.path.absolute()
     fixed = Path(manifest.fixed.path)
-    pooled = _TORCH_POOLED.get(manifest.pooling, _TORCH_POOLED["mean"])
+    pooling = manifest.pooling if manifest.pooling in _TORCH_POOLED else "mean"
+    pooled = _TORCH_POOLED[pooling]
     return {
-        "artifact": _quote(folder),
-        "name": _quote(folder.name),
-        "plain_name": folder.name,
-        "dynamic_graph": _quote(folder / manifest.dynamic.path),
-        "dynamic_path": _quote(manifest.dynamic.path),
+        "artifact": str(folder),
+        "name": folder.name,
+        "dynamic_graph": str(folder / manifest.dynamic.path),
+        "dynamic_path": manifest.dynamic.path,
         "fixed_graph": str(folder / fixed),
-        "fixed_folder": _quote(folder / fixed.parent),
-        "fixed_file": _quote(fixed.name),
-        "tokenizer": _quote(folder / "tokenizer.json"),
-        "vocabulary": _quote(folder / "vocab.txt"),
-        "batch_size": str(artifact.shape.batch_size),
-        "sequence_length": str(artifact.shape.sequence_length),
-        "dimension": str(manifest.embedding_dimension),
-        "POOLING": manifest.pooling.upper(),
-        "normalized": str(manifest.normalized),
-        "torch_pooled": f"torch.nn.functional.normalize({pooled})" if manifest.normalized else pooled,
+        "fixed_folder": str(folder / fixed.parent),
+        "fixed_file": fixed.name,
+        "tokenizer": str(folder / "tokenizer.json"),
+        "vocabulary": str(folder / "vocab.txt"),
+        "batch_size": artifact.shape.batch_size,
+        "sequence_length": artifact.shape.sequence_length,
+        "dimension": manifest.embedding_dimension,
+        "pooling_name": Code(pooling.upper()),
+        "normalized": manifest.normalized,
+        "torch_pooled": Code(f"torch.nn.functional.normalize({pooled})" if manifest.normalized else pooled),
     }
-
-
-def _quote(text: object) -> str:
-    return json.dumps(str(text), ensure_ascii=False)

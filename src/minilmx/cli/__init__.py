@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print.
 
-Exit codes: 0 success; 1 a limit was broken; 2 wrong usage; 3 an error; 130 interrupted.
+Exit codes: 0 success; 1 a limit was broken or an embedding is not finite; 2 wrong usage; 3 an error;
+130 interrupted.
 """
 
 import io
@@ -28,7 +29,10 @@ from minilmx.errors import MinilmxError
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
 
-_EPILOG = "Exit codes: 0 success, 1 a limit was broken, 2 wrong usage, 3 an error, 130 interrupted."
+_EPILOG = (
+    "Exit codes: 0 success, 1 a limit was broken or an embedding is not finite, 2 wrong usage, 3 an error, "
+    "130 interrupted."
+)
 
 
 class _Commands(click.Group):

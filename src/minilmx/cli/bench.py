@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, FORCE, JSON, given_settings, runner_settings
+from minilmx.cli.options import ARTIFACT, FORCE, GRAPHS, JSON, given_settings, runner_settings
 
 
 @click.command()
@@ -26,7 +26,7 @@ from minilmx.cli.options import ARTIFACT, FORCE, JSON, given_settings, runner_se
     "--graph",
     "graphs",
     multiple=True,
-    type=click.Choice(["auto", "dynamic", "fixed", "packed"]),
+    type=GRAPHS,
     help="Graph for every runner; repeatable. [default: every graph that the runner takes]",
 )
 @click.option(

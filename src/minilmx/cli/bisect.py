@@ -1,11 +1,12 @@
 """mlx bisect"""
 
+import sys
 from pathlib import Path
 
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
+from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
 
 
 @click.command()
@@ -22,7 +23,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="Name the first boundary with a greater relative error. It is not a limit: the exit code is 0.",
+    help="Name the first boundary with a greater relative error. It is not a limit: the exit code stays 0.",
 )
 @DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
@@ -36,7 +37,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
 )
 @click.option(
     "--graph",
-    type=click.Choice(["auto", "dynamic", "fixed", "packed"]),
+    type=GRAPHS,
     default="auto",
     show_default=True,
     help="Graph of the artifact to bisect. auto: the fixed one. The packed one cannot be bisected.",
@@ -69,7 +70,8 @@ def bisect(
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
     the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,
-    the step's own share of the final drift, and the float16 headroom.
+    the step's own share of the final drift, and the float16 headroom. Exits with 1 if a sentence
+    embedding is not finite.
     """
     if candidate is None and candidate_artifact is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
@@ -103,3 +105,5 @@ def bisect(
         click.echo(to_json(result), nl=False)
     else:
         show(lambda console: print_bisection(result, console))
+    if result.not_finite:
+        sys.exit(1)

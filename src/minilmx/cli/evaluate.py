@@ -104,7 +104,8 @@ def evaluate(
 
     Prints each runner's Spearman and Pearson correlation (x100) of cosine similarity with the
     gold scores, and its embedding drift from the first runner: element by element, in the order
-    of the pairs, and in what a search returns. Exits with 1 if a limit is broken.
+    of the pairs, and in what a search returns. Exits with 1 if a limit is broken or an embedding is
+    not finite.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -137,7 +138,7 @@ def evaluate(
 
 
 def finish(result: "Result", output: Path | None, force: bool, as_json: bool, *, save: bool = True) -> None:
-    """Save and print a result, and exit with 1 if a limit is broken."""
+    """Save and print a result, and exit with 1 if a limit is broken or an embedding is not finite."""
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.terminal import print_result
     from minilmx.eval.results import default_result_path

@@ -9,9 +9,10 @@ import click
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+GRAPHS = click.Choice(["auto", "dynamic", "fixed", "packed"])
 GRAPH = click.option(
     "--graph",
-    type=click.Choice(["auto", "dynamic", "fixed", "packed"]),
+    type=GRAPHS,
     default="auto",
     show_default=True,
     help="Graph of the artifact to run. auto: the dynamic-shape graph if every runner takes it, else the "

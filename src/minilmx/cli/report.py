@@ -50,11 +50,12 @@ def report(
 
     For several RESULTs of one model and data set it draws their history, by date and runner version.
     With limits, it checks them against one RESULT in place of those it was saved with, and exits with 1
-    if a limit is broken.
+    if a limit is broken. It also exits with 1 if a RESULT has embeddings that are not finite.
     """
     from minilmx import api
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.reports.benchmark import render_benchmark
+    from minilmx.eval.reports.cells import failures
     from minilmx.eval.reports.render import render
     from minilmx.eval.results import Result
     from minilmx.files.atomic import atomic_file, check_writable
@@ -64,27 +65,26 @@ def report(
         raise click.UsageError("--runner needs --format mteb")
     if output is not None:
         check_writable(output, replace=force)
-    given = [name for name, value in settings.items() if value is not None] + [limits] * (limits is not None)
+    limited = limits is not None or any(value is not None for value in settings.values())
     rules = stated_rules(settings, limits)
     found = [api.load_result(path) for path in results]
-    first = found[0]
-    passed = None
-    if len(found) > 1 and any(isinstance(each, Benchmark) for each in found):
+    judged = [each for each in found if isinstance(each, Result)]
+    benchmarks = [each for each in found if isinstance(each, Benchmark)]
+    if benchmarks and len(found) > 1:
         raise click.UsageError("benchmarks have no history: give one RESULT")
-    if given:
-        if len(found) > 1 or isinstance(first, Benchmark):
+    if limited:
+        if len(judged) != 1:
             raise click.UsageError("limits are checked against one result of `mlx eval` or `mlx compare`")
-        first = api.limits_of(first, rules)
-        found, passed = [first], first.passed
-    if isinstance(first, Benchmark):
-        text = render_benchmark(form, first)
-    else:
-        text = render(form, [each for each in found if isinstance(each, Result)], runner)
+        judged = [api.limits_of(judged[0], rules)]
+    text = render_benchmark(form, benchmarks[0]) if benchmarks else render(form, judged, runner)
+    broken = failures(judged)
     if output is None:
         click.echo(text, nl=False)
     else:
         with atomic_file(output, replace=force) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        for line in broken:
+            click.echo(line, err=True)
         click.echo(f"report: {output}", err=True)
-    if passed is False:
+    if broken or (limited and judged[0].passed is False):
         sys.exit(1)

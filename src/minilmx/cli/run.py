@@ -126,10 +126,11 @@ def _run_to_file(
             record = _print_embeddings(artifact, source, progress=progress, **common)
         else:
             record = api.embed_file(artifact, source, output, replace=force, progress=progress, **common)
-    where = f" to {output}" if output else ""
+    where, timing = f" to {output}" if output else "", record.timing
     click.echo(
-        f"{record.rows} sentences{where} with {record.runner} ({record.graph} graph) in "
-        f"{record.seconds:.2f} s ({record.sentences_per_second:,.0f}/s), {record.truncated_rows} truncated",
+        f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph) in "
+        f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
+        f"{record.truncated_sentences} truncated",
         err=True,
     )
 

@@ -13,14 +13,13 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.record import RunRecord
+from minilmx.embedding.record import RunRecord, Timing, artifact_fields
 from minilmx.errors import MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Runner, RunnerEntry
-from minilmx.runners.provenance import record_provenance
 from minilmx.runners.registry import AUTO, choose_graph, open_runner
 
 # Texts tokenized at a time: bounds memory, is plenty for the tokenizer's threads, and has so many
@@ -162,20 +161,20 @@ class Embedder:
     def record(self) -> RunRecord:
         """What has been embedded until now by `encode` and `stream`."""
         return RunRecord(
-            artifact=self.artifact.path.resolve().name,
-            artifact_sha256=self.artifact.digest,
-            model=self.artifact.manifest.source.id,
-            graph=self.artifact.graph_kind,
+            **artifact_fields(self.artifact),
+            sentences=self._rows,
+            truncated_sentences=self.truncated_rows,
             inputs_sha256=self._digest.hexdigest(),
+            graph=self.artifact.graph_kind,
             runner=self.runner.name,
             details=dict(self.runner.details),
             versions=dict(self.runner.versions),
-            rows=self._rows,
-            truncated_rows=self.truncated_rows,
-            batches=self._batches,
-            seconds=self.seconds,
-            latency_seconds=self._batch_seconds / max(self._batches, 1),
-            provenance=record_provenance(),
+            timing=Timing(
+                batches=self._batches,
+                seconds=self.seconds,
+                latency_seconds=self._batch_seconds / max(self._batches, 1),
+                sentences_per_second=self._rows / self.seconds if self.seconds else 0.0,
+            ),
         )
 
     def close(self) -> None:

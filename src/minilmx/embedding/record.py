@@ -1,48 +1,77 @@
-"""What is recorded of a run, so that its embeddings can be compared later."""
+"""What is recorded of every run and result: which artifact, over which sentences, how fast."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from minilmx.models.artifact import Artifact
 from minilmx.runners.base import Details
-from minilmx.runners.provenance import Provenance
+from minilmx.runners.provenance import Provenance, record_provenance
 
-RECORD_SCHEMA_VERSION = 2
+RECORD_SCHEMA_VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """What a run was: enough to know whether two runs may be compared.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The fields that run records, results, bisections and benchmarks begin with.
 
-    `inputs_sha256` is the digest of the token arrays, so equal digests mean that two runs saw
-    identical inputs. `graph` is which of the artifact's graphs ran: fixed, packed or dynamic.
-    `seconds` is the time inside the runner, without tokenizing; `latency_seconds` that of one
-    batch from end to end, on average.
+    `artifact` is the name of the artifact's folder, `artifact_sha256` its digest, and `batch_size`
+    and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is the digest of the token
+    arrays, so equal digests mean that two runs saw identical inputs.
     """
 
     artifact: str
     artifact_sha256: str
     model: str
-    graph: str
+    model_revision: str | None
+    batch_size: int | None
+    sequence_length: int | None
+    sentences: int
+    truncated_sentences: int
     inputs_sha256: str
-    runner: str
-    details: Details
-    versions: dict[str, str]
-    rows: int
-    truncated_rows: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long a runner took, in seconds.
+
+    `seconds` is the whole time for all `batches`, and `latency_seconds` that of one batch from end to
+    end, on average.
+    """
+
     batches: int
     seconds: float
     latency_seconds: float
-    provenance: Provenance
+    sentences_per_second: float
 
-    @property
-    def sentences_per_second(self) -> float:
-        """Rows divided by the seconds inside the runner."""
-        return self.rows / self.seconds
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(Header):
+    """What a run was: enough to know whether two runs may be compared.
+
+    `graph` is which of the artifact's graphs ran: fixed, packed or dynamic. The timing is of the
+    runner alone, without tokenizing.
+    """
+
+    graph: str
+    runner: str
+    details: Details
+    versions: dict[str, str]
+    timing: Timing
 
     def to_document(self) -> dict[str, Any]:
         """The record as it is saved in JSON."""
-        return {
-            "schema_version": RECORD_SCHEMA_VERSION,
-            **asdict(self),
-            "sentences_per_second": self.sentences_per_second,
-        }
+        return {"schema_version": RECORD_SCHEMA_VERSION, **asdict(self)}
+
+
+def artifact_fields(artifact: Artifact) -> dict[str, Any]:
+    """The fields of a header that an artifact states, and where and when it is stated."""
+    return {
+        "artifact": artifact.path.resolve().name,
+        "artifact_sha256": artifact.digest,
+        "model": artifact.manifest.source.id,
+        "model_revision": artifact.manifest.source.revision,
+        "batch_size": artifact.shape.batch_size,
+        "sequence_length": artifact.shape.sequence_length,
+        "provenance": record_provenance(),
+    }

@@ -1,4 +1,4 @@
-"""Bisection: planted faults are named, and the numbers are those of slow, independent computations."""
+"""Bisection: planted faults are located, and the numbers equal slow, independent computations."""
 
 import copy
 import json
@@ -49,7 +49,7 @@ bisect = partial(bisect_in_threads, threads=1)
 
 
 def round_to_8_bits(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Symmetric, one scale for the tensor."""
+    """Symmetric rounding with one scale for the tensor."""
     scale = np.abs(weights).max() / 127
     return np.asarray(np.round(weights / scale) * scale, dtype=np.float32)
 
@@ -72,7 +72,7 @@ def round_layer(layer: int) -> Callable[[ModelProto], None]:
 
 
 def add_noise_at(tensor: str) -> Callable[[ModelProto], None]:
-    """A change of a graph: the node that puts out `tensor` gets noise of a fiftieth added."""
+    """A change of a graph: noise of a fiftieth is added to `tensor`."""
 
     def change(model: ModelProto) -> None:
         (node,) = (node for node in model.graph.node if tensor in node.output)
@@ -87,7 +87,7 @@ def add_noise_at(tensor: str) -> Callable[[ModelProto], None]:
 
 
 def changed(artifact: Artifact, folder: Path, change: Callable[[ModelProto], None]) -> Artifact:
-    """A copy of the artifact with another fixed graph, sealed anew."""
+    """A copy of the artifact with another fixed graph, sealed again."""
     new = read_artifact(Path(shutil.copytree(artifact.path, folder)))
     model = load_onnx(new.fixed_graph)
     change(model)
@@ -117,18 +117,18 @@ def layer2_rounded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def layer2(artifact: Artifact, layer2_rounded: Artifact, pairs: SentencePairs) -> Bisection:
-    """fp32 beside itself with layer 2 rounded to 8 bits."""
+    """The artifact compared with a copy whose layer 2 is rounded to 8 bits."""
     return bisect(artifact, ONNX, ONNX, pairs, candidate_artifact=layer2_rounded)
 
 
 @pytest.fixture(scope="module")
 def emulated(artifact: Artifact, pairs: SentencePairs) -> Bisection:
-    """onnxruntime beside the emulator."""
+    """onnxruntime compared with the emulator."""
     return bisect(artifact, ONNX, EMULATOR, pairs)
 
 
 @pytest.mark.parametrize("runner", [ONNX, EMULATOR])
-def test_a_runner_beside_itself_has_no_drift_anywhere(
+def test_a_runner_compared_with_itself_has_no_drift(
     artifact: Artifact, pairs: SentencePairs, runner: str
 ) -> None:
     found = bisect(artifact, runner, runner, pairs)
@@ -165,7 +165,7 @@ def test_the_layer_that_was_rounded_to_8_bits_is_named(
     assert sum(shares(found)) == pytest.approx(1)
 
 
-def test_a_rounded_layer_stands_out_of_the_emulators_own_drift(
+def test_a_rounded_layer_stands_out_from_the_emulators_own_drift(
     artifact: Artifact, layer2_rounded: Artifact, pairs: SentencePairs
 ) -> None:
     found = bisect(artifact, ONNX, EMULATOR, pairs, candidate_artifact=layer2_rounded)
@@ -190,7 +190,7 @@ def test_noise_at_a_boundary_is_named(
     assert step(result, boundary).share == pytest.approx(1, abs=1e-6)
 
 
-def test_the_shares_of_the_emulator_add_up_and_its_drift_is_the_runners(
+def test_the_emulators_shares_add_up_and_its_drift_equals_that_of_the_runner(
     artifact: Artifact, pairs: SentencePairs, emulated: Bisection
 ) -> None:
     assert len(shares(emulated)) == len(NAMES)
@@ -272,7 +272,7 @@ def slow_cosines(wanted: list[NDArray[np.float32]], got: list[NDArray[np.float32
     ]
 
 
-def test_the_numbers_are_those_of_pytorch_without_padding(
+def test_the_numbers_equal_those_of_pytorch_without_padding(
     artifact: Artifact, pairs: SentencePairs, layer2: Bisection, torch_model: Any
 ) -> None:
     texts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
@@ -299,7 +299,7 @@ def without_headroom(one: Step) -> Step:
     return replace(one, largest_magnitude=None, float16_headroom=None)
 
 
-def test_what_stands_in_the_padding_does_not_count(
+def test_the_content_of_padding_does_not_matter(
     artifact: Artifact, layer2_rounded: Artifact, pairs: SentencePairs, layer2: Bisection, tmp_path: Path
 ) -> None:
     other_padding = []
@@ -322,7 +322,7 @@ def test_what_stands_in_the_padding_does_not_count(
         bisect(artifact, ONNX, ONNX, pairs, candidate_artifact=second)
 
 
-def test_float16_headroom_is_least_in_the_first_mlp(artifact: Artifact, emulated: Bisection) -> None:
+def test_float16_headroom_is_smallest_in_the_first_mlp(artifact: Artifact, emulated: Bisection) -> None:
     headrooms = {one.boundary: one.float16_headroom or math.inf for one in emulated.steps}
     assert min(headrooms, key=headrooms.__getitem__) == "layer 0 MLP"
     assert headrooms["layer 0 MLP"] == pytest.approx(65504 / 50000, rel=0.05)
@@ -330,7 +330,7 @@ def test_float16_headroom_is_least_in_the_first_mlp(artifact: Artifact, emulated
     assert headrooms["layer 0 attention"] == pytest.approx(6.55, rel=0.05)
 
 
-def test_what_is_not_finite_is_named_and_the_json_stays_valid(
+def test_values_that_are_not_finite_are_located_and_the_json_stays_valid(
     artifact: Artifact, pairs: SentencePairs, tmp_path: Path
 ) -> None:
     def break_layer_3(model: ModelProto) -> None:
@@ -349,19 +349,20 @@ def test_what_is_not_finite_is_named_and_the_json_stays_valid(
     assert found.largest_share is None
     assert shares(found) == []
     document = json.loads(to_json(found))
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
+    assert (document["reference"]["finite"], document["candidate"]["finite"]) == (True, False)
     assert [one["boundary"] for one in document["steps"]] == NAMES
 
 
 @pytest.mark.parametrize(
     ("runner", "error", "message"),
     [
-        ("groq", EvalError, "the runner groq cannot be bisected: .* use onnxruntime or groq-emulator"),
+        ("groq", EvalError, "the runner groq cannot be bisected: .* expected onnxruntime or groq-emulator"),
         ("torch", EvalError, "the runner torch cannot be bisected"),
         ("gorq", RunnerError, "the runner 'gorq' does not exist"),
     ],
 )
-def test_a_runner_that_shows_nothing_of_its_inside_is_refused(
+def test_a_runner_without_intermediate_tensors_is_refused(
     tiny: Path, pairs: SentencePairs, runner: str, error: type[Exception], message: str
 ) -> None:
     for names in ((ONNX, runner), (runner, ONNX)):
@@ -492,7 +493,7 @@ def test_each_architecture_has_the_boundaries_of_its_modules(
         assert np.array_equal(rest, values[-1]), boundary
 
 
-def test_a_value_that_goes_around_a_boundary_is_refused(artifact: Artifact) -> None:
+def test_a_value_that_bypasses_a_boundary_is_refused(artifact: Artifact) -> None:
     model = load_onnx(artifact.fixed_graph)
     boundaries = find_boundaries(model)
     start, end = boundaries[3].tensor, boundaries[7].tensor
@@ -500,5 +501,5 @@ def test_a_value_that_goes_around_a_boundary_is_refused(artifact: Artifact) -> N
     node.input.append("")
     around = helper.make_node("Sum", [*filter(None, node.input), start], list(node.output), name=node.name)
     node.CopyFrom(around)
-    with pytest.raises(EvalError, match=r"input_ids goes around the boundary layer 1 MLP"):
+    with pytest.raises(EvalError, match=r"input_ids bypasses the boundary layer 1 MLP"):
         find_boundaries(model)

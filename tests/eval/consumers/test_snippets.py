@@ -1,6 +1,7 @@
-"""The snippets: filled, printed by `mlx inspect`, and the same as in docs/reuse.md."""
+"""The snippets: filled in, printed by `mlx inspect`, and the same as in docs/reuse.md."""
 
 import ast
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +28,7 @@ FENCES = {"py": "python", "mjs": "javascript", "pbtxt": "protobuf", "cs": "cshar
 
 @pytest.fixture
 def example(tiny: Path) -> Artifact:
-    """What the document's artifact says of itself: all-MiniLM-L6-v2 at 1 x 128."""
+    """The artifact of the document: all-MiniLM-L6-v2 at 1 x 128."""
     artifact = open_artifact(tiny)
     graphs = structs.replace(
         artifact.manifest.graphs, fixed=structs.replace(artifact.manifest.fixed, path="model_b1_s128.onnx")
@@ -70,7 +71,7 @@ def test_inspect_prints_it_and_nothing_else(tiny: Path, mlx: Callable[..., Any])
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 @pytest.mark.parametrize("name", snippet_names())
-def test_every_word_is_filled_whatever_the_path(name: str, pooling: str, fixed_example: Artifact) -> None:
+def test_every_value_is_filled_in_for_any_path(name: str, pooling: str, fixed_example: Artifact) -> None:
     path = Path('/a folder/it\'s "so" \\ ünïcode {{}}')
     changed = structs.replace(fixed_example.manifest, pooling=pooling, normalized=pooling != "max")
     text = render_snippet(name, replace(fixed_example, path=path, manifest=changed))
@@ -80,8 +81,26 @@ def test_every_word_is_filled_whatever_the_path(name: str, pooling: str, fixed_e
         assert any(str(value).startswith(str(path)) for value in strings)
 
 
-def test_every_consumer_has_its_snippet_and_the_fixed_ones_say_what_they_need(example: Artifact) -> None:
+# A line break, one that only some languages know, a character past U+FFFF that is not printable.
+HOSTILE = Path('/a "quoted" \\ folder\n{{ name }} \u2028 \U000e0001 \x7f é')
+
+
+@pytest.mark.parametrize("name", snippet_names())
+def test_a_path_cannot_leave_its_string_or_comment(name: str, fixed_example: Artifact) -> None:
+    tame = render_snippet(name, fixed_example)
+    text = render_snippet(name, replace(fixed_example, path=HOSTILE))
+    assert len(text.split("\n")) == len(tame.split("\n"))
+    assert all(character.isprintable() or character == "\n" for character in text)
+    if snippet_language(name) == "py":
+        strings = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+        assert any(str(value).startswith(str(HOSTILE)) for value in strings)
+    elif snippet_language(name) in ("mjs", "java"):
+        quoted = re.findall(r'"(?:[^"\\]|\\.)*"', text)
+        assert any(json.loads(each).startswith(str(HOSTILE)) for each in quoted if r"\u2028" in each)
+
+
+def test_every_consumer_has_a_snippet_and_the_fixed_ones_need_settings(example: Artifact) -> None:
     assert set(CONSUMERS) <= set(snippet_names())
     assert not has_fixed_settings(example)
-    with pytest.raises(EvalError, match="--fixed-consumers"):
+    with pytest.raises(EvalError, match="no settings with which other libraries run its fixed graph"):
         render_snippet("langchain-fixed", example)

@@ -1,4 +1,4 @@
-"""Spearman and Pearson of cosine similarity, against slow loops and sentence-transformers."""
+"""Spearman and Pearson correlation, compared with slow loops and sentence-transformers."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ def slow_cosine(left: Floats, right: Floats) -> float:
 
 
 def slow_ranks(values: list[float]) -> list[float]:
-    """Ranks from 1; equal values share the mean of theirs."""
+    """Ranks from 1; equal values share the mean of their ranks."""
     return [
         sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2
         for value in values
@@ -37,7 +37,7 @@ def slow_pearson(first: list[float], second: list[float]) -> float:
     return top / math.sqrt(sum(x * x for x in left) * sum(y * y for y in right))
 
 
-def test_cosine_similarity_is_that_of_a_slow_loop() -> None:
+def test_cosine_similarity_equals_a_slow_loop() -> None:
     first, second = embeddings(20, 1), embeddings(20, 2)
     expected = [slow_cosine(*rows) for rows in zip(first, second, strict=True)]
     found = cosine_similarity(first, second)
@@ -62,7 +62,7 @@ def test_cosine_similarity_of_a_zero_row_is_nan_without_a_warning() -> None:
     assert np.isnan(found).tolist() == [False, True, False]
 
 
-def test_scores_are_those_of_slow_loops_with_ties() -> None:
+def test_scores_equal_slow_loops_with_ties() -> None:
     first, second = embeddings(40, 3), embeddings(40, 4)
     first[10], second[10] = first[11], second[11]  # a tie in the similarities
     gold = np.random.default_rng(5).integers(0, 6, 40).astype(np.float64)  # many in gold
@@ -73,7 +73,7 @@ def test_scores_are_those_of_slow_loops_with_ties() -> None:
     assert found.spearman == pytest.approx(slow_pearson(*ranks), abs=1e-12)
 
 
-def test_scores_are_those_of_sentence_transformers() -> None:
+def test_scores_equal_those_of_sentence_transformers() -> None:
     reason = "compares with sentence-transformers"
     pytest.importorskip("torch", reason=reason)
     evaluation = pytest.importorskip("sentence_transformers.sentence_transformer.evaluation", reason=reason)
@@ -98,7 +98,7 @@ def test_scores_are_those_of_sentence_transformers() -> None:
     assert found.pearson == pytest.approx(expected["pearson_cosine"], abs=1e-6)
 
 
-def test_a_perfect_order_is_one_and_its_reverse_minus_one() -> None:
+def test_a_perfect_order_scores_1_and_its_reverse_minus_1() -> None:
     angles = np.linspace(0, 1.5, 9)
     first = np.stack([np.ones(9), np.zeros(9)], axis=1).astype(np.float32)
     second = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -108,13 +108,13 @@ def test_a_perfect_order_is_one_and_its_reverse_minus_one() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
-def test_scores_are_undefined_where_a_row_has_no_direction(value: float) -> None:
+def test_scores_are_undefined_if_a_row_has_no_direction(value: float) -> None:
     first = embeddings(6, 1)
     first[3] = value
     assert score_pairs(first, embeddings(6, 2), np.arange(6.0)) == Scores(None, None)
 
 
-def test_scores_are_undefined_where_nothing_differs() -> None:
+def test_scores_are_undefined_if_all_values_are_the_same() -> None:
     same = np.ones((6, 4), np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

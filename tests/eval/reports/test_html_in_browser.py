@@ -64,7 +64,7 @@ class Browser:
         return entries
 
     def requests(self) -> list[str]:
-        """What pages asked for since the last time; not what they hold, nor the browser's own page."""
+        """The addresses that pages requested since the last call, without those of the browser itself."""
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
         found = [
             each["params"]["request"]["url"]
@@ -116,7 +116,7 @@ def pages(
 @pytest.mark.parametrize("name", ["plain", "hostile", "history"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_error_no_request_and_nothing_sticks_out(
+def test_the_page_has_no_errors_no_requests_and_no_overflow(
     name: str, scheme: str, width: int, browser: Browser, pages: dict[str, Path]
 ) -> None:
     browser.requests()
@@ -131,7 +131,7 @@ def test_no_error_no_request_and_nothing_sticks_out(
     assert sticking_out == []
 
 
-def test_an_error_a_request_and_an_overflow_would_be_seen(browser: Browser, tmp_path: Path) -> None:
+def test_an_error_a_request_and_an_overflow_would_be_noticed(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text("<!doctype html><body><img src='http://127.0.0.1:9/x.png'><p style='width:2000px'>wide")
     browser.requests()

@@ -1,4 +1,4 @@
-"""Every report: from the result alone, with the caution beside the numbers, whatever the text."""
+"""Every report is made from the result alone, has the cautions, and survives any text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ TEXT_FORMATS = [form for form in FORMATS if form != "mteb"]
 
 
 class WellFormed(HTMLParser):
-    """Fails where a tag is not closed, or closed in the wrong place; gathers addresses and text."""
+    """Fails if a tag is not closed or closed in the wrong place; collects addresses and text."""
 
     VOID = frozenset(("meta", "link", "br", "img"))
 
@@ -79,22 +79,22 @@ def with_second_runner(result: Result, **changes: object) -> Result:
 def not_finite(result: Result) -> Result:
     ones, nans = np.ones((4, 8), np.float32), np.full((4, 8), np.nan, np.float32)
     broken = Comparison(measure_drift(ones, nans), None, None, None, None, None, None)
-    return with_second_runner(result, comparison=broken, similarities=None)
+    return with_second_runner(result, comparison=broken, similarities=None, finite=False)
 
 
 def rows_of(markdown: str) -> list[list[str]]:
-    """The cells of all table rows, split where GitHub splits them."""
+    """The cells of all table rows, split as GitHub splits them."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 @pytest.mark.parametrize("form", TEXT_FORMATS)
-def test_every_report_says_that_an_emulation_is_no_card(form: str, result: Result) -> None:
+def test_every_report_says_that_an_emulation_is_not_a_card(form: str, result: Result) -> None:
     assert CAUTION in " ".join(render(form, [result]).split())
 
 
 @pytest.mark.parametrize("form", TEXT_FORMATS)
-def test_every_report_says_that_a_stand_in_is_no_card(form: str, result: Result) -> None:
+def test_every_report_says_that_a_stand_in_is_not_a_card(form: str, result: Result) -> None:
     standin = with_second_runner(result, details={"sdk": "standin", "caution": "a stand-in, no card"})
     assert "groq-emulator: a stand-in, no card." in " ".join(render(form, [standin]).split())
 
@@ -114,7 +114,7 @@ def test_the_page_is_well_formed_and_refers_to_nothing(result: Result, hostile_r
     assert "default-src 'none'" in render("html", [result])
 
 
-def test_hostile_text_is_shown_as_it_is_and_cut_where_it_is_long(hostile_result: Result) -> None:
+def test_hostile_text_is_shown_unchanged_and_clipped_if_long(hostile_result: Result) -> None:
     page = render("html", [hostile_result])
     assert "<script>" not in page
     shown = "".join(WellFormed(page).texts)
@@ -152,7 +152,7 @@ def test_the_page_and_markdown_have_the_numbers_of_the_result(result: Result) ->
     assert one.provenance.created in page
 
 
-def test_the_verdict_comes_first_and_failures_before_what_was_kept(result_of: ResultOf) -> None:
+def test_the_verdict_comes_first_and_broken_limits_before_kept_ones(result_of: ResultOf) -> None:
     failed = result_of(limits=Limits(max_abs=1e-12, min_cosine=0.5))
     page = render("html", [failed])
     assert page.index("<strong>FAIL</strong> 1 of 2 limits kept") < page.index("The runners")
@@ -163,7 +163,7 @@ def test_the_verdict_comes_first_and_failures_before_what_was_kept(result_of: Re
     assert render("markdown", [kept]).startswith("## PASS (1 of 1 limits kept): ")
 
 
-def test_without_limits_nothing_is_judged_and_the_meaning_stands_in_its_place(result: Result) -> None:
+def test_without_limits_the_meaning_replaces_the_verdict(result: Result) -> None:
     page, markdown = render("html", [result]), render("markdown", [result])
     head = page[: page.index("The runners")]
     comparison = only(result).runners[1].comparison
@@ -174,7 +174,52 @@ def test_without_limits_nothing_is_judged_and_the_meaning_stands_in_its_place(re
     assert "FAIL" not in page + markdown
 
 
-def test_embeddings_that_are_not_finite_are_said_to_be(result: Result) -> None:
+def test_a_thread_count_that_was_not_measured_is_not_a_zero(result: Result) -> None:
+    one = only(result)
+    assert one.noise
+    unmeasured = replace(one, noise=replace(one.noise, threads=None))
+    rows = re.findall(r'<th scope="row">one thread</th><td>([^<]*)', render_html([Result((unmeasured,), ())]))
+    assert rows == ["not measured"]
+
+
+ONE_BROKEN = "embeddings of onnxruntime are not finite"
+
+
+def alone_and_not_finite(result: Result, checks: tuple[Check, ...] = ()) -> Result:
+    """The reference alone, as if one of its embeddings were not finite."""
+    one = only(result)
+    broken = replace(one.runners[0], finite=False, similarities=None)
+    return Result((replace(one, runners=(broken,), noise=None),), checks)
+
+
+def test_a_single_runner_that_is_not_finite_fails_in_every_report(result: Result) -> None:
+    broken = alone_and_not_finite(result)
+    assert broken.passed is False
+    assert render("table", [broken]).splitlines()[0] == f"FAIL: {ONE_BROKEN}"
+    page = render("html", [broken])
+    assert f"<strong>FAIL</strong> {ONE_BROKEN}</p>" in page
+    assert "0 of 0" not in page
+    assert render("markdown", [broken]).startswith(f"## FAIL ({ONE_BROKEN}): ")
+    suites = Xml.fromstring(render_junit(broken))
+    assert suites.get("failures") == "1"
+    assert suites.find("testsuite/testcase/failure").get("message") == ONE_BROKEN  # type: ignore[union-attr]
+
+
+def test_limits_that_are_kept_do_not_hide_embeddings_that_are_not_finite(result: Result) -> None:
+    kept = (Check("en", "onnxruntime", "max_latency_ms", 1e9, 1.0, True),)
+    broken = alone_and_not_finite(result, kept)
+    assert f"<strong>FAIL</strong> {ONE_BROKEN}; 1 of 1 limits kept</p>" in render("html", [broken])
+    suites = Xml.fromstring(render_junit(broken))
+    assert (suites.get("tests"), suites.get("failures")) == ("2", "1")
+
+
+@pytest.mark.parametrize("form", ["table", "html", "markdown"])
+def test_a_history_names_the_results_that_are_not_finite(form: str, result: Result) -> None:
+    text = render(form, [not_finite(result), result])
+    assert "FAIL: embeddings of groq-emulator are not finite (result of 20" in " ".join(text.split())
+
+
+def test_every_report_says_that_embeddings_are_not_finite(result: Result) -> None:
     broken = not_finite(result)
     assert "nothing more can be compared" in render("html", [broken])
     assert "not finite" in render("markdown", [broken])
@@ -259,7 +304,7 @@ def test_the_page_of_a_real_model(artifact: Artifact) -> None:
     text = render_html([Result((found,), ())])
     page = WellFormed(text)
     assert page.tags.count("svg") == 6
-    assert "Which step brings the drift" in text
+    assert "Drift by step" in text
     assert found.runners[1].comparison and found.runners[1].comparison.profile
     assert f"each of {len(found.runners[1].comparison.profile.dimension_max_abs)} dimensions" in text
     assert len(text) < 2_000_000

@@ -1,0 +1,45 @@
+"""The header of a result, a bisection and a benchmark."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from minilmx.embedding.record import Header, artifact_fields
+from minilmx.models.artifact import Artifact
+from minilmx.models.tokenizer import TokenizedTexts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataHeader(Header):
+    """A header with the data set. `pairs` is 0 if the sentences are not graded pairs."""
+
+    dataset: str
+    dataset_revision: str | None
+    language: str | None
+    split: str | None
+    pairs: int
+
+
+def header_fields(
+    artifact: Artifact,
+    texts: TokenizedTexts,
+    dataset: str,
+    revision: str | None = None,
+    language: str | None = None,
+    split: str | None = None,
+    pairs: int = 0,
+) -> dict[str, Any]:
+    """The fields of a DataHeader for an artifact that ran over these texts."""
+    digest = hashlib.sha256()
+    texts.update_digest(digest)
+    return {
+        **artifact_fields(artifact),
+        "sentences": len(texts),
+        "truncated_sentences": int(texts.truncated.sum()),
+        "inputs_sha256": digest.hexdigest(),
+        "dataset": dataset,
+        "dataset_revision": revision,
+        "language": language,
+        "split": split,
+        "pairs": pairs,
+    }
