@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import minilmx
+from minilmx.eval.document import save_document
+from minilmx.models.artifact import Artifact
 
 Mlx = Callable[..., Any]
 PUBLIC = [
@@ -85,6 +87,47 @@ def test_the_command_line_and_the_functions_write_the_same_bytes(
     )  # the very record that was saved, its seconds included
     with minilmx.load(artifact) as model:
         assert np.array_equal(model.encode(TEXTS), np.load(tmp_path / "command.npy"))
+
+
+def without_times(path: Path) -> bytes:
+    """What was written, but for the four fields that say when a run was and how long it took."""
+    times = rb'"(created|seconds|latency_seconds|sentences_per_second)": [^,\n]+'
+    return re.sub(times, rb'"\1": -', path.read_bytes())
+
+
+def test_run_eval_and_compare_write_the_same_bytes_as_the_functions(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    def written(name: str) -> bytes:
+        return without_times(tmp_path / name)
+
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    runners = ("onnxruntime", "groq-emulator")
+    for runner in runners:
+        assert mlx("run", tiny, "in.txt", "--runner", runner, "-o", f"{runner}.npy").code == 0
+        minilmx.embed_file(tiny, tmp_path / "in.txt", tmp_path / "function.npy", runner=runner, replace=True)
+        assert written("function.npy") == written(f"{runner}.npy")
+        assert written("function.npy.run.json") == written(f"{runner}.npy.run.json").replace(
+            f"{runner}.npy".encode(), b"function.npy"
+        )
+
+    words = [word for runner in runners for word in ("--runner", runner)]
+    assert mlx("eval", tiny, *words, "--limit", 20, "--max-abs", 1, "-o", "eval.json").code == 0
+    minilmx.evaluate(tiny, runners, limit=20, limits={"max_abs": 1.0}).save(tmp_path / "evaluate.json")
+    assert written("eval.json") == written("evaluate.json")
+
+    files = [f"{runner}.npy" for runner in runners]
+    assert mlx("compare", *files, "--min-cosine", "0.5", "-o", "compared.json").code == 0
+    minilmx.compare(*files, limits={"min_cosine": 0.5}).save(tmp_path / "compare.json")
+    assert written("compared.json") == written("compare.json")
+
+
+def test_bisect_writes_the_same_bytes_as_the_function(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
+    words = ("--candidate", "groq-emulator", "--limit", 2, "-o", "command.json")
+    assert mlx("bisect", artifact.path, *words).code == 0
+    result = minilmx.bisect(artifact, candidate="groq-emulator", limit=2)
+    save_document(result, tmp_path / "function.json", replace=False)
+    assert without_times(tmp_path / "command.json") == without_times(tmp_path / "function.json")
 
 
 def test_a_result_shows_saves_and_renders_itself(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ def open_artifact(path: Path | str) -> Artifact:
     Raises ArtifactError if it does not exist, is damaged, or is of an unknown schema.
 
     Example:
-        >>> open_artifact("all-MiniLM-L6-v2-b1-s128").shape.sequence_length
-        128
+        >>> artifact = minilmx.open_artifact("out")
+        >>> artifact.manifest.embedding_dimension
+        384
     """
     return artifacts.open_artifact(Path(path))
 
@@ -76,8 +77,8 @@ def export_model(
     reused. Raises ModelError, ExportError and OutputError.
 
     Example:
-        >>> export_model("all-MiniLM-L6-v2", "out").shape.sequence_length
-        128
+        >>> minilmx.export_model("all-MiniLM-L6-v2", "out").shape
+        Shape(batch_size=1, sequence_length=128)
     """
     from minilmx.export import exporter
     from minilmx.models.manifest import Shape
@@ -116,7 +117,7 @@ def load(
     ArtifactError, and RunnerError for a runner or option that does not exist or cannot run here.
 
     Example:
-        >>> with load("all-MiniLM-L6-v2-b1-s128") as model:
+        >>> with minilmx.load("out") as model:
         ...     vectors = model.encode(["One sentence.", "Another one."])
         >>> vectors.shape, vectors.dtype
         ((2, 384), dtype('float32'))
@@ -143,7 +144,7 @@ def embed_file(
     OUTPUT.run.json and returned. Raises DatasetError, OutputError, ArtifactError or RunnerError.
 
     Example:
-        >>> embed_file("all-MiniLM-L6-v2-b1-s128", "sentences.txt", "embeddings.npy").rows
+        >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").rows
         2
     """
     target = Path(output)
@@ -184,7 +185,7 @@ def embed_corpus(
     DatasetError for bad inputs, before any work, OutputError, ArtifactError or RunnerError.
 
     Example:
-        >>> embed_corpus("all-MiniLM-L6-v2-b1-s128", ["corpus/"], "embeddings", column="text").rows
+        >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
         2
     """
     from minilmx.embedding.corpus import job as corpus
@@ -245,8 +246,9 @@ def evaluate(
     EvalError.
 
     Example:
-        >>> result = evaluate("all-MiniLM-L6-v2-b1-s128", ["onnxruntime", "groq-emulator"],
-        ...                   limits={"max_abs": 1e-3})
+        >>> result = minilmx.evaluate(
+        ...     "out", ["onnxruntime", "groq-emulator"], limit=20, limits={"max_abs": 1e-3}
+        ... )
         >>> result.passed
         True
     """
@@ -279,7 +281,7 @@ def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = No
     EvalError for fewer than two runs, other shapes or other inputs.
 
     Example:
-        >>> compare("cpu.npy", "card.npy", limits={"max_abs": 1e-3}).passed
+        >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed
         True
     """
     from minilmx.eval.limits import limit_rules
@@ -311,7 +313,7 @@ def bisect(
     `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
     Example:
-        >>> bisect("all-MiniLM-L6-v2-b1-s128", candidate="groq-emulator").largest_share
+        >>> minilmx.bisect("out", candidate="groq-emulator", limit=8).largest_share
         'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
@@ -350,8 +352,9 @@ def benchmark(
     sentences are used. Raises RunnerError, ArtifactError, DatasetError and EvalError.
 
     Example:
-        >>> benchmark("all-MiniLM-L6-v2-b1-s128", rounds=1).timings[0].contender.graph
-        'fixed'
+        >>> benchmark = minilmx.benchmark("out", "sentences.txt", graphs=["dynamic", "fixed"], rounds=1)
+        >>> [timing.contender.name for timing in benchmark.timings]
+        ['onnxruntime dynamic', 'onnxruntime fixed']
     """
     from minilmx.eval.benchmark import choose_contenders, measure
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
@@ -381,7 +384,7 @@ def check(
     onnxruntime). `consumers` names libraries that must be installed. Raises EvalError.
 
     Example:
-        >>> [finding.state for finding in check("all-MiniLM-L6-v2-b1-s128", ["onnxruntime"])]
+        >>> [finding.state for finding in minilmx.check("out", ["onnxruntime"])]
         ['agrees']
     """
     from minilmx.eval.consumers.check import MISSING, check_consumers
@@ -422,7 +425,7 @@ def load_result(path: Path | str) -> "Result | Benchmark":
     """Read a saved result of `evaluate`, `compare` or `benchmark`. Raises EvalError.
 
     Example:
-        >>> load_result("results/all-MiniLM-L6-v2-b1-s128/bundled-en.json").passed
+        >>> minilmx.load_result("result.json").passed
         True
     """
     from minilmx.eval.benchmark import Benchmark
@@ -433,7 +436,12 @@ def load_result(path: Path | str) -> "Result | Benchmark":
 
 
 def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
-    """A saved result with limits checked against it. Raises EvalError for limits that do not exist."""
+    """A saved result with limits checked against it. Raises EvalError for limits that do not exist.
+
+    Example:
+        >>> limits_of(minilmx.load_result("result.json"), {"max_abs": 1e-9}).passed
+        False
+    """
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 

@@ -20,6 +20,15 @@ class MinilmxError(Exception):
     """Base of all errors that minilmx raises on purpose.
 
     `message` says what is wrong; `hint`, if there is one, says what to do about it.
+
+    Example:
+        >>> try:
+        ...     minilmx.bisect("out")
+        ... except minilmx.MinilmxError as error:
+        ...     print(error.message)
+        ...     print(error.hint)
+        there is nothing to compare with
+        Name a candidate runner or artifact.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

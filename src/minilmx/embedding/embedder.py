@@ -61,7 +61,8 @@ class Embedder:
     every runner. It also keeps what `record` says of all that was embedded.
 
     Example:
-        >>> with Embedder(artifact, "onnxruntime") as embedder:
+        >>> artifact = minilmx.open_artifact("out")
+        >>> with minilmx.Embedder(artifact, "onnxruntime", threads=1) as embedder:
         ...     embedder.encode(["One sentence.", "Another one."]).shape
         (2, 384)
     """
