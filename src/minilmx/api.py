@@ -112,7 +112,7 @@ def load(
 ) -> Embedder:
     """Open a runner on an artifact, to embed texts with `encode`.
 
-    `graph` is "auto" (the dynamic-shape graph if the runner takes it, else the fixed one),
+    `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
     "dynamic", "fixed" or "packed". `options` are the runner's own, such as `threads`. Raises
     ArtifactError, and RunnerError for a runner or option that does not exist or cannot run here.
 
@@ -306,7 +306,7 @@ def bisect(
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> "Bisection":
-    """Find the step of an artifact's graph that makes the drift between two runners or artifacts.
+    """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
     Compares the tensors at the boundaries of the model's layers over the first `limit` pairs.
     `candidate` is the reference's runner unless it is given; one of `candidate` and
@@ -379,7 +379,7 @@ def check(
 ) -> "list[Finding]":
     """Prove an artifact in every library that is installed and can open it.
 
-    Each library runs its snippet in a process of its own, over real sentences from one token to
+    Each library runs its snippet in a separate process, over real sentences from one token to
     truncated, in batches of 1, 7 and 32, against the artifact's own embeddings (its fixed graph on
     onnxruntime). `consumers` names libraries that must be installed. Raises EvalError.
 

@@ -148,7 +148,7 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(
     (tmp_path / "out" / "._versions.dead").mkdir()
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 0, outcome
-    assert "of them already there" in outcome.stderr
+    assert "of them already done" in outcome.stderr
     assert header_and_digests(tmp_path / "out") == header_and_digests(tmp_path / "whole")
     dataset = lance.dataset(tmp_path / "out")
     assert dataset.version == 1
@@ -163,7 +163,7 @@ def test_a_run_interrupted_before_its_manifest_writes_it(tiny: Path, mlx: Mlx, t
         path.unlink()
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 0, outcome
-    assert ", 1000 of them already there" in outcome.stderr
+    assert ", 1000 of them already done" in outcome.stderr
     assert lance.dataset(tmp_path / "out").count_rows() == 1000
 
 
@@ -216,7 +216,7 @@ def test_a_ledger_without_a_format_is_one_of_parquet(tiny: Path, mlx: Mlx, tmp_p
     ledger.write_bytes(ledger.read_bytes().replace(b'"format": "parquet", ', b""))
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
-    assert ", 1000 of them already there" in outcome.stderr
+    assert ", 1000 of them already done" in outcome.stderr
 
 
 def test_a_column_that_lance_cannot_hold_is_named_before_any_work(

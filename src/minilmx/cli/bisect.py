@@ -65,7 +65,7 @@ def bisect(
     as_json: bool,
     threads: int | None,
 ) -> None:
-    """Find the step of ARTIFACT's graph that makes the drift between two runners or artifacts.
+    """Find the step of ARTIFACT's graph that causes the drift between two runners or artifacts.
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
     the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,

@@ -48,20 +48,20 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     type=click.Choice(PRECISIONS),
     default=FLOAT32,
     show_default=True,
-    help="int8: smaller and faster on a CPU, with other embeddings; the cost is measured and shown.",
+    help="int8: smaller and faster on a CPU, but the embeddings change; the export measures how much.",
 )
 @click.option(
     "--fixed-consumers",
     is_flag=True,
-    help="Put the fixed graph into fixed/, with the settings by which sentence-transformers, Haystack, "
-    "LangChain and fastembed run it.",
+    help="Also write a folder fixed/, from which sentence-transformers, Haystack, LangChain and "
+    "fastembed run the fixed graph.",
 )
 @click.option(
     "--from-onnx",
     is_flag=True,
-    help="MODEL is ONNX with dynamic axes already: freeze it, without torch.",
+    help="MODEL is an ONNX model with dynamic axes: fix its shape, without torch.",
 )
-@click.option("--force", is_flag=True, help="Replace an artifact that is at the output.")
+@click.option("--force", is_flag=True, help="Replace the output if it exists.")
 def export(
     model: str,
     output: Path | None,
@@ -77,8 +77,8 @@ def export(
 ) -> None:
     """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
 
-    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. An
-    artifact that is there already, made from the same inputs, is not made again.
+    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. If
+    the same artifact already exists, it is verified and reused.
     """
     from minilmx.export.exporter import artifact_name, export_model
     from minilmx.models.manifest import Shape
@@ -103,7 +103,7 @@ def export(
     artifact, facts, parity = report.artifact, report.facts, report.parity
     ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
     lines = [
-        ("artifact", f"{artifact.path}{'' if parity else '  (was there already, verified)'}"),
+        ("artifact", f"{artifact.path}{'' if parity else '  (already existed, verified)'}"),
         ("shape", f"batch size {batch_size}, sequence length {sequence_length}"),
         ("opset", f"{facts.opset} (IR {facts.ir_version})"),
         ("ops", ops),

@@ -77,7 +77,7 @@ class Embedder:
     ) -> None:
         """Open a runner, by name or entry, on a graph of the artifact.
 
-        `graph` is "auto" (the dynamic-shape graph if the runner takes it, else the fixed one),
+        `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
         "dynamic", "fixed" or "packed"; `settings` are the runner's own options. Raises
         RunnerError, also for a setting that the runner does not have, and ArtifactError for a
         graph that the artifact does not have.
