@@ -159,7 +159,7 @@ def test_one_string_is_not_a_sequence_of_texts(tiny: Path) -> None:
         model.encode("One sentence.")
 
 
-def test_a_runner_of_ones_own_needs_only_a_name_and_run(tiny: Path) -> None:
+def test_a_custom_runner_needs_only_a_name_and_run(tiny: Path) -> None:
     class Ones(minilmx.Runner):
         name = "ones"
 

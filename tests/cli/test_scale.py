@@ -233,7 +233,9 @@ def test_a_run_that_is_killed_repeatedly_ends_like_one_that_is_not(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_kills_in_a_hundred_thousand_rows(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+def test_a_hundred_thousand_rows_survive_ten_kills(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
     kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
 
 
@@ -254,7 +256,7 @@ def test_ray_and_processes_make_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: P
 @NO_RAY
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_kills_in_a_hundred_thousand_rows_with_ray(
+def test_a_hundred_thousand_rows_survive_ten_kills_with_ray(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
     """It is resumed without Ray every other time."""
@@ -518,7 +520,7 @@ def damage(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unrecorded"])
-def test_a_shard_that_does_not_match_the_ledger_is_made_again(
+def test_a_shard_that_does_not_match_the_ledger_is_written_again(
     how: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 1000)

@@ -11,7 +11,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
 @click.command()
 @ARTIFACT
 @click.option("--reference", default="onnxruntime", show_default=True, help="onnxruntime or groq-emulator.")
-@click.option("--candidate", help="The same choice. [default: the reference, with --candidate-artifact]")
+@click.option("--candidate", help="onnxruntime or groq-emulator. [default: the same as --reference]")
 @click.option(
     "--candidate-artifact",
     type=click.Path(path_type=Path),
@@ -32,7 +32,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
     type=click.IntRange(min=2),
     default=64,
     show_default=True,
-    help="Use the first pairs only. All tensors are held in memory: about 1 MB per pair.",
+    help="Use only the first pairs. All tensors are held in memory: about 1 MB per pair.",
 )
 @click.option(
     "--graph",

@@ -62,7 +62,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     "[default for stsb: en]",
 )
 @click.option("--split", help="Split of a hub data set. [default: test]")
-@click.option("--limit", type=click.IntRange(min=2), help="Use the first pairs only.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use only the first pairs.")
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
 )

@@ -48,9 +48,8 @@ def report(
 ) -> None:
     """Render saved results of `mlx eval`, `mlx compare` or `mlx bench`, without running anything.
 
-    For several RESULTs of one model and data set it draws their history, by date and runner version.
-    With limits, it checks them against one RESULT in place of those it was saved with, and exits with 1
-    if a limit is broken.
+    Several RESULTs of one model and data set become a history, by date and runner version. Limits
+    given here replace those that a single RESULT was saved with; exits with 1 if one is broken.
     """
     from minilmx import api
     from minilmx.eval.benchmark import Benchmark
