@@ -13,6 +13,7 @@ import pytest
 
 import minilmx
 from minilmx.eval.document import save_document
+from minilmx.eval.metrics.table import METRICS
 from minilmx.models.artifact import Artifact
 
 Mlx = Callable[..., Any]
@@ -141,6 +142,15 @@ def test_a_result_shows_saves_and_renders_itself(tiny: Path, mlx: Mlx, tmp_path:
     assert "PASS" in result.render("table")
     assert mlx("report", "r.json").stdout == result.render("table")
     assert json.loads((tmp_path / "r.json").read_text())["kind"] == "result"
+
+
+def test_a_data_frame_has_a_row_per_runner_and_a_column_per_metric(tiny: Path) -> None:
+    pytest.importorskip("pandas", reason="needs pandas for Result.to_dataframe")
+    frame = minilmx.evaluate(tiny, ["onnxruntime", "groq-emulator"], limit=20).to_dataframe()
+    assert list(frame.columns) == ["language", "runner", *(metric.name for metric in METRICS)]
+    assert list(frame["runner"]) == ["onnxruntime", "groq-emulator"]
+    assert list(frame["max_abs"].isna()) == [True, False]  # the reference is compared with nothing
+    assert 0 < frame["max_abs"][1] < 0.1
 
 
 def test_a_limit_that_does_not_exist_is_refused(tiny: Path) -> None:

@@ -11,7 +11,9 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, JSON
 @click.command()
 @ARTIFACT
 @click.option("--reference", default="onnxruntime", show_default=True, help="onnxruntime or groq-emulator.")
-@click.option("--candidate", help="onnxruntime or groq-emulator. [default: the same as --reference]")
+@click.option(
+    "--candidate", help="onnxruntime or groq-emulator. [default with --candidate-artifact: the reference]"
+)
 @click.option(
     "--candidate-artifact",
     type=click.Path(path_type=Path),
