@@ -19,7 +19,7 @@ TEXTS = "One sentence.\nAnother one.\n"
 
 def sample() -> str:
     """The README's Python block; an installed wheel carries the README in its metadata."""
-    text = README.read_text("utf-8") if README.is_file() else str(metadata("minilmx").get_payload())
+    text = README.read_text("utf-8") if README.is_file() else str(metadata("minilmx").json["description"])
     [block] = re.findall(r"```python\n(.*?)```", text, re.S)
     return str(block)
 
