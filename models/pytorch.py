@@ -131,7 +131,7 @@ def _load_encoder(source: ModelSource) -> Any:
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"the weights in {source.folder} are not whole: {len(missing)} tensors are missing, "
+            f"the weights in {source.folder} are incomplete: {len(missing)} tensors are missing, "
             f"the first is {missing[0]}"
         )
     for name, found, expected in sorted(report["mismatched_keys"]):
