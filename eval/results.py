@@ -57,6 +57,11 @@ class Result:
         """A pandas DataFrame, one row per language and runner, with every metric of the table.
 
         Raises ImportError if pandas is not installed.
+
+        Example:
+            >>> result = minilmx.load_result("result.json")
+            >>> result.to_dataframe()["runner"].to_list()
+            ['1: cpu.npy', '2: card.npy']
         """
         from pandas import DataFrame
 
@@ -77,11 +82,19 @@ class Result:
         return render(form, [self])
 
     def save(self, path: str | Path, *, replace: bool = False) -> None:
-        """Write the result document, see docs/result.md. Raises OutputError."""
+        """Write the result document, see docs/result.md. Raises OutputError.
+
+        Example:
+            >>> minilmx.compare("cpu.npy", "card.npy").save("comparison.json")
+        """
         save_document(self, Path(path), replace=replace)
 
     def save_html(self, path: str | Path, *, replace: bool = False) -> None:
-        """Write the result as one HTML page. Raises OutputError."""
+        """Write the result as one HTML page. Raises OutputError.
+
+        Example:
+            >>> minilmx.load_result("result.json").save_html("report.html")
+        """
         with atomic_file(Path(path), replace=replace) as temporary:
             temporary.write_text(self.render("html"), encoding="utf-8")
 

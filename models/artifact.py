@@ -23,6 +23,11 @@ class Artifact:
 
     `digest` is the SHA-256 of mlx.json, which covers every file. `with_graph` returns the same
     artifact with another `graph_kind`.
+
+    Example:
+        >>> artifact = minilmx.open_artifact("out")
+        >>> artifact.with_graph("dynamic").graph_file.name
+        'model.onnx'
     """
 
     path: Path

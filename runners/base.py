@@ -37,7 +37,8 @@ class Runner(ABC):
     Example:
         A runner of your own needs `name` and `run`:
 
-        >>> class Zeros(Runner):
+        >>> import numpy as np
+        >>> class Zeros(minilmx.Runner):
         ...     name = "zeros"
         ...     def run(self, batch):
         ...         return np.zeros((len(batch.feeds()["input_ids"]), 384), np.float32)
@@ -94,6 +95,19 @@ class RunnerEntry:
     `missing(options)` returns what this machine lacks and how to get it, or None if the runner can
     run. `open(artifact, options, progress)` raises RunnerUnavailable or RunnerFailed. `graphs` says
     which kinds of graph the runner takes.
+
+    Example:
+        With the class of the example of Runner:
+
+        >>> entry = minilmx.RunnerEntry(
+        ...     name="zeros",
+        ...     about="returns zeros",
+        ...     missing=lambda options: None,
+        ...     open=lambda artifact, options, progress: Zeros(),
+        ... )
+        >>> with minilmx.load("out", runner=entry) as model:
+        ...     float(model.encode(["One sentence."]).max())
+        0.0
     """
 
     name: str

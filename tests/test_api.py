@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import minilmx
+from minilmx.eval.document import save_document
+from minilmx.eval.metrics.table import METRICS
+from minilmx.models.artifact import Artifact
 
 Mlx = Callable[..., Any]
 PUBLIC = [
@@ -88,6 +91,47 @@ def test_the_command_line_and_the_functions_write_the_same_bytes(
         assert np.array_equal(model.encode(TEXTS), np.load(tmp_path / "command.npy"))
 
 
+def without_times(path: Path) -> bytes:
+    """What was written, but for the four fields that say when a run was and how long it took."""
+    times = rb'"(created|seconds|latency_seconds|sentences_per_second)": [^,\n]+'
+    return re.sub(times, rb'"\1": -', path.read_bytes())
+
+
+def test_run_eval_and_compare_write_the_same_bytes_as_the_functions(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    def written(name: str) -> bytes:
+        return without_times(tmp_path / name)
+
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    runners = ("onnxruntime", "groq-emulator")
+    for runner in runners:
+        assert mlx("run", tiny, "in.txt", "--runner", runner, "-o", f"{runner}.npy").code == 0
+        minilmx.embed_file(tiny, tmp_path / "in.txt", tmp_path / "function.npy", runner=runner, replace=True)
+        assert written("function.npy") == written(f"{runner}.npy")
+        assert written("function.npy.run.json") == written(f"{runner}.npy.run.json").replace(
+            f"{runner}.npy".encode(), b"function.npy"
+        )
+
+    words = [word for runner in runners for word in ("--runner", runner)]
+    assert mlx("eval", tiny, *words, "--limit", 20, "--max-abs", 1, "-o", "eval.json").code == 0
+    minilmx.evaluate(tiny, runners, limit=20, limits={"max_abs": 1.0}).save(tmp_path / "evaluate.json")
+    assert written("eval.json") == written("evaluate.json")
+
+    files = [f"{runner}.npy" for runner in runners]
+    assert mlx("compare", *files, "--min-cosine", "0.5", "-o", "compared.json").code == 0
+    minilmx.compare(*files, limits={"min_cosine": 0.5}).save(tmp_path / "compare.json")
+    assert written("compared.json") == written("compare.json")
+
+
+def test_bisect_writes_the_same_bytes_as_the_function(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
+    words = ("--candidate", "groq-emulator", "--limit", 2, "-o", "command.json")
+    assert mlx("bisect", artifact.path, *words).code == 0
+    result = minilmx.bisect(artifact, candidate="groq-emulator", limit=2)
+    save_document(result, tmp_path / "function.json", replace=False)
+    assert without_times(tmp_path / "command.json") == without_times(tmp_path / "function.json")
+
+
 def test_a_result_shows_saves_and_renders_itself(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     result = minilmx.evaluate(tiny, ["onnxruntime", "groq-emulator"], limit=20, limits={"max_abs": 1.0})
     assert result.passed is True
@@ -99,6 +143,15 @@ def test_a_result_shows_saves_and_renders_itself(tiny: Path, mlx: Mlx, tmp_path:
     assert "PASS" in result.render("table")
     assert mlx("report", "r.json").stdout == result.render("table")
     assert json.loads((tmp_path / "r.json").read_text())["kind"] == "result"
+
+
+def test_a_data_frame_has_a_row_per_runner_and_a_column_per_metric(tiny: Path) -> None:
+    pytest.importorskip("pandas", reason="needs pandas for Result.to_dataframe")
+    frame = minilmx.evaluate(tiny, ["onnxruntime", "groq-emulator"], limit=20).to_dataframe()
+    assert list(frame.columns) == ["language", "runner", *(metric.name for metric in METRICS)]
+    assert list(frame["runner"]) == ["onnxruntime", "groq-emulator"]
+    assert list(frame["max_abs"].isna()) == [True, False]  # the reference is compared with nothing
+    assert 0 < frame["max_abs"][1] < 0.1
 
 
 def test_a_limit_that_does_not_exist_is_refused(tiny: Path) -> None:
@@ -117,7 +170,7 @@ def test_one_string_is_not_a_sequence_of_texts(tiny: Path) -> None:
         model.encode("One sentence.")
 
 
-def test_a_runner_of_ones_own_needs_only_a_name_and_run(tiny: Path) -> None:
+def test_a_custom_runner_needs_only_a_name_and_run(tiny: Path) -> None:
     class Ones(minilmx.Runner):
         name = "ones"
 

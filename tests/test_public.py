@@ -38,7 +38,7 @@ def test_the_errors_are_one_tree_and_their_module_shows_it() -> None:
     assert issubclass(errors.RunnerUnavailable, errors.RunnerError)
 
 
-def test_plugins_find_what_they_were_written_for() -> None:
+def test_the_interface_of_plug_ins_keeps_its_names() -> None:
     assert ENTRY_POINT_GROUP == "minilmx.runners"
     assert [field.name for field in fields(RunnerEntry)] == [
         "name",

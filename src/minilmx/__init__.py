@@ -1,7 +1,7 @@
 """Are the embeddings still the same on the accelerator? minilmx exports, runs and compares.
 
     >>> import minilmx
-    >>> with minilmx.load("all-MiniLM-L6-v2-b1-s128") as model:
+    >>> with minilmx.load("out") as model:
     ...     vectors = model.encode(["One sentence.", "Another one."])  # float32 [2, 384]
 
 Everything in `__all__` is public and is imported when it is first used; all else may change.

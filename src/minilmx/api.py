@@ -48,8 +48,9 @@ def open_artifact(path: Path | str) -> Artifact:
     Raises ArtifactError if it does not exist, is damaged, or is of an unknown schema.
 
     Example:
-        >>> open_artifact("all-MiniLM-L6-v2-b1-s128").shape.sequence_length
-        128
+        >>> artifact = minilmx.open_artifact("out")
+        >>> artifact.manifest.embedding_dimension
+        384
     """
     return artifacts.open_artifact(Path(path))
 
@@ -79,8 +80,8 @@ def export_model(
     model, the cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
 
     Example:
-        >>> export_model("all-MiniLM-L6-v2", "out").shape.sequence_length
-        128
+        >>> minilmx.export_model("all-MiniLM-L6-v2", "out").shape
+        Shape(batch_size=1, sequence_length=128)
     """
     from minilmx.export import exporter
     from minilmx.export.options import ExportOptions
@@ -106,12 +107,12 @@ def load(
 ) -> Embedder:
     """Open a runner on an artifact, to embed texts with `encode`.
 
-    `graph` is "auto" (the dynamic-shape graph if the runner takes it, else the fixed one),
+    `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
     "dynamic", "fixed" or "packed". `options` are the runner's own, such as `threads`. Raises
     ArtifactError, and RunnerError for a runner or option that does not exist or cannot run here.
 
     Example:
-        >>> with load("all-MiniLM-L6-v2-b1-s128") as model:
+        >>> with minilmx.load("out") as model:
         ...     vectors = model.encode(["One sentence.", "Another one."])
         >>> vectors.shape, vectors.dtype
         ((2, 384), dtype('float32'))
@@ -138,7 +139,7 @@ def embed_file(
     OUTPUT.run.json and returned. Raises DatasetError, OutputError, ArtifactError or RunnerError.
 
     Example:
-        >>> embed_file("all-MiniLM-L6-v2-b1-s128", "sentences.txt", "embeddings.npy").sentences
+        >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
         2
     """
     target = Path(output)
@@ -179,7 +180,7 @@ def embed_corpus(
     DatasetError for bad inputs, before any work, OutputError, ArtifactError or RunnerError.
 
     Example:
-        >>> embed_corpus("all-MiniLM-L6-v2-b1-s128", ["corpus/"], "embeddings", column="text").rows
+        >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
         2
     """
     from minilmx.embedding.corpus import job as corpus
@@ -240,8 +241,9 @@ def evaluate(
     EvalError.
 
     Example:
-        >>> result = evaluate("all-MiniLM-L6-v2-b1-s128", ["onnxruntime", "groq-emulator"],
-        ...                   limits={"max_abs": 1e-3})
+        >>> result = minilmx.evaluate(
+        ...     "out", ["onnxruntime", "groq-emulator"], limit=20, limits={"max_abs": 1e-3}
+        ... )
         >>> result.passed
         True
     """
@@ -274,7 +276,7 @@ def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = No
     EvalError for fewer than two runs, other shapes or other inputs.
 
     Example:
-        >>> compare("cpu.npy", "card.npy", limits={"max_abs": 1e-3}).passed
+        >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed
         True
     """
     from minilmx.eval.limits import limit_rules
@@ -299,14 +301,14 @@ def bisect(
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> "Bisection":
-    """Find the step of an artifact's graph that makes the drift between two runners or artifacts.
+    """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
     Compares the tensors at the boundaries of the model's layers over the first `limit` pairs.
     `candidate` is the reference's runner unless it is given; one of `candidate` and
     `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
     Example:
-        >>> bisect("all-MiniLM-L6-v2-b1-s128", candidate="groq-emulator").largest_share
+        >>> minilmx.bisect("out", candidate="groq-emulator", limit=8).largest_share
         'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
@@ -345,8 +347,9 @@ def benchmark(
     sentences are used. Raises RunnerError, ArtifactError, DatasetError and EvalError.
 
     Example:
-        >>> benchmark("all-MiniLM-L6-v2-b1-s128", rounds=1).timings[0].contender.graph
-        'fixed'
+        >>> benchmark = minilmx.benchmark("out", "sentences.txt", graphs=["dynamic", "fixed"], rounds=1)
+        >>> [timing.contender.name for timing in benchmark.timings]
+        ['onnxruntime dynamic', 'onnxruntime fixed']
     """
     from minilmx.eval.benchmark import choose_contenders, measure
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
@@ -371,12 +374,12 @@ def check(
 ) -> "list[Finding]":
     """Prove an artifact in every library that is installed and can open it.
 
-    Each library runs its snippet in a process of its own, over real sentences from one token to
+    Each library runs its snippet in a separate process, over real sentences from one token to
     truncated, in batches of 1, 7 and 32, against the artifact's own embeddings (its fixed graph on
     onnxruntime). `consumers` names libraries that must be installed. Raises EvalError.
 
     Example:
-        >>> [finding.state for finding in check("all-MiniLM-L6-v2-b1-s128", ["onnxruntime"])]
+        >>> [finding.state for finding in minilmx.check("out", ["onnxruntime"])]
         ['agrees']
     """
     from minilmx.eval.consumers.check import MISSING, check_consumers
@@ -449,7 +452,7 @@ def load_result(path: Path | str) -> "Result | Benchmark":
     """Read a saved result of `evaluate`, `compare` or `benchmark`. Raises EvalError.
 
     Example:
-        >>> load_result("results/all-MiniLM-L6-v2-b1-s128/bundled-en.json").passed
+        >>> minilmx.load_result("result.json").passed
         True
     """
     from minilmx.eval.benchmark import Benchmark
@@ -460,7 +463,12 @@ def load_result(path: Path | str) -> "Result | Benchmark":
 
 
 def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
-    """A saved result with limits checked against it. Raises EvalError for limits that do not exist."""
+    """A saved result with limits checked against it. Raises EvalError for limits that do not exist.
+
+    Example:
+        >>> limits_of(minilmx.load_result("result.json"), {"max_abs": 1e-9}).passed
+        False
+    """
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 

@@ -3,16 +3,16 @@
     MinilmxError
     ├── ModelError          a model that is unknown, out of reach, or not one we can read
     ├── ExportError         a graph that cannot be made, or that does not equal the model
-    ├── ArtifactError       an artifact that is not there, not whole, or not ours
+    ├── ArtifactError       an artifact that does not exist, is incomplete, or has an unknown schema
     ├── RunnerError
-    │   ├── RunnerUnavailable   what the runner needs is not on this machine
-    │   └── RunnerFailed        the runner was there and went wrong
+    │   ├── RunnerUnavailable   something that the runner needs is missing on this machine
+    │   └── RunnerFailed        a runner that was available and failed
     ├── DatasetError        sentences or scores that cannot be read
     ├── EvalError           numbers that cannot be compared
     └── OutputError         a file or folder that cannot be written
 
-A message says what was wrong, what was found, what was expected and what to do, in one
-sentence or two. The command line prints it and exits with code 3.
+A message says what was wrong, what was found and what was expected; the hint says what to do. The
+command line prints both and exits with code 3.
 """
 
 
@@ -20,6 +20,15 @@ class MinilmxError(Exception):
     """Base of all errors that minilmx raises on purpose.
 
     `message` says what is wrong; `hint`, if there is one, says what to do about it.
+
+    Example:
+        >>> try:
+        ...     minilmx.bisect("out")
+        ... except minilmx.MinilmxError as error:
+        ...     print(error.message)
+        ...     print(error.hint)
+        there is nothing to compare with
+        Name a candidate runner or artifact.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -40,7 +49,7 @@ class ExportError(MinilmxError):
 
 
 class ArtifactError(MinilmxError):
-    """An artifact that is not there, not whole, or of an unknown schema."""
+    """An artifact that does not exist, is incomplete, or has an unknown schema."""
 
 
 class RunnerError(MinilmxError):
@@ -48,11 +57,11 @@ class RunnerError(MinilmxError):
 
 
 class RunnerUnavailable(RunnerError):
-    """What the runner needs is not on this machine."""
+    """Something that the runner needs is missing on this machine."""
 
 
 class RunnerFailed(RunnerError):
-    """The runner was there and went wrong."""
+    """The runner was available and failed."""
 
 
 class DatasetError(MinilmxError):

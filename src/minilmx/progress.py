@@ -11,8 +11,11 @@ class Progress:
     """Receives messages and counts from long operations. This base class ignores them.
 
     Example:
-        >>> advance = SILENT.start("onnxruntime", total=2)
-        >>> advance(2)
+        >>> class Printed(minilmx.Progress):
+        ...     def message(self, text):
+        ...         print("->", text)
+        >>> Printed().message("loading the model")
+        -> loading the model
     """
 
     def message(self, text: str) -> None:

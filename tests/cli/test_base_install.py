@@ -90,7 +90,7 @@ def test_models_and_help_import_no_numpy(tmp_path: Path) -> None:
         assert "onnxruntime" not in json.loads(done.stderr.splitlines()[-1])
 
 
-def test_an_error_that_nobody_expected_ends_in_one_line_too(tiny: Path, tmp_path: Path) -> None:
+def test_an_unexpected_error_ends_in_one_line(tiny: Path, tmp_path: Path) -> None:
     done = start(tmp_path, "inspect", tiny, refused=("onnx",))
     assert done.returncode == 3
     *lines, _ = done.stderr.splitlines()

@@ -59,7 +59,7 @@ def test_help_lists_every_command_and_the_exit_codes(mlx: Mlx) -> None:
     assert mlx("-h").stdout == outcome.stdout
 
 
-def test_no_command_at_all_shows_the_help(mlx: Mlx) -> None:
+def test_mlx_without_a_command_shows_the_help(mlx: Mlx) -> None:
     outcome = mlx()
     assert outcome.code == 2
     assert "Commands:" in outcome.stdout + outcome.stderr

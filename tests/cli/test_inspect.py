@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 
-def test_inspect_verifies_a_whole_artifact(tiny: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_verifies_an_undamaged_artifact(tiny: Path, mlx: Callable[..., Any]) -> None:
     outcome = mlx("inspect", tiny)
     assert outcome.code == 0, outcome
     assert "verified    yes" in outcome.stdout

@@ -58,7 +58,7 @@ def test_a_command_that_waits_for_standard_input_can_be_interrupted(tiny: Path, 
     assert "Traceback" not in stderr
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(tiny: Path, tmp_path: Path, start: Start) -> None:
+def test_a_closed_pipe_ends_the_command_without_a_message(tiny: Path, tmp_path: Path, start: Start) -> None:
     (tmp_path / "in.txt").write_text("one sentence\n" * 4000)
     process = start("run", tiny, "in.txt")
     assert process.stdout is not None
@@ -71,7 +71,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tiny: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("words", [["eval", "--limit", "2", "-o", "r.json"], ["run"], ["inspect"]])
-def test_a_reader_that_was_never_there_is_no_traceback(
+def test_a_pipe_that_is_closed_from_the_start_gives_no_traceback(
     words: list[str], tiny: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     """Little output, which a closed pipe refuses only when it is flushed."""

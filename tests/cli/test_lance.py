@@ -73,7 +73,7 @@ def hidden(folder: Path) -> list[str]:
     [[], ["--id", "key", "--keep-text"], ["--dtype", "float16"]],
     ids=["numbered", "ids", "float16"],
 )
-def test_it_holds_the_rows_of_the_parquet_shards(
+def test_the_dataset_holds_the_same_rows_as_the_parquet_shards(
     flags: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in")
@@ -148,7 +148,7 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(
     (tmp_path / "out" / "._versions.dead").mkdir()
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 0, outcome
-    assert "of them already there" in outcome.stderr
+    assert "of them already done" in outcome.stderr
     assert header_and_digests(tmp_path / "out") == header_and_digests(tmp_path / "whole")
     dataset = lance.dataset(tmp_path / "out")
     assert dataset.version == 1
@@ -156,14 +156,16 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(
     assert hidden(tmp_path / "out") == []
 
 
-def test_a_run_interrupted_before_its_manifest_writes_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_run_interrupted_before_its_manifest_writes_it_when_it_resumes(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
     write_corpus(tmp_path / "in")
     assert mlx("run", tiny, "in", "-o", "out/", *LANCE).code == 0
     for path in (tmp_path / "out" / "_versions").iterdir():
         path.unlink()
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 0, outcome
-    assert ", 1000 of them already there" in outcome.stderr
+    assert ", 1000 of them already done" in outcome.stderr
     assert lance.dataset(tmp_path / "out").count_rows() == 1000
 
 
@@ -208,7 +210,7 @@ def test_a_folder_keeps_its_format(tiny: Path, mlx: Mlx, tmp_path: Path) -> None
     assert times(tmp_path / "out") == before
 
 
-def test_a_ledger_without_a_format_is_one_of_parquet(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_ledger_without_a_format_is_read_as_parquet(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     ledger = tmp_path / "out" / "_ledger.jsonl"
@@ -216,7 +218,7 @@ def test_a_ledger_without_a_format_is_one_of_parquet(tiny: Path, mlx: Mlx, tmp_p
     ledger.write_bytes(ledger.read_bytes().replace(b'"format": "parquet", ', b""))
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
-    assert ", 1000 of them already there" in outcome.stderr
+    assert ", 1000 of them already done" in outcome.stderr
 
 
 def test_a_column_that_lance_cannot_hold_is_named_before_any_work(

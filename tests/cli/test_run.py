@@ -166,7 +166,7 @@ def test_many_sentences_are_written_as_they_are_embedded(
         assert (tmp_path / name).read_bytes() == (tmp_path / f"numpy{name}").read_bytes()
 
 
-def test_a_bad_row_far_down_standard_input_leaves_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_a_bad_row_far_down_standard_input_leaves_no_output(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n" * 9000 + "\n" + "b\n")
     assert outcome.code == 3
@@ -226,7 +226,7 @@ def test_memory_does_not_grow_with_the_input(name: str, tiny: Path, tmp_path: Pa
     assert peaks[1] < peaks[0] + 30, f"{peaks} MiB"  # the texts alone are 60 MiB
 
 
-def test_the_record_beside_an_output_describes_the_run(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_record_next_to_an_output_describes_the_run(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     import hashlib
 
     file = write_input(tmp_path / "in.txt")
@@ -245,7 +245,7 @@ def test_the_record_beside_an_output_describes_the_run(tiny: Path, mlx: Mlx, tmp
     assert {"minilmx", "python", "created", "system", "processor"} <= set(record["provenance"])
 
 
-def test_the_graph_is_chosen_and_said(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_the_graph_is_chosen_and_reported(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_input(tmp_path / "in.txt")
     for name, graph, flags in (
         ("d", "dynamic", []),
@@ -270,7 +270,7 @@ def test_the_graph_is_chosen_and_said(tiny: Path, mlx: Mlx, tmp_path: Path) -> N
         ),
     ],
 )
-def test_a_graph_that_is_not_there_is_refused(
+def test_a_graph_that_the_artifact_does_not_have_is_refused(
     arguments: list[str], message: str, tiny: Path, mlx: Mlx
 ) -> None:
     outcome = mlx("run", tiny, *arguments, stdin="a\n")
@@ -298,7 +298,7 @@ def test_an_option_that_the_runner_does_not_have_is_refused(
     assert outcome.stdout == ""
 
 
-def test_equal_inputs_have_equal_digests_whatever_the_runner(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+def test_equal_inputs_have_equal_digests_for_every_runner(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     def digest(name: str, text: str, runner: str) -> str:
         outcome = mlx("run", tiny, "--runner", runner, "-o", f"{name}.npy", stdin=text)
         assert outcome.code == 0, outcome

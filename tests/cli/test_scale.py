@@ -220,7 +220,7 @@ def test_shards_of_many_chunks_are_the_same_after_an_interruption(
     before = contents(tmp_path / "out")
     (tmp_path / "out" / "shard-000001.parquet").unlink()
     outcome = mlx("run", tiny, "in", "-o", "out/", *flags)
-    assert ", 10000 of them already there" in outcome.stderr
+    assert ", 10000 of them already done" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
@@ -233,7 +233,9 @@ def test_a_run_that_is_killed_repeatedly_ends_like_one_that_is_not(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_kills_in_a_hundred_thousand_rows(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+def test_a_hundred_thousand_rows_survive_ten_kills(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
+) -> None:
     kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
 
 
@@ -254,7 +256,7 @@ def test_ray_and_processes_make_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: P
 @NO_RAY
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_kills_in_a_hundred_thousand_rows_with_ray(
+def test_a_hundred_thousand_rows_survive_ten_kills_with_ray(
     tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
 ) -> None:
     """It is resumed without Ray every other time."""
@@ -518,7 +520,7 @@ def damage(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unrecorded"])
-def test_a_shard_that_does_not_match_the_ledger_is_made_again(
+def test_a_shard_that_does_not_match_the_ledger_is_written_again(
     how: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "in", 1000)
@@ -528,7 +530,7 @@ def test_a_shard_that_does_not_match_the_ledger_is_made_again(
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
     made_again = {"flipped": 300, "cut": 300, "gone": 300, "torn": 100, "unrecorded": 700}[how]
-    assert f", {1000 - made_again} of them already there" in outcome.stderr
+    assert f", {1000 - made_again} of them already done" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
@@ -539,7 +541,7 @@ def test_a_complete_run_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> No
     shutil.copytree(tmp_path / "in", tmp_path / "moved")
     outcome = mlx("run", tiny, "moved", "-o", "out", *RUN)
     assert outcome.code == 0, outcome
-    assert "1000 of them already there" in outcome.stderr
+    assert "1000 of them already done" in outcome.stderr
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
@@ -589,7 +591,7 @@ def test_a_folder_with_other_settings_is_refused_and_unchanged(
     assert contents(tmp_path / "out") == before
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags, "--force")
     assert outcome.code == 0, outcome
-    assert "already there" not in outcome.stderr
+    assert "already done" not in outcome.stderr
 
 
 def csv(name: str, content: str) -> Callable[[Path], object]:
@@ -768,5 +770,5 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
     outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
     assert outcome.code == 0, outcome
-    assert f"{done * 300} of them already there" in outcome.stderr
+    assert f"{done * 300} of them already done" in outcome.stderr
     assert contents(small_disk / "out") == contents(tmp_path / "whole")

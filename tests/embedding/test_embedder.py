@@ -135,13 +135,15 @@ def test_a_failure_in_a_thread_ends_the_run(tiny_original: Artifact) -> None:
         (None, "a NoneType"),
     ],
 )
-def test_another_shape_or_dtype_is_refused(answer: object, got: str, tiny_original: Artifact) -> None:
+def test_embeddings_of_a_wrong_shape_or_dtype_are_refused(
+    answer: object, got: str, tiny_original: Artifact
+) -> None:
     with pytest.raises(RunnerFailed) as caught:
         embed(tiny_original, Scripted(lambda batch: answer), ["a"])
     assert str(caught.value) == f"the runner scripted returned {got}; expected float32 [4, 8]"
 
 
-def test_whatever_a_runner_raises_is_said_to_be_the_runners(tiny_original: Artifact) -> None:
+def test_an_exception_in_a_runner_is_reported_with_its_name(tiny_original: Artifact) -> None:
     def fail(batch: TokenBatch) -> None:
         raise ZeroDivisionError("no chip")
 
@@ -149,7 +151,7 @@ def test_whatever_a_runner_raises_is_said_to_be_the_runners(tiny_original: Artif
         embed(tiny_original, Scripted(fail), ["a"])
 
 
-def test_ctrl_c_inside_a_runner_stays_ctrl_c(tiny_original: Artifact) -> None:
+def test_ctrl_c_inside_a_runner_stays_a_keyboard_interrupt(tiny_original: Artifact) -> None:
     def interrupt(batch: TokenBatch) -> None:
         raise KeyboardInterrupt
 
@@ -159,7 +161,9 @@ def test_ctrl_c_inside_a_runner_stays_ctrl_c(tiny_original: Artifact) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("number", [1, 6, 4097, 4500])
-def test_a_number_not_finite_names_its_sentence(value: float, number: int, tiny_original: Artifact) -> None:
+def test_a_number_that_is_not_finite_is_reported_with_its_sentence(
+    value: float, number: int, tiny_original: Artifact
+) -> None:
     """Also past the first 4,096, which are tokenized on their own."""
     texts = [f"b{i}" for i in range(4502)]
     texts[number - 1] = "z is the odd one"
@@ -181,7 +185,7 @@ def test_finite_numbers_pass() -> None:
         require_finite(np.array([[1], [np.nan]], np.float32), ["a", "b"], "any")
 
 
-def test_many_texts_are_the_same_as_few_at_a_time(tiny_original: Artifact) -> None:
+def test_many_texts_give_the_same_embeddings_as_a_few_at_a_time(tiny_original: Artifact) -> None:
     texts = [f"{'abcdefgh'[i % 8]} {i}" for i in range(5003)]
     with Embedder(tiny_original, "onnxruntime", tiny_original.graph_kind) as runner:
         values = runner.encode(texts)
@@ -192,7 +196,7 @@ def test_many_texts_are_the_same_as_few_at_a_time(tiny_original: Artifact) -> No
     assert record.timing.batches == 1251
 
 
-def test_equal_inputs_have_equal_digests_and_others_have_not(tiny_original: Artifact) -> None:
+def test_equal_inputs_have_equal_digests_and_different_ones_do_not(tiny_original: Artifact) -> None:
     def digest(texts: list[str]) -> str:
         return record_of(tiny_original, Scripted(second_token), texts).inputs_sha256
 

@@ -96,7 +96,9 @@ def test_a_query_finds_its_sentence(artifact: Artifact, command: Command, corpus
     assert found(again) == found(indexed)
 
 
-def test_a_near_runner_keeps_the_index(artifact: Artifact, command: Command, corpus: Path) -> None:
+def test_a_runner_with_little_drift_keeps_the_index(
+    artifact: Artifact, command: Command, corpus: Path
+) -> None:
     run(command(artifact.path, "--corpus", corpus))
     for _ in range(2):  # the embeddings are still the first runner's, so it is judged each time
         swapped = run(command(artifact.path, "--runner", "groq-emulator"))
@@ -107,7 +109,7 @@ def test_a_near_runner_keeps_the_index(artifact: Artifact, command: Command, cor
         assert found(swapped)[0] == ANSWER
 
 
-def test_embeddings_that_are_off_are_refused_and_the_corpus_is_embedded_again(
+def test_a_runner_with_much_drift_is_refused_and_the_corpus_is_embedded_again(
     artifact: Artifact, altered: Path, command: Command, corpus: Path
 ) -> None:
     run(command(artifact.path, "--corpus", corpus))
@@ -128,7 +130,7 @@ def test_an_empty_store_is_an_error(artifact: Artifact, command: Command) -> Non
     assert "error: the store is empty: give --corpus" in run(command(artifact.path), code=1)
 
 
-def test_a_sample_too_small_to_tell_lets_nobody_in(
+def test_a_sample_too_small_for_a_verdict_is_refused(
     artifact: Artifact, command: Command, corpus: Path
 ) -> None:
     run(command(artifact.path, "--corpus", corpus))
@@ -138,7 +140,7 @@ def test_a_sample_too_small_to_tell_lets_nobody_in(
 
 
 @pytest.mark.parametrize("command", ["pgvector"], indirect=True)
-def test_a_killed_example_takes_its_postgresql_along(
+def test_killing_an_example_stops_its_postgresql(
     artifact: Artifact, command: Command, corpus: Path, tmp_path: Path
 ) -> None:
     run(command(artifact.path, "--corpus", corpus))

@@ -83,7 +83,7 @@ def test_a_first_record_without_fields_is_not_overlooked(tmp_path: Path) -> None
     assert "line 1: a is null" in refusal(write(tmp_path, "a.jsonl", '{}\n{"a": "one"}\n'))
 
 
-def test_columns_that_appear_late_count_too(tmp_path: Path) -> None:
+def test_columns_that_first_appear_in_a_later_row_are_found(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.jsonl", '{"a": "one"}\n' * 5000 + '{"b": "two"}\n'))
     assert "has the columns a, b; choose a column. Name one of them." in message
 
@@ -131,7 +131,7 @@ def test_csv_keeps_commas_quotes_and_newlines_within_quotes(tmp_path: Path) -> N
     assert table.lines == [2, 4]
 
 
-def test_lines_are_counted_past_quoted_newlines(tmp_path: Path) -> None:
+def test_line_numbers_count_newlines_within_quotes(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", 'text,n\n"one\ntwo\nthree",1\n,2\n'), "text")
     assert "line 5: text is empty" in message
 

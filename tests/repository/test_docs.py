@@ -72,7 +72,7 @@ def test_the_runner_of_the_how_to_runs(tiny: Path, tmp_path: Path, monkeypatch: 
         assert np.array_equal(vectors, model.encode(["One sentence."]))
 
 
-def test_making_the_reference_leaves_the_commands_as_they_were() -> None:
+def test_generating_the_reference_does_not_change_the_commands() -> None:
     """In a fresh process: click keeps the help option that a command's first context makes."""
     code = (
         f"import sys; sys.path.insert(0, {str(DOCS)!r}); import generate; generate.pages(); "

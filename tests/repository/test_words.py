@@ -31,6 +31,15 @@ FORBIDDEN = {
     r"\b(?:go|goes|going) on (?:with|at|where|after)\b|\bgoes on\b": "say resume, resumes or continues",
     r",? where (?:it|they) (?:can|cannot|is|are|has|have|exists?)\b": "a condition: say if or when",
     r"\bwhere (?:there (?:is|are)|none|nothing)\b": "a condition: say if",
+    r"\b(?:none|null|empty|nothing) where\b|\bwhere no\b": "a condition: say if",
+    r"[,;(] ?else\b": "a word of code: say otherwise",
+    r"\b(?:there already|already there)\b": "say already exists, or is already done",
+    r"\b(?:is|are|was|were) not there\b": "say does not exist, or is missing",
+    r"\bnot whole\b": "say incomplete",
+    r"\bfrom (?:PyTorch|the \w+) on\b": "unclear where it ends: say starting with, or from X to Y",
+    r"\b(?:makes?|made|brings?) the drift\b": "say causes",
+    r"\bthe lines (?:of|that)\b": "lines of what? say the code",
+    r"\bfor want of\b": "old-fashioned: say for lack of",
     rf"\bone(?: \w+)? an? {_UNIT}\b|\b(?:once|twice) an? {_UNIT}\b": "say per: one sentence per line",
 }
 
@@ -120,6 +129,15 @@ def test_only_the_command_line_names_its_options(room: str) -> None:
         "It takes the packed graph, where it can.",
         "A folder that a run goes on with.",
         "Empty where there are none.",
+        "A number, or None where it is not defined.",
+        "The dynamic-shape graph if every runner takes it, else the fixed one.",
+        "An artifact that is there already.",
+        "The file is not there.",
+        "The shard is not whole.",
+        "The steps from PyTorch on.",
+        "The step that makes the drift.",
+        "The lines that use it.",
+        "It stopped for want of memory.",
     ],
 )
 def test_the_dialect_is_recognized(sentence: str) -> None:
@@ -133,6 +151,8 @@ def test_the_dialect_is_recognized(sentence: str) -> None:
         "One line per check.",
         "The folder where results go.",
         "Say it once and for all.",
+        "Anything else is refused.",
+        "From now on it is there.",
     ],
 )
 def test_plain_sentences_pass(sentence: str) -> None:

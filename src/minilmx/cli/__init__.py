@@ -57,7 +57,7 @@ def cli() -> None:
     """Are the embeddings still the same on the accelerator?
 
     Export a MiniLM sentence-embedding model to one fixed-shape ONNX artifact, run it on any
-    runner, and measure how far the runners' embeddings are apart.
+    runner, and measure how much the runners' embeddings differ.
     """
 
 

@@ -12,7 +12,9 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
 @click.command()
 @ARTIFACT
 @click.option("--reference", default="onnxruntime", show_default=True, help="onnxruntime or groq-emulator.")
-@click.option("--candidate", help="The same choice. [default: the reference, with --candidate-artifact]")
+@click.option(
+    "--candidate", help="onnxruntime or groq-emulator. [default with --candidate-artifact: the reference]"
+)
 @click.option(
     "--candidate-artifact",
     type=click.Path(path_type=Path),
@@ -33,7 +35,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
     type=click.IntRange(min=2),
     default=64,
     show_default=True,
-    help="Use the first pairs only. All tensors are held in memory: about 1 MB per pair.",
+    help="Use only the first pairs. All tensors are held in memory: about 1 MB per pair.",
 )
 @click.option(
     "--graph",
@@ -66,7 +68,7 @@ def bisect(
     as_json: bool,
     threads: int | None,
 ) -> None:
-    """Find the step of ARTIFACT's graph that makes the drift between two runners or artifacts.
+    """Find the step of ARTIFACT's graph that causes the drift between two runners or artifacts.
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
     the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,

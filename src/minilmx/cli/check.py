@@ -54,9 +54,9 @@ def check(
 ) -> None:
     """Prove ARTIFACT in every library here that can open it.
 
-    Each library runs the lines of `mlx inspect --snippet NAME` in a process of its own, over real
-    sentences from one token to truncated, in batches of 1, 7 and 32, against the artifact's own
-    embeddings (its fixed graph on onnxruntime). Exits with 1 if one fails or differs.
+    Each library runs the code that `mlx inspect --snippet NAME` prints, in a separate process, over
+    sentences of every length, in batches of 1, 7 and 32. Its embeddings must equal those of the
+    artifact's fixed graph on onnxruntime. Exits with 1 if a library fails or differs.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress

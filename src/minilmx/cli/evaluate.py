@@ -51,7 +51,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     "runners",
     multiple=True,
     help="Repeatable; the first is the reference. [default: onnxruntime, and groq if a "
-    "GroqCard is found, else groq-emulator]",
+    "GroqCard is found, otherwise groq-emulator]",
 )
 @DATASET
 @click.option(
@@ -62,8 +62,10 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     "[default for stsb: en]",
 )
 @click.option("--split", help="Split of a hub data set. [default: test]")
-@click.option("--limit", type=click.IntRange(min=2), help="Use the first pairs only.")
-@click.option("--ladder", is_flag=True, help="Also show which step, from PyTorch on, brings the drift.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use only the first pairs.")
+@click.option(
+    "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
+)
 @limit_options
 @LIMITS_FILE
 @click.option(

@@ -47,7 +47,7 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     type=click.Choice(PRECISIONS),
     default=FLOAT32,
     show_default=True,
-    help="int8: smaller and faster on a CPU, with slightly different embeddings; the cost is measured.",
+    help="int8: smaller and faster on a CPU, but the embeddings change; the export measures how much.",
 )
 @click.option(
     "--fixed-consumers",
@@ -76,8 +76,8 @@ def export(
 ) -> None:
     """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
 
-    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. An existing
-    artifact of the same inputs is verified and not made again.
+    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. If
+    the same artifact already exists, it is verified and reused.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -100,7 +100,7 @@ def export(
     facts, parity, cost = artifact.report.facts, artifact.report.parity, artifact.report.cost
     ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
     lines = {
-        "artifact": f"{artifact.path}{'' if parity else '  (exists already; verified)'}",
+        "artifact": f"{artifact.path}{'' if parity else '  (already existed, verified)'}",
         "shape": f"batch size {batch_size}, sequence length {sequence_length}",
         "opset": f"{facts.opset} (IR {facts.ir_version})",
         "ops": ops,

@@ -57,7 +57,7 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
 def doctor(as_json: bool) -> None:
     """Check everything that a run on a GroqCard needs, one line per check.
 
-    Exits with 0 only if this machine could build for a card and run on it, else with 3.
+    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3.
     """
     from minilmx.runners.groq.doctor import examine
 

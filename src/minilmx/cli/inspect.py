@@ -14,7 +14,7 @@ from minilmx.cli.options import ARTIFACT
 @click.option(
     "--snippet",
     metavar="NAME",
-    help="Print the lines that use ARTIFACT in a library or server, and nothing else (see docs/reuse.md).",
+    help="Print only the code that uses ARTIFACT in a library or server (see docs/reuse.md).",
 )
 def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
     """Show what ARTIFACT is, and whether every file is what its manifest says.

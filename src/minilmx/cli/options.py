@@ -15,8 +15,8 @@ GRAPH = click.option(
     type=GRAPHS,
     default="auto",
     show_default=True,
-    help="Graph of the artifact to run. auto: the dynamic-shape graph if every runner takes it, else the "
-    "fixed one. packed: several texts per row (see `mlx export --pack`).",
+    help="Graph of the artifact to run. auto: the dynamic-shape graph if every runner takes it, otherwise "
+    "the fixed one. packed: several texts per row (see `mlx export --pack`).",
 )
 DATASET = click.option(
     "--dataset",

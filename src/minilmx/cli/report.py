@@ -28,7 +28,7 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
     type=click.Choice(_FORMATS),
     help="html: one page that needs no network. markdown: for a CI step summary. junit: XML that CI "
     "systems show as tests. mteb: the scores as mteb's own loader reads them. [default: by the "
-    "output's extension, else table]",
+    "output's extension, otherwise table]",
 )
 @click.option("--runner", help="With mteb: the runner whose scores are written, if the result has several.")
 @click.option(

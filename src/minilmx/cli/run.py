@@ -162,7 +162,7 @@ def _run_to_folder(
             artifact, inputs or ("-",), output, restart=force, progress=progress, **settings
         )
     kept = summary.rows - summary.embedded_rows
-    before = f", {kept} of them already there" if kept else ""
+    before = f", {kept} of them already done" if kept else ""
     click.echo(
         f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
         f"{summary.runner} ({summary.graph} graph){before}: {summary.seconds:.2f} s "

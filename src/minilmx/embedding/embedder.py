@@ -60,7 +60,8 @@ class Embedder:
     every runner. It also keeps what `record` says of all that was embedded.
 
     Example:
-        >>> with Embedder(artifact, "onnxruntime") as embedder:
+        >>> artifact = minilmx.open_artifact("out")
+        >>> with minilmx.Embedder(artifact, "onnxruntime", threads=1) as embedder:
         ...     embedder.encode(["One sentence.", "Another one."]).shape
         (2, 384)
     """
@@ -75,7 +76,7 @@ class Embedder:
     ) -> None:
         """Open a runner, by name or entry, on a graph of the artifact.
 
-        `graph` is "auto" (the dynamic-shape graph if the runner takes it, else the fixed one),
+        `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
         "dynamic", "fixed" or "packed"; `settings` are the runner's own options. Raises
         RunnerError, also for a setting that the runner does not have, and ArtifactError for a
         graph that the artifact does not have.

@@ -93,7 +93,7 @@ def embed_corpus(
     restart: bool = False,
     progress: Progress = SILENT,
 ) -> Summary:
-    """Embed all rows of the inputs into a folder; shards that are done there already are kept.
+    """Embed all rows of the inputs into a folder; shards that already exist are kept.
 
     `restart` removes these first. Raises DatasetError for bad inputs, before any work; OutputError if
     the folder holds something else, is in use or cannot be written; and RunnerError.

@@ -133,7 +133,7 @@ def _files(artifact: Artifact) -> list[str]:
 
 
 def _artifact_here(artifact: Artifact, files: Mapping[str, bytes]) -> Artifact:
-    """The artifact on this node: at the driver's path if it is there, else written from `files`."""
+    """The artifact on this node: at the driver's path if it exists there, otherwise written from `files`."""
     sent = Path(tempfile.gettempdir()) / f"minilmx-{artifact.digest}"
     for path in (artifact.path, sent):
         try:
