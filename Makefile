@@ -11,6 +11,12 @@ PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal
 # One OpenMP thread per worker: two workers' threads that wait for each other on two cores take far longer.
 TEST_ENV = OMP_NUM_THREADS=1 MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
 
+# `make test` makes its environments in parallel, because pip uses one core. `make demo test` does not:
+# both goals install into .venv.
+ifeq ($(MAKECMDGOALS),test)
+MAKEFLAGS += --jobs=3
+endif
+
 .PHONY: demo test lint slow-tests bench clean
 .DELETE_ON_ERROR:
 
@@ -60,7 +66,7 @@ slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/exampl
 	@touch $@
 
 # The libraries that the artifact is checked in, at pinned versions.
-.venv/consumers: tests/consumers/environments.sh $(wildcard tests/consumers/requirements/*) .venv/test-installed
+.venv/consumers: tests/consumers/environments.sh $(wildcard tests/consumers/requirements/*) .venv/bin/python
 	@REQUIRE=$(CI) tests/consumers/environments.sh
 	@touch $@
 

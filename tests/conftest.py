@@ -77,12 +77,34 @@ def real_source() -> ModelSource:
 
 @pytest.fixture(scope="session")
 def artifact(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
-    """all-MiniLM-L6-v2, real weights, at 16 x 48: no STSb-en test sentence is longer."""
-    name = "all-MiniLM-L6-v2-b16-s48"
+    """all-MiniLM-L6-v2, real weights, at 8 x 48: no STSb-en test sentence is longer."""
+    name = "all-MiniLM-L6-v2-b8-s48"
     folder = make_once(
-        name, lambda folder: export_model(real_source, folder / name, ExportOptions(Shape(16, 48)))
+        name, lambda folder: export_model(real_source, folder / name, ExportOptions(Shape(8, 48)))
     )
     return open_artifact(folder / name)
+
+
+@pytest.fixture(scope="session")
+def packed(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
+    """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts per row."""
+    name = "all-MiniLM-L6-v2-b2-s48"
+    folder = make_once(
+        name, lambda folder: export_model(real_source, folder / name, ExportOptions(Shape(2, 48), segments=8))
+    )
+    return open_artifact(folder / name)
+
+
+@pytest.fixture(scope="session")
+def complete(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
+    """all-MiniLM-L6-v2 at `mlx export`'s own shape, 1 x 128, with --pack 16 and --fixed-consumers."""
+    name = "all-MiniLM-L6-v2-b1-s128"
+
+    def export(folder: Path) -> None:
+        options = ExportOptions(Shape(1, 128), segments=16, fixed_consumers=True)
+        export_model(real_source, folder / name, options)
+
+    return open_artifact(make_once(name, export) / name)
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,8 @@
-"""The environments that tests/consumers/environments.sh makes, and an artifact with all files."""
+"""The environments that tests/consumers/environments.sh makes."""
 
 from pathlib import Path
 
 import pytest
-
-from minilmx.export.exporter import export_model
-from minilmx.export.options import ExportOptions
-from minilmx.models.artifact import Artifact
-from minilmx.models.manifest import Shape
-from minilmx.models.source import ModelSource
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,10 +30,3 @@ def _made(name: str, inside: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {name}: tests/consumers/environments.sh makes it")
     return path
-
-
-@pytest.fixture(scope="session")
-def complete(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """all-MiniLM-L6-v2 as `mlx export` makes it, 1 x 128, with --fixed-consumers."""
-    folder = tmp_path_factory.mktemp("artifacts") / "all-MiniLM-L6-v2-b1-s128"
-    return export_model(real_source, folder, ExportOptions(Shape(1, 128), fixed_consumers=True))

@@ -89,10 +89,10 @@ def servers(folder: Path) -> list[str]:
 
 def test_a_query_finds_its_sentence(artifact: Artifact, command: Command, corpus: Path) -> None:
     indexed = run(command(artifact.path, "--corpus", corpus))
-    assert indexed.startswith("Indexed 416 sentences by onnxruntime, all-MiniLM-L6-v2-b16-s48 ")
+    assert indexed.startswith("Indexed 416 sentences by onnxruntime, all-MiniLM-L6-v2-b8-s48 ")
     assert found(indexed)[0] == ANSWER
     again = run(command(artifact.path))
-    assert again.startswith("The index is by onnxruntime, all-MiniLM-L6-v2-b16-s48 ")
+    assert again.startswith("The index is by onnxruntime, all-MiniLM-L6-v2-b8-s48 ")
     assert found(again) == found(indexed)
 
 

@@ -1,5 +1,6 @@
 """An int8 artifact: made from a proven float32 graph, smaller, with its cost measured."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,14 @@ OPTIONS = ExportOptions(Shape(4, 48), segments=4, precision="int8")
 
 
 @pytest.fixture(scope="session")
-def int8(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> ExportedArtifact:
-    return export_model(real_source, tmp_path_factory.mktemp("artifacts") / "int8", OPTIONS)
+def int8(real_source: ModelSource, make_once: Callable[..., Path]) -> ExportedArtifact:
+    def export(folder: Path) -> None:
+        exported = export_model(real_source, folder / "int8", OPTIONS)
+        (folder / "exported.pickle").write_bytes(pickle.dumps(exported))
+
+    saved = (make_once("int8", export) / "exported.pickle").read_bytes()
+    exported: ExportedArtifact = pickle.loads(saved)  # noqa: S301 - written by this test run
+    return exported
 
 
 def test_its_matrix_products_are_int8_and_its_operators_are_onnx_own(int8: ExportedArtifact) -> None:

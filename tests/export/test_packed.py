@@ -19,19 +19,12 @@ from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import sample_texts
-from minilmx.models.source import ModelSource, resolve_model
+from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.registry import open_runner
 
 STSB = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
 FULL = "word " * 46  # with the special tokens exactly 48
-
-
-@pytest.fixture(scope="session")
-def packed(real_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts per row."""
-    folder = tmp_path_factory.mktemp("artifacts") / "packed"
-    return export_model(real_source, folder, ExportOptions(Shape(2, 48), segments=8))
 
 
 def embeddings(artifact: Artifact, texts: Sequence[str], runner: str = "onnxruntime") -> NDArray[np.float32]:

@@ -175,15 +175,16 @@ def bare_machine(tmp_path, mlx, monkeypatch):
 
 @pytest.fixture(scope="session")
 def build_once(make_once, groqflow_python):
-    """`build_once(name, artifact)`: a machine on which `artifact` was built, once for all workers.
+    """`build_once(name, artifact, *words)`: a machine that built `artifact`, once for all workers.
 
     Its `stdout` and `stderr` are what the build printed.
     """
 
-    def build(name, artifact):
+    def build(name, artifact, *words):
         def make(folder):
             machine = Machine(folder, python=groqflow_python)
-            code, stdout, stderr = machine.run("groq", "build", artifact.path, "--bundle", "bundle.tar")
+            command = ("groq", "build", artifact.path, "--bundle", "bundle.tar", *words)
+            code, stdout, stderr = machine.run(*command)
             assert code == 0, stderr
             (folder / "printed.json").write_text(json.dumps([stdout, stderr]))
 
@@ -216,3 +217,9 @@ def ready(machine, built_tiny):
 def built_minilm(artifact, build_once):
     """A machine on which the real MiniLM artifact is built, with the bundle of that build."""
     return build_once("built-minilm", artifact)
+
+
+@pytest.fixture(scope="session")
+def built_packed(complete, build_once):
+    """A machine on which the packed graph of the real MiniLM artifact is built."""
+    return build_once("built-packed", complete, "--graph", "packed")

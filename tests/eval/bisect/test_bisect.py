@@ -106,8 +106,8 @@ def shares(bisection: Bisection) -> list[float]:
 
 @pytest.fixture(scope="module")
 def pairs() -> SentencePairs:
-    """16 sentences: one batch of the artifact."""
-    return load_pairs("bundled", limit=8)
+    """8 sentences: one batch of the artifact."""
+    return load_pairs("bundled", limit=4)
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ def test_the_numbers_equal_those_of_pytorch_without_padding(
         cosines = slow_cosines(wanted, got)
         assert one.mean_cosine == pytest.approx(sum(cosines) / len(cosines), abs=1e-6), boundary
         assert one.min_cosine == pytest.approx(min(cosines), abs=1e-5), boundary
-        assert len(cosines) == (16 if boundary == "pooling" else layer2.attended_tokens)
+        assert len(cosines) == (8 if boundary == "pooling" else layer2.attended_tokens)
     # Given the exact output of the attention, only the MLP's rounding is left.
     only_mlp = torch_values(torch_model, texts, dense(2, *MLP))["sentence_embedding"]
     left = slow_error(exact["sentence_embedding"], only_mlp)
@@ -373,7 +373,7 @@ def test_a_runner_without_intermediate_tensors_is_refused(
 def test_artifacts_that_do_not_fit_are_refused(
     artifact: Artifact, tiny: Path, pairs: SentencePairs, tmp_path: Path
 ) -> None:
-    with pytest.raises(EvalError, match="their shape is 16x48 and 4x16"):
+    with pytest.raises(EvalError, match="their shape is 8x48 and 4x16"):
         bisect(artifact, ONNX, ONNX, pairs, candidate_artifact=open_artifact(tiny))
 
     def leave_out_normalisation(model: ModelProto) -> None:

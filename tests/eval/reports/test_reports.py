@@ -299,8 +299,9 @@ def test_several_languages_have_a_row_each_and_details(result: Result) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_of_a_real_model(artifact: Artifact) -> None:
-    found = evaluate(artifact, ("onnxruntime", "groq-emulator"), load_pairs("bundled"), ladder=True)
+def test_the_page_of_a_real_model(packed: Artifact) -> None:
+    runners = ("onnxruntime", "groq-emulator")
+    found = evaluate(packed, runners, load_pairs("bundled"), "packed", ladder=True)
     text = render_html([Result((found,), ())])
     page = WellFormed(text)
     assert page.tags.count("svg") == 6

@@ -106,7 +106,7 @@ class Worker:
         self.process.stdout.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def groqware_environment(groqflow_python):
     return lambda **switches: environment(groqflow_python, **switches)
 

@@ -1,21 +1,40 @@
 """GroqFlow's own checks of the SDK and the cards, with the stand-ins for apt-cache and lspci."""
 
+import json
 import subprocess
 
 import pytest
 
+ANSWER = """
+import contextlib, io, json, os, sys
+import groqflow.common.sdk_helpers as sdk
+for line in sys.stdin:
+    expression, variables = json.loads(line)
+    os.environ.clear()
+    os.environ.update(variables)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            print(eval(expression))
+        except BaseException as error:
+            print(error)
+    print(json.dumps(said.getvalue().strip()), flush=True)
+"""
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def groqflow_says(groqflow_python, groqware_environment):
-    """The output of an expression of GroqFlow's sdk_helpers, with the error if it fails."""
+    """The output of an expression of GroqFlow's sdk_helpers, with the error if it fails, from one process."""
+    command = [groqflow_python, "-W", "ignore", "-c", ANSWER]
+    options = {"env": groqware_environment(), "text": True}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options) as process:
 
-    def ask(expression, **switches):
-        code = f"import groqflow.common.sdk_helpers as sdk; print({expression})"
-        command = [groqflow_python, "-W", "ignore", "-c", code]
-        done = subprocess.run(command, env=groqware_environment(**switches), capture_output=True, text=True)
-        return (done.stdout + done.stderr).strip()
+        def ask(expression, **switches):
+            print(json.dumps([expression, groqware_environment(**switches)]), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
 
-    return ask
+        yield ask
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("cards", [0, 1, 8])
