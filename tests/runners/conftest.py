@@ -57,7 +57,9 @@ class Machine:
         if python is not None:
             self.variables |= {
                 "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
-                "PYTHONPATH": str(GROQWARE / "site-packages"),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(GROQWARE / "site-packages"), *filter(None, [os.environ.get("PYTHONPATH")])]
+                ),
                 "GROQWARE_PYTHON": python,
                 "GROQFLOW_SKIP_SDK_CHECK": "True",
                 PYTHON_VARIABLE: python,
