@@ -123,8 +123,7 @@ def _values(artifact: Artifact) -> dict[str, object]:
     """What the names in a template stand for. Text needs a filter that quotes it."""
     manifest, folder = artifact.manifest, artifact.path.absolute()
     fixed = Path(manifest.fixed.path)
-    pooling = manifest.pooling if manifest.pooling in _TORCH_POOLED else "mean"
-    pooled = _TORCH_POOLED[pooling]
+    pooled = _TORCH_POOLED[manifest.pooling]
     return {
         "artifact": str(folder),
         "name": folder.name,
@@ -138,7 +137,7 @@ def _values(artifact: Artifact) -> dict[str, object]:
         "batch_size": artifact.shape.batch_size,
         "sequence_length": artifact.shape.sequence_length,
         "dimension": manifest.embedding_dimension,
-        "pooling_name": Code(pooling.upper()),
+        "pooling_name": Code(manifest.pooling.upper()),
         "normalized": manifest.normalized,
         "torch_pooled": Code(f"torch.nn.functional.normalize({pooled})" if manifest.normalized else pooled),
     }
