@@ -4,14 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.files.readers import EXTENSIONS, place
+from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, place
 from minilmx.files.texts import Table, read_table
+from minilmx.progress import SILENT, Progress
 
 BUNDLED = "bundled"
 STSB = "stsb"
@@ -25,6 +27,7 @@ STSB_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "ru", "zh")
 MAX_SCORE = 5.0
 
 _SENTENCE1, _SENTENCE2 = "sentence1", "sentence2"
+_SPLIT = "split"
 _HUB_TIMEOUT_SECONDS = 10.0
 _SCORES = ("similarity_score", "score", "label")
 
@@ -58,19 +61,25 @@ def load_pairs(
     language: str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    text_format: TextFormat = BY_NAME,
+    progress: Progress = SILENT,
 ) -> SentencePairs:
     """Load pairs by name ("bundled", "stsb" or a hub id "org/name") or from a file.
 
-    `language` and `split` are for hub data sets; the default split is test, and stsb's default
-    language English. `limit` keeps only the first pairs. Raises DatasetError if the data set does
-    not exist, if its rows are not pairs with a score from 0 to 5, or if their scores cannot be ranked.
+    `language` is for hub data sets; stsb's default is English. `split` chooses a split of a hub data
+    set, by default test, or the rows of a file whose column "split" has this value; a file with several
+    splits needs it. `limit` keeps only the first pairs, and `text_format` is for files. How many rows were
+    read is reported to `progress`. Raises DatasetError if the data set does not exist, if its rows are
+    not pairs with a score from 0 to 5, or if their scores cannot be ranked.
     """
     revision = None
+    is_file = dataset not in (BUNDLED, STSB) and not _is_hub_id(dataset)
+    text_format.require_used([dataset] if is_file else [])
     if dataset == BUNDLED:
         _refuse(dataset, "it is in English and has one split", language not in (None, "en"), split)
         path = str(resources.files(__package__) / "pairs.csv")
         table, language = read_table(path), "en"
-    elif dataset == STSB or _is_hub_id(dataset):
+    elif not is_file:
         if dataset == STSB:
             language = language or "en"
         split = split or "test"
@@ -81,9 +90,16 @@ def load_pairs(
                 f"unknown data set {dataset!r}; expected {BUNDLED}, {STSB}, a hub id (org/name) or a "
                 "CSV, TSV, JSONL or Parquet file"
             )
-        _refuse(dataset, "it is a file", language, split)
-        table = _read_file(dataset)
-    return _as_pairs(dataset, revision, language, split, table, limit)
+        _refuse(dataset, "it is a file", language, None)
+        table = _read_file(dataset, text_format)
+    rows = len(table.lines)
+    if is_file:
+        table, split = _choose_split(table, split)
+    pairs = _as_pairs(dataset, revision, language, split, table, limit)
+    chosen = f", {len(table.lines)} of them with the split {split}" if len(table.lines) < rows else ""
+    used = f"; the first {len(pairs)} are used" if len(pairs) < len(table.lines) else ""
+    progress.message(f"{pairs.name}: {rows} rows read{chosen}{used}")
+    return pairs
 
 
 def expand_languages(dataset: str, languages: Sequence[str]) -> Sequence[str | None]:
@@ -111,13 +127,32 @@ def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
         raise DatasetError(f"a {option} cannot be chosen for {dataset}: {reason}")
 
 
-def _read_file(path: str) -> Table:
+def _read_file(path: str, text_format: TextFormat) -> Table:
     """A file of pairs. Like STSb's, a CSV or TSV file with three columns may lack a header."""
-    table = read_table(path)
-    if len(table.names) == 3 and path.lower().endswith((".csv", ".tsv")) and _is_number(table.names[2]):
+    table = read_table(path, text_format)
+    if len(table.names) == 3 and text_format.kind(path) in DELIMITED and _is_number(table.names[2]):
         columns = [[first, *rest] for first, rest in zip(table.names, table.columns, strict=True)]
         return Table(path, [1, *table.lines], (_SENTENCE1, _SENTENCE2, _SCORES[0]), columns)
     return table
+
+
+def _choose_split(table: Table, split: str | None) -> tuple[Table, str | None]:
+    """The rows of one split, and its name. Raises DatasetError for several splits if none is chosen."""
+    if _SPLIT not in table.names:
+        _refuse(table.path, f"it has no column {_SPLIT!r}", None, split)
+        return table, None
+    values = [str(value) for value in table.column(_SPLIT)]
+    splits = list(dict.fromkeys(values))
+    if split is None and len(splits) > 1:
+        raise DatasetError(
+            f"{table.path} has the splits {', '.join(splits)}; expected one", "Choose one of them."
+        )
+    split = split or splits[0]
+    if split not in splits:
+        raise DatasetError(f"{table.path} has no split {split!r}; its splits are {', '.join(splits)}")
+    kept = [value == split for value in values]
+    columns = [list(compress(column, kept)) for column in table.columns]
+    return Table(table.path, list(compress(table.lines, kept)), table.names, columns), split
 
 
 def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, str | None]:

@@ -14,6 +14,7 @@ from minilmx.embedding.embedder import Embedder, require_strings
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
+from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.files.texts import open_texts, read_texts
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
@@ -126,6 +127,7 @@ def embed_file(
     output: Path | str,
     *,
     column: str | None = None,
+    text_format: TextFormat = BY_NAME,
     runner: str = "onnxruntime",
     graph: str = AUTO,
     replace: bool = False,
@@ -135,8 +137,9 @@ def embed_file(
     """Embed the sentences of a file into `output`: .npy, .npz, .parquet or .jsonl.
 
     `source` is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or "-" for standard
-    input; `column` names the column of the sentences. The record of the run is written to
-    OUTPUT.run.json and returned. Raises DatasetError, OutputError, ArtifactError or RunnerError.
+    input; `column` names the column of the sentences, and `text_format` says what the file's name does not.
+    The record of the run is written to OUTPUT.run.json and returned. Raises DatasetError, OutputError,
+    ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
@@ -145,7 +148,7 @@ def embed_file(
     target = Path(output)
     check_output(target, replace=replace)
     opened = _opened(artifact)
-    texts = open_texts(str(source), column)
+    texts = open_texts(str(source), column, text_format)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
         chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
         return save_embeddings(target, embedder.dimension, chunks, embedder.record, replace=replace)
@@ -159,6 +162,7 @@ def embed_corpus(
     column: str | None = None,
     id_column: str | None = None,
     keep_text: bool = False,
+    text_format: TextFormat = BY_NAME,
     format: str = "parquet",
     dtype: str = "float32",
     shard_rows: int = 32_768,
@@ -185,7 +189,7 @@ def embed_corpus(
     """
     from minilmx.embedding.corpus import job as corpus
     from minilmx.embedding.corpus.local_engine import ProcessEngine
-    from minilmx.embedding.corpus.source import Columns
+    from minilmx.embedding.corpus.source import Reading
     from minilmx.embedding.corpus.worker import Job
     from minilmx.runners.provenance import available_cpus
 
@@ -208,7 +212,7 @@ def embed_corpus(
 
     return corpus.embed_corpus(
         inputs,
-        Columns(column, id_column, keep_text),
+        Reading(column, id_column, keep_text, text_format),
         Job(chosen, runner, options),
         corpus.Output(Path(output), shard_rows, dtype, format),
         open_engine,
@@ -225,6 +229,7 @@ def evaluate(
     languages: Sequence[str] = (),
     split: str | None = None,
     limit: int | None = None,
+    text_format: TextFormat = BY_NAME,
     limits: "LimitsLike" = None,
     graph: str = AUTO,
     ladder: bool = False,
@@ -235,8 +240,9 @@ def evaluate(
 
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
     groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
-    graded sentence pairs; `languages` and `split` belong to hub data sets, and `limit` keeps the
-    first pairs. `limits` maps limit names to numbers, or is the path of a limits.toml. Each runner
+    graded sentence pairs. `languages` belongs to hub data sets; `split` chooses the split of a hub data
+    set, or of a file with a column of that name; `limit` keeps the first pairs; and `text_format` says what
+    a file's name does not. `limits` maps limit names to numbers, or is the path of a limits.toml. Each runner
     takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and
     EvalError.
 
@@ -260,7 +266,10 @@ def evaluate(
     if not names:
         names, note = default_runners(opened)
         progress.message(note)
-    data = [load_pairs(dataset, each, split, limit) for each in expand_languages(dataset, languages)]
+    data = [
+        load_pairs(dataset, each, split, limit, text_format, progress)
+        for each in expand_languages(dataset, languages)
+    ]
     evaluations = tuple(
         evaluation.evaluate(opened, names, pairs, graph, options, ladder=ladder, progress=progress)
         for pairs in data
@@ -320,7 +329,7 @@ def bisect(
         _opened(artifact),
         reference,
         candidate or reference,
-        load_pairs(dataset, language, split, limit),
+        load_pairs(dataset, language, split, limit, progress=progress),
         candidate_artifact=None if candidate_artifact is None else _opened(candidate_artifact),
         threshold=threshold,
         graph=graph,

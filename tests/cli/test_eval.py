@@ -166,3 +166,17 @@ def test_a_missing_runner_is_reported_before_the_first_one_runs(tiny: Path, mlx:
     assert outcome.code == 3, outcome
     assert "the runner groq cannot run here" in outcome.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_pairs_are_counted_and_their_split_is_chosen(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    rows = ['test|"a|b|1', "dev|c|d|2", "test|e|f|3", "dev|g|h|4"]
+    (tmp_path / "p.csv").write_text("split|sentence1|sentence2|score\n" + "\n".join(rows))
+    words = ("eval", tiny, "--dataset", "p.csv", "--delimiter", "|", "--quoting", "none", *BOTH)
+    outcome = mlx(*words)
+    assert outcome.code == 3
+    assert "p.csv has the splits test, dev; expected one. Choose one of them." in outcome.stderr
+    outcome = mlx(*words, "--split", "dev", "--json")
+    assert outcome.code == 0, outcome
+    assert "p.csv: 4 rows read, 2 of them with the split dev" in outcome.stderr.splitlines()
+    result = only(outcome.stdout)
+    assert (result["split"], result["pairs"], result["gold"]) == ("dev", 2, [2.0, 4.0])

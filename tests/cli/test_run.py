@@ -45,8 +45,10 @@ def write_input(path: Path, columns: int = 1) -> Path:
         parquet.write_table(pyarrow.table(table), str(path))
     else:
         with path.open("w", newline="", encoding="utf-8") as stream:
-            delimiter = "\t" if path.suffix == ".tsv" else ","
-            csv.writer(stream, delimiter=delimiter).writerows([names, *rows])
+            if path.suffix == ".tsv":
+                stream.writelines("\t".join(row) + "\n" for row in [names, *rows])
+            else:
+                csv.writer(stream).writerows([names, *rows])
     return path
 
 
@@ -98,6 +100,25 @@ def test_a_column_of_a_text_file_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path
     outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "--column", "text")
     assert outcome.code == 3
     assert "in.txt is a text file, which has no columns" in outcome.stderr
+
+
+def test_the_format_of_a_file_is_stated(
+    tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    with (tmp_path / "in.tsv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter="\t")
+        writer.writerows([["text", "id"], *((text, str(i)) for i, text in enumerate(TEXTS))])
+    outcome = mlx("run", tiny, "in.tsv", "--column", "text")
+    assert outcome.code == 3
+    assert 'in.tsv, line 3: the field \'"she said ""no"", twice"\' is in double quotes' in outcome.stderr
+    outcome = mlx("run", tiny, "in.tsv", "--column", "text", "--quoting", "csv", "--delimiter", "tab")
+    assert outcome.code == 0, outcome
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+    for flags in (["--delimiter", ";"], ["--quoting", "none"]):
+        outcome = mlx("run", tiny, *flags, stdin="a\n")
+        assert outcome.code == 3
+        assert "is only for CSV and TSV files; the input is .txt" in outcome.stderr
+    assert mlx("run", tiny, "in.tsv", "--delimiter", "ab").code == 2
 
 
 def load(path: Path) -> NDArray[np.float32]:

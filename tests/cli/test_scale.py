@@ -187,6 +187,19 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
     assert mlx("run", tiny, "in", "-o", "in/out/", "--column", "text", "--keep-text").code == 0
 
 
+def test_the_format_of_the_files_is_part_of_the_folder(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text|n\n"a|1\nb|2\n')
+    words = ["run", tiny, "a.csv", "-o", "out/", "--column", "text", "--keep-text", "--delimiter", "|"]
+    assert "not valid CSV" in mlx(*words).stderr
+    assert mlx(*words, "--quoting", "none").code == 0
+    assert parquet.read_table(str(tmp_path / "out")).column("text").to_pylist() == ['"a', "b"]
+    (tmp_path / "a.csv").write_text("text|n\na|1\nb|2\n")
+    assert mlx(*words, "--quoting", "none", "--force").code == 0
+    outcome = mlx(*words)
+    assert outcome.code == 3
+    assert "its text_format is {'delimiter': '|', 'quoting': 'none'}; expected {'delim" in outcome.stderr
+
+
 def test_the_only_column_besides_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,sentence\n7,one\n8,two\n")
     outcome = mlx("run", tiny, "a.csv", "-o", "out/", "--id", "id")

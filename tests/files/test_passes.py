@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pytest
 
-from minilmx.embedding.corpus.source import Columns, find_files, scan_corpus
+from minilmx.embedding.corpus.source import Reading, find_files, scan_corpus
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.files.texts import open_texts
 
@@ -94,7 +94,7 @@ def test_a_corpus_is_read_twice_and_its_digests_come_from_the_first_time(
 
     path = tmp_path / name
     write(path)
-    corpus = scan_corpus(find_files([str(tmp_path)], tmp_path / "out"), Columns(), 7000)
+    corpus = scan_corpus(find_files([str(tmp_path)], tmp_path / "out"), Reading(), 7000)
     assert reads["opens"] == {name: 1}
     (file,) = corpus.files
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from minilmx.errors import DatasetError
+from minilmx.files.formats import TextFormat
 from minilmx.files.texts import open_texts, read_table, read_texts
 
 
@@ -27,9 +28,9 @@ def write_parquet(folder: Path, columns: dict[str, list[Any]]) -> str:
     return path
 
 
-def refusal(path: str, column: str | None = None) -> str:
+def refusal(path: str, column: str | None = None, **options: Any) -> str:
     with pytest.raises(DatasetError) as caught:
-        read_texts(path, column)
+        read_texts(path, column, TextFormat(**options))
     assert path in str(caught.value)
     return str(caught.value)
 
@@ -131,6 +132,78 @@ def test_csv_keeps_commas_quotes_and_newlines_within_quotes(tmp_path: Path) -> N
     assert table.lines == [2, 4]
 
 
+def test_a_quote_in_tsv_is_a_character_like_any_other(tmp_path: Path) -> None:
+    rows = ['"I see," he said\t1', 'the 5" disk\t2', '"Where?"\t3', 'an "odd one\t4']
+    table = read_table(write(tmp_path, "a.tsv", "text\tn\n" + "\n".join(rows) + "\n"))
+    assert table.columns == [[row.split("\t")[0] for row in rows], ["1", "2", "3", "4"]]
+    assert table.lines == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "content"),
+    [
+        ("a.tsv", {"quoting": "csv"}, 'text\tn\n"a ""b""\nc"\t1\n'),
+        ("a.tsv", {}, '"text"\t"n"\n"a ""b""\nc"\t"1"\n'),
+        ("a.csv", {}, 'text;n\n"a ""b""\nc";1\n'),
+        ("a.csv", {}, '"text, raw";"n"\n"a ""b""\nc";1\n'),
+        ("a.csv", {"delimiter": "|"}, 'text|n\n"a ""b""\nc"|1\n'),
+        ("a.tsv", {"delimiter": ";"}, 'text;n\n"a ""b""\nc";1\n'),
+    ],
+)
+def test_quoted_fields_are_read_if_the_file_or_the_user_says_so(
+    tmp_path: Path, name: str, options: dict[str, str], content: str
+) -> None:
+    table = read_table(write(tmp_path, name, content), TextFormat(**options))
+    assert table.columns == [['a "b"\nc'], ["1"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "content"),
+    [
+        ("a.csv", {"quoting": "none"}, 'text,n\n"a ""b""",1\n'),
+        ("a.tsv", {"quoting": "none"}, 'text\tn\n"a ""b"""\t1\n'),
+        ("a.csv", {"quoting": "none"}, 'text\tn\n"a ""b"""\t1\n'),
+    ],
+)
+def test_without_quoting_every_quote_is_kept(
+    tmp_path: Path, name: str, options: dict[str, str], content: str
+) -> None:
+    table = read_table(write(tmp_path, name, content), TextFormat(**options))
+    assert table.columns == [['"a ""b"""'], ["1"]]
+
+
+@pytest.mark.parametrize("field", ['"say ""no"""', '""'])
+def test_a_tsv_field_that_only_a_writer_of_quotes_makes_is_refused(tmp_path: Path, field: str) -> None:
+    message = refusal(write(tmp_path, "a.tsv", f"text\tn\na\t1\n{field}\t2\n"), "text")
+    assert f"line 3: the field {field!r} is in double quotes; expected a TSV file" in message
+    assert message.endswith("Set the file's quoting: csv, or none if the quotes belong to the text.")
+
+
+def test_a_field_too_many_may_be_a_matter_of_the_format(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.tsv", 'text\tn\n"a\tb"\t1\n'), "text")
+    assert "line 2: 3 fields; expected 2, as in the first row. Fix it, or set the file's del" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delimiter": ";;"}, "the delimiter is ';;'; expected one character"),
+        ({"quoting": "some"}, "the quoting is 'some'; expected csv or none"),
+    ],
+)
+def test_an_impossible_format_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        TextFormat(**options)
+
+
+@pytest.mark.parametrize("option", [{"delimiter": ";"}, {"quoting": "none"}])
+def test_a_setting_that_does_nothing_is_refused(tmp_path: Path, option: dict[str, str]) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "a"}\n')
+    (name,) = option
+    with pytest.raises(DatasetError, match=f"a {name} is only for CSV and TSV files; the input is .jsonl"):
+        read_texts(path, None, TextFormat(**option))
+
+
 def test_line_numbers_count_newlines_within_quotes(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", 'text,n\n"one\ntwo\nthree",1\n,2\n'), "text")
     assert "line 5: text is empty" in message
@@ -166,7 +239,7 @@ def test_records_with_different_fields_make_one_table(tmp_path: Path) -> None:
 def test_a_huge_field_is_read_whole(tmp_path: Path, name: str) -> None:
     huge = "word " * 100_000 + "end"
     contents = {"a.txt": huge, "a.jsonl": json.dumps({"text": huge})}
-    path = write(tmp_path, name, contents.get(name, f'text\n"{huge}"\n'))
+    path = write(tmp_path, name, contents.get(name, f"text\n{huge}\n"))
     assert read_texts(path) == [huge]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
+from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON, SPLIT
 
 
 @click.command()
@@ -29,7 +29,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
 )
 @DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
-@click.option("--split", help="Split of a hub data set. [default: test]")
+@SPLIT
 @click.option(
     "--limit",
     type=click.IntRange(min=2),

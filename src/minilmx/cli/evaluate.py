@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import DATASET, FORCE, GRAPH, JSON, flag, given_settings, runner_settings
+from minilmx.cli.options import (
+    DATASET,
+    FORCE,
+    GRAPH,
+    JSON,
+    SPLIT,
+    flag,
+    format_options,
+    given_settings,
+    runner_settings,
+    text_format,
+)
 from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
 if TYPE_CHECKING:
@@ -61,8 +72,9 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     help="Language of a hub data set, such as de; repeatable. all: every language of stsb. "
     "[default for stsb: en]",
 )
-@click.option("--split", help="Split of a hub data set. [default: test]")
+@SPLIT
 @click.option("--limit", type=click.IntRange(min=2), help="Use only the first pairs.")
+@format_options
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
 )
@@ -130,6 +142,7 @@ def evaluate(
             languages=languages,
             split=split,
             limit=limit,
+            text_format=text_format(settings),
             limits=rules,
             graph=graph,
             ladder=ladder,

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from minilmx.files.formats import TextFormat
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -23,6 +26,10 @@ DATASET = click.option(
     default="bundled",
     show_default=True,
     help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
+)
+SPLIT = click.option(
+    "--split",
+    help="Split of a hub data set, or of a file with a column called split. [default for the hub: test]",
 )
 
 _SETTINGS = (
@@ -66,6 +73,44 @@ def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_SETTINGS):
         command = option(command)
     return command
+
+
+def _one_character(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A delimiter; a tab is hard to type."""
+    value = "\t" if value in ("\\t", "tab") else value
+    if value is not None and len(value) != 1:
+        raise click.BadParameter(f"{value!r}; expected one character, or tab.")
+    return value
+
+
+_FORMAT = (
+    click.option(
+        "--delimiter",
+        callback=_one_character,
+        help="Character between the fields of CSV or TSV input, or the word tab. [default: tab for TSV, else "
+        "what the first line has]",
+    ),
+    click.option(
+        "--quoting",
+        type=click.Choice(["csv", "none"]),
+        help="csv: fields of CSV or TSV input may be in double quotes. none: a quote is a character like any "
+        "other. [default: none between tabs, else csv]",
+    ),
+)
+
+
+def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a file's format; `text_format` reads them."""
+    for option in reversed(_FORMAT):
+        command = option(command)
+    return command
+
+
+def text_format(settings: dict[str, Any]) -> "TextFormat":
+    """The format that the options state, which leave `settings`."""
+    from minilmx.files.formats import TextFormat
+
+    return TextFormat(settings.pop("delimiter"), settings.pop("quoting"))
 
 
 def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minilmx.cli.options import ARTIFACT, FORCE, GRAPH, flag, given_settings, runner_settings
+from minilmx.cli.options import (
+    ARTIFACT,
+    FORCE,
+    GRAPH,
+    flag,
+    format_options,
+    given_settings,
+    runner_settings,
+    text_format,
+)
 
 if TYPE_CHECKING:
     from minilmx.embedding.record import RunRecord
+    from minilmx.files.formats import TextFormat
 
 # The settings of an output folder: not for a single file.
 _FOLDER_OPTIONS = {
@@ -82,6 +92,7 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "[default: JSONL on standard output]",
 )
 @FORCE
+@format_options
 @GRAPH
 @runner_settings
 @_folder_options
@@ -107,7 +118,12 @@ def run(
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
     _require_fit(inputs, to_folder, folder_settings["engine"])
-    common: dict[str, Any] = {"column": column, "runner": runner, "graph": graph}
+    common: dict[str, Any] = {
+        "column": column,
+        "text_format": text_format(settings),
+        "runner": runner,
+        "graph": graph,
+    }
     common |= given_settings([runner], settings)
     if to_folder:
         _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings)
@@ -136,14 +152,20 @@ def _run_to_file(
 
 
 def _print_embeddings(
-    artifact: Path, source: str, *, column: str | None, progress: Any, **settings: Any
+    artifact: Path,
+    source: str,
+    *,
+    column: str | None,
+    text_format: "TextFormat",
+    progress: Any,
+    **settings: Any,
 ) -> "RunRecord":
     from minilmx import api
     from minilmx.embedding.output_file import write_jsonl
     from minilmx.files.texts import open_texts
 
     opened = api.open_artifact(artifact)
-    texts = open_texts(source, column)
+    texts = open_texts(source, column, text_format)
     with api.load(opened, progress=progress, **settings) as embedder:
         write_jsonl(
             sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))

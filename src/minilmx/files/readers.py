@@ -14,14 +14,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from minilmx.errors import DatasetError
+from minilmx.files.formats import BY_NAME, EXTENSIONS, STANDARD_INPUT, TextFormat, place
 
-STANDARD_INPUT = "-"
-EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 _BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
 _PARQUET_BLOCK_ROWS = 4096
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes a byte that is not UTF-8
@@ -55,13 +54,15 @@ class Block:
         return [None] * len(self) if column is None else as_list(column)
 
 
-def read_blocks(path: str, skip: int = 0, digest: Digest = None) -> Iterator[Block]:
+def read_blocks(
+    path: str, skip: int = 0, digest: Digest = None, text_format: TextFormat = BY_NAME
+) -> Iterator[Block]:
     """The rows of a file, or of standard input, without the first `skip`. Raises DatasetError.
 
     Rows before a bad one are yielded before its error is raised. The file's bytes are added to
     `digest`, a hash object, as they are read.
     """
-    kind = file_kind(path)
+    kind = text_format.kind(path)
     if kind not in EXTENSIONS:
         raise DatasetError(f"{path}: unknown extension; expected one of {', '.join(EXTENSIONS)}")
     if kind == ".parquet":
@@ -79,27 +80,11 @@ def read_blocks(path: str, skip: int = 0, digest: Digest = None) -> Iterator[Blo
             columns = [[record.get(name) for _, record in records] for name in names]
             yield Block(path, [line for line, _ in records], names, columns)
     else:
-        rows = _read_csv(path, lines, "\t" if kind == ".tsv" else ",")
+        rows = _read_delimited(path, lines, kind, text_format)
         _, names = next(rows, (0, []))
         for batch in _batched(islice(rows, skip, None)):
             columns = [list(column) for column in zip(*(values for _, values in batch), strict=True)]
             yield Block(path, [line for line, _ in batch], names, columns)
-
-
-def file_kind(path: str) -> str:
-    """The extension that decides how a file is read, without .gz."""
-    if path == STANDARD_INPUT:
-        return ".txt"
-    kind = Path(path).suffix.lower()
-    if kind == ".gz":
-        kind = Path(path).with_suffix("").suffix.lower()
-        return ".gz" if kind == ".parquet" else kind
-    return kind
-
-
-def place(path: str, line: int) -> str:
-    """How an error names a row."""
-    return f"{path}, {'row' if file_kind(path) == '.parquet' else 'line'} {line}"
 
 
 def is_read_once(path: str) -> bool:
@@ -166,22 +151,64 @@ def _without_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r") if line.endswith("\n") else line
 
 
-def _read_csv(path: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The line and the values of each row, the header's first."""
+def _read_delimited(
+    path: str, lines: Iterator[str], kind: str, text_format: TextFormat
+) -> Iterator[tuple[int, list[str]]]:
+    """The line and the values of each row of a CSV or TSV file, the header's first."""
     csv.field_size_limit(2**31 - 1)  # the default refuses fields over 128 KiB
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header = next(lines, "")
+    delimiter = text_format.delimiter or ("\t" if kind == ".tsv" else _delimiter_in(header))
+    unquoted = text_format.quoting == "none" or (
+        text_format.quoting is None and delimiter == "\t" and not _is_quoted(header, delimiter)
+    )
+    reader = csv.reader(
+        chain([header], lines),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
     line, fields = 1, None
     try:
         for values in reader:
             fields = len(values) if fields is None else fields
             if len(values) != fields:
                 raise DatasetError(
-                    f"{place(path, line)}: {len(values)} fields; expected {fields}, as in the first row"
+                    f"{place(path, line)}: {len(values)} fields; expected {fields}, as in the first row",
+                    "Fix it, or set the file's delimiter and quoting.",
                 )
+            if unquoted and text_format.quoting is None:
+                _refuse_quotes(path, line, values)
             yield line, values
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(f"{place(path, line)}: not valid CSV: {error}") from error
+        raise DatasetError(
+            f"{place(path, line)}: not valid CSV: {error}", "Fix it, or set the file's delimiter and quoting."
+        ) from error
+
+
+def _delimiter_in(header: str) -> str:
+    """What delimits the names in the first line of a CSV file."""
+    names = re.sub('"[^"]*"', "", header)
+    return next((each for each in ",;\t" if each in names), ",")
+
+
+def _is_quoted(header: str, delimiter: str) -> bool:
+    """Whether all names in the first line are in double quotes."""
+    names = header.rstrip("\r\n").split(delimiter)
+    return all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
+
+
+def _refuse_quotes(path: str, line: int, values: list[str]) -> None:
+    """Raise DatasetError for a value that only a writer of quoted fields makes: "say ""no\""."""
+    for value in values:
+        if value[:1] == value[-1:] == '"' and (
+            value == '""' or ('""' in value[1:-1] and '"' not in value[1:-1].replace('""', ""))
+        ):
+            raise DatasetError(
+                f"{place(path, line)}: the field {value[:80]!r} is in double quotes; expected a TSV file "
+                "without quoting",
+                "Set the file's quoting: csv, or none if the quotes belong to the text.",
+            )
 
 
 def _read_jsonl(path: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:

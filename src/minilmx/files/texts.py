@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any
 
 from minilmx.errors import DatasetError
-from minilmx.files.readers import Block, as_list, file_kind, is_read_once, place, read_blocks
+from minilmx.files.formats import BY_NAME, TextFormat, place
+from minilmx.files.readers import Block, as_list, is_read_once, read_blocks
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -48,12 +49,13 @@ class Texts:
     path: str
     column: str | None
     count: int | None
+    text_format: TextFormat = BY_NAME
 
     def __iter__(self) -> Iterator[str]:
         """The texts in order. Raises DatasetError."""
         column, block = self.column, None
-        for block in read_blocks(self.path):
-            column = column or choose_column(self.path, tuple(block.names), None)
+        for block in read_blocks(self.path, text_format=self.text_format):
+            column = column or choose_column(self.path, tuple(block.names), None, self.text_format)
             for line, value in zip(block.lines, block.values(column), strict=True):
                 if not _is_text(value):
                     raise _bad_text(self.path, line, column, value)
@@ -76,6 +78,7 @@ def scan(
     column: str | None = None,
     other: str | None = None,
     inspect: Callable[[Block, str], None] = lambda block, column: None,
+    text_format: TextFormat = BY_NAME,
 ) -> Scan:
     """Read a file through once and check its texts.
 
@@ -88,7 +91,7 @@ def scan(
     rows, texts = 0, column or ""
     bad: tuple[int, object] | None = None
     try:
-        for block in read_blocks(path, digest=digest):
+        for block in read_blocks(path, digest=digest, text_format=text_format):
             rows += len(block)
             names.update(dict.fromkeys(block.names))
             texts = column or next((name for name in names if name != other), "")
@@ -101,7 +104,7 @@ def scan(
             raise
     if not rows:
         raise _empty(path)
-    texts = choose_column(path, tuple(name for name in names if column or name != other), column)
+    texts = choose_column(path, tuple(name for name in names if column or name != other), column, text_format)
     if other is not None and other not in names:
         raise no_such_column(path, other, tuple(names))
     if bad:
@@ -109,29 +112,30 @@ def scan(
     return Scan(texts, rows, digest.hexdigest())
 
 
-def open_texts(path: str, column: str | None = None) -> Texts:
+def open_texts(path: str, column: str | None = None, text_format: TextFormat = BY_NAME) -> Texts:
     """Sentences from a file, or from standard input ("-", one sentence per line).
 
     `column` is the CSV, TSV or Parquet column, or the JSONL field; it may be omitted if there is
     only one. The file is read through once here, so that a bad row is reported before any
     work. Raises DatasetError, naming the line.
     """
+    text_format.require_used([path])
     if is_read_once(path):
-        if column is not None and file_kind(path) == ".txt":
+        if column is not None and text_format.kind(path) == ".txt":
             raise _no_columns(path)
-        return Texts(path, column, None)
-    scanned = scan(path, column)
-    return Texts(path, scanned.column, scanned.rows)
+        return Texts(path, column, None, text_format)
+    scanned = scan(path, column, text_format=text_format)
+    return Texts(path, scanned.column, scanned.rows, text_format)
 
 
-def read_texts(path: str, column: str | None = None) -> list[str]:
+def read_texts(path: str, column: str | None = None, text_format: TextFormat = BY_NAME) -> list[str]:
     """The texts of `open_texts` as a list. Raises DatasetError."""
-    return list(open_texts(path, column))
+    return list(open_texts(path, column, text_format))
 
 
-def read_table(path: str) -> Table:
+def read_table(path: str, text_format: TextFormat = BY_NAME) -> Table:
     """Read a whole file. Raises DatasetError if it cannot be read or is empty."""
-    blocks = list(read_blocks(path))
+    blocks = list(read_blocks(path, text_format=text_format))
     if not blocks:
         raise _empty(path)
     names = tuple(blocks[0].names)
@@ -144,7 +148,9 @@ def read_table(path: str) -> Table:
     return Table(path, [line for block in blocks for line in block.lines], names, columns)
 
 
-def choose_column(path: str, names: tuple[str, ...], column: str | None) -> str:
+def choose_column(
+    path: str, names: tuple[str, ...], column: str | None, text_format: TextFormat = BY_NAME
+) -> str:
     """The column with the texts: the given one, or the only one. Raises DatasetError."""
     if column is None:
         if len(names) != 1:
@@ -152,7 +158,7 @@ def choose_column(path: str, names: tuple[str, ...], column: str | None) -> str:
                 f"{path} has the columns {', '.join(names)}; choose a column", "Name one of them."
             )
         return names[0]
-    if file_kind(path) == ".txt":
+    if text_format.kind(path) == ".txt":
         raise _no_columns(path)
     if column not in names:
         raise no_such_column(path, column, names)

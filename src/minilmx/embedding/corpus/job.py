@@ -12,14 +12,14 @@ from minilmx.embedding.corpus.lance import LANCE
 from minilmx.embedding.corpus.ledger import Ledger, clear, locked
 from minilmx.embedding.corpus.pool import Engine, W, embed_shards
 from minilmx.embedding.corpus.shards import PARQUET, write_shard
-from minilmx.embedding.corpus.source import Columns, Corpus, Shard, find_files, scan_corpus
+from minilmx.embedding.corpus.source import Corpus, Reading, Shard, find_files, scan_corpus
 from minilmx.embedding.corpus.worker import Job
 from minilmx.errors import OutputError
 from minilmx.files.digest import sha256_of_file
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.registry import make_options
 
-LEDGER_SCHEMA_VERSION = 1
+LEDGER_SCHEMA_VERSION = 2
 # The packages that the bytes of a shard depend on.
 _PACKAGES = ("minilmx", "numpy", "onnxruntime", "pyarrow", "tokenizers")
 _FORMATS = {"parquet": PARQUET, "lance": LANCE}
@@ -85,7 +85,7 @@ class Clock:
 
 def embed_corpus(
     inputs: Sequence[str],
-    columns: Columns,
+    reading: Reading,
     job: Job,
     output: Output,
     open_engine: Callable[[Job], AbstractContextManager[Engine[W]]],
@@ -99,14 +99,14 @@ def embed_corpus(
     the folder holds something else, is in use or cannot be written; and RunnerError.
     """
     started = time.perf_counter()
-    reading, writing = Clock(), Clock()
+    read_clock, write_clock = Clock(), Clock()
     folder, kind = output.folder, _FORMATS[output.format]
     kind.check_installed()
     with locked(folder):
-        with reading:
-            corpus = scan_corpus(find_files(inputs, folder), columns, output.rows)
-        kind.check_columns([field for field in corpus.schema if field.name != columns.id])
-        with writing:
+        with read_clock:
+            corpus = scan_corpus(find_files(inputs, folder), reading, output.rows)
+        kind.check_columns([field for field in corpus.schema if field.name != reading.id])
+        with write_clock:
             if restart:
                 clear(folder)
             ledger = Ledger(folder, _header(corpus, job, output))
@@ -116,10 +116,10 @@ def embed_corpus(
         if wanted:
             left = corpus.rows - sum(entry.rows for entry in ledger.entries.values())
             advance = progress.start(job.runner, left)
-            shards: Iterator[Shard] = reading.over(corpus.shards(wanted))
+            shards: Iterator[Shard] = read_clock.over(corpus.shards(wanted))
             with open_engine(job) as engine, closing(embed_shards(engine, shards)) as done:
                 for shard, embedded in done:
-                    with writing:
+                    with write_clock:
                         _keep(ledger, shard, embedded.values, output, corpus)
                     rows += len(shard.texts)
                     truncated += embedded.truncated_rows
@@ -137,8 +137,8 @@ def embed_corpus(
         truncated_rows=truncated,
         seconds=time.perf_counter() - started,
         runner_seconds=seconds,
-        reading_seconds=reading.seconds,
-        writing_seconds=writing.seconds,
+        reading_seconds=read_clock.seconds,
+        writing_seconds=write_clock.seconds,
     )
 
 
@@ -171,8 +171,9 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
         "dtype": output.dtype,
         "rows": corpus.rows,
         "rows_per_shard": corpus.shard_rows,
-        "id": corpus.columns.id,
-        "text_kept": corpus.columns.keep_text,
+        "id": corpus.reading.id,
+        "text_kept": corpus.reading.keep_text,
+        "text_format": asdict(corpus.reading.text_format),
         "columns": {field.name: str(field.type) for field in corpus.schema},
         "inputs": [
             {

@@ -2,29 +2,32 @@
 
 import glob
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minilmx.embedding.corpus.columns import as_array, widen
 from minilmx.errors import DatasetError
-from minilmx.files.readers import EXTENSIONS, STANDARD_INPUT, Block, file_kind, is_read_once, read_blocks
+from minilmx.files.formats import BY_NAME, EXTENSIONS, STANDARD_INPUT, TextFormat, file_kind
+from minilmx.files.readers import Block, is_read_once, read_blocks
 from minilmx.files.texts import scan
 
 RESERVED = ("id", "embedding", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold the texts (None: the only one) and the ids (None: the rows' numbers).
+class Reading:
+    """How the rows of a corpus are read.
 
-    All other columns are carried over; the texts too if `keep_text`.
+    `text` is the column with the texts (None: the only one), `id` the one with the ids (None: the rows
+    are numbered). All other columns are carried over; the texts too if `keep_text`.
     """
 
     text: str | None = None
     id: str | None = None
     keep_text: bool = False
+    text_format: TextFormat = BY_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Corpus:
     """Checked files in order, and the pyarrow Schema of the columns that are carried over."""
 
     files: tuple[CorpusFile, ...]
-    columns: Columns
+    reading: Reading
     schema: Any
     shard_rows: int
 
@@ -104,7 +107,7 @@ class Corpus:
 
         _require_unchanged(file)
         names = ["", *self.schema.names]
-        for block in read_blocks(file.path, skip):
+        for block in read_blocks(file.path, skip, text_format=self.reading.text_format):
             columns = [as_array(block, file.column, pyarrow.string())]
             columns += [as_array(block, field.name, field.type) for field in self.schema]
             yield pyarrow.table(columns, names)
@@ -118,14 +121,14 @@ class Corpus:
         first_row = index * self.shard_rows
         texts, carried = table.column(0), table.remove_column(0)
         at = 0
-        if self.columns.id is None:
+        if self.reading.id is None:
             numbers = pyarrow.array(range(first_row, first_row + len(table)), pyarrow.int64())
             carried = carried.add_column(0, "id", numbers)
         else:
-            at = carried.schema.get_field_index(self.columns.id)
+            at = carried.schema.get_field_index(self.reading.id)
             ids = carried.column(at)
             carried = carried.remove_column(at).add_column(0, "id", ids)
-        if self.columns.keep_text:
+        if self.reading.keep_text:
             carried = carried.add_column(1, "text", texts)
         return Shard(index, first_row, texts.to_pylist(), carried)
 
@@ -156,7 +159,7 @@ def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
     return sorted(found.values(), key=_natural)
 
 
-def scan_corpus(paths: Iterable[str], columns: Columns, shard_rows: int) -> Corpus:
+def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corpus:
     """Read through all files once: their digests, columns, types and texts.
 
     Raises DatasetError for the first problem, naming the file and the line.
@@ -168,6 +171,7 @@ def scan_corpus(paths: Iterable[str], columns: Columns, shard_rows: int) -> Corp
             "a folder of embeddings needs pyarrow, which is not installed",
             "Run pip install 'minilmx[datasets]'.",
         ) from error
+    reading.text_format.require_used(paths)
     schema = pyarrow.schema([])
 
     def add_columns(block: Block, texts: str) -> None:
@@ -177,20 +181,20 @@ def scan_corpus(paths: Iterable[str], columns: Columns, shard_rows: int) -> Corp
     files = []
     for path in paths:
         before = _status(path)
-        scanned = scan(path, columns.text, columns.id, add_columns)
+        scanned = scan(path, reading.text, reading.id, add_columns, reading.text_format)
         files.append(CorpusFile(path, *before, scanned.sha256, scanned.column, scanned.rows))
-    if columns.id is not None and columns.id not in schema.names:
+    if reading.id is not None and reading.id not in schema.names:
         raise DatasetError(
-            f"the column {columns.id} holds the texts; expected another column for the ids",
+            f"the column {reading.id} holds the texts; expected another column for the ids",
             "Name another column.",
         )
-    clashes = [name for name in RESERVED[: 3 if columns.keep_text else 2] if name in schema.names]
-    if clashes and clashes[0] != columns.id:
+    clashes = [name for name in RESERVED[: 3 if reading.keep_text else 2] if name in schema.names]
+    if clashes and clashes[0] != reading.id:
         raise DatasetError(
             f"the input has a column {clashes[0]!r}, a name that the output uses itself",
             "Use it as the ids' column, or rename it." if clashes[0] == "id" else "Rename it.",
         )
-    return Corpus(tuple(files), columns, schema, shard_rows)
+    return Corpus(tuple(files), reading, schema, shard_rows)
 
 
 def _status(path: str) -> tuple[int, int]:
