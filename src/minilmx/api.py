@@ -15,7 +15,7 @@ from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
 from minilmx.files.formats import BY_NAME, TextFormat
-from minilmx.files.texts import open_texts, read_texts
+from minilmx.files.texts import NULL, open_texts, read_texts
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
 from minilmx.models.known import DEFAULT_MODEL
@@ -128,6 +128,7 @@ def embed_file(
     *,
     column: str | None = None,
     text_format: TextFormat = BY_NAME,
+    on_empty: str = "error",
     runner: str = "onnxruntime",
     graph: str = AUTO,
     replace: bool = False,
@@ -138,7 +139,8 @@ def embed_file(
 
     `source` is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or "-" for standard
     input; `column` names the column of the sentences, and `text_format` says what the file's name does not.
-    The record of the run is written to OUTPUT.run.json and returned. Raises DatasetError, OutputError,
+    A row without a text is an error unless `on_empty` is "skip" or, for .parquet and .jsonl, "null". The
+    record of the run is written to OUTPUT.run.json and returned. Raises DatasetError, OutputError,
     ArtifactError or RunnerError.
 
     Example:
@@ -146,12 +148,22 @@ def embed_file(
         2
     """
     target = Path(output)
-    check_output(target, replace=replace)
+    check_output(target, replace=replace, nulls=on_empty == NULL)
     opened = _opened(artifact)
-    texts = open_texts(str(source), column, text_format)
+    texts = open_texts(str(source), column, text_format, on_empty)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
         chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
-        return save_embeddings(target, embedder.dimension, chunks, embedder.record, replace=replace)
+        record = save_embeddings(
+            target,
+            embedder.dimension,
+            chunks,
+            embedder.record,
+            replace=replace,
+            empty_lines=texts.empty_lines,
+        )
+    if texts.empty_note:
+        progress.message(texts.empty_note)
+    return record
 
 
 def embed_corpus(
@@ -163,6 +175,7 @@ def embed_corpus(
     id_column: str | None = None,
     keep_text: bool = False,
     text_format: TextFormat = BY_NAME,
+    on_empty: str = "error",
     format: str = "parquet",
     dtype: str = "float32",
     shard_rows: int = 32_768,
@@ -178,10 +191,11 @@ def embed_corpus(
 ) -> "Summary":
     """Embed a corpus, of any number of files, into a folder of shards.
 
-    `inputs` are files, folders and patterns. The other columns of the inputs are kept. `format` is
-    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
-    is called again with the same arguments; `restart` removes its shards first. Raises
-    DatasetError for bad inputs, before any work, OutputError, ArtifactError or RunnerError.
+    `inputs` are files, folders and patterns. The other columns of the inputs are kept. A row without a
+    text is an error unless `on_empty` is "skip" or "null". `format` is "parquet" or "lance"; `engine` is
+    "local" or "ray". A run that was interrupted resumes when it is called again with the same arguments;
+    `restart` removes its shards first. Raises DatasetError for bad inputs, before any work, OutputError,
+    ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
@@ -212,7 +226,7 @@ def embed_corpus(
 
     return corpus.embed_corpus(
         inputs,
-        Reading(column, id_column, keep_text, text_format),
+        Reading(column, id_column, keep_text, text_format, on_empty),
         Job(chosen, runner, options),
         corpus.Output(Path(output), shard_rows, dtype, format),
         open_engine,

@@ -98,7 +98,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     ("run tiny-b4-s16 none.txt", nothing, "none.txt does not exist"),
     ("run tiny-b4-s16 in.doc", nothing, "in.doc: unknown extension; expected one of .txt"),
     (RUN, text(b""), "in.txt is empty; expected at least one row"),
-    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty; expected a text. Fill it in or remove it."),
+    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty; expected a text. Fill it in or remove it, or"),
     (RUN, text(b"a\n  \t\n"), "in.txt, line 2: text is empty"),
     (RUN, text(b"a\nb\nK\xf6ln\n"), "in.txt, line 3: byte 0xf6 is not UTF-8"),
     # outputs

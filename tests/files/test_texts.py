@@ -209,10 +209,10 @@ def test_line_numbers_count_newlines_within_quotes(tmp_path: Path) -> None:
     assert "line 5: text is empty" in message
 
 
-@pytest.mark.parametrize("row", ["a", "a,b,c", ""])
+@pytest.mark.parametrize("row", ["a", "a,b,c"])
 def test_a_row_with_more_or_fewer_fields_is_refused(tmp_path: Path, row: str) -> None:
     message = refusal(write(tmp_path, "a.csv", f"one,two\na,b\n{row}\nc,d\n"), "one")
-    assert f"line 3: {len(row.split(',')) if row else 0} fields; expected 2" in message
+    assert f"line 3: {len(row.split(','))} fields; expected 2" in message
 
 
 @pytest.mark.parametrize("row", ['"a', '"a"b'])
@@ -268,12 +268,81 @@ def test_a_table_with_only_a_header_is_empty(tmp_path: Path) -> None:
         ("a.txt", "one\n\nthree\n"),
         ("a.txt", "one\r\n \t\r\nthree\r\n"),
         ("a.jsonl", '{"text": "one"}\n{"text": ""}\n'),
-        ("a.jsonl", '{"text": "one"}\n\n{"text": "three"}\n'),
         ("a.csv", 'text\n""\nthree\n'),
     ],
 )
-def test_an_empty_line_is_refused_with_its_number(tmp_path: Path, name: str, content: str) -> None:
-    assert "line 2: " in refusal(write(tmp_path, name, content), None)
+def test_an_empty_text_is_refused_with_its_line(tmp_path: Path, name: str, content: str) -> None:
+    message = refusal(write(tmp_path, name, content), None)
+    assert "line 2: text is empty; expected a text. Fill it in or remove it, or choose to skip" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("a.jsonl", '\n{"text": "one"}\n\n \r\n{"text": "two"}\n\n', [2, 5]),
+        ("a.csv", '\r\ntext,n\r\none,1\r\n\r\n  \r\n"two",2\r\n\r\n', [3, 6]),
+        ("a.csv", "text\none\n\ntwo\n\n", [2, 4]),
+        ("a.tsv", "\n\ntext\tn\none\t1\n\ntwo\t2\n", [4, 6]),
+    ],
+)
+def test_blank_lines_between_records_are_no_rows(
+    tmp_path: Path, name: str, content: str, lines: list[int]
+) -> None:
+    table = read_table(write(tmp_path, name, content))
+    assert (table.column("text"), table.lines) == (["one", "two"], lines)
+
+
+EMPTIES = [
+    ("a.txt", "one\n\n \t\ntwo\n\n", [2, 3, 5]),
+    ("a.csv", 'text,n\none,1\n,2\n" ",3\ntwo,4\n,5\n', [3, 4, 6]),
+    ("a.jsonl", '{"text": "one"}\n\n{"text": null}\n{"n": 1}\n{"text": "two"}\n{"text": ""}\n', [3, 4, 6]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "lines"), EMPTIES)
+def test_rows_without_a_text_are_counted_skipped_or_null(
+    tmp_path: Path, name: str, content: str, lines: list[int]
+) -> None:
+    path = write(tmp_path, name, content)
+    column = None if name == "a.txt" else "text"
+    state = "null" if name == "a.jsonl" else "empty"
+    expected = f"line {lines[0]}: text is {state}, the first of 3 rows without a text; expected a text."
+    assert expected in refusal(path, column)
+    skipped = open_texts(path, column, on_empty="skip")
+    assert (skipped.count, skipped.empty_lines, list(skipped)) == (2, lines, ["one", "two"])
+    assert skipped.empty_note == f"{path}: 3 rows without a text: skipped (lines {str(lines)[1:-1]})"
+    null = open_texts(path, column, on_empty="null")
+    assert (null.count, null.empty_lines, list(null)) == (5, lines, ["one", "", "", "two", ""])
+
+
+def test_rows_of_parquet_without_a_text_have_numbers(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, {"text": ["one", None, "", "two"]})
+    texts = open_texts(path, on_empty="skip")
+    assert texts.empty_note == f"{path}: 2 rows without a text: skipped (rows 2, 3)"
+    assert list(texts) == ["one", "two"]
+
+
+def test_standard_input_may_have_rows_without_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\n\ntwo\n")))
+    texts = open_texts("-", on_empty="skip")
+    assert (list(texts), texts.empty_lines) == (["one", "two"], [2])
+
+
+@pytest.mark.parametrize("on_empty", ["skip", "null"])
+def test_only_a_missing_text_is_skipped(tmp_path: Path, on_empty: str) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": ""}\n{"text": 3}\n')
+    with pytest.raises(DatasetError, match="line 2: text is int; expected a text"):
+        open_texts(path, on_empty=on_empty)
+
+
+def test_a_file_of_nothing_but_rows_without_a_text_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"a\.txt is empty; expected at least one row"):
+        open_texts(write(tmp_path, "a.txt", "\n\n"), on_empty="skip")
+
+
+def test_rows_without_a_text_are_treated_in_one_of_three_ways(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="'drop'; expected one of error, skip, null"):
+        open_texts(write(tmp_path, "a.txt", "a\n"), on_empty="drop")
 
 
 @pytest.mark.parametrize(

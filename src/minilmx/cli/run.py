@@ -92,6 +92,13 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "[default: JSONL on standard output]",
 )
 @FORCE
+@click.option(
+    "--on-empty",
+    type=click.Choice(["error", "skip", "null"]),
+    default="error",
+    show_default=True,
+    help="What to do with a row without a text. null: keep it, with null as its embedding.",
+)
 @format_options
 @GRAPH
 @runner_settings
@@ -103,6 +110,7 @@ def run(
     column: str | None,
     output: str | None,
     force: bool,
+    on_empty: str,
     graph: str,
     **settings: Any,
 ) -> None:
@@ -121,6 +129,7 @@ def run(
     common: dict[str, Any] = {
         "column": column,
         "text_format": text_format(settings),
+        "on_empty": on_empty,
         "runner": runner,
         "graph": graph,
     }
@@ -157,6 +166,7 @@ def _print_embeddings(
     *,
     column: str | None,
     text_format: "TextFormat",
+    on_empty: str,
     progress: Any,
     **settings: Any,
 ) -> "RunRecord":
@@ -165,11 +175,13 @@ def _print_embeddings(
     from minilmx.files.texts import open_texts
 
     opened = api.open_artifact(artifact)
-    texts = open_texts(source, column, text_format)
+    texts = open_texts(source, column, text_format, on_empty)
     with api.load(opened, progress=progress, **settings) as embedder:
         write_jsonl(
             sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
         )
+        if texts.empty_note:
+            progress.message(texts.empty_note)
         return embedder.record()
 
 
@@ -185,9 +197,12 @@ def _run_to_folder(
         )
     kept = summary.rows - summary.embedded_rows
     before = f", {kept} of them already done" if kept else ""
+    empty = f", {summary.empty_rows} more without a text skipped" if settings["on_empty"] == "skip" else ""
+    if settings["on_empty"] == "null":
+        empty = f", {summary.empty_rows} of them without a text"
     click.echo(
         f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
-        f"{summary.runner} ({summary.graph} graph){before}: {summary.seconds:.2f} s "
+        f"{summary.runner} ({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
         f"({summary.embedded_rows / summary.seconds:,.0f}/s), {summary.truncated_rows} truncated; runner "
         f"{summary.runner_seconds:.2f} s, reading {summary.reading_seconds:.2f} s, writing "
         f"{summary.writing_seconds:.2f} s",

@@ -156,7 +156,9 @@ def _read_delimited(
 ) -> Iterator[tuple[int, list[str]]]:
     """The line and the values of each row of a CSV or TSV file, the header's first."""
     csv.field_size_limit(2**31 - 1)  # the default refuses fields over 128 KiB
-    header = next(lines, "")
+    blank, header = 0, next(lines, "")
+    while header.isspace():
+        blank, header = blank + 1, next(lines, "")
     delimiter = text_format.delimiter or ("\t" if kind == ".tsv" else _delimiter_in(header))
     unquoted = text_format.quoting == "none" or (
         text_format.quoting is None and delimiter == "\t" and not _is_quoted(header, delimiter)
@@ -167,10 +169,13 @@ def _read_delimited(
         quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
         strict=True,
     )
-    line, fields = 1, None
+    line, fields = blank + 1, None
     try:
         for values in reader:
             fields = len(values) if fields is None else fields
+            if not values or (len(values) == 1 < fields and not values[0].strip()):
+                line = blank + reader.line_num + 1  # a blank line is not a row
+                continue
             if len(values) != fields:
                 raise DatasetError(
                     f"{place(path, line)}: {len(values)} fields; expected {fields}, as in the first row",
@@ -179,7 +184,7 @@ def _read_delimited(
             if unquoted and text_format.quoting is None:
                 _refuse_quotes(path, line, values)
             yield line, values
-            line = reader.line_num + 1
+            line = blank + reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(
             f"{place(path, line)}: not valid CSV: {error}", "Fix it, or set the file's delimiter and quoting."
@@ -213,6 +218,8 @@ def _refuse_quotes(path: str, line: int, values: list[str]) -> None:
 
 def _read_jsonl(path: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
         try:
             record = json.loads(line.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:

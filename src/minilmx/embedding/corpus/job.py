@@ -43,6 +43,8 @@ class Output:
 class Summary:
     """What a run did: all rows, the rows that it embedded itself, and where its time went.
 
+    `rows` leaves out those that were skipped because they have no text; `empty_rows` counts all without one.
+
     `graph` is the kind of graph that ran. `runner_seconds` is the sum over all workers, without
     tokenizing. `reading_seconds` (finding, hashing and checking the inputs, and cutting the shards) and
     `writing_seconds` (shards and ledger) are spent in the parent process.
@@ -52,6 +54,7 @@ class Summary:
     graph: str
     files: int
     rows: int
+    empty_rows: int
     shards: int
     embedded_rows: int
     truncated_rows: int
@@ -105,7 +108,7 @@ def embed_corpus(
     with locked(folder):
         with read_clock:
             corpus = scan_corpus(find_files(inputs, folder), reading, output.rows)
-        kind.check_columns([field for field in corpus.schema if field.name != reading.id])
+        kind.check_columns(list(corpus.schema))
         with write_clock:
             if restart:
                 clear(folder)
@@ -132,6 +135,7 @@ def embed_corpus(
         graph=job.artifact.graph_kind,
         files=len(corpus.files),
         rows=corpus.rows,
+        empty_rows=sum(len(file.empty_rows) for file in corpus.files),
         shards=corpus.shard_count,
         embedded_rows=rows,
         truncated_rows=truncated,
@@ -173,6 +177,7 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
         "rows_per_shard": corpus.shard_rows,
         "id": corpus.reading.id,
         "text_kept": corpus.reading.keep_text,
+        "on_empty": corpus.reading.on_empty,
         "text_format": asdict(corpus.reading.text_format),
         "columns": {field.name: str(field.type) for field in corpus.schema},
         "inputs": [
@@ -180,6 +185,7 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
                 "path": file.path,
                 "column": file.column,
                 "rows": file.rows,
+                "empty_lines": list(file.empty_lines),
                 "size_bytes": file.size_bytes,
                 "sha256": file.sha256,
             }

@@ -11,9 +11,7 @@ from minilmx.embedding.corpus.columns import as_array, widen
 from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, EXTENSIONS, STANDARD_INPUT, TextFormat, file_kind
 from minilmx.files.readers import Block, is_read_once, read_blocks
-from minilmx.files.texts import scan
-
-RESERVED = ("id", "embedding", "text")
+from minilmx.files.texts import ERROR, SKIP, is_empty, no_rows, require_on_empty, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +19,24 @@ class Reading:
     """How the rows of a corpus are read.
 
     `text` is the column with the texts (None: the only one), `id` the one with the ids (None: the rows
-    are numbered). All other columns are carried over; the texts too if `keep_text`.
+    are numbered). All other columns are carried over; the texts too if `keep_text`. `on_empty` says what
+    becomes of a row without a text: "error", "skip" or "null".
     """
 
     text: str | None = None
     id: str | None = None
     keep_text: bool = False
     text_format: TextFormat = BY_NAME
+    on_empty: str = ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A file that was read through without a problem. `column` holds its texts."""
+    """A file that was read through without a problem.
+
+    `column` holds its texts. `rows` counts the rows that are embedded; its first row of all has the number
+    `first_number` in the corpus. `empty_rows` and `empty_lines` are as in Scan.
+    """
 
     path: str
     size_bytes: int
@@ -40,11 +44,17 @@ class CorpusFile:
     sha256: str
     column: str
     rows: int
+    first_number: int
+    empty_rows: tuple[int, ...]
+    empty_lines: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The rows from `first_row` on: their texts, and a pyarrow Table of the other columns."""
+    """The rows from `first_row` on: their texts, and a pyarrow Table of the other columns.
+
+    A text is "" if the row has none and its embedding is null.
+    """
 
     index: int
     first_row: int
@@ -63,7 +73,7 @@ class Corpus:
 
     @property
     def rows(self) -> int:
-        """The number of rows in all files."""
+        """The number of rows to embed in all files."""
         return sum(file.rows for file in self.files)
 
     @property
@@ -79,7 +89,7 @@ class Corpus:
         size, total = self.shard_rows, self.rows
         pieces: list[Any] = []
         row = 0
-        for file in self.files:
+        for file in filter(lambda file: file.rows, self.files):
             start, end = row, row + file.rows
             needed = (shard for shard in range(start // size, (end - 1) // size + 1) if shard in wanted)
             first = next(needed, None)
@@ -102,15 +112,31 @@ class Corpus:
                 raise _changed(file)
 
     def _read(self, file: CorpusFile, skip: int) -> Iterator[Any]:
-        """Tables of the texts, then the columns of the corpus's schema."""
+        """Tables of the texts and the rows' numbers, then the columns of the corpus's schema.
+
+        Without the first `skip` rows of those that are embedded.
+        """
         import pyarrow
 
         _require_unchanged(file)
-        names = ["", *self.schema.names]
-        for block in read_blocks(file.path, skip, text_format=self.reading.text_format):
-            columns = [as_array(block, file.column, pyarrow.string())]
+        names = ["", "", *self.schema.names]
+        left_out = set(file.empty_rows) if self.reading.on_empty == SKIP else set()
+        row = skip
+        for empty in sorted(left_out):
+            row += empty <= row
+        for block in read_blocks(file.path, row, text_format=self.reading.text_format):
+            rows = range(row, row + len(block))
+            numbers = [file.first_number + each for each in rows]
+            columns = [
+                as_array(block, file.column, pyarrow.string()),
+                pyarrow.array(numbers, pyarrow.int64()),
+            ]
             columns += [as_array(block, field.name, field.type) for field in self.schema]
-            yield pyarrow.table(columns, names)
+            table = pyarrow.table(columns, names)
+            if not left_out.isdisjoint(rows):
+                table = table.filter(pyarrow.array([each not in left_out for each in rows]))
+            yield table
+            row += len(block)
         _require_unchanged(file)
 
     def _shard(self, index: int, pieces: list[Any]) -> Shard:
@@ -119,18 +145,19 @@ class Corpus:
         # In one piece: a Parquet file's bytes depend on how its table is divided.
         table = pyarrow.concat_tables(pieces).combine_chunks()
         first_row = index * self.shard_rows
-        texts, carried = table.column(0), table.remove_column(0)
-        at = 0
+        texts, numbers = table.column(0), table.column(1)
+        carried = table.remove_column(1).remove_column(0)
         if self.reading.id is None:
-            numbers = pyarrow.array(range(first_row, first_row + len(table)), pyarrow.int64())
             carried = carried.add_column(0, "id", numbers)
         else:
             at = carried.schema.get_field_index(self.reading.id)
             ids = carried.column(at)
-            carried = carried.remove_column(at).add_column(0, "id", ids)
+            carried = carried.remove_column(at).add_column(0, self.reading.id, ids)
         if self.reading.keep_text:
             carried = carried.add_column(1, "text", texts)
-        return Shard(index, first_row, texts.to_pylist(), carried)
+        return Shard(
+            index, first_row, ["" if is_empty(text) else text for text in texts.to_pylist()], carried
+        )
 
 
 def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
@@ -171,6 +198,7 @@ def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corp
             "a folder of embeddings needs pyarrow, which is not installed",
             "Run pip install 'minilmx[datasets]'.",
         ) from error
+    require_on_empty(reading.on_empty)
     reading.text_format.require_used(paths)
     schema = pyarrow.schema([])
 
@@ -178,23 +206,43 @@ def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corp
         nonlocal schema
         schema = widen(schema, block, [name for name in block.names if name != texts])
 
-    files = []
+    files: list[CorpusFile] = []
+    number = 0
     for path in paths:
         before = _status(path)
-        scanned = scan(path, reading.text, reading.id, add_columns, reading.text_format)
-        files.append(CorpusFile(path, *before, scanned.sha256, scanned.column, scanned.rows))
+        found = scan(path, reading.text, reading.id, add_columns, reading.text_format, reading.on_empty)
+        rows = found.rows - (len(found.empty_rows) if reading.on_empty == SKIP else 0)
+        empty = found.empty_rows, found.empty_lines
+        files.append(CorpusFile(path, *before, found.sha256, found.column, rows, number, *empty))
+        number += found.rows
+    if not any(file.rows for file in files):
+        raise no_rows(", ".join(paths[:3]) + ", ..." * (len(paths) > 3))
+    _require_distinct_names(reading, schema)
+    return Corpus(tuple(files), reading, schema, shard_rows)
+
+
+def _require_distinct_names(reading: Reading, schema: Any) -> None:
+    """Raise DatasetError if the output would have two columns of one name.
+
+    Upper and lower case do not make two names: DuckDB and Spark take them for one.
+    """
     if reading.id is not None and reading.id not in schema.names:
         raise DatasetError(
             f"the column {reading.id} holds the texts; expected another column for the ids",
             "Name another column.",
         )
-    clashes = [name for name in RESERVED[: 3 if reading.keep_text else 2] if name in schema.names]
-    if clashes and clashes[0] != reading.id:
+    added = {"id": reading.id is None, "embedding": True, "text": reading.keep_text}
+    clashes = [name for name in schema.names if added.get(name.casefold())]
+    if clashes:
+        columns = "a column" if len(clashes) == 1 else "the columns"
+        hint = "Rename it." if len(clashes) == 1 else "Rename them."
+        if any(name.casefold() == "id" for name in clashes):
+            hint = f"{hint[:-1]}, or choose the column of the ids."
         raise DatasetError(
-            f"the input has a column {clashes[0]!r}, a name that the output uses itself",
-            "Use it as the ids' column, or rename it." if clashes[0] == "id" else "Rename it.",
+            f"the input has {columns} {', '.join(map(repr, clashes))}; expected no column with a name that "
+            "the output adds",
+            hint,
         )
-    return Corpus(tuple(files), reading, schema, shard_rows)
 
 
 def _status(path: str) -> tuple[int, int]:
