@@ -244,6 +244,8 @@ def evaluate(
     split: str | None = None,
     limit: int | None = None,
     text_format: TextFormat = BY_NAME,
+    text_columns: tuple[str, str] | None = None,
+    score_column: str | None = None,
     limits: "LimitsLike" = None,
     graph: str = AUTO,
     ladder: bool = False,
@@ -255,10 +257,11 @@ def evaluate(
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
     groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
     graded sentence pairs. `languages` belongs to hub data sets; `split` chooses the split of a hub data
-    set, or of a file with a column of that name; `limit` keeps the first pairs; and `text_format` says what
-    a file's name does not. `limits` maps limit names to numbers, or is the path of a limits.toml. Each runner
-    takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and
-    EvalError.
+    set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
+    file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
+    sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
+    a limits.toml. Each runner takes those of the `options` that it has. Raises DatasetError, ArtifactError,
+    RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(
@@ -268,7 +271,7 @@ def evaluate(
         True
     """
     from minilmx.eval import evaluation
-    from minilmx.eval.datasets.pairs import expand_languages, load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
@@ -280,8 +283,9 @@ def evaluate(
     if not names:
         names, note = default_runners(opened)
         progress.message(note)
+    columns = PairColumns(text_columns, score_column)
     data = [
-        load_pairs(dataset, each, split, limit, text_format, progress)
+        load_pairs(dataset, each, split, limit, text_format, columns, progress)
         for each in expand_languages(dataset, languages)
     ]
     evaluations = tuple(
@@ -319,6 +323,9 @@ def bisect(
     language: str | None = None,
     split: str | None = None,
     limit: int | None = 64,
+    text_format: TextFormat = BY_NAME,
+    text_columns: tuple[str, str] | None = None,
+    score_column: str | None = None,
     threshold: float = 0.01,
     graph: str = AUTO,
     threads: int | None = None,
@@ -326,7 +333,8 @@ def bisect(
 ) -> "Bisection":
     """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
-    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs.
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs of a data set,
+    which is chosen as in `evaluate`.
     `candidate` is the reference's runner unless it is given; one of `candidate` and
     `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
@@ -335,7 +343,7 @@ def bisect(
         'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
-    from minilmx.eval.datasets.pairs import load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, load_pairs
 
     if candidate is None and candidate_artifact is None:
         raise EvalError("there is nothing to compare with", "Name a candidate runner or artifact.")
@@ -343,7 +351,14 @@ def bisect(
         _opened(artifact),
         reference,
         candidate or reference,
-        load_pairs(dataset, language, split, limit, progress=progress),
+        load_pairs(
+            dataset,
+            language,
+            split,
+            limit,
+            text_format,
+            PairColumns(text_columns, score_column),
+        ),
         candidate_artifact=None if candidate_artifact is None else _opened(candidate_artifact),
         threshold=threshold,
         graph=graph,

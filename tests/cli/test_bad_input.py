@@ -128,7 +128,6 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
         pairs("a,b,1\nc,d,high\n"),
         "p.csv, line 3: the score is 'high'; expected a number",
     ),
-    (f"{EVAL} --dataset p.csv", pairs("a,b,1\nc,d,6\n"), "p.csv, line 3: the score is 6"),
     (f"{EVAL} --dataset p.csv", pairs("a,b,3\nc,d,3\n"), "p.csv: all 2 pairs have the score 3"),
     (f"{EVAL} --dataset p.csv", pairs("a,b,3\n"), "p.csv: one pair; expected at least two"),
     (f"{EVAL} --dataset p.csv", pairs(""), "p.csv is empty"),

@@ -180,3 +180,27 @@ def test_pairs_are_counted_and_their_split_is_chosen(tiny: Path, mlx: Mlx, tmp_p
     assert "p.csv: 4 rows read, 2 of them with the split dev" in outcome.stderr.splitlines()
     result = only(outcome.stdout)
     assert (result["split"], result["pairs"], result["gold"]) == ("dev", 2, [2.0, 4.0])
+
+
+def test_scores_of_any_scale_and_name_are_ranked_alike(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    found = set()
+    for scale in (lambda each: each, lambda each: each / 100, lambda each: 2 * each / 100 - 1):
+        rows = [
+            f"{'abcdefgh'[: each // 10 + 1]},{'hgfe'[: each // 20]}x,{scale(each)}"
+            for each in range(0, 80, 9)
+        ]
+        (tmp_path / "p.csv").write_text("left,right,similar\n" + "\n".join(rows))
+        words = ("--text-columns", "left", "right", "--score-column", "similar", "--json")
+        outcome = mlx("eval", tiny, "--dataset", "p.csv", "--runner", "onnxruntime", *words)
+        assert outcome.code == 0, outcome
+        found.add(only(outcome.stdout)["runners"][0]["scores"]["spearman"])
+    assert len(found) == 1
+
+
+def test_the_colours_of_a_report_span_the_scores(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    rows = [f"{'abcdefgh'[: each + 1]},{'hgfe'[: each // 2]}x,{each / 4 - 1}" for each in range(8)]
+    (tmp_path / "p.csv").write_text("sentence1,sentence2,score\n" + "\n".join(rows))
+    outcome = mlx("eval", tiny, "--dataset", "p.csv", "-o", "r.json", *BOTH)
+    assert outcome.code == 0, outcome
+    page = mlx("report", "r.json", "--format", "html").stdout
+    assert re.search(r"gold score -1 (<i[^>]*></i>)+ 0\.75", page)

@@ -12,12 +12,11 @@ from minilmx.cli.options import (
     FORCE,
     GRAPH,
     JSON,
-    SPLIT,
     flag,
-    format_options,
     given_settings,
+    pair_options,
+    pair_settings,
     runner_settings,
-    text_format,
 )
 from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
@@ -72,9 +71,8 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     help="Language of a hub data set, such as de; repeatable. all: every language of stsb. "
     "[default for stsb: en]",
 )
-@SPLIT
+@pair_options
 @click.option("--limit", type=click.IntRange(min=2), help="Use only the first pairs.")
-@format_options
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
 )
@@ -104,7 +102,6 @@ def evaluate(
     runners: tuple[str, ...],
     dataset: str,
     languages: tuple[str, ...],
-    split: str | None,
     limit: int | None,
     ladder: bool,
     limits: Path | None,
@@ -128,6 +125,7 @@ def evaluate(
     from minilmx.runners.registry import default_runners
 
     rules = stated_rules(settings, limits)
+    data = pair_settings(settings)
     check_writable(output or RESULTS / "any.json", replace=force)
     with console_progress() as progress:
         opened = api.open_artifact(artifact)
@@ -140,9 +138,8 @@ def evaluate(
             runners,
             dataset,
             languages=languages,
-            split=split,
             limit=limit,
-            text_format=text_format(settings),
+            **data,
             limits=rules,
             graph=graph,
             ladder=ladder,

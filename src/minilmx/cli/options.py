@@ -27,11 +27,6 @@ DATASET = click.option(
     show_default=True,
     help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
 )
-SPLIT = click.option(
-    "--split",
-    help="Split of a hub data set, or of a file with a column called split. [default for the hub: test]",
-)
-
 _SETTINGS = (
     click.option(
         "--threads",
@@ -104,6 +99,38 @@ def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_FORMAT):
         command = option(command)
     return command
+
+
+_PAIRS = (
+    click.option(
+        "--split",
+        help="Split of a hub data set, or of a file with a column called split. [default for the hub: test]",
+    ),
+    click.option(
+        "--text-columns",
+        nargs=2,
+        metavar="NAME NAME",
+        help="Columns of the two sentences. [default: sentence1 sentence2]",
+    ),
+    click.option(
+        "--score-column",
+        metavar="NAME",
+        help="Column of the scores, on any scale. [default: similarity_score, score or label]",
+    ),
+)
+
+
+def pair_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a data set of pairs; `pair_settings` reads them."""
+    for option in reversed((*_PAIRS, *_FORMAT)):
+        command = option(command)
+    return command
+
+
+def pair_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The data set as the library's functions take it, from options that leave `settings`."""
+    names = ("split", "text_columns", "score_column")
+    return {"text_format": text_format(settings)} | {name: settings.pop(name) for name in names}
 
 
 def text_format(settings: dict[str, Any]) -> "TextFormat":
