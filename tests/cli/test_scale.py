@@ -96,17 +96,18 @@ def write_corpus(folder: Path, rows: int) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The digest of every visible file."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-        if path.name != ".lock"
-    }
+    """The digest of every visible file and of the ledger."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != ".lock"]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    ledger = folder.with_name(f"{folder.name}.ledger.jsonl")
+    return digests | {"the ledger": hashlib.sha256(ledger.read_bytes()).hexdigest()}
 
 
 def ledger_lines(folder: Path) -> list[dict[str, Any]]:
     """The header and the shards that a folder's ledger records."""
-    return [json.loads(line) for line in (folder / "_ledger.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in folder.with_name(f"{folder.name}.ledger.jsonl").read_text().splitlines()
+    ]
 
 
 def embeddings(table: Any) -> NDArray[Any]:
@@ -142,6 +143,51 @@ def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx,
     assert sizes == [300, 300, 300, 100]
 
 
+def read_with(reader: str, folder: Path) -> list[int]:
+    """The ids that a library reads from a folder, as its users would."""
+    module = pytest.importorskip(reader, reason=f"needs {reader}")
+    if reader == "polars":
+        return list(module.scan_parquet(f"{folder}/").collect()["id"])
+    if reader == "duckdb":
+        return [row[0] for row in module.sql(f"select id from '{folder}/*.parquet'").fetchall()]
+    if reader == "datasets":
+        cache = str(folder.parent / "cache")
+        return list(
+            module.load_dataset("parquet", data_dir=str(folder), split="train", cache_dir=cache)["id"]
+        )
+    if reader == "pandas":
+        return list(module.read_parquet(folder)["id"])
+    ids: list[int] = module.dataset(folder).to_table()["id"].to_pylist()
+    return ids
+
+
+@pytest.mark.parametrize("reader", ["polars", "duckdb", "datasets", "pandas", "pyarrow.dataset"])
+def test_a_folder_opens_in_other_libraries(reader: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "out/", "--column", "body", "--shard-rows", "200").code == 0
+    assert sorted(read_with(reader, tmp_path / "out")) == list(range(500))
+
+
+def test_only_shards_and_an_empty_lock_are_in_the_folder(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    """As Spark and Polars want it: whatever has another name starts with a dot and is empty."""
+    write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert sizes.pop(".lock") == 0
+    assert sorted(sizes) == ["shard-000000.parquet", "shard-000001.parquet"]
+
+
+def test_a_ledger_without_its_folder_binds_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    shutil.rmtree(tmp_path / "out")
+    assert mlx("run", tiny, "nowhere", "-o", "out/", *RUN).code == 3
+    assert not (tmp_path / "out").exists()
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--dtype", "float16")
+    assert outcome.code == 0, outcome
+    assert ledger_lines(tmp_path / "out")[0]["dtype"] == "float16"
+
+
 def test_the_ledger_describes_the_shards_and_their_inputs(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
@@ -175,7 +221,8 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
     parquet.write_table(table, str(data / "deep" / "er" / "d.parquet"))
     (data / "README.md").write_text("no sentences")
     (data / ".hidden.csv").write_text("text\nno\n")
-    (data / "_ledger.jsonl").write_text("{}")
+    (data / "_hidden.jsonl").write_text("{}")
+    (data / "other.ledger.jsonl").write_text("{}")
     outcome = mlx(
         "run", tiny, "in", "in/a.csv", "in/*.tsv", "-o", "in/out/", "--column", "text", "--keep-text"
     )
@@ -638,7 +685,7 @@ def test_a_second_run_on_a_folder_is_refused(tiny: Path, mlx: Mlx, tmp_path: Pat
 
 
 def damage(folder: Path, how: str) -> None:
-    shard, ledger = folder / "shard-000001.parquet", folder / "_ledger.jsonl"
+    shard, ledger = folder / "shard-000001.parquet", folder.with_name("out.ledger.jsonl")
     if how == "flipped":
         data = bytearray(shard.read_bytes())
         data[len(data) // 2] ^= 1
@@ -757,8 +804,7 @@ def a_file(folder: Path) -> None:
 
 
 def damaged_ledger(folder: Path) -> None:
-    (folder / "out").mkdir()
-    (folder / "out" / "_ledger.jsonl").write_text('{"schema_version": 1}\nnonsense\n{}\n')
+    (folder / "out.ledger.jsonl").write_text('{"schema_version": 1}\nnonsense\n{}\n')
 
 
 def truncated_gzip(folder: Path) -> None:
@@ -798,9 +844,9 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, row 1: key is int64; expected string"),
     (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
     (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
-    (occupied, "out contains thesis.txt but no _ledger.jsonl; expected an output folder. Choose a new"),
+    (occupied, "out contains thesis.txt but there is no out.ledger.jsonl; expected an output folder. Choose"),
     (a_file, "out cannot be written: it is a file; expected a folder"),
-    (damaged_ledger, "out/_ledger.jsonl is damaged"),
+    (damaged_ledger, "out.ledger.jsonl is damaged"),
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minilmx.embedding.corpus.columns import as_array, widen
+from minilmx.embedding.corpus.ledger import LEDGER_SUFFIX
 from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, EXTENSIONS, STANDARD_INPUT, TextFormat, file_kind
 from minilmx.files.readers import Block, is_read_once, read_blocks
@@ -164,7 +165,7 @@ def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
     """The files of a corpus in natural order (a2 before a10), each once.
 
     An input is a file, a folder or a glob pattern. Of a folder, all files of a known kind are
-    taken, at any depth, except names that start with "." or "_". Files in the folder `leave_out`
+    taken, at any depth, except ledgers and names that start with "." or "_". Files in the folder `leave_out`
     never are. Raises DatasetError if an input leads to no file.
     """
     found: dict[Path, str] = {}
@@ -277,6 +278,7 @@ def _within(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if path.is_file()
         and file_kind(str(path)) in EXTENSIONS
+        and not path.name.endswith(LEDGER_SUFFIX)
         and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
     ]
 
