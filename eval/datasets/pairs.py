@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, place
-from minilmx.files.texts import Table, read_table
+from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
+from minilmx.files.tables import Table, read_table
 from minilmx.progress import SILENT, Progress
 
 BUNDLED = "bundled"
@@ -131,7 +131,8 @@ def _is_hub_id(dataset: str) -> bool:
     return (
         dataset.count("/") == 1
         and not dataset.startswith(("/", ".", "~"))
-        and not dataset.endswith(("/", *EXTENSIONS))
+        and not dataset.endswith("/")
+        and file_kind(dataset) not in EXTENSIONS
         and not Path(dataset).exists()
     )
 
@@ -147,7 +148,7 @@ def _read_file(path: str, text_format: TextFormat, columns: PairColumns) -> Tabl
     table = read_table(path, text_format)
     if columns != BY_DEFAULT:
         return table
-    if len(table.names) == 3 and text_format.kind(path) in DELIMITED and _is_number(table.names[2]):
+    if len(table.names) == 3 and text_format.kind_of(path) in DELIMITED and _is_number(table.names[2]):
         values = [[first, *rest] for first, rest in zip(table.names, table.columns, strict=True)]
         return Table(path, [1, *table.lines], (_SENTENCE1, _SENTENCE2, _SCORES[0]), values)
     return table

@@ -14,6 +14,7 @@ from minilmx.embedding.embedder import Embedder, require_strings
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
+from minilmx.files.atomic import require_local
 from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.files.texts import NULL, open_texts, read_texts
 from minilmx.models import artifact as artifacts
@@ -208,6 +209,7 @@ def embed_corpus(
     from minilmx.runners.provenance import available_cpus
 
     require_strings("inputs", inputs)
+    require_local(Path(output))
     chosen = choose_graph(_opened(artifact), [runner], graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:

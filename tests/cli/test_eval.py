@@ -184,9 +184,9 @@ def test_pairs_are_counted_and_their_split_is_chosen(tiny: Path, mlx: Mlx, tmp_p
 
 def test_scores_of_any_scale_and_name_are_ranked_alike(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     found = set()
-    for scale in (lambda each: each, lambda each: each / 100, lambda each: 2 * each / 100 - 1):
+    for factor, shift in ((1, 0), (0.01, 0), (0.02, -1)):
         rows = [
-            f"{'abcdefgh'[: each // 10 + 1]},{'hgfe'[: each // 20]}x,{scale(each)}"
+            f"{'abcdefgh'[: each // 10 + 1]},{'hgfe'[: each // 20]}x,{factor * each + shift}"
             for each in range(0, 80, 9)
         ]
         (tmp_path / "p.csv").write_text("left,right,similar\n" + "\n".join(rows))

@@ -121,6 +121,45 @@ def test_the_format_of_a_file_is_stated(
     assert mlx("run", tiny, "in.tsv", "--delimiter", "ab").code == 2
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv"])
+def test_standard_input_may_have_any_format(
+    kind: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    if kind == "json":
+        content = json.dumps([{"text": text, "n": 1} for text in TEXTS])
+    else:
+        content = write_input(tmp_path / f"in.{kind}", columns=2).read_text(encoding="utf-8")
+    outcome = mlx("run", tiny, "-", "--input-format", kind, "--column", "text", stdin=content)
+    assert outcome.code == 0, outcome
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "-o", "s3://bucket/out/"],
+        ["run", "-o", "s3://bucket/out"],
+        ["run", "-o", "gs://bucket/e.npy"],
+        ["eval", "-o", "s3://bucket/r.json"],
+        ["bench", "-o", "s3://bucket/r.json"],
+    ],
+    ids=" ".join,
+)
+def test_a_url_is_refused_as_an_output_at_once(
+    words: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    before = set(tmp_path.iterdir())
+    inputs = ["in.txt"] if words[0] == "run" else []
+    outcome = mlx(words[0], tiny, *inputs, *words[1:])
+    assert outcome.code == 3, outcome
+    assert outcome.stderr == (
+        f"Error: {words[-1].removesuffix('/')} cannot be written: it is a URL; expected a local path. Write "
+        "to a local path and upload the result.\n"
+    )
+    assert set(tmp_path.iterdir()) == before
+
+
 def load(path: Path) -> NDArray[np.float32]:
     if path.suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False))

@@ -249,7 +249,35 @@ def test_the_format_of_the_files_is_part_of_the_folder(tiny: Path, mlx: Mlx, tmp
     assert mlx(*words, "--quoting", "none", "--force").code == 0
     outcome = mlx(*words)
     assert outcome.code == 3
-    assert "its text_format is {'delimiter': '|', 'quoting': 'none'}; expected {'delim" in outcome.stderr
+    assert (
+        "its text_format is {'kind': None, 'delimiter': '|', 'quoting': 'none'}; expected" in outcome.stderr
+    )
+
+
+def test_a_corpus_is_read_from_urls(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    memory = pytest.importorskip("fsspec", reason="needs fsspec").filesystem("memory")
+    write_corpus(tmp_path / "in", 500)
+    for path in (tmp_path / "in").iterdir():
+        memory.pipe(f"/corpus/{path.name}", path.read_bytes())
+    memory.pipe("/corpus/README.md", b"no sentences")
+    memory.pipe("/corpus/_hidden.jsonl", b"{}")
+    try:
+        assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+        whole = parquet.read_table(str(tmp_path / "whole"))
+        for given in ("memory://corpus/", "memory://corpus/part*.jsonl"):
+            outcome = mlx("run", tiny, given, "-o", "out/", *RUN, "--force")
+            assert outcome.code == 0, outcome
+            assert parquet.read_table(str(tmp_path / "out")).equals(whole)
+        assert [file["path"] for file in ledger_lines(tmp_path / "out")[0]["inputs"]] == [
+            f"memory:///corpus/part{number}.jsonl" for number in (1, 2, 10)
+        ]
+        assert ", 500 of them already there" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
+        memory.pipe("/corpus/part2.jsonl", b'{"body": "changed", "key": "k", "n": 1}\n')
+        assert "was created with other settings" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
+        outcome = mlx("run", tiny, "memory://nowhere/", "-o", "out2/", *RUN)
+        assert "memory://nowhere/ does not exist" in outcome.stderr
+    finally:
+        memory.store.clear()
 
 
 def test_the_only_column_besides_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import IO, Any
 
 import pytest
 
-from minilmx.embedding.corpus.source import Reading, find_files, scan_corpus
+from minilmx.embedding.corpus.inputs import find_files
+from minilmx.embedding.corpus.source import Reading, scan_corpus
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.files.texts import open_texts
 

@@ -1,8 +1,11 @@
+import bz2
 import gzip
 import io
 import json
 import os
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +14,8 @@ import pytest
 
 from minilmx.errors import DatasetError
 from minilmx.files.formats import TextFormat
-from minilmx.files.texts import open_texts, read_table, read_texts
+from minilmx.files.tables import read_table
+from minilmx.files.texts import open_texts, read_texts
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:
@@ -55,23 +59,154 @@ def test_every_text_format_gives_its_sentences(tmp_path: Path, name: str, conten
     assert read_texts(write(tmp_path, name, content), column) == ["Grüße", "你好"]
 
 
-@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.gz", "a.JSONL.GZ"])
-def test_lines_may_be_compressed(tmp_path: Path, name: str) -> None:
-    contents = {"a.txt.gz": "text\n你好", "a.csv.gz": "any\ntext\n你好\n"}
-    content = contents.get(name, '{"any": "text"}\n{"any": "你好"}\n')
-    assert read_texts(write(tmp_path, name, gzip.compress(content.encode()))) == ["text", "你好"]
+def compressed(content: bytes, extension: str) -> bytes:
+    if extension == ".zst":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for zstd")
+        result: bytes = pyarrow.compress(content, codec="zstd", asbytes=True)
+        return result
+    return bz2.compress(content) if extension == ".bz2" else gzip.compress(content)
 
 
-@pytest.mark.parametrize("damage", ["empty", "not gzip", "cut short"])
-def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: str) -> None:
-    contents = {"empty": b"", "not gzip": b"plain text"}
-    content = contents.get(damage, gzip.compress(b"one\ntwo\n" * 99)[:-9])
-    message = refusal(write(tmp_path, "a.txt.gz", content))
-    assert "cannot be read: " in message or "is empty" in message
+@pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
+@pytest.mark.parametrize("kind", ["txt", "csv", "jsonl", "JSONL", "json"])
+def test_lines_may_be_compressed(tmp_path: Path, kind: str, extension: str) -> None:
+    contents = {"txt": "text\n你好", "csv": "any\ntext\n你好\n", "json": '[{"any": "text"}, {"any": "你好"}]'}
+    content = contents.get(kind, '{"any": "text"}\n{"any": "你好"}\n').encode()
+    name = f"a.{kind}{extension if kind != 'JSONL' else extension.upper()}"
+    assert read_texts(write(tmp_path, name, compressed(content, extension))) == ["text", "你好"]
 
 
-def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
-    assert "unknown extension" in refusal(write(tmp_path, "a.parquet.gz", b""))
+@pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
+@pytest.mark.parametrize("damage", ["empty", "not compressed", "cut short"])
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path, damage: str, extension: str) -> None:
+    contents = {"empty": b"", "not compressed": b"plain text"}
+    content = contents.get(damage, compressed(b"one\ntwo\n" * 99, extension)[:-9])
+    message = refusal(write(tmp_path, f"a.txt{extension}", content))
+    assert ("is empty" if damage == "empty" else "cannot be read: ") in message
+
+
+@pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path, extension: str) -> None:
+    assert "unknown extension" in refusal(write(tmp_path, f"a.parquet{extension}", b""))
+
+
+def test_without_pyarrow_a_zstd_file_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "a.txt.zst", b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "needs pyarrow, which is not installed. Run pip install 'minilmx[datasets]'." in refusal(path)
+
+
+JSON_TEXTS = [
+    '[{"t": "one"}, {"t": "Grüße"}]',
+    '\ufeff[\n  {\n    "t": "one"\n  },\n  {"t": "Gr\\u00fc\\u00dfe"}\n]\n',
+    '{"t": "one"}\n{"t": "Grüße"}\n',
+    '{"t": "one"}{\n"t":\n"Grüße"}',
+]
+
+
+@pytest.mark.parametrize("content", JSON_TEXTS)
+def test_json_is_an_array_or_objects_one_after_another(tmp_path: Path, content: str) -> None:
+    assert read_texts(write(tmp_path, "a.json", content)) == ["one", "Grüße"]
+
+
+def test_the_rows_of_json_have_lines(tmp_path: Path) -> None:
+    records = [{"t": f"text {row}" * (1 + row % 50), "n": row} for row in range(3000)]
+    records[2000]["t"] = "long" * 500_000
+    for indent in (None, 1):
+        path = write(tmp_path, "a.json", json.dumps(records, indent=indent))
+        table = read_table(path)
+        assert table.column("t") == [record["t"] for record in records]
+        assert table.lines == [1 if indent is None else 2 + 4 * row for row in range(3000)]
+        assert list(open_texts(path, "t")) == table.column("t")
+
+
+@pytest.mark.parametrize("content", ["", "[]", " [ ] \n"])
+def test_json_without_an_object_is_empty(tmp_path: Path, content: str) -> None:
+    assert "is empty; expected at least one row" in refusal(write(tmp_path, "a.json", content))
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ('{"t": "b"', "line 3: not JSON: "),
+        ('{"t": "b', "line 3: not JSON: "),
+        ('{"t": "b"}', "line 3: not JSON: expected a comma or the end of the array"),
+        ('{"t": "b"},]', "line 3: not JSON: "),
+        ('{"t": "b"} {"t": "c"}]', "line 3: not JSON: expected a comma or the end of the array"),
+        ('{"t": "b"}]\nmore', "line 4: not JSON: something follows the array"),
+        ('["b"]]', "line 3: list; expected a JSON object"),
+        ("12]", "line 3: int; expected a JSON object"),
+        ("[" * 100_000, "line 3: not JSON: "),
+    ],
+    ids=range(9),
+)
+def test_broken_json_is_refused_with_its_line(tmp_path: Path, rest: str, message: str) -> None:
+    assert message in refusal(write(tmp_path, "a.json", f'[{{"t": "a"}},\n\n{rest}'))
+
+
+def test_json_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    assert "line 2: byte 0xe9 is not UTF-8" in refusal(
+        write(tmp_path, "a.json", b'[{"t": "a"},\n{"t": "\xe9"}]')
+    )
+
+
+def test_a_format_can_be_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b'{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n'
+    path = write(tmp_path, "a.dat", content)
+    assert "unknown extension" in refusal(path)
+    assert read_texts(path, "text", TextFormat("jsonl")) == ["one", "two"]
+    assert read_texts(write(tmp_path, "a.ndjson", content), "text") == ["one", "two"]
+    assert "has no column 'one'" in refusal(path, "one", kind="jsonl")
+    for kind, data in {
+        "jsonl": content,
+        "json": b'[{"text": "one", "n": 1}, {"text": "two"}]',
+        "csv": b"text;n\none;1\ntwo;2\n",
+        "tsv": b"text\tn\none\t1\ntwo\t2\n",
+    }.items():
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        assert read_texts("-", "text", TextFormat(kind)) == ["one", "two"]
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        with pytest.raises(DatasetError, match="- has no column 'other'; its columns are text, n"):
+            read_texts("-", "other", TextFormat(kind))
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """A file system that exists only in this process, and is empty again afterwards."""
+    system = pytest.importorskip("fsspec", reason="needs fsspec").filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a.json.zst", "a.parquet"])
+def test_a_url_is_read(tmp_path: Path, name: str, memory: Any) -> None:
+    contents = {
+        "a.csv": b"text\none\ntwo\n",
+        "a.jsonl.gz": gzip.compress(b'{"text": "one"}\n{"text": "two"}\n'),
+    }
+    if name == "a.json.zst":
+        contents[name] = compressed(b'[{"text": "one"}, {"text": "two"}]', ".zst")
+    if name == "a.parquet":
+        contents[name] = Path(write_parquet(tmp_path, {"text": ["one", "two"]})).read_bytes()
+    memory.pipe(f"/bucket/{name}", contents[name])
+    texts = open_texts(f"memory://bucket/{name}")
+    assert (texts.count, list(texts)) == (2, ["one", "two"])
+
+
+def test_a_url_that_cannot_be_read_is_refused(memory: Any) -> None:
+    assert "memory://bucket/a.txt does not exist" in refusal("memory://bucket/a.txt")
+    message = refusal("nosuch://bucket/a.txt")
+    assert "nosuch://bucket/a.txt cannot be read: Protocol not known: nosuch" in message
+
+
+@pytest.mark.skipif(find_spec("s3fs") is not None, reason="s3fs is installed")
+def test_without_its_package_a_protocol_is_refused(tmp_path: Path) -> None:
+    message = refusal("s3://bucket/a.txt")
+    assert "s3://bucket/a.txt cannot be read: Install s3fs" in message
+    assert message.endswith("Install the package that fsspec needs for this protocol.")
 
 
 def test_texts_are_counted_first_and_read_again_each_time(tmp_path: Path) -> None:
@@ -416,10 +551,10 @@ def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: Permission denied" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["a", "a.xlsx", "a.json"])
+@pytest.mark.parametrize("name", ["a", "a.xlsx"])
 def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, name, "hello\n"))
-    assert "unknown extension; expected one of .txt, .csv, .tsv, .jsonl, .parquet" in message
+    assert "unknown extension; expected one of .txt, .csv, .tsv, .jsonl, .ndjson, .json, .parquet" in message
 
 
 @pytest.mark.parametrize("second", [b"\xff", b'{"text": "x"', b"[]"], ids=["not UTF-8", "not JSON", "list"])

@@ -25,7 +25,7 @@ DATASET = click.option(
     "--dataset",
     default="bundled",
     show_default=True,
-    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
+    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, Parquet).",
 )
 _SETTINGS = (
     click.option(
@@ -79,6 +79,11 @@ def _one_character(context: click.Context, parameter: click.Parameter, value: st
 
 
 _FORMAT = (
+    click.option(
+        "--input-format",
+        type=click.Choice(["txt", "csv", "tsv", "jsonl", "json"]),
+        help="Format of the input. [default: by its extension; txt for standard input]",
+    ),
     click.option(
         "--delimiter",
         callback=_one_character,
@@ -137,7 +142,7 @@ def text_format(settings: dict[str, Any]) -> "TextFormat":
     """The format that the options state, which leave `settings`."""
     from minilmx.files.formats import TextFormat
 
-    return TextFormat(settings.pop("delimiter"), settings.pop("quoting"))
+    return TextFormat(settings.pop("input_format"), settings.pop("delimiter"), settings.pop("quoting"))
 
 
 def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:

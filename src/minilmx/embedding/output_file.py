@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError
-from minilmx.files.atomic import atomic_file, check_writable
+from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
 
+RECORD_SUFFIX = ".run.json"
 Rows = NDArray[np.float32]
 # Chunks of texts with their embeddings, float32 [n, D].
 Chunks = Iterable[tuple[Sequence[str], Rows]]
@@ -22,7 +23,7 @@ Chunks = Iterable[tuple[Sequence[str], Rows]]
 
 def record_path(output: Path) -> Path:
     """The path of the record of an embeddings file: FILE.run.json."""
-    return output.with_name(output.name + ".run.json")
+    return output.with_name(output.name + RECORD_SUFFIX)
 
 
 def check_output(output: Path, *, replace: bool, nulls: bool = False) -> None:
@@ -30,6 +31,7 @@ def check_output(output: Path, *, replace: bool, nulls: bool = False) -> None:
 
     With `nulls`, rows without an embedding must fit too.
     """
+    require_local(output)
     if _writer(output) in (_npy, _npz) and nulls:
         raise OutputError(
             f"{output} cannot hold null for a row without a text; expected .parquet or .jsonl",

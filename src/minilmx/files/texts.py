@@ -1,15 +1,14 @@
-"""Sentences and tables from files: text (one sentence per line), CSV, TSV, JSONL and Parquet."""
+"""Sentences from files: text (one sentence per line), CSV, TSV, JSON and Parquet."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
 
 from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, TextFormat, place
-from minilmx.files.readers import Block, as_list, is_read_once, read_blocks
+from minilmx.files.opening import is_read_once
+from minilmx.files.readers import Block, read_blocks
 
 # What becomes of a row without a text.
 ERROR, SKIP, NULL = "error", "skip", "null"
@@ -17,31 +16,6 @@ _SKIP_HINT = "Fill it in or remove it, or choose to skip rows without a text."
 _LISTED = 20  # lines in a message
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A file as a list for each of its columns. `lines` is where each row starts in the file."""
-
-    path: str
-    lines: list[int]
-    names: tuple[str, ...]
-    columns: list[list[Any]]
-
-    def column(self, name: str) -> list[Any]:
-        """The values of one column. Raises DatasetError if it does not exist."""
-        if name not in self.names:
-            raise no_such_column(self.path, name, self.names)
-        return self.columns[self.names.index(name)]
-
-    def texts(self, name: str) -> list[str]:
-        """One column as non-empty texts. Raises DatasetError, naming the line."""
-        values = self.column(name)
-        for line, value in zip(self.lines, values, strict=True):
-            if not _is_text(value):
-                count = sum(map(is_empty, values)) if is_empty(value) else 1
-                raise _bad_text(self.path, line, name, value, count)
-        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +37,15 @@ class Texts:
 
     def __iter__(self) -> Iterator[str]:
         """The texts in order. Raises DatasetError."""
-        column, number = self.column, 0
+        column, number = "", 0
         for block in read_blocks(self.path, text_format=self.text_format):
-            column = column or choose_column(self.path, tuple(block.names), None, self.text_format)
+            if not column and self.count is None:
+                column = choose_column(self.path, tuple(block.names), self.column, self.text_format)
+            column = column or self.column or ""
             for line, value in zip(block.lines, block.values(column), strict=True):
-                if not _is_text(value):
+                if not is_text(value):
                     if self.on_empty == ERROR or not is_empty(value):
-                        raise _bad_text(self.path, line, column, value, hint=_SKIP_HINT)
+                        raise bad_text(self.path, line, column, value, hint=_SKIP_HINT)
                     if self.count is None:
                         self.empty_lines.append(line)
                     if self.on_empty == SKIP:
@@ -86,7 +62,7 @@ class Texts:
         if not self.empty_lines:
             return None
         many = "s" * (len(self.empty_lines) > 1)
-        unit = "row" if self.text_format.kind(self.path) == ".parquet" else "line"
+        unit = "row" if self.text_format.kind_of(self.path) == ".parquet" else "line"
         lines = ", ".join(map(str, self.empty_lines[:_LISTED])) + ", ..." * (len(self.empty_lines) > _LISTED)
         what = "skipped" if self.on_empty == SKIP else NULL
         return f"{self.path}: {len(self.empty_lines)} row{many} without a text: {what} ({unit}{many} {lines})"
@@ -134,7 +110,7 @@ def scan(
             texts = column or next((name for name in names if name != other), "")
             values = block.values(texts)
             for row, value in enumerate(values):
-                if not _is_text(value):
+                if not is_text(value):
                     is_fault = on_empty == ERROR or not is_empty(value)
                     bad = (block.lines[row], value) if bad is None and is_fault else bad
                     if is_empty(value):
@@ -152,14 +128,14 @@ def scan(
         if other is not None and other not in names:
             raise no_such_column(path, other, tuple(names))
     if bad:
-        raise _bad_text(path, bad[0], texts, bad[1], len(empty_rows), _SKIP_HINT)
+        raise bad_text(path, bad[0], texts, bad[1], len(empty_rows), _SKIP_HINT)
     return Scan(texts, rows, digest.hexdigest(), tuple(empty_rows), tuple(empty_lines))
 
 
 def open_texts(
     path: str, column: str | None = None, text_format: TextFormat = BY_NAME, on_empty: str = ERROR
 ) -> Texts:
-    """Sentences from a file, or from standard input ("-", one sentence per line).
+    """Sentences from a file, a URL or standard input ("-", by default one sentence per line).
 
     `column` is the CSV, TSV or Parquet column, or the JSONL field; it may be omitted if there is
     only one. `on_empty` says what becomes of a row without a text: "error", "skip" or "null". The file is
@@ -169,7 +145,7 @@ def open_texts(
     require_on_empty(on_empty)
     text_format.require_used([path])
     if is_read_once(path):
-        if column is not None and text_format.kind(path) == ".txt":
+        if column is not None and text_format.kind_of(path) == ".txt":
             raise _no_columns(path)
         return Texts(path, column, None, text_format, on_empty)
     scanned = scan(path, column, text_format=text_format, on_empty=on_empty)
@@ -190,21 +166,6 @@ def read_texts(path: str, column: str | None = None, text_format: TextFormat = B
     return list(open_texts(path, column, text_format))
 
 
-def read_table(path: str, text_format: TextFormat = BY_NAME) -> Table:
-    """Read a whole file. Raises DatasetError if it cannot be read or is empty."""
-    blocks = list(read_blocks(path, text_format=text_format))
-    if not blocks:
-        raise no_rows(path)
-    names = tuple(blocks[0].names)
-    if all(tuple(block.names) == names for block in blocks):  # by position: names may occur twice
-        parts = [[as_list(column) for column in block.columns] for block in blocks]
-    else:
-        names = tuple(dict.fromkeys(name for block in blocks for name in block.names))
-        parts = [[block.values(name) for name in names] for block in blocks]
-    columns = [list(chain(*column)) for column in zip(*parts, strict=True)]
-    return Table(path, [line for block in blocks for line in block.lines], names, columns)
-
-
 def choose_column(
     path: str, names: tuple[str, ...], column: str | None, text_format: TextFormat = BY_NAME
 ) -> str:
@@ -215,7 +176,7 @@ def choose_column(
                 f"{path} has the columns {', '.join(names)}; choose a column", "Name one of them."
             )
         return names[0]
-    if text_format.kind(path) == ".txt":
+    if text_format.kind_of(path) == ".txt":
         raise _no_columns(path)
     if column not in names:
         raise no_such_column(path, column, names)
@@ -227,7 +188,7 @@ def no_such_column(path: str, name: str, names: tuple[str, ...]) -> DatasetError
     return DatasetError(f"{path} has no column {name!r}; its columns are {', '.join(names) or 'none'}")
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
     """Whether a value is a text that is not blank and can be encoded."""
     return (
         isinstance(value, str) and bool(value.strip()) and (value.isascii() or not _SURROGATE.search(value))
@@ -239,7 +200,7 @@ def is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _bad_text(
+def bad_text(
     path: str, line: int, name: str, value: object, count: int = 1, hint: str = "Fill it in or remove it."
 ) -> DatasetError:
     """The error for the first value that is not a text, of `count` rows that have none."""

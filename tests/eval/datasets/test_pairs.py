@@ -181,7 +181,10 @@ def test_the_rows_read_are_reported(tmp_path: Path) -> None:
 def test_a_format_is_for_files(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text('sentence1|sentence2|score\n"a"|b|1\nc|d|2\n')
-    assert load_pairs(str(file), text_format=TextFormat("|", "none")).sentences1 == ['"a"', "c"]
+    assert load_pairs(str(file), text_format=TextFormat(delimiter="|", quoting="none")).sentences1 == [
+        '"a"',
+        "c",
+    ]
     for name in ("bundled", "stsb"):
         with pytest.raises(DatasetError, match="a delimiter is only for CSV and TSV files; the input is no"):
             load_pairs(name, text_format=TextFormat(delimiter=";"))

@@ -8,11 +8,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from minilmx.embedding.corpus.inputs import find_files
 from minilmx.embedding.corpus.lance import LANCE
 from minilmx.embedding.corpus.ledger import Ledger, clear, locked
 from minilmx.embedding.corpus.pool import Engine, W, embed_shards
 from minilmx.embedding.corpus.shards import PARQUET, write_shard
-from minilmx.embedding.corpus.source import Corpus, Reading, Shard, find_files, scan_corpus
+from minilmx.embedding.corpus.source import Corpus, Reading, Shard, scan_corpus
 from minilmx.embedding.corpus.worker import Job
 from minilmx.errors import OutputError
 from minilmx.files.digest import sha256_of_file

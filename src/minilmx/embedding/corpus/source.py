@@ -1,17 +1,14 @@
 """A corpus: the rows of many files in one fixed order, cut into shards."""
 
-import glob
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minilmx.embedding.corpus.columns import as_array, widen
-from minilmx.embedding.corpus.ledger import LEDGER_SUFFIX
 from minilmx.errors import DatasetError
-from minilmx.files.formats import BY_NAME, EXTENSIONS, STANDARD_INPUT, TextFormat, file_kind
-from minilmx.files.readers import Block, is_read_once, read_blocks
+from minilmx.files.formats import BY_NAME, TextFormat
+from minilmx.files.opening import state_of
+from minilmx.files.readers import Block, read_blocks
 from minilmx.files.texts import ERROR, SKIP, is_empty, no_rows, require_on_empty, scan
 
 
@@ -41,7 +38,7 @@ class CorpusFile:
 
     path: str
     size_bytes: int
-    modified_ns: int
+    state: int
     sha256: str
     column: str
     rows: int
@@ -161,32 +158,6 @@ class Corpus:
         )
 
 
-def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
-    """The files of a corpus in natural order (a2 before a10), each once.
-
-    An input is a file, a folder or a glob pattern. Of a folder, all files of a known kind are
-    taken, at any depth, except ledgers and names that start with "." or "_". Files in the folder `leave_out`
-    never are. Raises DatasetError if an input leads to no file.
-    """
-    found: dict[Path, str] = {}
-    for given in inputs:
-        if is_read_once(given):
-            name = "standard input" if given == STANDARD_INPUT else given
-            raise DatasetError(f"a corpus cannot come from {name}, which can be read only once", "Use files.")
-        # Path.glob does not take absolute patterns.
-        names = [given] if _exists(given) else glob.glob(given, recursive=True)  # noqa: PTH207
-        files = [file for name in names for file in (_within(Path(name)) if Path(name).is_dir() else [name])]
-        if not files:
-            kinds = f"{', '.join(EXTENSIONS)}, also with .gz"
-            what = f"has no file of a known kind; expected {kinds}" if names else "does not exist"
-            raise DatasetError(f"{given} {what}")
-        for file in files:
-            resolved = Path(file).resolve()
-            if leave_out.resolve() not in resolved.parents:
-                found.setdefault(resolved, file)
-    return sorted(found.values(), key=_natural)
-
-
 def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corpus:
     """Read through all files once: their digests, columns, types and texts.
 
@@ -210,7 +181,7 @@ def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corp
     files: list[CorpusFile] = []
     number = 0
     for path in paths:
-        before = _status(path)
+        before = state_of(path)
         found = scan(path, reading.text, reading.id, add_columns, reading.text_format, reading.on_empty)
         rows = found.rows - (len(found.empty_rows) if reading.on_empty == SKIP else 0)
         empty = found.empty_rows, found.empty_lines
@@ -246,43 +217,10 @@ def _require_distinct_names(reading: Reading, schema: Any) -> None:
         )
 
 
-def _status(path: str) -> tuple[int, int]:
-    """A file's size in bytes and the time at which it was modified, in ns."""
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    return status.st_size, status.st_mtime_ns
-
-
 def _require_unchanged(file: CorpusFile) -> None:
-    if _status(file.path) != (file.size_bytes, file.modified_ns):
+    if state_of(file.path) != (file.size_bytes, file.state):
         raise _changed(file)
 
 
 def _changed(file: CorpusFile) -> DatasetError:
     return DatasetError(f"{file.path} was changed while it was read", "Start over.")
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _within(folder: Path) -> list[str]:
-    """The files of a known kind in a folder, at any depth."""
-    return [
-        str(path)
-        for path in folder.rglob("*")
-        if path.is_file()
-        and file_kind(str(path)) in EXTENSIONS
-        and not path.name.endswith(LEDGER_SUFFIX)
-        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    ]
-
-
-def _natural(path: str) -> tuple[list[int | str], str]:
-    """A sort key that orders numbers in names by value."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)], path
