@@ -90,6 +90,8 @@ def export_model(
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
+    if output is not None:
+        require_local(Path(output))
     options = ExportOptions(
         Shape(batch_size, sequence_length), opset, pack, precision, fixed_consumers, from_onnx, replace
     )
@@ -138,11 +140,11 @@ def embed_file(
 ) -> RunRecord:
     """Embed the sentences of a file into `output`: .npy, .npz, .parquet or .jsonl.
 
-    `source` is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or "-" for standard
-    input; `column` names the column of the sentences, and `text_format` says what the file's name does not.
-    A row without a text is an error unless `on_empty` is "skip" or, for .parquet and .jsonl, "null". The
-    record of the run is written to OUTPUT.run.json and returned. Raises DatasetError, OutputError,
-    ArtifactError or RunnerError.
+    `source` is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or "-"
+    for standard input; `column` names the column of the sentences, and `text_format` says what the file's
+    name does not. A row without a text is an error unless `on_empty` is "skip" or, for .parquet and .jsonl,
+    "null". The record of the run is written to OUTPUT.run.json and returned. Raises DatasetError,
+    OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
@@ -192,11 +194,11 @@ def embed_corpus(
 ) -> "Summary":
     """Embed a corpus, of any number of files, into a folder of shards.
 
-    `inputs` are files, folders and patterns. The other columns of the inputs are kept. A row without a
-    text is an error unless `on_empty` is "skip" or "null". `format` is "parquet" or "lance"; `engine` is
-    "local" or "ray". A run that was interrupted resumes when it is called again with the same arguments;
-    `restart` removes its shards first. Raises DatasetError for bad inputs, before any work, OutputError,
-    ArtifactError or RunnerError.
+    `inputs` are files, folders, patterns and URLs of these. The other columns of the inputs are kept. A row
+    without a text is an error unless `on_empty` is "skip" or "null". `format` is "parquet" or "lance";
+    `engine` is "local" or "ray". A run that was interrupted resumes when it is called again with the same
+    arguments; `restart` removes its shards first. Raises DatasetError for bad inputs, before any work,
+    OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows

@@ -1,5 +1,6 @@
 """A file is read once to check it and once to work on it, whatever its kind."""
 
+import bz2
 import gzip
 import io
 import json
@@ -17,6 +18,7 @@ from minilmx.files.texts import open_texts
 
 ROWS = 20_000  # several blocks, and more than any buffer
 NAMES = ["in.txt", "in.csv", "in.tsv", "in.jsonl", "in.jsonl.gz", "in.csv.gz", "in.parquet"]
+NAMES += ["in.json", "in.csv.bz2", "in.jsonl.zst"]
 
 
 @pytest.fixture
@@ -71,7 +73,13 @@ def write(path: Path) -> None:
     else:
         lines = ["text", *(f"text {i}" for i in range(ROWS))]
     content = "".join(f"{line}\n" for line in lines).encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    if path.suffix == ".json":
+        content = b"[" + b",".join(json.dumps({"text": f"text {i}"}).encode() for i in range(ROWS)) + b"]"
+    if path.suffix == ".zst":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for zstd")
+        content = pyarrow.compress(content, codec="zstd", asbytes=True)
+    compress = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
+    path.write_bytes(compress(content))
 
 
 @pytest.mark.parametrize("name", NAMES)

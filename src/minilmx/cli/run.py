@@ -116,8 +116,8 @@ def run(
 ) -> None:
     """Embed sentences with ARTIFACT: one float32 embedding per sentence, in order.
 
-    INPUTS is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or - for standard
-    input. The record of the run is written beside the output file: OUTPUT.run.json.
+    INPUTS is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or - for
+    standard input. The record of the run is written beside the output file: OUTPUT.run.json.
 
     If --output is a folder, INPUTS are any number of such files, folders and patterns, and the
     embeddings go to the folder as Parquet shards, or with --format lance as a Lance dataset, with the

@@ -35,8 +35,7 @@ def open_file(path: str) -> IO[bytes]:
     """A file or a URL, open for reading, without decompression. Raises OSError and DatasetError."""
     if not is_url(path):
         return Path(path).open("rb")
-    stream = _translated(path, lambda fsspec: fsspec.open(path, "rb").open())
-    return cast("IO[bytes]", stream)
+    return _translated(path, lambda fsspec: cast("IO[bytes]", fsspec.open(path, "rb").open()))
 
 
 @contextmanager
@@ -64,7 +63,7 @@ def state_of(path: str) -> tuple[int, int]:
 
         def state(fsspec: Any) -> tuple[int, int]:
             system, name = fsspec.core.url_to_fs(path)
-            return int(system.info(name)["size"] or 0), int(system.checksum(name))
+            return int(system.info(name).get("size") or 0), int(system.checksum(name))
 
         return _translated(path, state)
     try:

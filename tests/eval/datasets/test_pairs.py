@@ -154,6 +154,17 @@ def test_the_stsbenchmark_file_of_sbert_is_read_as_it_is(tmp_path: Path) -> None
     assert heard.messages == ["stsbenchmark.tsv.gz: 5 rows read, 2 of them with the split train"]
 
 
+def test_pairs_are_read_from_a_url(tmp_path: Path) -> None:
+    memory = pytest.importorskip("fsspec", reason="needs fsspec").filesystem("memory")
+    memory.pipe("/pairs/p.csv", write(tmp_path / "p.csv").read_bytes())
+    try:
+        pairs = load_pairs("memory://pairs/p.csv")
+    finally:
+        memory.store.clear()
+    assert list(zip(pairs.sentences1, pairs.sentences2, pairs.gold, strict=True)) == ROWS
+    assert pairs.name == "p.csv"
+
+
 def test_splits_are_never_mixed(tmp_path: Path) -> None:
     file = write_sbert(tmp_path / "stsbenchmark.tsv.gz")
     assert "has the splits train, dev, test; expected one. Choose one of them." in error_of(file)

@@ -124,14 +124,12 @@ class Corpus:
             row += empty <= row
         for block in read_blocks(file.path, row, text_format=self.reading.text_format):
             rows = range(row, row + len(block))
-            numbers = [file.first_number + each for each in rows]
-            columns = [
-                as_array(block, file.column, pyarrow.string()),
-                pyarrow.array(numbers, pyarrow.int64()),
-            ]
+            first = file.first_number + row
+            numbers = pyarrow.array(range(first, first + len(block)), pyarrow.int64())
+            columns = [as_array(block, file.column, pyarrow.string()), numbers]
             columns += [as_array(block, field.name, field.type) for field in self.schema]
             table = pyarrow.table(columns, names)
-            if not left_out.isdisjoint(rows):
+            if left_out and not left_out.isdisjoint(rows):
                 table = table.filter(pyarrow.array([each not in left_out for each in rows]))
             yield table
             row += len(block)
