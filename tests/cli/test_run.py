@@ -264,7 +264,7 @@ def test_rows_without_a_text_are_skipped_and_listed(
     assert "in.txt: 2 rows without a text: skipped (lines 2, 4)" in outcome.stderr.splitlines()
     assert np.array_equal(load(tmp_path / name), expected)
     record = json.loads((tmp_path / f"{name}.run.json").read_text())
-    assert (record["rows"], record["empty_lines"]) == (5, [2, 4])
+    assert (record["sentences"], record["empty_lines"]) == (5, [2, 4])
 
 
 @pytest.mark.parametrize("name", ["e.parquet", "e.jsonl"])

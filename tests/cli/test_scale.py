@@ -271,7 +271,7 @@ def test_a_corpus_is_read_from_urls(tiny: Path, mlx: Mlx, tmp_path: Path) -> Non
         assert [file["path"] for file in ledger_lines(tmp_path / "out")[0]["inputs"]] == [
             f"memory:///corpus/part{number}.jsonl" for number in (1, 2, 10)
         ]
-        assert ", 500 of them already there" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
+        assert ", 500 of them already done" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
         memory.pipe("/corpus/part2.jsonl", b'{"body": "changed", "key": "k", "n": 1}\n')
         assert "was created with other settings" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
         outcome = mlx("run", tiny, "memory://nowhere/", "-o", "out2/", *RUN)

@@ -78,8 +78,9 @@ def write(path: Path) -> None:
     if path.suffix == ".zst":
         pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for zstd")
         content = pyarrow.compress(content, codec="zstd", asbytes=True)
-    compress = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
-    path.write_bytes(compress(content))
+    if path.suffix == ".bz2":
+        content = bz2.compress(content)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -87,14 +87,14 @@ _FORMAT = (
     click.option(
         "--delimiter",
         callback=_one_character,
-        help="Character between the fields of CSV or TSV input, or the word tab. [default: tab for TSV, else "
-        "what the first line has]",
+        help="Character between the fields of CSV or TSV input, or the word tab. [default: tab for TSV, "
+        "otherwise what the first line has]",
     ),
     click.option(
         "--quoting",
         type=click.Choice(["csv", "none"]),
         help="csv: fields of CSV or TSV input may be in double quotes. none: a quote is a character like any "
-        "other. [default: none between tabs, else csv]",
+        "other. [default: none between tabs, otherwise csv]",
     ),
 )
 

@@ -21,6 +21,7 @@ def read_delimited(
     unquoted = text_format.quoting == "none" or (
         text_format.quoting is None and delimiter == "\t" and not _is_quoted(header, delimiter)
     )
+    is_doubtful = unquoted and text_format.quoting is None
     reader = csv.reader(
         chain([header], lines),
         delimiter=delimiter,
@@ -31,15 +32,15 @@ def read_delimited(
     try:
         for values in reader:
             fields = len(values) if fields is None else fields
-            if not values or (len(values) == 1 < fields and not values[0].strip()):
-                line = blank + reader.line_num + 1  # a blank line is not a row
-                continue
             if len(values) != fields:
+                if not values or (len(values) == 1 and not values[0].strip()):
+                    line = blank + reader.line_num + 1  # a blank line is not a row
+                    continue
                 raise DatasetError(
                     f"{place(path, line)}: {len(values)} fields; expected {fields}, as in the first row",
                     "Fix it, or set the file's delimiter and quoting.",
                 )
-            if unquoted and text_format.quoting is None:
+            if is_doubtful and '"' in "".join(values):
                 _refuse_quotes(path, line, values)
             yield line, values
             line = blank + reader.line_num + 1

@@ -47,7 +47,7 @@ def open_bytes(path: str, digest: Digest) -> Iterator[IO[bytes]]:
             return
         with open_file(path) as stream:
             raw = stream if digest is None else io.BufferedReader(_Hashed(stream, digest), 2**17)
-            yield _decompressed(path, cast("IO[bytes]", raw))
+            yield _decompressed(path, raw)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
     except (OSError, EOFError, zlib.error) as error:

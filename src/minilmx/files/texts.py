@@ -109,7 +109,7 @@ def scan(
             names.update(dict.fromkeys(block.names))
             texts = column or next((name for name in names if name != other), "")
             values = block.values(texts)
-            for row, value in enumerate(values):
+            for row, value in enumerate(() if all(map(is_text, values)) else values):
                 if not is_text(value):
                     is_fault = on_empty == ERROR or not is_empty(value)
                     bad = (block.lines[row], value) if bad is None and is_fault else bad
