@@ -57,7 +57,7 @@ def run(artifact: Path, texts: Path, options: str) -> float:
         seconds = time.perf_counter() - started
         if status:
             sys.exit(said)
-        made = sorted([*Path(folder).rglob("*.npy"), *Path(folder).rglob("_ledger.jsonl")])
+        made = sorted([*Path(folder).rglob("*.npy"), *Path(folder).rglob("*.ledger.jsonl")])
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in made)).hexdigest()
     peak = usage.ru_maxrss / 1024
     print(f"{options}: {seconds:.1f} s, peak {peak:,.0f} MiB, sha256 {digest[:12]}: {said}", flush=True)

@@ -25,6 +25,7 @@ PUBLIC = [
     "Result",
     "Runner",
     "RunnerEntry",
+    "TextFormat",
     "__version__",
     "benchmark",
     "bisect",

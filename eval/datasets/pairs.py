@@ -4,14 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.files.readers import EXTENSIONS, place
-from minilmx.files.texts import Table, read_table
+from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
+from minilmx.files.tables import Table, read_table
+from minilmx.progress import SILENT, Progress
 
 BUNDLED = "bundled"
 STSB = "stsb"
@@ -22,16 +24,31 @@ PINNED_REVISIONS = {
     "mteb/stsb_multi_mt": "29afa2569dcedaaa2fe6a3dcfebab33d28b82e8c",
 }
 STSB_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "ru", "zh")
-MAX_SCORE = 5.0
 
 _SENTENCE1, _SENTENCE2 = "sentence1", "sentence2"
+_SPLIT = "split"
 _HUB_TIMEOUT_SECONDS = 10.0
 _SCORES = ("similarity_score", "score", "label")
+_ANY_SCORE = f"one of {', '.join(_SCORES)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PairColumns:
+    """Which columns hold the two texts and the score of a pair.
+
+    None: sentence1 and sentence2, and the first of similarity_score, score and label.
+    """
+
+    texts: tuple[str, str] | None = None
+    score: str | None = None
+
+
+BY_DEFAULT = PairColumns()
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePairs:
-    """N sentence pairs with gold similarity, float64 [N], from 0 (unrelated) to 5 (same meaning).
+    """N sentence pairs with gold similarity, float64 [N]: on any scale, higher means more alike.
 
     `revision` is the commit of a hub data set; None for other data, and offline if it is not pinned.
     """
@@ -58,19 +75,26 @@ def load_pairs(
     language: str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    text_format: TextFormat = BY_NAME,
+    columns: PairColumns = BY_DEFAULT,
+    progress: Progress = SILENT,
 ) -> SentencePairs:
     """Load pairs by name ("bundled", "stsb" or a hub id "org/name") or from a file.
 
-    `language` and `split` are for hub data sets; the default split is test, and stsb's default
-    language English. `limit` keeps only the first pairs. Raises DatasetError if the data set does
-    not exist, if its rows are not pairs with a score from 0 to 5, or if their scores cannot be ranked.
+    `language` is for hub data sets; stsb's default is English. `split` chooses a split of a hub data
+    set, by default test, or the rows of a file whose column "split" has this value; a file with several
+    splits needs it. `limit` keeps only the first pairs, and `text_format` is for files. How many rows were
+    read is reported to `progress`. Raises DatasetError if the data set does not exist, if its rows are
+    not pairs with a score, or if their scores cannot be ranked.
     """
     revision = None
+    is_file = dataset not in (BUNDLED, STSB) and not _is_hub_id(dataset)
+    text_format.require_used([dataset] if is_file else [])
     if dataset == BUNDLED:
         _refuse(dataset, "it is in English and has one split", language not in (None, "en"), split)
         path = str(resources.files(__package__) / "pairs.csv")
         table, language = read_table(path), "en"
-    elif dataset == STSB or _is_hub_id(dataset):
+    elif not is_file:
         if dataset == STSB:
             language = language or "en"
         split = split or "test"
@@ -81,9 +105,16 @@ def load_pairs(
                 f"unknown data set {dataset!r}; expected {BUNDLED}, {STSB}, a hub id (org/name) or a "
                 "CSV, TSV, JSONL or Parquet file"
             )
-        _refuse(dataset, "it is a file", language, split)
-        table = _read_file(dataset)
-    return _as_pairs(dataset, revision, language, split, table, limit)
+        _refuse(dataset, "it is a file", language, None)
+        table = _read_file(dataset, text_format, columns)
+    rows = len(table.lines)
+    if is_file:
+        table, split = _choose_split(table, split)
+    pairs = _as_pairs(dataset, revision, language, split, table, limit, columns)
+    chosen = f", {len(table.lines)} of them with the split {split}" if len(table.lines) < rows else ""
+    used = f"; the first {len(pairs)} are used" if len(pairs) < len(table.lines) else ""
+    progress.message(f"{pairs.name}: {rows} rows read{chosen}{used}")
+    return pairs
 
 
 def expand_languages(dataset: str, languages: Sequence[str]) -> Sequence[str | None]:
@@ -100,7 +131,8 @@ def _is_hub_id(dataset: str) -> bool:
     return (
         dataset.count("/") == 1
         and not dataset.startswith(("/", ".", "~"))
-        and not dataset.endswith(("/", *EXTENSIONS))
+        and not dataset.endswith("/")
+        and file_kind(dataset) not in EXTENSIONS
         and not Path(dataset).exists()
     )
 
@@ -111,13 +143,34 @@ def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
         raise DatasetError(f"a {option} cannot be chosen for {dataset}: {reason}")
 
 
-def _read_file(path: str) -> Table:
+def _read_file(path: str, text_format: TextFormat, columns: PairColumns) -> Table:
     """A file of pairs. Like STSb's, a CSV or TSV file with three columns may lack a header."""
-    table = read_table(path)
-    if len(table.names) == 3 and path.lower().endswith((".csv", ".tsv")) and _is_number(table.names[2]):
-        columns = [[first, *rest] for first, rest in zip(table.names, table.columns, strict=True)]
-        return Table(path, [1, *table.lines], (_SENTENCE1, _SENTENCE2, _SCORES[0]), columns)
+    table = read_table(path, text_format)
+    if columns != BY_DEFAULT:
+        return table
+    if len(table.names) == 3 and text_format.kind_of(path) in DELIMITED and _is_number(table.names[2]):
+        values = [[first, *rest] for first, rest in zip(table.names, table.columns, strict=True)]
+        return Table(path, [1, *table.lines], (_SENTENCE1, _SENTENCE2, _SCORES[0]), values)
     return table
+
+
+def _choose_split(table: Table, split: str | None) -> tuple[Table, str | None]:
+    """The rows of one split, and its name. Raises DatasetError for several splits if none is chosen."""
+    if _SPLIT not in table.names:
+        _refuse(table.path, f"it has no column {_SPLIT!r}", None, split)
+        return table, None
+    values = [str(value) for value in table.column(_SPLIT)]
+    splits = list(dict.fromkeys(values))
+    if split is None and len(splits) > 1:
+        raise DatasetError(
+            f"{table.path} has the splits {', '.join(splits)}; expected one", "Choose one of them."
+        )
+    split = split or splits[0]
+    if split not in splits:
+        raise DatasetError(f"{table.path} has no split {split!r}; its splits are {', '.join(splits)}")
+    kept = [value == split for value in values]
+    columns = [list(compress(column, kept)) for column in table.columns]
+    return Table(table.path, list(compress(table.lines, kept)), table.names, columns), split
 
 
 def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, str | None]:
@@ -166,14 +219,19 @@ def _as_pairs(
     split: str | None,
     table: Table,
     limit: int | None,
+    columns: PairColumns,
 ) -> SentencePairs:
-    score = next((name for name in _SCORES if name in table.names), None)
-    if score is None or not {_SENTENCE1, _SENTENCE2} <= set(table.names):
+    one, other = columns.texts or (_SENTENCE1, _SENTENCE2)
+    score = columns.score or next((name for name in _SCORES if name in table.names), None)
+    if one == other:
+        raise DatasetError(f"both texts of a pair are to come from the column {one!r}; expected two columns")
+    if score is None or (columns.texts is None and not {one, other} <= set(table.names)):
         raise DatasetError(
             f"{table.path}: the columns {', '.join(map(repr, table.names))}; expected "
-            f"{_SENTENCE1}, {_SENTENCE2} and one of {', '.join(_SCORES)}"
+            f"{one}, {other} and {columns.score or _ANY_SCORE}",
+            "Name the columns of the texts and of the score.",
         )
-    first, second = table.texts(_SENTENCE1), table.texts(_SENTENCE2)
+    first, second = table.texts(one), table.texts(other)
     gold = np.array(
         [
             _score(table.path, line, value)
@@ -203,10 +261,7 @@ def _as_pairs(
 def _score(path: str, line: int, value: object) -> float:
     if not _is_number(value):
         raise DatasetError(f"{place(path, line)}: the score is {value!r}; expected a number")
-    number = float(value)  # type: ignore[arg-type] # checked just above
-    if not 0 <= number <= MAX_SCORE:
-        raise DatasetError(f"{place(path, line)}: the score is {number}; expected 0 to 5")
-    return number
+    return float(value)  # type: ignore[arg-type] # checked just above
 
 
 def _is_number(value: object) -> bool:

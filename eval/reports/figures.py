@@ -11,7 +11,6 @@ from minilmx.eval.reports.svg import MINUS, Axis, Series
 
 MAX_POINTS = 3000
 GOLD_CLASSES = 5
-_MAX_GOLD = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Figure:
     unit: str
     drawing: str
     caption: str
-    gold: bool = False
+    gold: tuple[float, float] | None = None
 
 
 def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
@@ -104,6 +103,7 @@ def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: Runner
     """Both runners' similarities of the pairs, and the change, coloured by the gold score."""
     before, after = np.array(reference.similarities), np.array(result.similarities)
     gold = np.array(evaluation.gold)
+    scale = float(gold.min()), float(gold.max())
     keep = np.arange(len(gold))
     if len(keep) > MAX_POINTS:
         keep = np.sort(np.random.default_rng(0).choice(len(keep), MAX_POINTS, replace=False))
@@ -120,22 +120,24 @@ def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: Runner
         Figure(
             same,
             scores.title,
-            svg.scatter(_by_gold(before, after, gold), x, scores, same, "diagonal"),
+            svg.scatter(_by_gold(before, after, gold, scale), x, scores, same, "diagonal"),
             f"{number}. A point off the line is a pair on which the runners disagree.",
-            gold=True,
+            gold=scale,
         ),
         Figure(
             moved,
             change.title,
-            svg.scatter(_by_gold(before, delta, gold), x, change, moved, "zero"),
+            svg.scatter(_by_gold(before, delta, gold, scale), x, change, moved, "zero"),
             "The change in similarity of each pair. A cloud around the line is noise; a slope is a bias.",
-            gold=True,
+            gold=scale,
         ),
     ]
 
 
-def _by_gold(x: svg.Floats, y: svg.Floats, gold: svg.Floats) -> list[Series]:
-    classes = np.clip(gold / _MAX_GOLD * GOLD_CLASSES, 0, GOLD_CLASSES - 1).astype(int)
+def _by_gold(x: svg.Floats, y: svg.Floats, gold: svg.Floats, scale: tuple[float, float]) -> list[Series]:
+    low, high = scale
+    shares = (gold - low) / ((high - low) or 1.0)
+    classes = np.clip(shares * GOLD_CLASSES, 0, GOLD_CLASSES - 1).astype(int)
     return [
         Series(f"gold{each}", x[classes == each].tolist(), y[classes == each].tolist())
         for each in range(GOLD_CLASSES)

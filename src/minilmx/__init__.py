@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from minilmx.embedding.embedder import Embedder as Embedder
     from minilmx.errors import MinilmxError as MinilmxError
     from minilmx.eval.results import Result as Result
+    from minilmx.files.formats import TextFormat as TextFormat
     from minilmx.models.artifact import Artifact as Artifact
     from minilmx.progress import Progress as Progress
     from minilmx.runners.base import Runner as Runner
@@ -44,6 +45,7 @@ _HOMES = {
     "Result": "minilmx.eval.results",
     "Runner": "minilmx.runners.base",
     "RunnerEntry": "minilmx.runners.base",
+    "TextFormat": "minilmx.files.formats",
     **dict.fromkeys(
         (
             "benchmark",

@@ -14,7 +14,9 @@ from minilmx.embedding.embedder import Embedder, require_strings
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
-from minilmx.files.texts import open_texts, read_texts
+from minilmx.files.atomic import require_local
+from minilmx.files.formats import BY_NAME, TextFormat
+from minilmx.files.texts import NULL, open_texts, read_texts
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
 from minilmx.models.known import DEFAULT_MODEL
@@ -88,6 +90,8 @@ def export_model(
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
+    if output is not None:
+        require_local(Path(output))
     options = ExportOptions(
         Shape(batch_size, sequence_length), opset, pack, precision, fixed_consumers, from_onnx, replace
     )
@@ -126,6 +130,8 @@ def embed_file(
     output: Path | str,
     *,
     column: str | None = None,
+    text_format: TextFormat = BY_NAME,
+    on_empty: str = "error",
     runner: str = "onnxruntime",
     graph: str = AUTO,
     replace: bool = False,
@@ -134,21 +140,33 @@ def embed_file(
 ) -> RunRecord:
     """Embed the sentences of a file into `output`: .npy, .npz, .parquet or .jsonl.
 
-    `source` is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or "-" for standard
-    input; `column` names the column of the sentences. The record of the run is written to
-    OUTPUT.run.json and returned. Raises DatasetError, OutputError, ArtifactError or RunnerError.
+    `source` is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or "-"
+    for standard input; `column` names the column of the sentences, and `text_format` says what the file's
+    name does not. A row without a text is an error unless `on_empty` is "skip" or, for .parquet and .jsonl,
+    "null". The record of the run is written to OUTPUT.run.json and returned. Raises DatasetError,
+    OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
         2
     """
     target = Path(output)
-    check_output(target, replace=replace)
+    check_output(target, replace=replace, nulls=on_empty == NULL)
     opened = _opened(artifact)
-    texts = open_texts(str(source), column)
+    texts = open_texts(str(source), column, text_format, on_empty)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
         chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
-        return save_embeddings(target, embedder.dimension, chunks, embedder.record, replace=replace)
+        record = save_embeddings(
+            target,
+            embedder.dimension,
+            chunks,
+            embedder.record,
+            replace=replace,
+            empty_lines=texts.empty_lines,
+        )
+    if texts.empty_note:
+        progress.message(texts.empty_note)
+    return record
 
 
 def embed_corpus(
@@ -159,6 +177,8 @@ def embed_corpus(
     column: str | None = None,
     id_column: str | None = None,
     keep_text: bool = False,
+    text_format: TextFormat = BY_NAME,
+    on_empty: str = "error",
     format: str = "parquet",
     dtype: str = "float32",
     shard_rows: int = 32_768,
@@ -174,10 +194,11 @@ def embed_corpus(
 ) -> "Summary":
     """Embed a corpus, of any number of files, into a folder of shards.
 
-    `inputs` are files, folders and patterns. The other columns of the inputs are kept. `format` is
-    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
-    is called again with the same arguments; `restart` removes its shards first. Raises
-    DatasetError for bad inputs, before any work, OutputError, ArtifactError or RunnerError.
+    `inputs` are files, folders, patterns and URLs of these. The other columns of the inputs are kept. A row
+    without a text is an error unless `on_empty` is "skip" or "null". `format` is "parquet" or "lance";
+    `engine` is "local" or "ray". A run that was interrupted resumes when it is called again with the same
+    arguments; `restart` removes its shards first. Raises DatasetError for bad inputs, before any work,
+    OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
@@ -185,11 +206,12 @@ def embed_corpus(
     """
     from minilmx.embedding.corpus import job as corpus
     from minilmx.embedding.corpus.local_engine import ProcessEngine
-    from minilmx.embedding.corpus.source import Columns
+    from minilmx.embedding.corpus.source import Reading
     from minilmx.embedding.corpus.worker import Job
     from minilmx.runners.provenance import available_cpus
 
     require_strings("inputs", inputs)
+    require_local(Path(output))
     chosen = choose_graph(_opened(artifact), [runner], graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
@@ -208,7 +230,7 @@ def embed_corpus(
 
     return corpus.embed_corpus(
         inputs,
-        Columns(column, id_column, keep_text),
+        Reading(column, id_column, keep_text, text_format, on_empty),
         Job(chosen, runner, options),
         corpus.Output(Path(output), shard_rows, dtype, format),
         open_engine,
@@ -225,6 +247,9 @@ def evaluate(
     languages: Sequence[str] = (),
     split: str | None = None,
     limit: int | None = None,
+    text_format: TextFormat = BY_NAME,
+    text_columns: tuple[str, str] | None = None,
+    score_column: str | None = None,
     limits: "LimitsLike" = None,
     graph: str = AUTO,
     ladder: bool = False,
@@ -235,10 +260,12 @@ def evaluate(
 
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
     groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
-    graded sentence pairs; `languages` and `split` belong to hub data sets, and `limit` keeps the
-    first pairs. `limits` maps limit names to numbers, or is the path of a limits.toml. Each runner
-    takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and
-    EvalError.
+    graded sentence pairs. `languages` belongs to hub data sets; `split` chooses the split of a hub data
+    set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
+    file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
+    sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
+    a limits.toml. Each runner takes those of the `options` that it has. Raises DatasetError, ArtifactError,
+    RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(
@@ -248,7 +275,7 @@ def evaluate(
         True
     """
     from minilmx.eval import evaluation
-    from minilmx.eval.datasets.pairs import expand_languages, load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
@@ -260,7 +287,11 @@ def evaluate(
     if not names:
         names, note = default_runners(opened)
         progress.message(note)
-    data = [load_pairs(dataset, each, split, limit) for each in expand_languages(dataset, languages)]
+    columns = PairColumns(text_columns, score_column)
+    data = [
+        load_pairs(dataset, each, split, limit, text_format, columns, progress)
+        for each in expand_languages(dataset, languages)
+    ]
     evaluations = tuple(
         evaluation.evaluate(opened, names, pairs, graph, options, ladder=ladder, progress=progress)
         for pairs in data
@@ -296,6 +327,9 @@ def bisect(
     language: str | None = None,
     split: str | None = None,
     limit: int | None = 64,
+    text_format: TextFormat = BY_NAME,
+    text_columns: tuple[str, str] | None = None,
+    score_column: str | None = None,
     threshold: float = 0.01,
     graph: str = AUTO,
     threads: int | None = None,
@@ -303,7 +337,8 @@ def bisect(
 ) -> "Bisection":
     """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
-    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs.
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs of a data set,
+    which is chosen as in `evaluate`.
     `candidate` is the reference's runner unless it is given; one of `candidate` and
     `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
@@ -312,7 +347,7 @@ def bisect(
         'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
-    from minilmx.eval.datasets.pairs import load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, load_pairs
 
     if candidate is None and candidate_artifact is None:
         raise EvalError("there is nothing to compare with", "Name a candidate runner or artifact.")
@@ -320,7 +355,14 @@ def bisect(
         _opened(artifact),
         reference,
         candidate or reference,
-        load_pairs(dataset, language, split, limit),
+        load_pairs(
+            dataset,
+            language,
+            split,
+            limit,
+            text_format,
+            PairColumns(text_columns, score_column),
+        ),
         candidate_artifact=None if candidate_artifact is None else _opened(candidate_artifact),
         threshold=threshold,
         graph=graph,

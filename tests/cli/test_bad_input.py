@@ -98,7 +98,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     ("run tiny-b4-s16 none.txt", nothing, "none.txt does not exist"),
     ("run tiny-b4-s16 in.doc", nothing, "in.doc: unknown extension; expected one of .txt"),
     (RUN, text(b""), "in.txt is empty; expected at least one row"),
-    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty; expected a text. Fill it in or remove it."),
+    (RUN, text(b"a\n\nb\n"), "in.txt, line 2: text is empty; expected a text. Fill it in or remove it, or"),
     (RUN, text(b"a\n  \t\n"), "in.txt, line 2: text is empty"),
     (RUN, text(b"a\nb\nK\xf6ln\n"), "in.txt, line 3: byte 0xf6 is not UTF-8"),
     # outputs
@@ -128,7 +128,6 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
         pairs("a,b,1\nc,d,high\n"),
         "p.csv, line 3: the score is 'high'; expected a number",
     ),
-    (f"{EVAL} --dataset p.csv", pairs("a,b,1\nc,d,6\n"), "p.csv, line 3: the score is 6"),
     (f"{EVAL} --dataset p.csv", pairs("a,b,3\nc,d,3\n"), "p.csv: all 2 pairs have the score 3"),
     (f"{EVAL} --dataset p.csv", pairs("a,b,3\n"), "p.csv: one pair; expected at least two"),
     (f"{EVAL} --dataset p.csv", pairs(""), "p.csv is empty"),
@@ -167,7 +166,9 @@ def test_bad_input_ends_with_one_line_and_changes_nothing(
     assert last.startswith("Error: "), outcome
     assert message in last
     assert "a fault in minilmx" not in last
-    assert all(note.startswith("no GroqCard was found") for note in notes), outcome
+    assert all(note.startswith(("no GroqCard was found", "bundled: 208 rows read")) for note in notes), (
+        outcome
+    )
     assert snapshot(tmp_path) == before
 
 

@@ -166,3 +166,41 @@ def test_a_missing_runner_is_reported_before_the_first_one_runs(tiny: Path, mlx:
     assert outcome.code == 3, outcome
     assert "the runner groq cannot run here" in outcome.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_pairs_are_counted_and_their_split_is_chosen(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    rows = ['test|"a|b|1', "dev|c|d|2", "test|e|f|3", "dev|g|h|4"]
+    (tmp_path / "p.csv").write_text("split|sentence1|sentence2|score\n" + "\n".join(rows))
+    words = ("eval", tiny, "--dataset", "p.csv", "--delimiter", "|", "--quoting", "none", *BOTH)
+    outcome = mlx(*words)
+    assert outcome.code == 3
+    assert "p.csv has the splits test, dev; expected one. Choose one of them." in outcome.stderr
+    outcome = mlx(*words, "--split", "dev", "--json")
+    assert outcome.code == 0, outcome
+    assert "p.csv: 4 rows read, 2 of them with the split dev" in outcome.stderr.splitlines()
+    result = only(outcome.stdout)
+    assert (result["split"], result["pairs"], result["gold"]) == ("dev", 2, [2.0, 4.0])
+
+
+def test_scores_of_any_scale_and_name_are_ranked_alike(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    found = set()
+    for factor, shift in ((1, 0), (0.01, 0), (0.02, -1)):
+        rows = [
+            f"{'abcdefgh'[: each // 10 + 1]},{'hgfe'[: each // 20]}x,{factor * each + shift}"
+            for each in range(0, 80, 9)
+        ]
+        (tmp_path / "p.csv").write_text("left,right,similar\n" + "\n".join(rows))
+        words = ("--text-columns", "left", "right", "--score-column", "similar", "--json")
+        outcome = mlx("eval", tiny, "--dataset", "p.csv", "--runner", "onnxruntime", *words)
+        assert outcome.code == 0, outcome
+        found.add(only(outcome.stdout)["runners"][0]["scores"]["spearman"])
+    assert len(found) == 1
+
+
+def test_the_colours_of_a_report_span_the_scores(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    rows = [f"{'abcdefgh'[: each + 1]},{'hgfe'[: each // 2]}x,{each / 4 - 1}" for each in range(8)]
+    (tmp_path / "p.csv").write_text("sentence1,sentence2,score\n" + "\n".join(rows))
+    outcome = mlx("eval", tiny, "--dataset", "p.csv", "-o", "r.json", *BOTH)
+    assert outcome.code == 0, outcome
+    page = mlx("report", "r.json", "--format", "html").stdout
+    assert re.search(r"gold score -1 (<i[^>]*></i>)+ 0\.75", page)

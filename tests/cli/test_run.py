@@ -45,8 +45,10 @@ def write_input(path: Path, columns: int = 1) -> Path:
         parquet.write_table(pyarrow.table(table), str(path))
     else:
         with path.open("w", newline="", encoding="utf-8") as stream:
-            delimiter = "\t" if path.suffix == ".tsv" else ","
-            csv.writer(stream, delimiter=delimiter).writerows([names, *rows])
+            if path.suffix == ".tsv":
+                stream.writelines("\t".join(row) + "\n" for row in [names, *rows])
+            else:
+                csv.writer(stream).writerows([names, *rows])
     return path
 
 
@@ -98,6 +100,65 @@ def test_a_column_of_a_text_file_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path
     outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "--column", "text")
     assert outcome.code == 3
     assert "in.txt is a text file, which has no columns" in outcome.stderr
+
+
+def test_the_format_of_a_file_is_stated(
+    tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    with (tmp_path / "in.tsv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter="\t")
+        writer.writerows([["text", "id"], *((text, str(i)) for i, text in enumerate(TEXTS))])
+    outcome = mlx("run", tiny, "in.tsv", "--column", "text")
+    assert outcome.code == 3
+    assert 'in.tsv, line 3: the field \'"she said ""no"", twice"\' is in double quotes' in outcome.stderr
+    outcome = mlx("run", tiny, "in.tsv", "--column", "text", "--quoting", "csv", "--delimiter", "tab")
+    assert outcome.code == 0, outcome
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+    for flags in (["--delimiter", ";"], ["--quoting", "none"]):
+        outcome = mlx("run", tiny, *flags, stdin="a\n")
+        assert outcome.code == 3
+        assert "is only for CSV and TSV files; the input is .txt" in outcome.stderr
+    assert mlx("run", tiny, "in.tsv", "--delimiter", "ab").code == 2
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv"])
+def test_standard_input_may_have_any_format(
+    kind: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    if kind == "json":
+        content = json.dumps([{"text": text, "n": 1} for text in TEXTS])
+    else:
+        content = write_input(tmp_path / f"in.{kind}", columns=2).read_text(encoding="utf-8")
+    outcome = mlx("run", tiny, "-", "--input-format", kind, "--column", "text", stdin=content)
+    assert outcome.code == 0, outcome
+    assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "-o", "s3://bucket/out/"],
+        ["run", "-o", "s3://bucket/out"],
+        ["run", "-o", "gs://bucket/e.npy"],
+        ["eval", "-o", "s3://bucket/r.json"],
+        ["bench", "-o", "s3://bucket/r.json"],
+        ["export", "-o", "s3://bucket/artifact"],
+    ],
+    ids=" ".join,
+)
+def test_a_url_is_refused_as_an_output_at_once(
+    words: list[str], tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    before = set(tmp_path.iterdir())
+    inputs = ["in.txt"] if words[0] == "run" else []
+    outcome = mlx(words[0], tiny, *inputs, *words[1:])
+    assert outcome.code == 3, outcome
+    assert outcome.stderr == (
+        f"Error: {words[-1].removesuffix('/')} cannot be written: it is a URL; expected a local path. Write "
+        "to a local path and upload the result.\n"
+    )
+    assert set(tmp_path.iterdir()) == before
 
 
 def load(path: Path) -> NDArray[np.float32]:
@@ -170,7 +231,10 @@ def test_a_bad_row_far_down_standard_input_leaves_no_output(tiny: Path, mlx: Mlx
     before = set(tmp_path.iterdir())
     outcome = mlx("run", tiny, "-o", "e.npy", stdin="a\n" * 9000 + "\n" + "b\n")
     assert outcome.code == 3
-    assert outcome.stderr == "Error: -, line 9001: text is empty; expected a text. Fill it in or remove it.\n"
+    assert outcome.stderr == (
+        "Error: -, line 9001: text is empty; expected a text. Fill it in or remove it, or choose to skip "
+        "rows without a text.\n"
+    )
     assert set(tmp_path.iterdir()) == before
 
 
@@ -179,10 +243,65 @@ def test_a_bad_row_far_down_a_file_is_found_before_any_work(tiny: Path, mlx: Mlx
     outcome = mlx("run", tiny, "in.txt")
     assert outcome.code == 3
     assert outcome.stdout == ""
-    assert (
-        outcome.stderr
-        == "Error: in.txt, line 9001: text is empty; expected a text. Fill it in or remove it.\n"
+    assert outcome.stderr == (
+        "Error: in.txt, line 9001: text is empty; expected a text. Fill it in or remove it, or choose to "
+        "skip rows without a text.\n"
     )
+
+
+def write_gaps(folder: Path) -> None:
+    lines = (TEXTS[0], "", TEXTS[1], "  ", *TEXTS[2:])
+    (folder / "in.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["e.npy", "e.npz", "e.parquet", "e.jsonl"])
+def test_rows_without_a_text_are_skipped_and_listed(
+    name: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    write_gaps(tmp_path)
+    outcome = mlx("run", tiny, "in.txt", "-o", name, "--on-empty", "skip")
+    assert outcome.code == 0, outcome
+    assert "in.txt: 2 rows without a text: skipped (lines 2, 4)" in outcome.stderr.splitlines()
+    assert np.array_equal(load(tmp_path / name), expected)
+    record = json.loads((tmp_path / f"{name}.run.json").read_text())
+    assert (record["sentences"], record["empty_lines"]) == (5, [2, 4])
+
+
+@pytest.mark.parametrize("name", ["e.parquet", "e.jsonl"])
+def test_rows_without_a_text_become_null(
+    name: str, tiny: Path, mlx: Mlx, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    write_gaps(tmp_path)
+    outcome = mlx("run", tiny, "in.txt", "-o", name, "--on-empty", "null")
+    assert outcome.code == 0, outcome
+    assert "in.txt: 2 rows without a text: null (lines 2, 4)" in outcome.stderr.splitlines()
+    if name == "e.parquet":
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+        rows = parquet.read_table(str(tmp_path / name)).to_pylist()
+    else:
+        rows = [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in rows] == [TEXTS[0], None, TEXTS[1], None, *TEXTS[2:]]
+    assert [row["embedding"] is None for row in rows] == [False, True, False, True, False, False, False]
+    values = np.array([row["embedding"] for row in rows if row["embedding"]], np.float32)
+    assert np.abs(values - expected).max() < 1e-6
+    assert mlx("run", tiny, "in.txt", "-o", "f.parquet", "--on-empty", "skip").code == 0
+    outcome = mlx("compare", name, "f.parquet")
+    assert outcome.code == 3
+    assert "2 rows have no embedding" in outcome.stderr
+
+
+def test_null_needs_an_output_that_can_hold_it(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_gaps(tmp_path)
+    outcome = mlx("run", tiny, "in.txt", "-o", "e.npy", "--on-empty", "null")
+    assert outcome.code == 3
+    assert "e.npy cannot hold null for a row without a text; expected .parquet or .jsonl" in outcome.stderr
+
+
+def test_what_is_skipped_on_standard_input_is_reported(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("run", tiny, "--on-empty", "skip", stdin="a\n\nb\n")
+    assert outcome.code == 0, outcome
+    assert "-: 1 row without a text: skipped (line 2)" in outcome.stderr
+    assert read_jsonl(outcome.stdout)[0] == ["a", "b"]
 
 
 def test_a_named_pipe_is_read_once(

@@ -96,12 +96,18 @@ def write_corpus(folder: Path, rows: int) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The digest of every visible file."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-        if path.name != ".lock"
-    }
+    """The digest of every visible file and of the ledger."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != ".lock"]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    ledger = folder.with_name(f"{folder.name}.ledger.jsonl")
+    return digests | {"the ledger": hashlib.sha256(ledger.read_bytes()).hexdigest()}
+
+
+def ledger_lines(folder: Path) -> list[dict[str, Any]]:
+    """The header and the shards that a folder's ledger records."""
+    return [
+        json.loads(line) for line in folder.with_name(f"{folder.name}.ledger.jsonl").read_text().splitlines()
+    ]
 
 
 def embeddings(table: Any) -> NDArray[Any]:
@@ -126,8 +132,8 @@ def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx,
     assert outcome.stdout == ""
     assert "1000 rows of 3 files to 4 shards in out with onnxruntime (dynamic graph)" in outcome.stderr
     table = parquet.read_table(str(tmp_path / "out"))
-    assert table.column_names == ["id", "embedding", "n"]
-    assert table.column("id").to_pylist() == [f"k{i}" for i in range(1000)]
+    assert table.column_names == ["key", "embedding", "n"]
+    assert table.column("key").to_pylist() == [f"k{i}" for i in range(1000)]
     assert table.column("n").to_pylist() == [*range(200), *range(300), *range(500)]
     assert str(table.schema.field("embedding").type) == "fixed_size_list<element: float>[8]"
     assert np.abs(embeddings(table) - embedded(tiny, texts)).max() < 1e-6
@@ -137,10 +143,55 @@ def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx,
     assert sizes == [300, 300, 300, 100]
 
 
+def read_with(reader: str, folder: Path) -> list[int]:
+    """The ids that a library reads from a folder, as its users would."""
+    module = pytest.importorskip(reader, reason=f"needs {reader}")
+    if reader == "polars":
+        return list(module.scan_parquet(f"{folder}/").collect()["id"])
+    if reader == "duckdb":
+        return [row[0] for row in module.sql(f"select id from '{folder}/*.parquet'").fetchall()]
+    if reader == "datasets":
+        cache = str(folder.parent / "cache")
+        return list(
+            module.load_dataset("parquet", data_dir=str(folder), split="train", cache_dir=cache)["id"]
+        )
+    if reader == "pandas":
+        return list(module.read_parquet(folder)["id"])
+    ids: list[int] = module.dataset(folder).to_table()["id"].to_pylist()
+    return ids
+
+
+@pytest.mark.parametrize("reader", ["polars", "duckdb", "datasets", "pandas", "pyarrow.dataset"])
+def test_a_folder_opens_in_other_libraries(reader: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "out/", "--column", "body", "--shard-rows", "200").code == 0
+    assert sorted(read_with(reader, tmp_path / "out")) == list(range(500))
+
+
+def test_only_shards_and_an_empty_lock_are_in_the_folder(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    """As Spark and Polars want it: whatever has another name starts with a dot and is empty."""
+    write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert sizes.pop(".lock") == 0
+    assert sorted(sizes) == ["shard-000000.parquet", "shard-000001.parquet"]
+
+
+def test_a_ledger_without_its_folder_binds_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    shutil.rmtree(tmp_path / "out")
+    assert mlx("run", tiny, "nowhere", "-o", "out/", *RUN).code == 3
+    assert not (tmp_path / "out").exists()
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--dtype", "float16")
+    assert outcome.code == 0, outcome
+    assert ledger_lines(tmp_path / "out")[0]["dtype"] == "float16"
+
+
 def test_the_ledger_describes_the_shards_and_their_inputs(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
-    header, *entries = map(json.loads, (tmp_path / "out" / "_ledger.jsonl").read_text().splitlines())
+    header, *entries = ledger_lines(tmp_path / "out")
     assert header["artifact"] == hashlib.sha256((tiny / "mlx.json").read_bytes()).hexdigest()
     assert (header["runner"], header["graph"], header["dtype"]) == ("onnxruntime", "dynamic", "float32")
     assert (header["rows"], header["rows_per_shard"]) == (1000, 300)
@@ -170,7 +221,8 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
     parquet.write_table(table, str(data / "deep" / "er" / "d.parquet"))
     (data / "README.md").write_text("no sentences")
     (data / ".hidden.csv").write_text("text\nno\n")
-    (data / "_ledger.jsonl").write_text("{}")
+    (data / "_hidden.jsonl").write_text("{}")
+    (data / "other.ledger.jsonl").write_text("{}")
     outcome = mlx(
         "run", tiny, "in", "in/a.csv", "in/*.tsv", "-o", "in/out/", "--column", "text", "--keep-text"
     )
@@ -187,11 +239,169 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
     assert mlx("run", tiny, "in", "-o", "in/out/", "--column", "text", "--keep-text").code == 0
 
 
+def test_the_format_of_the_files_is_part_of_the_folder(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text|n\n"a|1\nb|2\n')
+    words = ["run", tiny, "a.csv", "-o", "out/", "--column", "text", "--keep-text", "--delimiter", "|"]
+    assert "not valid CSV" in mlx(*words).stderr
+    assert mlx(*words, "--quoting", "none").code == 0
+    assert parquet.read_table(str(tmp_path / "out")).column("text").to_pylist() == ['"a', "b"]
+    (tmp_path / "a.csv").write_text("text|n\na|1\nb|2\n")
+    assert mlx(*words, "--quoting", "none", "--force").code == 0
+    outcome = mlx(*words)
+    assert outcome.code == 3
+    assert (
+        "its text_format is {'kind': None, 'delimiter': '|', 'quoting': 'none'}; expected" in outcome.stderr
+    )
+
+
+def test_a_corpus_is_read_from_urls(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    memory = pytest.importorskip("fsspec", reason="needs fsspec").filesystem("memory")
+    write_corpus(tmp_path / "in", 500)
+    for path in (tmp_path / "in").iterdir():
+        memory.pipe(f"/corpus/{path.name}", path.read_bytes())
+    memory.pipe("/corpus/README.md", b"no sentences")
+    memory.pipe("/corpus/_hidden.jsonl", b"{}")
+    try:
+        assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+        whole = parquet.read_table(str(tmp_path / "whole"))
+        for given in ("memory://corpus/", "memory://corpus/part*.jsonl"):
+            outcome = mlx("run", tiny, given, "-o", "out/", *RUN, "--force")
+            assert outcome.code == 0, outcome
+            assert parquet.read_table(str(tmp_path / "out")).equals(whole)
+        assert [file["path"] for file in ledger_lines(tmp_path / "out")[0]["inputs"]] == [
+            f"memory:///corpus/part{number}.jsonl" for number in (1, 2, 10)
+        ]
+        assert ", 500 of them already done" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
+        memory.pipe("/corpus/part2.jsonl", b'{"body": "changed", "key": "k", "n": 1}\n')
+        assert "was created with other settings" in mlx("run", tiny, given, "-o", "out/", *RUN).stderr
+        outcome = mlx("run", tiny, "memory://nowhere/", "-o", "out2/", *RUN)
+        assert "memory://nowhere/ does not exist" in outcome.stderr
+    finally:
+        memory.store.clear()
+
+
 def test_the_only_column_besides_the_id_needs_no_name(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,sentence\n7,one\n8,two\n")
     outcome = mlx("run", tiny, "a.csv", "-o", "out/", "--id", "id")
     assert outcome.code == 0, outcome
     assert parquet.read_table(str(tmp_path / "out")).column("id").to_pylist() == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "flags", "message"),
+    [
+        (
+            "id,embedding,body",
+            ["--id", "id"],
+            "the input has a column 'embedding'; expected no column with a name that the output adds. Rename",
+        ),
+        (
+            "id,embedding,body",
+            [],
+            "the input has the columns 'id', 'embedding'; expected no column with a name that the output "
+            "adds. Rename them, or choose the column of the ids.",
+        ),
+        ("ID,body", [], "the input has a column 'ID'; expected no column with a name"),
+        ("embedding,body", ["--id", "embedding"], "the input has a column 'embedding'"),
+        ("key,text,body", ["--id", "key", "--keep-text"], "the input has a column 'text'"),
+        ("text,body", ["--id", "text", "--keep-text"], "the input has a column 'text'"),
+    ],
+)
+def test_two_columns_of_one_name_are_refused_before_any_work(
+    columns: str, flags: list[str], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(f"{columns}\n" + ",".join("abc"[: columns.count(",") + 1]) + "\n")
+    outcome = mlx("run", tiny, "a.csv", "-o", "out/", "--column", "body", *flags)
+    assert outcome.code == 3, outcome
+    assert message in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["parquet", "lance"])
+def test_a_column_of_ids_keeps_its_name(form: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,body,doc_id\n1,one,x\n2,two,y\n")
+    words = ("run", tiny, "a.csv", "-o", "out/", "--column", "body", "--id", "doc_id", "--format", form)
+    assert mlx(*words).code == 0
+    if form == "parquet":
+        table = parquet.read_table(str(tmp_path / "out"))
+    else:
+        table = pytest.importorskip("lance", reason="needs pylance").dataset(tmp_path / "out").to_table()
+    assert table.column_names == ["doc_id", "embedding", "id"]
+    assert table.column("doc_id").to_pylist() == ["x", "y"]
+
+
+def write_gaps(folder: Path, rows: int) -> list[int]:
+    """Two files, with a gap at every seventh row and in the first and the last ones; where the gaps are."""
+    folder.mkdir()
+    gaps = [row for row in range(rows) if row % 7 == 0 or row in (1, rows - 1)]
+    lines = [json.dumps({"body": None if row in gaps else f"text {row}", "n": row}) for row in range(rows)]
+    (folder / "part1.jsonl").write_text("\n".join(lines[: rows // 3]) + "\n")
+    (folder / "part2.jsonl").write_text("\n\n".join(lines[rows // 3 :]) + "\n")
+    return gaps
+
+
+@pytest.mark.parametrize("form", ["parquet", "lance"])
+@pytest.mark.parametrize("on_empty", ["skip", "null"])
+def test_rows_without_a_text_do_not_stop_a_corpus(
+    on_empty: str, form: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    lance = pytest.importorskip("lance", reason="needs pylance") if form == "lance" else None
+    gaps = write_gaps(tmp_path / "in", 100)
+    words = ["run", tiny, "in", "-o", "out/", "--column", "body", "--shard-rows", 20, "--on-empty", on_empty]
+    words += ["--keep-text", "--format", form]
+    outcome = mlx(*words)
+    assert outcome.code == 0, outcome
+    said = {"skip": f"{100 - len(gaps)} rows of 2 files", "null": "100 rows of 2 files"}[on_empty]
+    how = {"skip": "more without a text skipped", "null": "of them without a text"}[on_empty]
+    assert said in outcome.stderr
+    assert f", {len(gaps)} {how}" in outcome.stderr
+
+    def rows() -> list[dict[str, Any]]:
+        out = tmp_path / "out"
+        table = lance.dataset(out).to_table() if lance else parquet.read_table(str(out))
+        found: list[dict[str, Any]] = table.to_pylist()
+        return found
+
+    before = rows()
+    kept = [row for row in range(100) if on_empty == "null" or row not in gaps]
+    assert [row["id"] for row in before] == [row["n"] for row in before] == kept
+    for row in before:
+        assert row["text"] == (None if row["n"] in gaps else f"text {row['n']}")
+        assert (row["embedding"] is None) == (row["n"] in gaps)
+    header, *_ = ledger_lines(tmp_path / "out")
+    assert header["on_empty"] == on_empty
+    assert sum(len(file["empty_lines"]) for file in header["inputs"]) == len(gaps)
+    assert header["inputs"][0]["empty_lines"] == [gap + 1 for gap in gaps if gap < 33]
+    for shard in sorted((tmp_path / "out").rglob("shard-*"))[1:]:
+        shard.unlink()
+        assert mlx(*words).code == 0
+        assert rows() == before
+
+
+def test_an_empty_part_has_zero_rows(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "in", 500)
+    assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
+    (tmp_path / "in" / "part0.jsonl").touch()
+    (tmp_path / "in" / "part3.csv").write_text("body,key\n")
+    (tmp_path / "in" / "part4.tsv").touch()
+    (tmp_path / "in" / "part5.txt").touch()
+    (tmp_path / "in" / "part11.jsonl.gz").write_bytes(gzip.compress(b""))
+    parquet.write_table(pa.table({"other": pa.array([], pa.int64())}), str(tmp_path / "in" / "part6.parquet"))
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 0, outcome
+    assert f"{len(texts)} rows of 9 files to 2 shards" in outcome.stderr
+    for name in ("shard-000000.parquet", "shard-000001.parquet"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("on_empty", ["error", "skip"])
+def test_a_corpus_without_a_row_is_refused(on_empty: str, tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "b.txt").write_text("\n" if on_empty == "skip" else "")
+    outcome = mlx("run", tiny, "a.txt", "b.txt", "-o", "out/", "--on-empty", on_empty)
+    assert outcome.code == 3
+    assert "a.txt, b.txt is empty; expected at least one row" in outcome.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_float16_is_the_float32_embedding_rounded(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
@@ -503,7 +713,7 @@ def test_a_second_run_on_a_folder_is_refused(tiny: Path, mlx: Mlx, tmp_path: Pat
 
 
 def damage(folder: Path, how: str) -> None:
-    shard, ledger = folder / "shard-000001.parquet", folder / "_ledger.jsonl"
+    shard, ledger = folder / "shard-000001.parquet", folder.with_name("out.ledger.jsonl")
     if how == "flipped":
         data = bytearray(shard.read_bytes())
         data[len(data) // 2] ^= 1
@@ -622,8 +832,7 @@ def a_file(folder: Path) -> None:
 
 
 def damaged_ledger(folder: Path) -> None:
-    (folder / "out").mkdir()
-    (folder / "out" / "_ledger.jsonl").write_text('{"schema_version": 1}\nnonsense\n{}\n')
+    (folder / "out.ledger.jsonl").write_text('{"schema_version": 1}\nnonsense\n{}\n')
 
 
 def truncated_gzip(folder: Path) -> None:
@@ -637,11 +846,14 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
         csv("part5.csv", "body,key\na,b\n,c\n"),
         "in/part5.csv, line 3: body is empty; expected a text. Fill it in",
     ),
+    (
+        csv("part5.csv", "body,key\na,b\n,c\n,d\n"),
+        "in/part5.csv, line 3: body is empty, the first of 2 rows without a text; expected a text. Fill it",
+    ),
     (csv("part5.csv", "body,key\na,b\na\n"), "in/part5.csv, line 3: 1 fields; expected 2"),
     (csv("part5.csv", "body,key,key\na,b,c\n"), "in/part5.csv: two columns are named 'key'. Rename one"),
-    (csv("part5.csv", ""), "in/part5.csv is empty"),
-    (csv("part5.csv", "body,key,id\na,b,c\n"), "the input has a column 'id'"),
-    (csv("part5.csv", "body,key,embedding\na,b,c\n"), "the input has a column 'embedding'"),
+    (csv("part5.csv", "body,key,embedding\na,b,c\n"), "the input has a column 'embedding'; expected no col"),
+    (csv("part5.csv", "body,key,Embedding\na,b,c\n"), "the input has a column 'Embedding'; expected no col"),
     (
         csv("part5.csv", "body,key,n\na,b,7\n"),
         "in/part5.csv, line 2: n is string; expected int64, as before it",
@@ -660,9 +872,9 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, row 1: key is int64; expected string"),
     (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
     (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
-    (occupied, "out contains thesis.txt but no _ledger.jsonl; expected an output folder. Choose a new"),
+    (occupied, "out contains thesis.txt but there is no out.ledger.jsonl; expected an output folder. Choose"),
     (a_file, "out cannot be written: it is a file; expected a folder"),
-    (damaged_ledger, "out/_ledger.jsonl is damaged"),
+    (damaged_ledger, "out.ledger.jsonl is damaged"),
 ]
 
 

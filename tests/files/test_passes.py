@@ -1,5 +1,6 @@
 """A file is read once to check it and once to work on it, whatever its kind."""
 
+import bz2
 import gzip
 import io
 import json
@@ -10,12 +11,14 @@ from typing import IO, Any
 
 import pytest
 
-from minilmx.embedding.corpus.source import Columns, find_files, scan_corpus
+from minilmx.embedding.corpus.inputs import find_files
+from minilmx.embedding.corpus.source import Reading, scan_corpus
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.files.texts import open_texts
 
 ROWS = 20_000  # several blocks, and more than any buffer
 NAMES = ["in.txt", "in.csv", "in.tsv", "in.jsonl", "in.jsonl.gz", "in.csv.gz", "in.parquet"]
+NAMES += ["in.json", "in.csv.bz2", "in.jsonl.zst"]
 
 
 @pytest.fixture
@@ -70,6 +73,13 @@ def write(path: Path) -> None:
     else:
         lines = ["text", *(f"text {i}" for i in range(ROWS))]
     content = "".join(f"{line}\n" for line in lines).encode()
+    if path.suffix == ".json":
+        content = b"[" + b",".join(json.dumps({"text": f"text {i}"}).encode() for i in range(ROWS)) + b"]"
+    if path.suffix == ".zst":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for zstd")
+        content = pyarrow.compress(content, codec="zstd", asbytes=True)
+    if path.suffix == ".bz2":
+        content = bz2.compress(content)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
@@ -94,7 +104,7 @@ def test_a_corpus_is_read_twice_and_its_digests_come_from_the_first_time(
 
     path = tmp_path / name
     write(path)
-    corpus = scan_corpus(find_files([str(tmp_path)], tmp_path / "out"), Columns(), 7000)
+    corpus = scan_corpus(find_files([str(tmp_path)], tmp_path / "out"), Reading(), 7000)
     assert reads["opens"] == {name: 1}
     (file,) = corpus.files
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

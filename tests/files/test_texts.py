@@ -1,8 +1,11 @@
+import bz2
 import gzip
 import io
 import json
 import os
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +13,9 @@ from typing import Any
 import pytest
 
 from minilmx.errors import DatasetError
-from minilmx.files.texts import open_texts, read_table, read_texts
+from minilmx.files.formats import TextFormat
+from minilmx.files.tables import read_table
+from minilmx.files.texts import open_texts, read_texts
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:
@@ -27,9 +32,9 @@ def write_parquet(folder: Path, columns: dict[str, list[Any]]) -> str:
     return path
 
 
-def refusal(path: str, column: str | None = None) -> str:
+def refusal(path: str, column: str | None = None, **options: Any) -> str:
     with pytest.raises(DatasetError) as caught:
-        read_texts(path, column)
+        read_texts(path, column, TextFormat(**options))
     assert path in str(caught.value)
     return str(caught.value)
 
@@ -54,23 +59,154 @@ def test_every_text_format_gives_its_sentences(tmp_path: Path, name: str, conten
     assert read_texts(write(tmp_path, name, content), column) == ["Grüße", "你好"]
 
 
-@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.gz", "a.JSONL.GZ"])
-def test_lines_may_be_compressed(tmp_path: Path, name: str) -> None:
-    contents = {"a.txt.gz": "text\n你好", "a.csv.gz": "any\ntext\n你好\n"}
-    content = contents.get(name, '{"any": "text"}\n{"any": "你好"}\n')
-    assert read_texts(write(tmp_path, name, gzip.compress(content.encode()))) == ["text", "你好"]
+def compressed(content: bytes, extension: str) -> bytes:
+    if extension == ".zst":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow for zstd")
+        result: bytes = pyarrow.compress(content, codec="zstd", asbytes=True)
+        return result
+    return bz2.compress(content) if extension == ".bz2" else gzip.compress(content)
 
 
-@pytest.mark.parametrize("damage", ["empty", "not gzip", "cut short"])
-def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: str) -> None:
-    contents = {"empty": b"", "not gzip": b"plain text"}
-    content = contents.get(damage, gzip.compress(b"one\ntwo\n" * 99)[:-9])
-    message = refusal(write(tmp_path, "a.txt.gz", content))
-    assert "cannot be read: " in message or "is empty" in message
+@pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
+@pytest.mark.parametrize("kind", ["txt", "csv", "jsonl", "JSONL", "json"])
+def test_lines_may_be_compressed(tmp_path: Path, kind: str, extension: str) -> None:
+    contents = {"txt": "text\n你好", "csv": "any\ntext\n你好\n", "json": '[{"any": "text"}, {"any": "你好"}]'}
+    content = contents.get(kind, '{"any": "text"}\n{"any": "你好"}\n').encode()
+    name = f"a.{kind}{extension if kind != 'JSONL' else extension.upper()}"
+    assert read_texts(write(tmp_path, name, compressed(content, extension))) == ["text", "你好"]
 
 
-def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
-    assert "unknown extension" in refusal(write(tmp_path, "a.parquet.gz", b""))
+@pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
+@pytest.mark.parametrize("damage", ["empty", "not compressed", "cut short"])
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path, damage: str, extension: str) -> None:
+    contents = {"empty": b"", "not compressed": b"plain text"}
+    content = contents.get(damage, compressed(b"one\ntwo\n" * 99, extension)[:-9])
+    message = refusal(write(tmp_path, f"a.txt{extension}", content))
+    assert ("is empty" if damage == "empty" else "cannot be read: ") in message
+
+
+@pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path, extension: str) -> None:
+    assert "unknown extension" in refusal(write(tmp_path, f"a.parquet{extension}", b""))
+
+
+def test_without_pyarrow_a_zstd_file_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "a.txt.zst", b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "needs pyarrow, which is not installed. Run pip install 'minilmx[datasets]'." in refusal(path)
+
+
+JSON_TEXTS = [
+    '[{"t": "one"}, {"t": "Grüße"}]',
+    '\ufeff[\n  {\n    "t": "one"\n  },\n  {"t": "Gr\\u00fc\\u00dfe"}\n]\n',
+    '{"t": "one"}\n{"t": "Grüße"}\n',
+    '{"t": "one"}{\n"t":\n"Grüße"}',
+]
+
+
+@pytest.mark.parametrize("content", JSON_TEXTS)
+def test_json_is_an_array_or_objects_one_after_another(tmp_path: Path, content: str) -> None:
+    assert read_texts(write(tmp_path, "a.json", content)) == ["one", "Grüße"]
+
+
+def test_the_rows_of_json_have_lines(tmp_path: Path) -> None:
+    records = [{"t": f"text {row}" * (1 + row % 50), "n": row} for row in range(3000)]
+    records[2000]["t"] = "long" * 500_000
+    for indent in (None, 1):
+        path = write(tmp_path, "a.json", json.dumps(records, indent=indent))
+        table = read_table(path)
+        assert table.column("t") == [record["t"] for record in records]
+        assert table.lines == [1 if indent is None else 2 + 4 * row for row in range(3000)]
+        assert list(open_texts(path, "t")) == table.column("t")
+
+
+@pytest.mark.parametrize("content", ["", "[]", " [ ] \n"])
+def test_json_without_an_object_is_empty(tmp_path: Path, content: str) -> None:
+    assert "is empty; expected at least one row" in refusal(write(tmp_path, "a.json", content))
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ('{"t": "b"', "line 3: not JSON: "),
+        ('{"t": "b', "line 3: not JSON: "),
+        ('{"t": "b"}', "line 3: not JSON: expected a comma or the end of the array"),
+        ('{"t": "b"},]', "line 3: not JSON: "),
+        ('{"t": "b"} {"t": "c"}]', "line 3: not JSON: expected a comma or the end of the array"),
+        ('{"t": "b"}]\nmore', "line 4: not JSON: something follows the array"),
+        ('["b"]]', "line 3: list; expected a JSON object"),
+        ("12]", "line 3: int; expected a JSON object"),
+        ("[" * 100_000, "line 3: not JSON: "),
+    ],
+    ids=range(9),
+)
+def test_broken_json_is_refused_with_its_line(tmp_path: Path, rest: str, message: str) -> None:
+    assert message in refusal(write(tmp_path, "a.json", f'[{{"t": "a"}},\n\n{rest}'))
+
+
+def test_json_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    assert "line 2: byte 0xe9 is not UTF-8" in refusal(
+        write(tmp_path, "a.json", b'[{"t": "a"},\n{"t": "\xe9"}]')
+    )
+
+
+def test_a_format_can_be_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b'{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n'
+    path = write(tmp_path, "a.dat", content)
+    assert "unknown extension" in refusal(path)
+    assert read_texts(path, "text", TextFormat("jsonl")) == ["one", "two"]
+    assert read_texts(write(tmp_path, "a.ndjson", content), "text") == ["one", "two"]
+    assert "has no column 'one'" in refusal(path, "one", kind="jsonl")
+    for kind, data in {
+        "jsonl": content,
+        "json": b'[{"text": "one", "n": 1}, {"text": "two"}]',
+        "csv": b"text;n\none;1\ntwo;2\n",
+        "tsv": b"text\tn\none\t1\ntwo\t2\n",
+    }.items():
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        assert read_texts("-", "text", TextFormat(kind)) == ["one", "two"]
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        with pytest.raises(DatasetError, match="- has no column 'other'; its columns are text, n"):
+            read_texts("-", "other", TextFormat(kind))
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """A file system that exists only in this process, and is empty again afterwards."""
+    system = pytest.importorskip("fsspec", reason="needs fsspec").filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a.json.zst", "a.parquet"])
+def test_a_url_is_read(tmp_path: Path, name: str, memory: Any) -> None:
+    contents = {
+        "a.csv": b"text\none\ntwo\n",
+        "a.jsonl.gz": gzip.compress(b'{"text": "one"}\n{"text": "two"}\n'),
+    }
+    if name == "a.json.zst":
+        contents[name] = compressed(b'[{"text": "one"}, {"text": "two"}]', ".zst")
+    if name == "a.parquet":
+        contents[name] = Path(write_parquet(tmp_path, {"text": ["one", "two"]})).read_bytes()
+    memory.pipe(f"/bucket/{name}", contents[name])
+    texts = open_texts(f"memory://bucket/{name}")
+    assert (texts.count, list(texts)) == (2, ["one", "two"])
+
+
+def test_a_url_that_cannot_be_read_is_refused(memory: Any) -> None:
+    assert "memory://bucket/a.txt does not exist" in refusal("memory://bucket/a.txt")
+    message = refusal("nosuch://bucket/a.txt")
+    assert "nosuch://bucket/a.txt cannot be read: Protocol not known: nosuch" in message
+
+
+@pytest.mark.skipif(find_spec("s3fs") is not None, reason="s3fs is installed")
+def test_without_its_package_a_protocol_is_refused(tmp_path: Path) -> None:
+    message = refusal("s3://bucket/a.txt")
+    assert "s3://bucket/a.txt cannot be read: Install s3fs" in message
+    assert message.endswith("Install the package that fsspec needs for this protocol.")
 
 
 def test_texts_are_counted_first_and_read_again_each_time(tmp_path: Path) -> None:
@@ -131,15 +267,87 @@ def test_csv_keeps_commas_quotes_and_newlines_within_quotes(tmp_path: Path) -> N
     assert table.lines == [2, 4]
 
 
+def test_a_quote_in_tsv_is_a_character_like_any_other(tmp_path: Path) -> None:
+    rows = ['"I see," he said\t1', 'the 5" disk\t2', '"Where?"\t3', 'an "odd one\t4']
+    table = read_table(write(tmp_path, "a.tsv", "text\tn\n" + "\n".join(rows) + "\n"))
+    assert table.columns == [[row.split("\t")[0] for row in rows], ["1", "2", "3", "4"]]
+    assert table.lines == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "content"),
+    [
+        ("a.tsv", {"quoting": "csv"}, 'text\tn\n"a ""b""\nc"\t1\n'),
+        ("a.tsv", {}, '"text"\t"n"\n"a ""b""\nc"\t"1"\n'),
+        ("a.csv", {}, 'text;n\n"a ""b""\nc";1\n'),
+        ("a.csv", {}, '"text, raw";"n"\n"a ""b""\nc";1\n'),
+        ("a.csv", {"delimiter": "|"}, 'text|n\n"a ""b""\nc"|1\n'),
+        ("a.tsv", {"delimiter": ";"}, 'text;n\n"a ""b""\nc";1\n'),
+    ],
+)
+def test_quoted_fields_are_read_if_the_file_or_the_user_says_so(
+    tmp_path: Path, name: str, options: dict[str, str], content: str
+) -> None:
+    table = read_table(write(tmp_path, name, content), TextFormat(**options))
+    assert table.columns == [['a "b"\nc'], ["1"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "content"),
+    [
+        ("a.csv", {"quoting": "none"}, 'text,n\n"a ""b""",1\n'),
+        ("a.tsv", {"quoting": "none"}, 'text\tn\n"a ""b"""\t1\n'),
+        ("a.csv", {"quoting": "none"}, 'text\tn\n"a ""b"""\t1\n'),
+    ],
+)
+def test_without_quoting_every_quote_is_kept(
+    tmp_path: Path, name: str, options: dict[str, str], content: str
+) -> None:
+    table = read_table(write(tmp_path, name, content), TextFormat(**options))
+    assert table.columns == [['"a ""b"""'], ["1"]]
+
+
+@pytest.mark.parametrize("field", ['"say ""no"""', '""'])
+def test_a_tsv_field_that_only_a_writer_of_quotes_makes_is_refused(tmp_path: Path, field: str) -> None:
+    message = refusal(write(tmp_path, "a.tsv", f"text\tn\na\t1\n{field}\t2\n"), "text")
+    assert f"line 3: the field {field!r} is in double quotes; expected a TSV file" in message
+    assert message.endswith("Set the file's quoting: csv, or none if the quotes belong to the text.")
+
+
+def test_a_field_too_many_may_be_a_matter_of_the_format(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "a.tsv", 'text\tn\n"a\tb"\t1\n'), "text")
+    assert "line 2: 3 fields; expected 2, as in the first row. Fix it, or set the file's del" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delimiter": ";;"}, "the delimiter is ';;'; expected one character"),
+        ({"quoting": "some"}, "the quoting is 'some'; expected csv or none"),
+    ],
+)
+def test_an_impossible_format_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        TextFormat(**options)
+
+
+@pytest.mark.parametrize("option", [{"delimiter": ";"}, {"quoting": "none"}])
+def test_a_setting_that_does_nothing_is_refused(tmp_path: Path, option: dict[str, str]) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "a"}\n')
+    (name,) = option
+    with pytest.raises(DatasetError, match=f"a {name} is only for CSV and TSV files; the input is .jsonl"):
+        read_texts(path, None, TextFormat(**option))
+
+
 def test_line_numbers_count_newlines_within_quotes(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", 'text,n\n"one\ntwo\nthree",1\n,2\n'), "text")
     assert "line 5: text is empty" in message
 
 
-@pytest.mark.parametrize("row", ["a", "a,b,c", ""])
+@pytest.mark.parametrize("row", ["a", "a,b,c"])
 def test_a_row_with_more_or_fewer_fields_is_refused(tmp_path: Path, row: str) -> None:
     message = refusal(write(tmp_path, "a.csv", f"one,two\na,b\n{row}\nc,d\n"), "one")
-    assert f"line 3: {len(row.split(',')) if row else 0} fields; expected 2" in message
+    assert f"line 3: {len(row.split(','))} fields; expected 2" in message
 
 
 @pytest.mark.parametrize("row", ['"a', '"a"b'])
@@ -166,7 +374,7 @@ def test_records_with_different_fields_make_one_table(tmp_path: Path) -> None:
 def test_a_huge_field_is_read_whole(tmp_path: Path, name: str) -> None:
     huge = "word " * 100_000 + "end"
     contents = {"a.txt": huge, "a.jsonl": json.dumps({"text": huge})}
-    path = write(tmp_path, name, contents.get(name, f'text\n"{huge}"\n'))
+    path = write(tmp_path, name, contents.get(name, f"text\n{huge}\n"))
     assert read_texts(path) == [huge]
 
 
@@ -195,12 +403,81 @@ def test_a_table_with_only_a_header_is_empty(tmp_path: Path) -> None:
         ("a.txt", "one\n\nthree\n"),
         ("a.txt", "one\r\n \t\r\nthree\r\n"),
         ("a.jsonl", '{"text": "one"}\n{"text": ""}\n'),
-        ("a.jsonl", '{"text": "one"}\n\n{"text": "three"}\n'),
         ("a.csv", 'text\n""\nthree\n'),
     ],
 )
-def test_an_empty_line_is_refused_with_its_number(tmp_path: Path, name: str, content: str) -> None:
-    assert "line 2: " in refusal(write(tmp_path, name, content), None)
+def test_an_empty_text_is_refused_with_its_line(tmp_path: Path, name: str, content: str) -> None:
+    message = refusal(write(tmp_path, name, content), None)
+    assert "line 2: text is empty; expected a text. Fill it in or remove it, or choose to skip" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("a.jsonl", '\n{"text": "one"}\n\n \r\n{"text": "two"}\n\n', [2, 5]),
+        ("a.csv", '\r\ntext,n\r\none,1\r\n\r\n  \r\n"two",2\r\n\r\n', [3, 6]),
+        ("a.csv", "text\none\n\ntwo\n\n", [2, 4]),
+        ("a.tsv", "\n\ntext\tn\none\t1\n\ntwo\t2\n", [4, 6]),
+    ],
+)
+def test_blank_lines_between_records_are_no_rows(
+    tmp_path: Path, name: str, content: str, lines: list[int]
+) -> None:
+    table = read_table(write(tmp_path, name, content))
+    assert (table.column("text"), table.lines) == (["one", "two"], lines)
+
+
+EMPTIES = [
+    ("a.txt", "one\n\n \t\ntwo\n\n", [2, 3, 5]),
+    ("a.csv", 'text,n\none,1\n,2\n" ",3\ntwo,4\n,5\n', [3, 4, 6]),
+    ("a.jsonl", '{"text": "one"}\n\n{"text": null}\n{"n": 1}\n{"text": "two"}\n{"text": ""}\n', [3, 4, 6]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "lines"), EMPTIES)
+def test_rows_without_a_text_are_counted_skipped_or_null(
+    tmp_path: Path, name: str, content: str, lines: list[int]
+) -> None:
+    path = write(tmp_path, name, content)
+    column = None if name == "a.txt" else "text"
+    state = "null" if name == "a.jsonl" else "empty"
+    expected = f"line {lines[0]}: text is {state}, the first of 3 rows without a text; expected a text."
+    assert expected in refusal(path, column)
+    skipped = open_texts(path, column, on_empty="skip")
+    assert (skipped.count, skipped.empty_lines, list(skipped)) == (2, lines, ["one", "two"])
+    assert skipped.empty_note == f"{path}: 3 rows without a text: skipped (lines {str(lines)[1:-1]})"
+    null = open_texts(path, column, on_empty="null")
+    assert (null.count, null.empty_lines, list(null)) == (5, lines, ["one", "", "", "two", ""])
+
+
+def test_rows_of_parquet_without_a_text_have_numbers(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, {"text": ["one", None, "", "two"]})
+    texts = open_texts(path, on_empty="skip")
+    assert texts.empty_note == f"{path}: 2 rows without a text: skipped (rows 2, 3)"
+    assert list(texts) == ["one", "two"]
+
+
+def test_standard_input_may_have_rows_without_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\n\ntwo\n")))
+    texts = open_texts("-", on_empty="skip")
+    assert (list(texts), texts.empty_lines) == (["one", "two"], [2])
+
+
+@pytest.mark.parametrize("on_empty", ["skip", "null"])
+def test_only_a_missing_text_is_skipped(tmp_path: Path, on_empty: str) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": ""}\n{"text": 3}\n')
+    with pytest.raises(DatasetError, match="line 2: text is int; expected a text"):
+        open_texts(path, on_empty=on_empty)
+
+
+def test_a_file_of_nothing_but_rows_without_a_text_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"a\.txt is empty; expected at least one row"):
+        open_texts(write(tmp_path, "a.txt", "\n\n"), on_empty="skip")
+
+
+def test_rows_without_a_text_are_treated_in_one_of_three_ways(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="'drop'; expected one of error, skip, null"):
+        open_texts(write(tmp_path, "a.txt", "a\n"), on_empty="drop")
 
 
 @pytest.mark.parametrize(
@@ -274,10 +551,10 @@ def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: Permission denied" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["a", "a.xlsx", "a.json"])
+@pytest.mark.parametrize("name", ["a", "a.xlsx"])
 def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, name, "hello\n"))
-    assert "unknown extension; expected one of .txt, .csv, .tsv, .jsonl, .parquet" in message
+    assert "unknown extension; expected one of .txt, .csv, .tsv, .jsonl, .ndjson, .json, .parquet" in message
 
 
 @pytest.mark.parametrize("second", [b"\xff", b'{"text": "x"', b"[]"], ids=["not UTF-8", "not JSON", "list"])

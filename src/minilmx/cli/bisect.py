@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
+from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON, pair_options, pair_settings
 
 
 @click.command()
@@ -29,7 +30,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON
 )
 @DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
-@click.option("--split", help="Split of a hub data set. [default: test]")
+@pair_options
 @click.option(
     "--limit",
     type=click.IntRange(min=2),
@@ -60,13 +61,13 @@ def bisect(
     threshold: float,
     dataset: str,
     language: str | None,
-    split: str | None,
     limit: int,
     graph: str,
     output: Path | None,
     force: bool,
     as_json: bool,
     threads: int | None,
+    **settings: Any,
 ) -> None:
     """Find the step of ARTIFACT's graph that causes the drift between two runners or artifacts.
 
@@ -93,7 +94,7 @@ def bisect(
             candidate_artifact=candidate_artifact,
             dataset=dataset,
             language=language,
-            split=split,
+            **pair_settings(settings),
             limit=limit,
             threshold=threshold,
             graph=graph,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import DATASET, FORCE, GRAPH, JSON, flag, given_settings, runner_settings
+from minilmx.cli.options import (
+    DATASET,
+    FORCE,
+    GRAPH,
+    JSON,
+    flag,
+    given_settings,
+    pair_options,
+    pair_settings,
+    runner_settings,
+)
 from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
 if TYPE_CHECKING:
@@ -61,7 +71,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     help="Language of a hub data set, such as de; repeatable. all: every language of stsb. "
     "[default for stsb: en]",
 )
-@click.option("--split", help="Split of a hub data set. [default: test]")
+@pair_options
 @click.option("--limit", type=click.IntRange(min=2), help="Use only the first pairs.")
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
@@ -92,7 +102,6 @@ def evaluate(
     runners: tuple[str, ...],
     dataset: str,
     languages: tuple[str, ...],
-    split: str | None,
     limit: int | None,
     ladder: bool,
     limits: Path | None,
@@ -116,6 +125,7 @@ def evaluate(
     from minilmx.runners.registry import default_runners
 
     rules = stated_rules(settings, limits)
+    data = pair_settings(settings)
     check_writable(output or RESULTS / "any.json", replace=force)
     with console_progress() as progress:
         opened = api.open_artifact(artifact)
@@ -128,8 +138,8 @@ def evaluate(
             runners,
             dataset,
             languages=languages,
-            split=split,
             limit=limit,
+            **data,
             limits=rules,
             graph=graph,
             ladder=ladder,

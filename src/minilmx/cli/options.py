@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from minilmx.files.formats import TextFormat
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -22,9 +25,8 @@ DATASET = click.option(
     "--dataset",
     default="bundled",
     show_default=True,
-    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSONL, Parquet).",
+    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, Parquet).",
 )
-
 _SETTINGS = (
     click.option(
         "--threads",
@@ -66,6 +68,81 @@ def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_SETTINGS):
         command = option(command)
     return command
+
+
+def _one_character(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A delimiter; a tab is hard to type."""
+    value = "\t" if value in ("\\t", "tab") else value
+    if value is not None and len(value) != 1:
+        raise click.BadParameter(f"{value!r}; expected one character, or tab.")
+    return value
+
+
+_FORMAT = (
+    click.option(
+        "--input-format",
+        type=click.Choice(["txt", "csv", "tsv", "jsonl", "json"]),
+        help="Format of the input. [default: by its extension; txt for standard input]",
+    ),
+    click.option(
+        "--delimiter",
+        callback=_one_character,
+        help="Character between the fields of CSV or TSV input, or the word tab. [default: tab for TSV, "
+        "otherwise what the first line has]",
+    ),
+    click.option(
+        "--quoting",
+        type=click.Choice(["csv", "none"]),
+        help="csv: fields of CSV or TSV input may be in double quotes. none: a quote is a character like any "
+        "other. [default: none between tabs, otherwise csv]",
+    ),
+)
+
+
+def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a file's format; `text_format` reads them."""
+    for option in reversed(_FORMAT):
+        command = option(command)
+    return command
+
+
+_PAIRS = (
+    click.option(
+        "--split",
+        help="Split of a hub data set, or of a file with a column called split. [default for the hub: test]",
+    ),
+    click.option(
+        "--text-columns",
+        nargs=2,
+        metavar="NAME NAME",
+        help="Columns of the two sentences. [default: sentence1 sentence2]",
+    ),
+    click.option(
+        "--score-column",
+        metavar="NAME",
+        help="Column of the scores, on any scale. [default: similarity_score, score or label]",
+    ),
+)
+
+
+def pair_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a data set of pairs; `pair_settings` reads them."""
+    for option in reversed((*_PAIRS, *_FORMAT)):
+        command = option(command)
+    return command
+
+
+def pair_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The data set as the library's functions take it, from options that leave `settings`."""
+    names = ("split", "text_columns", "score_column")
+    return {"text_format": text_format(settings)} | {name: settings.pop(name) for name in names}
+
+
+def text_format(settings: dict[str, Any]) -> "TextFormat":
+    """The format that the options state, which leave `settings`."""
+    from minilmx.files.formats import TextFormat
+
+    return TextFormat(settings.pop("input_format"), settings.pop("delimiter"), settings.pop("quoting"))
 
 
 def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:

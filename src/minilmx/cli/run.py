@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minilmx.cli.options import ARTIFACT, FORCE, GRAPH, flag, given_settings, runner_settings
+from minilmx.cli.options import (
+    ARTIFACT,
+    FORCE,
+    GRAPH,
+    flag,
+    format_options,
+    given_settings,
+    runner_settings,
+    text_format,
+)
 
 if TYPE_CHECKING:
     from minilmx.embedding.record import RunRecord
+    from minilmx.files.formats import TextFormat
 
 # The settings of an output folder: not for a single file.
 _FOLDER_OPTIONS = {
@@ -82,6 +92,14 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "[default: JSONL on standard output]",
 )
 @FORCE
+@click.option(
+    "--on-empty",
+    type=click.Choice(["error", "skip", "null"]),
+    default="error",
+    show_default=True,
+    help="What to do with a row without a text. null: keep it, with null as its embedding.",
+)
+@format_options
 @GRAPH
 @runner_settings
 @_folder_options
@@ -92,13 +110,14 @@ def run(
     column: str | None,
     output: str | None,
     force: bool,
+    on_empty: str,
     graph: str,
     **settings: Any,
 ) -> None:
     """Embed sentences with ARTIFACT: one float32 embedding per sentence, in order.
 
-    INPUTS is a text file (one sentence per line), CSV, TSV, JSONL or Parquet, or - for standard
-    input. The record of the run is written beside the output file: OUTPUT.run.json.
+    INPUTS is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or - for
+    standard input. The record of the run is written beside the output file: OUTPUT.run.json.
 
     If --output is a folder, INPUTS are any number of such files, folders and patterns, and the
     embeddings go to the folder as Parquet shards, or with --format lance as a Lance dataset, with the
@@ -107,7 +126,13 @@ def run(
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
     _require_fit(inputs, to_folder, folder_settings["engine"])
-    common: dict[str, Any] = {"column": column, "runner": runner, "graph": graph}
+    common: dict[str, Any] = {
+        "column": column,
+        "text_format": text_format(settings),
+        "on_empty": on_empty,
+        "runner": runner,
+        "graph": graph,
+    }
     common |= given_settings([runner], settings)
     if to_folder:
         _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings)
@@ -136,18 +161,27 @@ def _run_to_file(
 
 
 def _print_embeddings(
-    artifact: Path, source: str, *, column: str | None, progress: Any, **settings: Any
+    artifact: Path,
+    source: str,
+    *,
+    column: str | None,
+    text_format: "TextFormat",
+    on_empty: str,
+    progress: Any,
+    **settings: Any,
 ) -> "RunRecord":
     from minilmx import api
     from minilmx.embedding.output_file import write_jsonl
     from minilmx.files.texts import open_texts
 
     opened = api.open_artifact(artifact)
-    texts = open_texts(source, column)
+    texts = open_texts(source, column, text_format, on_empty)
     with api.load(opened, progress=progress, **settings) as embedder:
         write_jsonl(
             sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
         )
+        if texts.empty_note:
+            progress.message(texts.empty_note)
         return embedder.record()
 
 
@@ -163,9 +197,12 @@ def _run_to_folder(
         )
     kept = summary.rows - summary.embedded_rows
     before = f", {kept} of them already done" if kept else ""
+    empty = f", {summary.empty_rows} more without a text skipped" if settings["on_empty"] == "skip" else ""
+    if settings["on_empty"] == "null":
+        empty = f", {summary.empty_rows} of them without a text"
     click.echo(
         f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
-        f"{summary.runner} ({summary.graph} graph){before}: {summary.seconds:.2f} s "
+        f"{summary.runner} ({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
         f"({summary.embedded_rows / summary.seconds:,.0f}/s), {summary.truncated_rows} truncated; runner "
         f"{summary.runner_seconds:.2f} s, reading {summary.reading_seconds:.2f} s, writing "
         f"{summary.writing_seconds:.2f} s",

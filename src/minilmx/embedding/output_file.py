@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError
-from minilmx.files.atomic import atomic_file, check_writable
+from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
 
+RECORD_SUFFIX = ".run.json"
 Rows = NDArray[np.float32]
 # Chunks of texts with their embeddings, float32 [n, D].
 Chunks = Iterable[tuple[Sequence[str], Rows]]
@@ -22,29 +23,45 @@ Chunks = Iterable[tuple[Sequence[str], Rows]]
 
 def record_path(output: Path) -> Path:
     """The path of the record of an embeddings file: FILE.run.json."""
-    return output.with_name(output.name + ".run.json")
+    return output.with_name(output.name + RECORD_SUFFIX)
 
 
-def check_output(output: Path, *, replace: bool) -> None:
-    """Raise OutputError if embeddings cannot be saved to this path. Call this before long work."""
-    _writer(output)
+def check_output(output: Path, *, replace: bool, nulls: bool = False) -> None:
+    """Raise OutputError if embeddings cannot be saved to this path. Call this before long work.
+
+    With `nulls`, rows without an embedding must fit too.
+    """
+    require_local(output)
+    if _writer(output) in (_npy, _npz) and nulls:
+        raise OutputError(
+            f"{output} cannot hold null for a row without a text; expected .parquet or .jsonl",
+            "Choose another output, or to skip rows without a text.",
+        )
     for path in (output, record_path(output)):
         check_writable(path, replace=replace)
 
 
 def save_embeddings(
-    output: Path, dimension: int, chunks: Chunks, record: Callable[[], RunRecord], *, replace: bool
+    output: Path,
+    dimension: int,
+    chunks: Chunks,
+    record: Callable[[], RunRecord],
+    *,
+    replace: bool,
+    empty_lines: Sequence[int] = (),
 ) -> RunRecord:
     """Write embeddings of D = `dimension` as they are computed, then the record of the run.
 
     The extension decides the format. `record` is called once, after the last chunk; the record that
-    was saved is returned. Raises OutputError and whatever iterating over the chunks raises.
+    was saved is returned. An embedding is null if its text is "". `empty_lines`, which are complete after the
+    last chunk, are recorded. Raises OutputError and whatever iterating over the chunks raises.
     """
     write = _writer(output)
     with atomic_file(output, replace=replace) as temporary:
         write(temporary, dimension, chunks)
     saved = record()
     document = saved.to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
+    document |= {"empty_lines": list(empty_lines)}
     with atomic_file(record_path(output), replace=replace) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return saved
@@ -63,10 +80,14 @@ def read_embeddings(path: Path) -> Rows:
 
 
 def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
-    """Write one object per line, {"text": ..., "embedding": [...]}, without rounding."""
+    """Write one object per line, {"text": ..., "embedding": [...]}, without rounding.
+
+    Both are null if the text is "".
+    """
     for texts, values in chunks:
         for text, row in zip(texts, values.tolist(), strict=True):
-            stream.write(json.dumps({"text": text, "embedding": row}, ensure_ascii=False) + "\n")
+            record = {"text": text or None, "embedding": row if text else None}
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
@@ -124,8 +145,10 @@ def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
     with pyarrow.parquet.ParquetWriter(str(path), schema) as writer:
         for texts, values in chunks:
             flat = pyarrow.array(values.reshape(-1), pyarrow.float32())
-            column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension)
-            writer.write_table(pyarrow.table([pyarrow.array(texts, pyarrow.string()), column], schema))
+            empty = pyarrow.array([not text for text in texts])
+            column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension, mask=empty)
+            named = pyarrow.array([text or None for text in texts], pyarrow.string())
+            writer.write_table(pyarrow.table([named, column], schema=schema))
 
 
 def _read_npy(path: Path) -> Rows:
@@ -141,12 +164,17 @@ def _read_npz(path: Path) -> Rows:
 
 def _read_jsonl(path: Path) -> Rows:
     with path.open(encoding="utf-8") as stream:
-        return np.array([json.loads(line)["embedding"] for line in stream], dtype=np.float32)
+        rows = [json.loads(line)["embedding"] for line in stream]
+    if None in rows:
+        raise ValueError(f"{rows.count(None)} rows have no embedding")
+    return np.array(rows, dtype=np.float32)
 
 
 def _read_parquet(path: Path) -> Rows:
     pyarrow = _pyarrow(path)
     column = pyarrow.parquet.read_table(path)["embedding"].combine_chunks()
+    if column.null_count:
+        raise ValueError(f"{column.null_count} rows have no embedding")
     values: Rows = column.flatten().to_numpy().reshape(len(column), -1)
     return values
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minilmx.errors import OutputError
+from minilmx.files.opening import is_url
 
 
 def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
@@ -19,6 +20,7 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
 
     Call this before long work, so that it is not lost.
     """
+    require_local(path)
     with _no_os_errors(path):
         if not folder and path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder; expected a file")
@@ -31,6 +33,16 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
         raise OutputError(f"{path} cannot be written: {parent} is not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be written: no permission to write in {parent}")
+
+
+def require_local(path: Path) -> None:
+    """Raise OutputError for a URL: no file at one could appear whole or not at all."""
+    if is_url(str(path)):
+        scheme, _, rest = str(path).partition(":/")
+        raise OutputError(
+            f"{scheme}://{rest} cannot be written: it is a URL; expected a local path",
+            "Write to a local path and upload the result.",
+        )
 
 
 @contextmanager

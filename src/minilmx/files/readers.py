@@ -1,32 +1,28 @@
-"""Text, CSV, TSV, JSONL and Parquet files, read as a stream of blocks of rows.
+"""Text, CSV, TSV, JSON and Parquet files, read as a stream of blocks of rows.
 
-Line-based files may be compressed with gzip (.jsonl.gz). Memory does not grow with the file.
+All but Parquet may be compressed (.jsonl.gz, .bz2, .zst). Memory does not grow with the file.
 """
 
-import csv
-import gzip
 import hashlib
 import io
-import json
 import re
-import sys
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from minilmx.errors import DatasetError
+from minilmx.files.delimited import read_delimited
+from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, place
+from minilmx.files.json_records import Record, read_json, read_jsonl
+from minilmx.files.opening import Digest, open_bytes, open_file
 
-STANDARD_INPUT = "-"
-EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 _BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
 _PARQUET_BLOCK_ROWS = 4096
+_PIECE_CHARACTERS = 2**18
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes a byte that is not UTF-8
 Item = TypeVar("Item")
-Digest = Any  # a hash object of hashlib, whose type has no public name
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,58 +51,40 @@ class Block:
         return [None] * len(self) if column is None else as_list(column)
 
 
-def read_blocks(path: str, skip: int = 0, digest: Digest = None) -> Iterator[Block]:
+def read_blocks(
+    path: str, skip: int = 0, digest: Digest = None, text_format: TextFormat = BY_NAME
+) -> Iterator[Block]:
     """The rows of a file, or of standard input, without the first `skip`. Raises DatasetError.
 
     Rows before a bad one are yielded before its error is raised. The file's bytes are added to
     `digest`, a hash object, as they are read.
     """
-    kind = file_kind(path)
+    kind = text_format.kind_of(path)
     if kind not in EXTENSIONS:
-        raise DatasetError(f"{path}: unknown extension; expected one of {', '.join(EXTENSIONS)}")
+        raise DatasetError(
+            f"{path}: unknown extension; expected one of {', '.join(EXTENSIONS)}",
+            "Rename it, or set its format.",
+        )
     if kind == ".parquet":
         yield from _read_parquet(path, skip, digest)
         return
+    if kind == ".json":
+        yield from _record_blocks(path, islice(read_json(path, _read_pieces(path, digest)), skip, None))
+        return
     # csv.reader itself must tell the end of a line from one within quotes.
-    lines = _read_lines(path, "" if kind in (".csv", ".tsv") else "\n", digest)
+    lines = _read_lines(path, "" if kind in DELIMITED else "\n", digest)
     if kind == ".txt":
         for texts in _batched(islice(map(_without_end, lines), skip, None)):
             yield Block(path, range(skip + 1, skip + 1 + len(texts)), ["text"], [texts])
             skip += len(texts)
     elif kind == ".jsonl":
-        for records in _batched(islice(_read_jsonl(path, lines), skip, None)):
-            names = list(dict.fromkeys(name for _, record in records for name in record))
-            columns = [[record.get(name) for _, record in records] for name in names]
-            yield Block(path, [line for line, _ in records], names, columns)
+        yield from _record_blocks(path, islice(read_jsonl(path, lines), skip, None))
     else:
-        rows = _read_csv(path, lines, "\t" if kind == ".tsv" else ",")
+        rows = read_delimited(path, lines, kind, text_format)
         _, names = next(rows, (0, []))
         for batch in _batched(islice(rows, skip, None)):
             columns = [list(column) for column in zip(*(values for _, values in batch), strict=True)]
             yield Block(path, [line for line, _ in batch], names, columns)
-
-
-def file_kind(path: str) -> str:
-    """The extension that decides how a file is read, without .gz."""
-    if path == STANDARD_INPUT:
-        return ".txt"
-    kind = Path(path).suffix.lower()
-    if kind == ".gz":
-        kind = Path(path).with_suffix("").suffix.lower()
-        return ".gz" if kind == ".parquet" else kind
-    return kind
-
-
-def place(path: str, line: int) -> str:
-    """How an error names a row."""
-    return f"{path}, {'row' if file_kind(path) == '.parquet' else 'line'} {line}"
-
-
-def is_read_once(path: str) -> bool:
-    """Whether a path is standard input or a pipe, which cannot be read a second time."""
-    with suppress(OSError):  # reported when the file is opened
-        return path == STANDARD_INPUT or Path(path).is_fifo()
-    return False
 
 
 def as_list(column: Any) -> list[Any]:
@@ -114,85 +92,51 @@ def as_list(column: Any) -> list[Any]:
     return column if isinstance(column, list) else list(column.to_pylist())
 
 
-class _Hashed(io.RawIOBase):
-    """A file whose bytes are added to a hash object as they are read."""
-
-    def __init__(self, stream: IO[bytes], digest: Digest) -> None:
-        self._stream, self._digest = stream, digest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        size: int = self._stream.readinto(buffer)  # type: ignore[attr-defined] # any file has it
-        self._digest.update(memoryview(buffer)[:size])
-        return size
-
-
 @contextmanager
-def _reading(path: str, digest: Digest) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of a file or of standard input; OSErrors become DatasetErrors."""
-    try:
-        if path == STANDARD_INPUT:
-            yield sys.stdin.buffer
-            return
-        with Path(path).open("rb") as stream:
-            raw = stream if digest is None else io.BufferedReader(_Hashed(stream, digest), 2**17)
-            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if path.lower().endswith(".gz") else raw)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} does not exist") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _read_lines(path: str, newline: str, digest: Digest) -> Iterator[str]:
-    """Lines with their ends. Raises DatasetError, naming the line, for bytes that are not UTF-8."""
-    with _reading(path, digest) as stream:
+def _text(path: str, newline: str, digest: Digest) -> Iterator[io.TextIOWrapper]:
+    with open_bytes(path, digest) as stream:
         # A byte order mark may come first. str.splitlines would also split at U+2028 and the like.
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=newline)
         try:
-            for number, line in enumerate(text, start=1):
-                if not line.isascii() and (bad := _UNDECODED.search(line)):
-                    byte = f"0x{ord(bad[0]) - 0xDC00:02x}"
-                    raise DatasetError(
-                        f"{place(path, number)}: byte {byte} is not UTF-8", "Save the file as UTF-8."
-                    )
-                yield line
+            yield text
         finally:
             text.detach()  # closing standard input is not ours
 
 
+def _read_lines(path: str, newline: str, digest: Digest) -> Iterator[str]:
+    """Lines with their ends. Raises DatasetError, naming the line, for bytes that are not UTF-8."""
+    with _text(path, newline, digest) as text:
+        for number, line in enumerate(text, start=1):
+            if not line.isascii() and (bad := _UNDECODED.search(line)):
+                raise _not_utf8(path, number, bad)
+            yield line
+
+
+def _read_pieces(path: str, digest: Digest) -> Iterator[str]:
+    """Parts of the text of a limited size. Raises DatasetError for bytes that are not UTF-8."""
+    line = 1
+    with _text(path, "\n", digest) as text:
+        while piece := text.read(_PIECE_CHARACTERS):
+            if not piece.isascii() and (bad := _UNDECODED.search(piece)):
+                raise _not_utf8(path, line + piece.count("\n", 0, bad.start()), bad)
+            yield piece
+            line += piece.count("\n")
+
+
+def _not_utf8(path: str, line: int, bad: re.Match[str]) -> DatasetError:
+    byte = f"0x{ord(bad[0]) - 0xDC00:02x}"
+    return DatasetError(f"{place(path, line)}: byte {byte} is not UTF-8", "Save the file as UTF-8.")
+
+
+def _record_blocks(path: str, records: Iterator[Record]) -> Iterator[Block]:
+    for batch in _batched(records):
+        names = list(dict.fromkeys(name for _, record in batch for name in record))
+        columns = [[record.get(name) for _, record in batch] for name in names]
+        yield Block(path, [line for line, _ in batch], names, columns)
+
+
 def _without_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r") if line.endswith("\n") else line
-
-
-def _read_csv(path: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The line and the values of each row, the header's first."""
-    csv.field_size_limit(2**31 - 1)  # the default refuses fields over 128 KiB
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    line, fields = 1, None
-    try:
-        for values in reader:
-            fields = len(values) if fields is None else fields
-            if len(values) != fields:
-                raise DatasetError(
-                    f"{place(path, line)}: {len(values)} fields; expected {fields}, as in the first row"
-                )
-            yield line, values
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DatasetError(f"{place(path, line)}: not valid CSV: {error}") from error
-
-
-def _read_jsonl(path: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line.rstrip("\r\n"))
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{place(path, number)}: not JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise DatasetError(f"{place(path, number)}: {type(record).__name__}; expected a JSON object")
-        yield number, record
 
 
 def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
@@ -205,9 +149,9 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
         ) from error
     row = 0
     try:
-        with Path(path).open("rb") as stream:
+        with open_file(path) as stream:
             if digest is not None:  # first, as Parquet is not read from its start to its end
-                hashlib.file_digest(stream, lambda: digest)
+                hashlib.file_digest(cast("io.BufferedReader", stream), lambda: digest)
                 stream.seek(0)
             with pyarrow.parquet.ParquetFile(stream, buffer_size=2**20) as file:
                 groups = list(range(file.num_row_groups))

@@ -1,40 +1,21 @@
-"""Sentences and tables from files: text (one sentence per line), CSV, TSV, JSONL and Parquet."""
+"""Sentences from files: text (one sentence per line), CSV, TSV, JSON and Parquet."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass, field
 
 from minilmx.errors import DatasetError
-from minilmx.files.readers import Block, as_list, file_kind, is_read_once, place, read_blocks
+from minilmx.files.formats import BY_NAME, TextFormat, place
+from minilmx.files.opening import is_read_once
+from minilmx.files.readers import Block, read_blocks
+
+# What becomes of a row without a text.
+ERROR, SKIP, NULL = "error", "skip", "null"
+_SKIP_HINT = "Fill it in or remove it, or choose to skip rows without a text."
+_LISTED = 20  # lines in a message
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A file as a list for each of its columns. `lines` is where each row starts in the file."""
-
-    path: str
-    lines: list[int]
-    names: tuple[str, ...]
-    columns: list[list[Any]]
-
-    def column(self, name: str) -> list[Any]:
-        """The values of one column. Raises DatasetError if it does not exist."""
-        if name not in self.names:
-            raise no_such_column(self.path, name, self.names)
-        return self.columns[self.names.index(name)]
-
-    def texts(self, name: str) -> list[str]:
-        """One column as non-empty texts. Raises DatasetError, naming the line."""
-        values = self.column(name)
-        for line, value in zip(self.lines, values, strict=True):
-            if not _is_text(value):
-                raise _bad_text(self.path, line, name, value)
-        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +23,64 @@ class Texts:
     """Sentences to embed, read from their file on each iteration.
 
     `count` is how many there are; None for standard input and pipes, which can be read only
-    once. `column` is None until it is known.
+    once. `column` is None until it is known. `empty_lines` is where rows without a text start: known from
+    the start if `count` is, and otherwise after the iteration. They are skipped, or their text is "" if
+    `on_empty` is "null".
     """
 
     path: str
     column: str | None
     count: int | None
+    text_format: TextFormat = BY_NAME
+    on_empty: str = ERROR
+    empty_lines: list[int] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[str]:
         """The texts in order. Raises DatasetError."""
-        column, block = self.column, None
-        for block in read_blocks(self.path):
-            column = column or choose_column(self.path, tuple(block.names), None)
+        column, number = "", 0
+        for block in read_blocks(self.path, text_format=self.text_format):
+            if not column and self.count is None:
+                column = choose_column(self.path, tuple(block.names), self.column, self.text_format)
+            column = column or self.column or ""
             for line, value in zip(block.lines, block.values(column), strict=True):
-                if not _is_text(value):
-                    raise _bad_text(self.path, line, column, value)
+                if not is_text(value):
+                    if self.on_empty == ERROR or not is_empty(value):
+                        raise bad_text(self.path, line, column, value, hint=_SKIP_HINT)
+                    if self.count is None:
+                        self.empty_lines.append(line)
+                    if self.on_empty == SKIP:
+                        continue
+                    value = ""
+                number += 1
                 yield value
-        if block is None:
-            raise _empty(self.path)
+        if not number:
+            raise no_rows(self.path)
+
+    @property
+    def empty_note(self) -> str | None:
+        """One sentence about the rows without a text; None if every row has one."""
+        if not self.empty_lines:
+            return None
+        many = "s" * (len(self.empty_lines) > 1)
+        unit = "row" if self.text_format.kind_of(self.path) == ".parquet" else "line"
+        lines = ", ".join(map(str, self.empty_lines[:_LISTED])) + ", ..." * (len(self.empty_lines) > _LISTED)
+        what = "skipped" if self.on_empty == SKIP else NULL
+        return f"{self.path}: {len(self.empty_lines)} row{many} without a text: {what} ({unit}{many} {lines})"
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What reading through a file showed: its texts' column, its rows and its SHA-256."""
+    """What reading through a file showed.
+
+    `column` holds the texts. `rows` counts all rows; `empty_rows` are the numbers, from 0, of those
+    without a text, and `empty_lines` is where they start.
+    """
 
     column: str
     rows: int
     sha256: str
+    empty_rows: tuple[int, ...]
+    empty_lines: tuple[int, ...]
 
 
 def scan(
@@ -76,75 +88,87 @@ def scan(
     column: str | None = None,
     other: str | None = None,
     inspect: Callable[[Block, str], None] = lambda block, column: None,
+    text_format: TextFormat = BY_NAME,
+    on_empty: str = ERROR,
 ) -> Scan:
     """Read a file through once and check its texts.
 
     `column` holds the texts; by default, the only column beside `other`, which must exist too if
     given. `inspect` is called with each block and the texts' column, and may raise DatasetError.
-    Raises DatasetError for the first problem in the file, naming its line.
+    Raises DatasetError for the first problem in the file, naming its line; a row without a text is one if
+    `on_empty` is "error". A file without rows is not a problem.
     """
     digest = hashlib.sha256()
     names: dict[str, None] = {}
     rows, texts = 0, column or ""
+    empty_rows: list[int] = []
+    empty_lines: list[int] = []
     bad: tuple[int, object] | None = None
     try:
-        for block in read_blocks(path, digest=digest):
-            rows += len(block)
+        for block in read_blocks(path, digest=digest, text_format=text_format):
             names.update(dict.fromkeys(block.names))
             texts = column or next((name for name in names if name != other), "")
-            if bad is None:
-                pairs = zip(block.lines, block.values(texts), strict=True)
-                bad = next((pair for pair in pairs if not _is_text(pair[1])), None)
+            values = block.values(texts)
+            for row, value in enumerate(() if all(map(is_text, values)) else values):
+                if not is_text(value):
+                    is_fault = on_empty == ERROR or not is_empty(value)
+                    bad = (block.lines[row], value) if bad is None and is_fault else bad
+                    if is_empty(value):
+                        empty_rows.append(rows + row)
+                        empty_lines.append(block.lines[row])
+            rows += len(block)
             inspect(block, texts)
     except DatasetError:
         if bad is None or texts not in names:  # otherwise a bad text came first
             raise
-    if not rows:
-        raise _empty(path)
-    texts = choose_column(path, tuple(name for name in names if column or name != other), column)
-    if other is not None and other not in names:
-        raise no_such_column(path, other, tuple(names))
+    if rows:
+        texts = choose_column(
+            path, tuple(name for name in names if column or name != other), column, text_format
+        )
+        if other is not None and other not in names:
+            raise no_such_column(path, other, tuple(names))
     if bad:
-        raise _bad_text(path, bad[0], texts, bad[1])
-    return Scan(texts, rows, digest.hexdigest())
+        raise bad_text(path, bad[0], texts, bad[1], len(empty_rows), _SKIP_HINT)
+    return Scan(texts, rows, digest.hexdigest(), tuple(empty_rows), tuple(empty_lines))
 
 
-def open_texts(path: str, column: str | None = None) -> Texts:
-    """Sentences from a file, or from standard input ("-", one sentence per line).
+def open_texts(
+    path: str, column: str | None = None, text_format: TextFormat = BY_NAME, on_empty: str = ERROR
+) -> Texts:
+    """Sentences from a file, a URL or standard input ("-", by default one sentence per line).
 
     `column` is the CSV, TSV or Parquet column, or the JSONL field; it may be omitted if there is
-    only one. The file is read through once here, so that a bad row is reported before any
-    work. Raises DatasetError, naming the line.
+    only one. `on_empty` says what becomes of a row without a text: "error", "skip" or "null". The file is
+    read through once here, so that a bad row is reported before any work. Raises DatasetError, naming
+    the line.
     """
+    require_on_empty(on_empty)
+    text_format.require_used([path])
     if is_read_once(path):
-        if column is not None and file_kind(path) == ".txt":
+        if column is not None and text_format.kind_of(path) == ".txt":
             raise _no_columns(path)
-        return Texts(path, column, None)
-    scanned = scan(path, column)
-    return Texts(path, scanned.column, scanned.rows)
+        return Texts(path, column, None, text_format, on_empty)
+    scanned = scan(path, column, text_format=text_format, on_empty=on_empty)
+    count = scanned.rows - (len(scanned.empty_rows) if on_empty == SKIP else 0)
+    if not count:
+        raise no_rows(path)
+    return Texts(path, scanned.column, count, text_format, on_empty, list(scanned.empty_lines))
 
 
-def read_texts(path: str, column: str | None = None) -> list[str]:
+def require_on_empty(on_empty: str) -> None:
+    """Raise DatasetError unless this is a way to treat rows without a text."""
+    if on_empty not in (ERROR, SKIP, NULL):
+        raise DatasetError(f"rows without a text: {on_empty!r}; expected one of {ERROR}, {SKIP}, {NULL}")
+
+
+def read_texts(path: str, column: str | None = None, text_format: TextFormat = BY_NAME) -> list[str]:
     """The texts of `open_texts` as a list. Raises DatasetError."""
-    return list(open_texts(path, column))
+    return list(open_texts(path, column, text_format))
 
 
-def read_table(path: str) -> Table:
-    """Read a whole file. Raises DatasetError if it cannot be read or is empty."""
-    blocks = list(read_blocks(path))
-    if not blocks:
-        raise _empty(path)
-    names = tuple(blocks[0].names)
-    if all(tuple(block.names) == names for block in blocks):  # by position: names may occur twice
-        parts = [[as_list(column) for column in block.columns] for block in blocks]
-    else:
-        names = tuple(dict.fromkeys(name for block in blocks for name in block.names))
-        parts = [[block.values(name) for name in names] for block in blocks]
-    columns = [list(chain(*column)) for column in zip(*parts, strict=True)]
-    return Table(path, [line for block in blocks for line in block.lines], names, columns)
-
-
-def choose_column(path: str, names: tuple[str, ...], column: str | None) -> str:
+def choose_column(
+    path: str, names: tuple[str, ...], column: str | None, text_format: TextFormat = BY_NAME
+) -> str:
     """The column with the texts: the given one, or the only one. Raises DatasetError."""
     if column is None:
         if len(names) != 1:
@@ -152,7 +176,7 @@ def choose_column(path: str, names: tuple[str, ...], column: str | None) -> str:
                 f"{path} has the columns {', '.join(names)}; choose a column", "Name one of them."
             )
         return names[0]
-    if file_kind(path) == ".txt":
+    if text_format.kind_of(path) == ".txt":
         raise _no_columns(path)
     if column not in names:
         raise no_such_column(path, column, names)
@@ -164,25 +188,36 @@ def no_such_column(path: str, name: str, names: tuple[str, ...]) -> DatasetError
     return DatasetError(f"{path} has no column {name!r}; its columns are {', '.join(names) or 'none'}")
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
     """Whether a value is a text that is not blank and can be encoded."""
     return (
         isinstance(value, str) and bool(value.strip()) and (value.isascii() or not _SURROGATE.search(value))
     )
 
 
-def _bad_text(path: str, line: int, name: str, value: object) -> DatasetError:
-    hint = "Fix or remove it."
+def is_empty(value: object) -> bool:
+    """Whether a row with this value has no text: null, or nothing but white space."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def bad_text(
+    path: str, line: int, name: str, value: object, count: int = 1, hint: str = "Fill it in or remove it."
+) -> DatasetError:
+    """The error for the first value that is not a text, of `count` rows that have none."""
+    if not is_empty(value):
+        hint = "Fix or remove it."
+    several = f", the first of {count} rows without a text" if is_empty(value) and count > 1 else ""
     if not isinstance(value, str):
-        what = f"is {'null' if value is None else type(value).__name__}; expected a text"
+        what = f"is {'null' if value is None else type(value).__name__}{several}; expected a text"
     elif not value.strip():
-        what, hint = "is empty; expected a text", "Fill it in or remove it."
+        what = f"is empty{several}; expected a text"
     else:
         what = "has half of a surrogate pair, which is not a character"
     return DatasetError(f"{place(path, line)}: {name} {what}", hint)
 
 
-def _empty(path: str) -> DatasetError:
+def no_rows(path: str) -> DatasetError:
+    """The error for a file without a row to embed."""
     return DatasetError(f"{path} is empty; expected at least one row")
 
 

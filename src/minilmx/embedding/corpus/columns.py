@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from minilmx.errors import DatasetError
-from minilmx.files.readers import Block, place
+from minilmx.files.formats import place
+from minilmx.files.readers import Block
 
 
 def as_array(block: Block, name: str, kind: Any = None) -> Any:

@@ -8,18 +8,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from minilmx.embedding.corpus.inputs import find_files
 from minilmx.embedding.corpus.lance import LANCE
 from minilmx.embedding.corpus.ledger import Ledger, clear, locked
 from minilmx.embedding.corpus.pool import Engine, W, embed_shards
 from minilmx.embedding.corpus.shards import PARQUET, write_shard
-from minilmx.embedding.corpus.source import Columns, Corpus, Shard, find_files, scan_corpus
+from minilmx.embedding.corpus.source import Corpus, Reading, Shard, scan_corpus
 from minilmx.embedding.corpus.worker import Job
 from minilmx.errors import OutputError
 from minilmx.files.digest import sha256_of_file
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.registry import make_options
 
-LEDGER_SCHEMA_VERSION = 1
+LEDGER_SCHEMA_VERSION = 2
 # The packages that the bytes of a shard depend on.
 _PACKAGES = ("minilmx", "numpy", "onnxruntime", "pyarrow", "tokenizers")
 _FORMATS = {"parquet": PARQUET, "lance": LANCE}
@@ -43,6 +44,8 @@ class Output:
 class Summary:
     """What a run did: all rows, the rows that it embedded itself, and where its time went.
 
+    `rows` leaves out those that were skipped because they have no text; `empty_rows` counts all without one.
+
     `graph` is the kind of graph that ran. `runner_seconds` is the sum over all workers, without
     tokenizing. `reading_seconds` (finding, hashing and checking the inputs, and cutting the shards) and
     `writing_seconds` (shards and ledger) are spent in the parent process.
@@ -52,6 +55,7 @@ class Summary:
     graph: str
     files: int
     rows: int
+    empty_rows: int
     shards: int
     embedded_rows: int
     truncated_rows: int
@@ -85,7 +89,7 @@ class Clock:
 
 def embed_corpus(
     inputs: Sequence[str],
-    columns: Columns,
+    reading: Reading,
     job: Job,
     output: Output,
     open_engine: Callable[[Job], AbstractContextManager[Engine[W]]],
@@ -99,14 +103,14 @@ def embed_corpus(
     the folder holds something else, is in use or cannot be written; and RunnerError.
     """
     started = time.perf_counter()
-    reading, writing = Clock(), Clock()
+    read_clock, write_clock = Clock(), Clock()
     folder, kind = output.folder, _FORMATS[output.format]
     kind.check_installed()
     with locked(folder):
-        with reading:
-            corpus = scan_corpus(find_files(inputs, folder), columns, output.rows)
-        kind.check_columns([field for field in corpus.schema if field.name != columns.id])
-        with writing:
+        with read_clock:
+            corpus = scan_corpus(find_files(inputs, folder), reading, output.rows)
+        kind.check_columns(list(corpus.schema))
+        with write_clock:
             if restart:
                 clear(folder)
             ledger = Ledger(folder, _header(corpus, job, output))
@@ -116,10 +120,10 @@ def embed_corpus(
         if wanted:
             left = corpus.rows - sum(entry.rows for entry in ledger.entries.values())
             advance = progress.start(job.runner, left)
-            shards: Iterator[Shard] = reading.over(corpus.shards(wanted))
+            shards: Iterator[Shard] = read_clock.over(corpus.shards(wanted))
             with open_engine(job) as engine, closing(embed_shards(engine, shards)) as done:
                 for shard, embedded in done:
-                    with writing:
+                    with write_clock:
                         _keep(ledger, shard, embedded.values, output, corpus)
                     rows += len(shard.texts)
                     truncated += embedded.truncated_rows
@@ -132,13 +136,14 @@ def embed_corpus(
         graph=job.artifact.graph_kind,
         files=len(corpus.files),
         rows=corpus.rows,
+        empty_rows=sum(len(file.empty_rows) for file in corpus.files),
         shards=corpus.shard_count,
         embedded_rows=rows,
         truncated_rows=truncated,
         seconds=time.perf_counter() - started,
         runner_seconds=seconds,
-        reading_seconds=reading.seconds,
-        writing_seconds=writing.seconds,
+        reading_seconds=read_clock.seconds,
+        writing_seconds=write_clock.seconds,
     )
 
 
@@ -171,14 +176,17 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
         "dtype": output.dtype,
         "rows": corpus.rows,
         "rows_per_shard": corpus.shard_rows,
-        "id": corpus.columns.id,
-        "text_kept": corpus.columns.keep_text,
+        "id": corpus.reading.id,
+        "text_kept": corpus.reading.keep_text,
+        "on_empty": corpus.reading.on_empty,
+        "text_format": asdict(corpus.reading.text_format),
         "columns": {field.name: str(field.type) for field in corpus.schema},
         "inputs": [
             {
                 "path": file.path,
                 "column": file.column,
                 "rows": file.rows,
+                "empty_lines": list(file.empty_lines),
                 "size_bytes": file.size_bytes,
                 "sha256": file.sha256,
             }

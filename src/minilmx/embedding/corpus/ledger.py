@@ -1,10 +1,12 @@
 """The ledger of an output folder: its settings and inputs, and which of its shards are complete.
 
-`_ledger.jsonl` starts with a header that binds the folder to its settings and inputs; each further
-line is a shard. A shard is complete when both its file and its line, with the file's digest, have
-been flushed to disk. Readers of Parquet folders skip names that start with "_".
+FOLDER.ledger.jsonl, beside the folder, starts with a header that binds the folder to its settings and
+inputs; each further line is a shard. A shard is complete when both its file and its line, with the file's
+digest, have been flushed to disk. It is not in the folder because some readers of Parquet folders refuse
+any other file there, even a hidden one, unless it is empty.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -21,11 +23,11 @@ from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable
 from minilmx.files.digest import sha256_of_files
 
-LEDGER_NAME = "_ledger.jsonl"
+LEDGER_SUFFIX = ".ledger.jsonl"
 SHARD_PREFIX = "shard-"
 LANCE_DATA, LANCE_VERSIONS, LANCE_TRANSACTIONS = "data", "_versions", "_transactions"
 _LOCK_NAME = ".lock"
-_TEMPORARY = tuple(f".{name}" for name in (SHARD_PREFIX, LEDGER_NAME, LANCE_VERSIONS, LANCE_TRANSACTIONS))
+_TEMPORARY = tuple(f".{name}" for name in (SHARD_PREFIX, LANCE_VERSIONS, LANCE_TRANSACTIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +42,42 @@ class Entry:
     sha256: str
 
 
+def ledger_path(folder: Path) -> Path:
+    """The path of the ledger of an output folder: FOLDER.ledger.jsonl."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return named.with_name(named.name + LEDGER_SUFFIX)
+
+
 class Ledger:
     """The ledger of a locked folder. `entries` are the complete shards."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Open the ledger or create it. Shards whose files do not match it are dropped.
 
-        Raises OutputError if the folder was created with another header or holds other files.
+        A ledger whose folder is empty binds nothing. Raises OutputError if the folder was created with
+        another header or holds other files.
         """
         self.folder = folder
         self._header = dict(header)
-        self._path = folder / LEDGER_NAME
+        self._path = ledger_path(folder)
         self.entries: dict[int, Entry] = {}
+        contents = _visible(folder)
         if self._path.exists():
             written, entries = _parse(self._path)
-            _require_same(folder, written, self._header)
-            self.entries = _intact(folder, entries)
-        elif others := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
+            if contents:
+                _require_same(folder, written, self._header)
+                self.entries = _intact(folder, entries)
+        elif contents:
             raise OutputError(
-                f"{folder} contains {others[0]} but no {LEDGER_NAME}; expected an output folder",
+                f"{folder} contains {contents[0]} but there is no {self._path}; expected an output folder",
                 "Choose a new or empty folder.",
             )
-        for path in (*folder.iterdir(), *folder.glob(f"{LANCE_DATA}/.*")):  # left by a killed run
+        unfinished = [*folder.iterdir(), *folder.glob(f"{LANCE_DATA}/.*")]  # left by a killed run
+        for path in unfinished:
             if path.name.startswith(_TEMPORARY):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self._path.parent.glob(f".{glob.escape(self._path.name)}.*"):
+            path.unlink()
         self._write()
 
     def add(self, entry: Entry) -> None:
@@ -89,7 +103,7 @@ class Ledger:
         with atomic_file(self._path, replace=True) as temporary:
             lines = [_line(self._header), *(_line(asdict(entry)) for entry in self.entries.values())]
             temporary.write_bytes(b"".join(lines))
-        _flush_folder(self.folder)
+        _flush_folder(self._path.parent)
 
 
 @contextmanager
@@ -100,6 +114,7 @@ def locked(folder: Path) -> Iterator[None]:
     written in the meantime, nothing is left behind.
     """
     check_writable(folder, replace=True, folder=True)
+    check_writable(ledger_path(folder), replace=True)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} cannot be written: it is a file; expected a folder")
     is_new, lock = not folder.exists(), FileLock(folder / _LOCK_NAME)
@@ -116,7 +131,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if not (folder / LEDGER_NAME).exists():
+            if not ledger_path(folder).exists() or (is_new and not _visible(folder)):
                 with suppress(OSError):
                     (folder / _LOCK_NAME).unlink()
                     if is_new:
@@ -126,7 +141,7 @@ def locked(folder: Path) -> Iterator[None]:
 def clear(folder: Path) -> None:
     """Remove a ledger, its shards and a Lance dataset's manifest, nothing else. Raises OutputError."""
     try:
-        if (folder / LEDGER_NAME).exists():
+        if ledger_path(folder).exists():
             lance = list(folder.glob(f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"))
             for name in (LANCE_VERSIONS, LANCE_TRANSACTIONS) if lance else ():
                 if (folder / name).exists():
@@ -135,9 +150,14 @@ def clear(folder: Path) -> None:
                 path.unlink()
             with suppress(OSError):  # it does not exist, or is not empty
                 (folder / LANCE_DATA).rmdir()
-            (folder / LEDGER_NAME).unlink()
+            ledger_path(folder).unlink()
     except OSError as error:
         raise OutputError(f"{folder} cannot be cleared: {error.strerror or error}") from error
+
+
+def _visible(folder: Path) -> list[str]:
+    """The names in a folder that do not start with a dot."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _line(document: Mapping[str, Any]) -> bytes:

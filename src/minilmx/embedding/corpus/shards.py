@@ -39,12 +39,15 @@ def write_shard(
 ) -> Entry:
     """Write the ids, the embeddings (lists of D numbers of `dtype`) and the columns carried over.
 
-    `values` is float32 [n, D]. The file is flushed to disk. Raises OutputError.
+    `values` is float32 [n, D]; the embedding of a row without a text is null. The file is flushed to disk.
+    Raises OutputError.
     """
     import pyarrow
 
     flat = pyarrow.array(values.astype(dtype, copy=False).reshape(-1))
-    embedding = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    empty = [not text for text in shard.texts]
+    mask = pyarrow.array(empty) if any(empty) else None
+    embedding = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
     table = shard.carried.add_column(1, "embedding", embedding)
     path = folder / kind.folder / f"{SHARD_PREFIX}{shard.index:06d}{kind.suffix}"
     with atomic_file(path, replace=True) as temporary:

@@ -1,47 +1,58 @@
 """A corpus: the rows of many files in one fixed order, cut into shards."""
 
-import glob
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minilmx.embedding.corpus.columns import as_array, widen
 from minilmx.errors import DatasetError
-from minilmx.files.readers import EXTENSIONS, STANDARD_INPUT, Block, file_kind, is_read_once, read_blocks
-from minilmx.files.texts import scan
-
-RESERVED = ("id", "embedding", "text")
+from minilmx.files.formats import BY_NAME, TextFormat
+from minilmx.files.opening import state_of
+from minilmx.files.readers import Block, read_blocks
+from minilmx.files.texts import ERROR, SKIP, is_empty, no_rows, require_on_empty, scan
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold the texts (None: the only one) and the ids (None: the rows' numbers).
+class Reading:
+    """How the rows of a corpus are read.
 
-    All other columns are carried over; the texts too if `keep_text`.
+    `text` is the column with the texts (None: the only one), `id` the one with the ids (None: the rows
+    are numbered). All other columns are carried over; the texts too if `keep_text`. `on_empty` says what
+    becomes of a row without a text: "error", "skip" or "null".
     """
 
     text: str | None = None
     id: str | None = None
     keep_text: bool = False
+    text_format: TextFormat = BY_NAME
+    on_empty: str = ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A file that was read through without a problem. `column` holds its texts."""
+    """A file that was read through without a problem.
+
+    `column` holds its texts. `rows` counts the rows that are embedded; its first row of all has the number
+    `first_number` in the corpus. `empty_rows` and `empty_lines` are as in Scan.
+    """
 
     path: str
     size_bytes: int
-    modified_ns: int
+    state: int
     sha256: str
     column: str
     rows: int
+    first_number: int
+    empty_rows: tuple[int, ...]
+    empty_lines: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The rows from `first_row` on: their texts, and a pyarrow Table of the other columns."""
+    """The rows from `first_row` on: their texts, and a pyarrow Table of the other columns.
+
+    A text is "" if the row has none and its embedding is null.
+    """
 
     index: int
     first_row: int
@@ -54,13 +65,13 @@ class Corpus:
     """Checked files in order, and the pyarrow Schema of the columns that are carried over."""
 
     files: tuple[CorpusFile, ...]
-    columns: Columns
+    reading: Reading
     schema: Any
     shard_rows: int
 
     @property
     def rows(self) -> int:
-        """The number of rows in all files."""
+        """The number of rows to embed in all files."""
         return sum(file.rows for file in self.files)
 
     @property
@@ -76,7 +87,7 @@ class Corpus:
         size, total = self.shard_rows, self.rows
         pieces: list[Any] = []
         row = 0
-        for file in self.files:
+        for file in filter(lambda file: file.rows, self.files):
             start, end = row, row + file.rows
             needed = (shard for shard in range(start // size, (end - 1) // size + 1) if shard in wanted)
             first = next(needed, None)
@@ -99,15 +110,29 @@ class Corpus:
                 raise _changed(file)
 
     def _read(self, file: CorpusFile, skip: int) -> Iterator[Any]:
-        """Tables of the texts, then the columns of the corpus's schema."""
+        """Tables of the texts and the rows' numbers, then the columns of the corpus's schema.
+
+        Without the first `skip` rows of those that are embedded.
+        """
         import pyarrow
 
         _require_unchanged(file)
-        names = ["", *self.schema.names]
-        for block in read_blocks(file.path, skip):
-            columns = [as_array(block, file.column, pyarrow.string())]
+        names = ["", "", *self.schema.names]
+        left_out = set(file.empty_rows) if self.reading.on_empty == SKIP else set()
+        row = skip
+        for empty in sorted(left_out):
+            row += empty <= row
+        for block in read_blocks(file.path, row, text_format=self.reading.text_format):
+            rows = range(row, row + len(block))
+            first = file.first_number + row
+            numbers = pyarrow.array(range(first, first + len(block)), pyarrow.int64())
+            columns = [as_array(block, file.column, pyarrow.string()), numbers]
             columns += [as_array(block, field.name, field.type) for field in self.schema]
-            yield pyarrow.table(columns, names)
+            table = pyarrow.table(columns, names)
+            if left_out and not left_out.isdisjoint(rows):
+                table = table.filter(pyarrow.array([each not in left_out for each in rows]))
+            yield table
+            row += len(block)
         _require_unchanged(file)
 
     def _shard(self, index: int, pieces: list[Any]) -> Shard:
@@ -116,47 +141,22 @@ class Corpus:
         # In one piece: a Parquet file's bytes depend on how its table is divided.
         table = pyarrow.concat_tables(pieces).combine_chunks()
         first_row = index * self.shard_rows
-        texts, carried = table.column(0), table.remove_column(0)
-        at = 0
-        if self.columns.id is None:
-            numbers = pyarrow.array(range(first_row, first_row + len(table)), pyarrow.int64())
+        texts, numbers = table.column(0), table.column(1)
+        carried = table.remove_column(1).remove_column(0)
+        if self.reading.id is None:
             carried = carried.add_column(0, "id", numbers)
         else:
-            at = carried.schema.get_field_index(self.columns.id)
+            at = carried.schema.get_field_index(self.reading.id)
             ids = carried.column(at)
-            carried = carried.remove_column(at).add_column(0, "id", ids)
-        if self.columns.keep_text:
+            carried = carried.remove_column(at).add_column(0, self.reading.id, ids)
+        if self.reading.keep_text:
             carried = carried.add_column(1, "text", texts)
-        return Shard(index, first_row, texts.to_pylist(), carried)
+        return Shard(
+            index, first_row, ["" if is_empty(text) else text for text in texts.to_pylist()], carried
+        )
 
 
-def find_files(inputs: Sequence[str], leave_out: Path) -> list[str]:
-    """The files of a corpus in natural order (a2 before a10), each once.
-
-    An input is a file, a folder or a glob pattern. Of a folder, all files of a known kind are
-    taken, at any depth, except names that start with "." or "_". Files in the folder `leave_out`
-    never are. Raises DatasetError if an input leads to no file.
-    """
-    found: dict[Path, str] = {}
-    for given in inputs:
-        if is_read_once(given):
-            name = "standard input" if given == STANDARD_INPUT else given
-            raise DatasetError(f"a corpus cannot come from {name}, which can be read only once", "Use files.")
-        # Path.glob does not take absolute patterns.
-        names = [given] if _exists(given) else glob.glob(given, recursive=True)  # noqa: PTH207
-        files = [file for name in names for file in (_within(Path(name)) if Path(name).is_dir() else [name])]
-        if not files:
-            kinds = f"{', '.join(EXTENSIONS)}, also with .gz"
-            what = f"has no file of a known kind; expected {kinds}" if names else "does not exist"
-            raise DatasetError(f"{given} {what}")
-        for file in files:
-            resolved = Path(file).resolve()
-            if leave_out.resolve() not in resolved.parents:
-                found.setdefault(resolved, file)
-    return sorted(found.values(), key=_natural)
-
-
-def scan_corpus(paths: Iterable[str], columns: Columns, shard_rows: int) -> Corpus:
+def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corpus:
     """Read through all files once: their digests, columns, types and texts.
 
     Raises DatasetError for the first problem, naming the file and the line.
@@ -168,67 +168,57 @@ def scan_corpus(paths: Iterable[str], columns: Columns, shard_rows: int) -> Corp
             "a folder of embeddings needs pyarrow, which is not installed",
             "Run pip install 'minilmx[datasets]'.",
         ) from error
+    require_on_empty(reading.on_empty)
+    reading.text_format.require_used(paths)
     schema = pyarrow.schema([])
 
     def add_columns(block: Block, texts: str) -> None:
         nonlocal schema
         schema = widen(schema, block, [name for name in block.names if name != texts])
 
-    files = []
+    files: list[CorpusFile] = []
+    number = 0
     for path in paths:
-        before = _status(path)
-        scanned = scan(path, columns.text, columns.id, add_columns)
-        files.append(CorpusFile(path, *before, scanned.sha256, scanned.column, scanned.rows))
-    if columns.id is not None and columns.id not in schema.names:
+        before = state_of(path)
+        found = scan(path, reading.text, reading.id, add_columns, reading.text_format, reading.on_empty)
+        rows = found.rows - (len(found.empty_rows) if reading.on_empty == SKIP else 0)
+        empty = found.empty_rows, found.empty_lines
+        files.append(CorpusFile(path, *before, found.sha256, found.column, rows, number, *empty))
+        number += found.rows
+    if not any(file.rows for file in files):
+        raise no_rows(", ".join(paths[:3]) + ", ..." * (len(paths) > 3))
+    _require_distinct_names(reading, schema)
+    return Corpus(tuple(files), reading, schema, shard_rows)
+
+
+def _require_distinct_names(reading: Reading, schema: Any) -> None:
+    """Raise DatasetError if the output would have two columns of one name.
+
+    Upper and lower case do not make two names: DuckDB and Spark take them for one.
+    """
+    if reading.id is not None and reading.id not in schema.names:
         raise DatasetError(
-            f"the column {columns.id} holds the texts; expected another column for the ids",
+            f"the column {reading.id} holds the texts; expected another column for the ids",
             "Name another column.",
         )
-    clashes = [name for name in RESERVED[: 3 if columns.keep_text else 2] if name in schema.names]
-    if clashes and clashes[0] != columns.id:
+    added = {"id": reading.id is None, "embedding": True, "text": reading.keep_text}
+    clashes = [name for name in schema.names if added.get(name.casefold())]
+    if clashes:
+        columns = "a column" if len(clashes) == 1 else "the columns"
+        hint = "Rename it." if len(clashes) == 1 else "Rename them."
+        if any(name.casefold() == "id" for name in clashes):
+            hint = f"{hint[:-1]}, or choose the column of the ids."
         raise DatasetError(
-            f"the input has a column {clashes[0]!r}, a name that the output uses itself",
-            "Use it as the ids' column, or rename it." if clashes[0] == "id" else "Rename it.",
+            f"the input has {columns} {', '.join(map(repr, clashes))}; expected no column with a name that "
+            "the output adds",
+            hint,
         )
-    return Corpus(tuple(files), columns, schema, shard_rows)
-
-
-def _status(path: str) -> tuple[int, int]:
-    """A file's size in bytes and the time at which it was modified, in ns."""
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    return status.st_size, status.st_mtime_ns
 
 
 def _require_unchanged(file: CorpusFile) -> None:
-    if _status(file.path) != (file.size_bytes, file.modified_ns):
+    if state_of(file.path) != (file.size_bytes, file.state):
         raise _changed(file)
 
 
 def _changed(file: CorpusFile) -> DatasetError:
     return DatasetError(f"{file.path} was changed while it was read", "Start over.")
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _within(folder: Path) -> list[str]:
-    """The files of a known kind in a folder, at any depth."""
-    return [
-        str(path)
-        for path in folder.rglob("*")
-        if path.is_file()
-        and file_kind(str(path)) in EXTENSIONS
-        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    ]
-
-
-def _natural(path: str) -> tuple[list[int | str], str]:
-    """A sort key that orders numbers in names by value."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)], path
