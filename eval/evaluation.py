@@ -70,7 +70,7 @@ def evaluate(
     """Evaluate the artifact on graded pairs; the first runner is the reference.
 
     Every runner gets the very same token batches. `graph` is "auto" (the dynamic-shape graph if
-    every runner takes it, else the fixed one), "dynamic", "fixed" or "packed". Each runner takes
+    every runner takes it, otherwise the fixed one), "dynamic", "fixed" or "packed". Each runner takes
     those of the settings that it has. With `ladder`, the steps from PyTorch to the hardware are
     run as well. Raises RunnerError before the first runner runs if another is not available here
     or a setting belongs to none, and EvalError for no runner or one that is named twice.

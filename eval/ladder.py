@@ -1,4 +1,4 @@
-"""The ladder: which step between PyTorch and the accelerator makes the drift."""
+"""The ladder: which step between PyTorch and the accelerator causes the drift."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

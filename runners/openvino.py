@@ -3,7 +3,7 @@
 Precisions: f32 computes as onnxruntime does; bf16 stores every number in half the bits (on CPUs with
 bf16 instructions); int8 rounds the weights of matrix products to signed int8, with one scale per
 output channel, and OpenVINO quantizes activations at run time, with one scale per 128 numbers of a
-token. In int8, all but matrix products is computed in bf16 if the CPU has it, else in float32.
+token. In int8, all but matrix products is computed in bf16 if the CPU has it and in float32 otherwise.
 """
 
 import importlib.util

@@ -87,7 +87,7 @@ def require_runner(name: str | RunnerEntry, **settings: Any) -> RunnerEntry:
 def choose_graph(artifact: Artifact, runners: Sequence[str | RunnerEntry], graph: str) -> Artifact:
     """The artifact with the graph that was asked for.
 
-    "auto" is the dynamic-shape graph if every runner takes it, else the fixed one. Raises
+    "auto" is the dynamic-shape graph if every runner takes it, otherwise the fixed one. Raises
     RunnerError if a runner does not take the graph, ArtifactError if the artifact has no such graph.
     """
     entries = [find_runner(name) for name in runners]

@@ -1,1 +1,1 @@
-"""Bisection: which step of a model's graph makes the drift."""
+"""Bisection: which step of a model's graph causes the drift."""

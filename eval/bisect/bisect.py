@@ -1,4 +1,4 @@
-"""Which step of a model makes the drift: two runs of its graph, compared at its boundaries."""
+"""Which step of a model causes the drift: two runs of its graph, compared at its boundaries."""
 
 import time
 from collections.abc import Callable

@@ -24,7 +24,7 @@ _LAYER_NORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """`tensor` is float32 [B, S, D] if it is `per_token`, else [B, D]."""
+    """`tensor` is float32 [B, S, D] if it is `per_token`, [B, D] if not."""
 
     name: str
     tensor: str

@@ -30,7 +30,7 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX
 class Step:
     """One boundary, and the computation between the boundary before and this one.
 
-    The cosines are over attended tokens, or from the pooling on over sentences. `relative_error` is
+    The cosines are over attended tokens, or over sentences after the pooling. `relative_error` is
     the L2 norm of the candidate's difference divided by that of the reference, and `increase` is how
     much larger it is than at the boundary before. `remaining_drift` is the final drift if the
     candidate receives the reference's tensor here, and `share` is this step's share of the final

@@ -180,7 +180,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _explain(folder: Path, code: int) -> str:
-    """Why a consumer ended: its own error, else its exit code and the last line it wrote."""
+    """Why a consumer ended: its own error, otherwise its exit code and the last line it wrote."""
     if (folder / "error.txt").is_file():
         return (folder / "error.txt").read_text("utf-8", "replace")
     lines = (folder / "output.txt").read_text("utf-8", "replace").split("\n")

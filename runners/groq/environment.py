@@ -103,7 +103,7 @@ def wrong_pins(environment: GroqFlowEnvironment) -> list[str]:
 
 
 def runtime_python(environment: GroqFlowEnvironment | None) -> Path:
-    """The Python that runs programs: the SDK's own, else GroqFlow's, which has numpy, else this one."""
+    """The Python that runs programs: the SDK's own, GroqFlow's (which has numpy), or this one."""
     return groq_python() or (environment.python if environment else Path(sys.executable))
 
 

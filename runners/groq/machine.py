@@ -41,7 +41,7 @@ def sdk_check_is_skipped() -> bool:
 
 
 def find_tool(name: str) -> Path | None:
-    """An SDK tool on PATH, else in /usr/local/groq/bin."""
+    """An SDK tool on PATH, or in /usr/local/groq/bin."""
     found = shutil.which(name) or shutil.which(name, path=str(_TOOL_FOLDER))
     return Path(found) if found else None
 
@@ -81,7 +81,7 @@ def read_os() -> OperatingSystem:
 
 
 def find_runtime() -> Path | None:
-    """The folder that holds groq.runner: on PYTHONPATH, as Groq's guide sets it, else its usual place."""
+    """The folder that holds groq.runner: on PYTHONPATH, as Groq's guide sets it, or its usual place."""
     stated = [Path(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     folders = [*stated, _RUNTIME_FOLDER]
     return next((path for path in folders if (path / "groq" / "runner").is_dir()), None)

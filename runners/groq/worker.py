@@ -224,7 +224,7 @@ def report_stages(send):
 
 
 def why(stage, state, failure):
-    """Why a stage failed: what the SDK tool did if one ran, else GroqFlow's own reason."""
+    """Why a stage failed: what the SDK tool did if one ran, otherwise GroqFlow's own reason."""
     tool, error, last = Tool.last, failure.__cause__, last_line(read_text(stage.logfile_path))
     by_groqflow = type(error).__name__ == "StageError"
     if tool is None or (by_groqflow and stage.unique_name == "check_compatibility"):
