@@ -473,7 +473,7 @@ def build_for_groq(
     build fails.
 
     Example:
-        >>> build_for_groq("all-MiniLM-L6-v2-b1-s128", "minilm.tar").facts["chips"]
+        >>> build_for_groq("out", "minilm.tar").facts["chips"]
         1
     """
     from minilmx.files.atomic import check_writable

@@ -44,7 +44,8 @@ def test_an_interrupted_command_leaves_nothing_half_written(
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert stderr.split("\n")[-2:] == ["Error: interrupted", ""]
-    assert [line for line in stderr.splitlines() if line] == ["Error: interrupted"]
+    messages = {"run": [], "eval": ["bundled: 208 rows read"]}
+    assert [line for line in stderr.splitlines() if line] == [*messages[command], "Error: interrupted"]
     assert stdout == ""
     assert {name for name in files(tmp_path) if "__pycache__" not in name} == {*before, "started"}
 

@@ -75,7 +75,7 @@ def test_packing_takes_fewer_runs(packed: Artifact, mlx: Callable[..., Any], tmp
     for name, flags in (("plain.npy", ["--graph", "fixed"]), ("packed.npy", ["--graph", "packed"])):
         assert mlx("run", packed.path, "texts.txt", "--output", name, *flags).code == 0
     records = [json.loads((tmp_path / f"{name}.npy.run.json").read_text()) for name in ("plain", "packed")]
-    assert [record["batches"] for record in records] == [32, 4]
+    assert [record["timing"]["batches"] for record in records] == [32, 4]
     assert records[0]["inputs_sha256"] == records[1]["inputs_sha256"]
     one, other = np.load(tmp_path / "plain.npy"), np.load(tmp_path / "packed.npy")
     assert np.abs(one - other).max() <= 1e-6

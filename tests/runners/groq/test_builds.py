@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -183,3 +185,22 @@ def test_another_version_of_the_converter_is_reported_before_it_is_used(machine,
         "run", tiny, "--runner", "groq", stdin="a\n", MINILMX_GROQFLOW_PYTHON=str(wrong_groqflow)
     )
     assert "onnxconverter-common is 1.16.0, expected ==1.13.0" in message
+
+
+def test_the_example_of_build_for_groq_runs(machine, built_minilm, artifact):
+    shutil.copytree(built_minilm.cache, machine.cache)
+    shutil.copytree(artifact.path, machine.folder / "out")
+    program = """
+import doctest
+from minilmx import api
+doctest.run_docstring_examples(api.build_for_groq, vars(api))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=machine.folder,
+        env=machine.variables,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done
+    assert (machine.folder / "minilm.tar").is_file()

@@ -34,8 +34,8 @@ def test_the_embeddings_are_close_to_onnxruntimes_but_not_equal(ready, tiny):
 def test_a_run_records_its_latency_and_that_it_is_not_from_a_card(ready, tiny):
     _, record = run(ready, tiny)
     details = record["details"]
-    assert 0 < 3 * record["latency_seconds"] <= record["seconds"]
-    assert 0 < details["program_seconds"] < record["seconds"]
+    assert 0 < 3 * record["timing"]["latency_seconds"] <= record["timing"]["seconds"]
+    assert 0 < details["program_seconds"] < record["timing"]["seconds"]
     assert details["load_seconds"] > 0
     assert 1e-6 < details["estimated_on_chip_seconds"] < 1e-3
     assert record["versions"]["sdk"] == "0.10.0+standin.not.a.card"
