@@ -13,7 +13,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
-from minilmx.runners.provenance import available_cpus
+from minilmx.runners.provenance import available_cpus, limited_threads
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -64,6 +64,7 @@ class SessionRunner(Runner):
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
         # A memory plan per shape would take memory and save nothing.
         settings.enable_mem_pattern = not concurrent
+        threads = limited_threads(threads)
         if threads is not None:
             settings.intra_op_num_threads = threads
         self._graph_optimization = graph_optimization

@@ -36,8 +36,20 @@ def record_provenance() -> Provenance:
 
 def available_cpus() -> int:
     """How many CPUs this process may use: its affinity, or its control group's quota if that is less."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return math.ceil(min(allowed, cpu_quota()))
+    return math.ceil(min(_affinity(), cpu_quota()))
+
+
+def limited_threads(threads: int | None) -> int | None:
+    """The threads asked for; without a number, those of a CPU quota, or None: the library's own choice.
+
+    Libraries see the affinity of a process and not its quota, and more threads than CPUs wait for each
+    other.
+    """
+    return available_cpus() if threads is None and cpu_quota() < _affinity() else threads
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_quota(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:

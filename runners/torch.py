@@ -17,6 +17,7 @@ from minilmx.models.source import ModelSource, resolve_model, weights_file
 from minilmx.models.tokenizer import TokenBatch
 from minilmx.progress import Progress
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
+from minilmx.runners.provenance import limited_threads
 
 if TYPE_CHECKING:
     from minilmx.models.pytorch import SentenceModel
@@ -38,6 +39,7 @@ class TorchRunner(Runner):
         import torch
         import transformers
 
+        threads = limited_threads(threads)
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = model

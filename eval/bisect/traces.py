@@ -14,6 +14,7 @@ from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.progress import Advance
 from minilmx.runners.onnxruntime import OPTIMIZATION_LEVELS, PROVIDER
+from minilmx.runners.provenance import limited_threads
 
 _LARGEST = "bisect/largest_magnitude"
 
@@ -119,6 +120,7 @@ def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSessio
     settings.log_severity_level = 3  # errors only
     # Fused nodes have no tensors between them, and round less often than separate nodes.
     settings.graph_optimization_level = OPTIMIZATION_LEVELS["disable"]
+    threads = limited_threads(threads)
     if threads is not None:
         settings.intra_op_num_threads = threads
     try:

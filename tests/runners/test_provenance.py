@@ -10,6 +10,13 @@ import pytest
 
 from minilmx.runners.provenance import cpu_quota
 
+OPEN_A_RUNNER = """
+import sys
+import minilmx
+from minilmx.runners.provenance import available_cpus
+with minilmx.load(sys.argv[1], graph="fixed") as model:
+    print(available_cpus(), model.runner.details["threads"])
+"""
 CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
 
 
@@ -46,10 +53,11 @@ def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path / "missing", tmp_path) == math.inf
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs, for a quota that is less")
 @pytest.mark.skipif(
     not os.access(CPU_GROUPS, os.W_OK), reason=f"needs to create a control group in {CPU_GROUPS}"
 )
-def test_a_real_quota_limits_the_cpus(tmp_path: Path) -> None:
+def test_a_real_quota_limits_the_cpus_and_the_threads_of_a_runner(tiny: Path) -> None:
     group = CPU_GROUPS / f"minilmx-{os.getpid()}"
     try:
         group.mkdir()
@@ -58,8 +66,7 @@ def test_a_real_quota_limits_the_cpus(tmp_path: Path) -> None:
     try:
         (group / "cpu.cfs_quota_us").write_text("100000")  # one CPU's time in each period of 100,000 us
         join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
-        program = "from minilmx.runners.provenance import available_cpus; print(available_cpus())"
-        command = ["sh", "-c", join, "sh", sys.executable, "-c", program]
-        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
+        command = ["sh", "-c", join, "sh", sys.executable, "-c", OPEN_A_RUNNER, str(tiny)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1 1\n"
     finally:
         group.rmdir()
