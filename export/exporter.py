@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import UNSET
 from onnx import ModelProto
 
-from minilmx.errors import ExportError
+from minilmx.errors import ExportError, ModelError
 from minilmx.export.checks import check_graphs
 from minilmx.export.fixed_consumers import write_fixed_consumers
 from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
@@ -24,11 +24,14 @@ from minilmx.export.options import (
 from minilmx.export.parity import Parity, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_weights
 from minilmx.files.atomic import atomic_folder
+from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import DEFAULT_OPSET
 from minilmx.models.manifest import FLOAT32, Graph, GraphKind, Graphs, Manifest, Source
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.source import ModelSource, weights_file
+from minilmx.models.pooling import read_modules
+from minilmx.models.source import ModelSource, weights_digest
+from minilmx.models.support import check_model
 from minilmx.progress import SILENT, Progress
 
 
@@ -70,20 +73,30 @@ def export_model(
     not equal the model, OutputError if `output` cannot be written.
     """
     started = time.perf_counter()
+    check_model(source, onnx=options.from_onnx)
+    pooling, _ = read_modules(source)
+    if source.pooling and not source.is_plain:
+        raise ModelError(
+            f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {pooling} pooling; "
+            "expected a pooling only for a model without modules.json",
+            "Leave the pooling to the model.",
+        )
+    if source.is_plain:
+        progress.message(f"{source.id} has no modules.json: {pooling} pooling, without normalisation")
     if options.from_onnx:
         file, packages = find_onnx_file(source), ["onnxruntime"]
-        proto = load_onnx(file)
-        opset = read_facts(proto).opset
+        onnx_file = (file, load_onnx(file))
+        opset, weights_sha256 = read_facts(onnx_file[1]).opset, sha256_of_file(file)
         if options.opset not in (None, opset):
             raise ExportError(
                 f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
                 "Leave the opset to the file.",
             )
     else:
-        file, packages = weights_file(source), ["torch", "transformers"]
-        proto, opset = None, options.opset or DEFAULT_OPSET
+        onnx_file, packages = None, ["torch", "transformers"]
+        opset, weights_sha256 = options.opset or DEFAULT_OPSET, weights_digest(source)
     options = replace(options, opset=opset)
-    recorded, tools = record_source(source, file), tool_versions(*packages)
+    recorded, tools = record_source(source, weights_sha256), tool_versions(*packages)
 
     if output.exists() and not options.replace:
         artifact = reusable_artifact(output, options, recorded, tools)
@@ -94,7 +107,7 @@ def export_model(
         check_replaceable(output)
 
     progress.message("loading the model")
-    model = _load_model(source, file, proto)
+    model = _load_model(source, onnx_file)
     longest = model.max_sequence_length
     if longest is not None and options.shape.sequence_length > longest:
         raise ExportError(
@@ -131,9 +144,9 @@ def export_model(
     return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
 
 
-def _load_model(source: ModelSource, file: Path, proto: ModelProto | None) -> ExportableModel:
-    if proto is not None:
-        return DynamicModel.load(source, file, proto)
+def _load_model(source: ModelSource, onnx_file: tuple[Path, ModelProto] | None) -> ExportableModel:
+    if onnx_file is not None:
+        return DynamicModel.load(source, *onnx_file)
     from minilmx.export.graph import TracedModel  # needs torch
 
     return TracedModel.load(source)

@@ -5,13 +5,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.manifest import Manifest, Shape
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.source import VOCABULARIES, ModelSource, read_json
 from minilmx.models.tokenizer import load_tokenizer
 
 # The small files of a model that decide what an artifact holds.
-READ = ("modules.json", "1_Pooling/config.json", "tokenizer.json", "tokenizer_config.json")
+READ = (
+    "modules.json",
+    "1_Pooling/config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    *(name for name in VOCABULARIES if name != "vocab.txt"),
+    "merges.txt",
+    "added_tokens.json",
+)
 COPIED = (
     "config.json",
     "special_tokens_map.json",
@@ -20,20 +30,29 @@ COPIED = (
 )
 
 
+def find_setting(source: ModelSource, name: str) -> Path:
+    """Where a model's folder has a small file, if it has it: beside the modules or beside the encoder."""
+    file = source.folder / name
+    return source.encoder / name if not file.is_file() else file
+
+
 def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
     """Write the tokenizer files with one limit everywhere: the artifact's sequence length.
 
     They pad to the longest text of a batch, as the dynamic-shape graph allows; minilmx itself pads to
-    the fixed length. Raises ModelError for a source without tokenizer.json or padding token, ExportError
-    for a sequence length without room for a token.
+    the fixed length. Raises ModelError for a source without a tokenizer or padding token, ExportError for a
+    sequence length without room for a token.
     """
-    file = source.folder / "tokenizer.json"
-    if not file.is_file():
-        raise ModelError(f"{source.folder}: no tokenizer.json; expected one, as minilmx reads no other form")
-    tokenizer = load_tokenizer(file)
+    file = source.encoder / "tokenizer.json"
+    if file.is_file():
+        tokenizer = load_tokenizer(file)
+    else:
+        from minilmx.models.made_tokenizer import make_tokenizer  # needs transformers
+
+        tokenizer = make_tokenizer(source)
     settings = _read_json_or_empty(source, "tokenizer_config.json")
     padding = dict(tokenizer.padding or {})
-    pad_token = padding.get("pad_token") or _text(settings.get("pad_token") or "[PAD]")
+    pad_token = padding.get("pad_token") or _find_pad_token(source, tokenizer, settings)
     pad_id = tokenizer.token_to_id(pad_token)
     if pad_id is None:
         raise ModelError(f"{file}: no padding token {pad_token!r}; expected it in the vocabulary")
@@ -54,8 +73,8 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
     """Write what libraries such as sentence-transformers look for in a model's folder."""
     pooling = manifest.pooling
     for name in COPIED:
-        if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, folder / name)
+        if (file := find_setting(source, name)).is_file():
+            shutil.copyfile(file, folder / name)
     kinds = ["Transformer", "Pooling"] + ["Normalize"] * manifest.normalized
     modules = [
         {
@@ -125,8 +144,19 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def _find_pad_token(source: ModelSource, tokenizer: Tokenizer, settings: dict[str, Any]) -> str:
+    """The padding token, which one of three files names: tokenizer_config, special_tokens_map or config."""
+    for content in (settings, _read_json_or_empty(source, "special_tokens_map.json")):
+        if content.get("pad_token"):
+            return _text(content["pad_token"])
+    pad_id = _read_json_or_empty(source, "config.json").get("pad_token_id")
+    if tokenizer.token_to_id("[PAD]") is None and isinstance(pad_id, int) and pad_id >= 0:
+        return tokenizer.id_to_token(pad_id) or "[PAD]"
+    return "[PAD]"
+
+
 def _read_json_or_empty(source: ModelSource, name: str) -> dict[str, Any]:
-    return read_json(source.folder, name, dict) if (source.folder / name).is_file() else {}
+    return read_json(source.encoder, name, dict) if (source.encoder / name).is_file() else {}
 
 
 def _text(token: Any) -> str:

@@ -54,11 +54,11 @@ class DynamicModel:
         """
         if read_facts(proto).external_data:
             raise ExportError(f"{file}: weights in another file; expected a single file")
-        config = read_json(source.folder, "config.json", dict)
+        config = read_json(source.encoder, "config.json", dict)
         dimension = config.get("hidden_size")
         if not isinstance(dimension, int):
             raise ModelError(
-                f"{source.folder / 'config.json'}: hidden_size {dimension!r}; expected a whole number"
+                f"{source.encoder / 'config.json'}: hidden_size {dimension!r}; expected a whole number"
             )
         pooling, normalized = read_modules(source)
         inputs = [as_tensor(value) for value in proto.graph.input]

@@ -8,11 +8,11 @@ from pathlib import Path
 import minilmx
 from minilmx.errors import ArtifactError, ExportError, OutputError
 from minilmx.export.fixed_consumers import FOLDER
-from minilmx.export.folder import COPIED, READ
+from minilmx.export.folder import COPIED, READ, find_setting
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.interface import MAX_OPSET, MIN_OPSET
-from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, GraphKind, Shape, Source
+from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, POOLINGS, GraphKind, Shape, Source
 from minilmx.models.source import ModelSource
 
 
@@ -56,13 +56,15 @@ class ExportOptions:
         return {GraphKind.FIXED: fixed, GraphKind.DYNAMIC: "onnx/model.onnx", **packed}
 
 
-def record_source(source: ModelSource, file: Path) -> Source:
+def record_source(source: ModelSource, weights_sha256: str) -> Source:
     """The manifest's record of the model: its id, and the digests of everything that is read."""
     state = hashlib.sha256()
     for name in (*READ, *COPIED):
-        if (source.folder / name).is_file():
-            state.update(f"{name} {sha256_of_file(source.folder / name)}\n".encode())
-    return Source(source.id, source.revision, source.origin, sha256_of_file(file), state.hexdigest())
+        if (file := find_setting(source, name)).is_file():
+            state.update(f"{name} {sha256_of_file(file)}\n".encode())
+    if source.is_plain:
+        state.update(f"pooling {source.pooling or POOLINGS[0]}\n".encode())
+    return Source(source.id, source.revision, source.origin, weights_sha256, state.hexdigest())
 
 
 def tool_versions(*packages: str) -> dict[str, str]:

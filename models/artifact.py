@@ -138,13 +138,15 @@ def read_artifact(path: Path) -> Artifact:
 def find_problems(artifact: Artifact) -> Mapping[str, str]:
     """What is wrong with each damaged file, in a few words, by its path; empty if nothing is.
 
+    A symbolic link is damage, except one to a blob of the same repository in the hub's cache.
     Raises ArtifactError for a file that cannot be read.
     """
     problems: dict[str, str] = {}
     whole: list[File] = []
     for file in artifact.manifest.files:
-        path, parts = artifact.path / file.path, Path(file.path)
-        if any((artifact.path / part).is_symlink() for part in (parts, *parts.parents[:-1])):
+        path = artifact.path / file.path
+        folders = (artifact.path / part for part in Path(file.path).parents[:-1])
+        if any(folder.is_symlink() for folder in folders) or (path.is_symlink() and not _is_cached(path)):
             problems[file.path] = "is a symbolic link"
         elif not path.is_file():
             problems[file.path] = "is missing"
@@ -160,6 +162,14 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
         if digest != file.sha256:
             problems[file.path] = f"has SHA-256 {digest}; expected {file.sha256}"
     return problems
+
+
+def _is_cached(link: Path) -> bool:
+    """Whether a link leads to a blob of its own repository in the hub's cache: the cache's normal form."""
+    snapshots = (folder.parent for folder in link.parent.resolve().parents if folder.name == "snapshots")
+    return any(
+        repo.name.startswith("models--") and link.resolve().parent == repo / "blobs" for repo in snapshots
+    )
 
 
 def unlisted_files(artifact: Artifact) -> list[str]:

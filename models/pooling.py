@@ -5,38 +5,54 @@ from typing import Any
 
 from minilmx.errors import ModelError
 from minilmx.models.manifest import POOLINGS
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.source import ModelSource, list_modules, read_json
+
+# What to do about modules that minilmx does not export.
+_HINTS = {
+    "Dense": "A Dense module changes every embedding after pooling. Choose a model without one.",
+    "SpladePooling": "The model gives sparse embeddings. Choose a model with dense ones.",
+    "StaticEmbedding": "A model of static embeddings needs no accelerator: run it in sentence-transformers.",
+    "CLIPModel": "The model embeds images. Choose a model for texts alone.",
+}
 
 
 def read_modules(source: ModelSource) -> tuple[str, bool]:
     """The pooling, and whether embeddings are normalised, from the folder's modules.json.
 
-    Raises ModelError for modules or poolings that minilmx does not know.
+    A plain folder of transformers does not state them: it gets the pooling that was asked for, or
+    sentence-transformers' default, which is mean pooling, and is not normalised. Raises ModelError for
+    modules or poolings that minilmx does not know.
     """
     _refuse_what_changes_texts(source)
-    modules = read_json(source.folder, "modules.json", list)
-    try:
-        kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
-        paths = [module["path"] for module in modules]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"{source.folder / 'modules.json'}: {modules!r:.80}; expected modules with a type and a path"
-        ) from error
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    if source.is_plain:
+        pooling = source.pooling or POOLINGS[0]
+        if pooling not in POOLINGS:
+            raise ModelError(f"pooling {pooling!r}; expected {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}")
+        return pooling, False
+    modules = list_modules(source)
+    # Only sentence-transformers' own classes: another package's Transformer is another module.
+    foreign = [kind for kind, _ in modules if not kind.startswith("sentence_transformers.")]
+    kinds = [kind if kind in foreign else kind.rsplit(".", 1)[-1] for kind, _ in modules]
+    if foreign or kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        hint = "Code of a model is never run. Choose a model of sentence-transformers' own modules."
+        if not foreign:
+            hints = (hint for kind, hint in _HINTS.items() if kind in kinds)
+            hint = next(hints, "Choose a model of these modules.")
         raise ModelError(
             f"modules of {source.id}: {' + '.join(kinds) or 'none'}; expected Transformer + Pooling "
-            "(+ Normalize)"
+            "(+ Normalize)",
+            hint,
         )
-    return _read_pooling(source, paths[1]), "Normalize" in kinds
+    return _read_pooling(source, modules[1][1]), "Normalize" in kinds
 
 
 def _refuse_what_changes_texts(source: ModelSource) -> None:
     """Refuse settings by which sentence-transformers adds a prompt to each text or lowers its case."""
-    for name, key in (
-        ("config_sentence_transformers.json", "default_prompt_name"),
-        ("sentence_bert_config.json", "do_lower_case"),
+    for folder, name, key in (
+        (source.folder, "config_sentence_transformers.json", "default_prompt_name"),
+        (source.encoder, "sentence_bert_config.json", "do_lower_case"),
     ):
-        if (source.folder / name).is_file() and read_json(source.folder, name, dict).get(key):
+        if (folder / name).is_file() and read_json(folder, name, dict).get(key):
             raise ModelError(
                 f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
                 "texts unchanged and the embeddings would differ"

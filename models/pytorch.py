@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from minilmx.errors import ModelError
 from minilmx.models.pooling import count_positions, first_position, read_modules
-from minilmx.models.source import ModelSource, read_json, weights_file
+from minilmx.models.source import ModelSource, weights_files
+from minilmx.models.support import check_model
 from minilmx.models.tokenizer import TokenBatch
 
 try:
@@ -26,9 +27,6 @@ except ImportError as missing:
     raise ModelError(
         f"PyTorch models need {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
     ) from missing
-
-# Encoders that take exactly our three inputs and a ready-made additive attention mask.
-ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +47,13 @@ class SentenceModel:
 
     @classmethod
     def load(cls, source: ModelSource) -> Self:
-        """Load a sentence-transformers folder for the CPU, in float32.
+        """Load a model folder for the CPU, in float32.
 
         Reads only safetensors and runs no remote code. Raises ModelError if the folder does not hold a
         model, or one with parts that minilmx does not know.
         """
-        weights_file(source)
-        architecture = read_json(source.folder, "config.json", dict).get("model_type")
-        if architecture not in ARCHITECTURES:
-            raise ModelError(
-                f"{source.id}: architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}"
-            )
+        check_model(source)
+        weights_files(source)
         pooling, normalized = read_modules(source)
         encoder = _load_encoder(source)
         config = encoder.config.to_dict()
@@ -98,16 +92,16 @@ def _load_encoder(source: ModelSource) -> Any:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    quiet = io.StringIO()
+    quiet, folder = io.StringIO(), source.encoder
     try:
         config = transformers.AutoConfig.from_pretrained(
-            source.folder, local_files_only=True, trust_remote_code=False
+            folder, local_files_only=True, trust_remote_code=False
         )
         # ELECTRA has no pooling head, and its class refuses the argument.
         headless = {} if config.model_type == "electra" else {"add_pooling_layer": False}
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             encoder, report = transformers.AutoModel.from_pretrained(
-                source.folder,
+                folder,
                 config=config,
                 **headless,
                 attn_implementation="eager",
@@ -119,16 +113,16 @@ def _load_encoder(source: ModelSource) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:
-        raise ModelError(f"{source.folder}: cannot be loaded as a model: {error}") from error
+        raise ModelError(f"{folder}: cannot be loaded as a model: {error}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"the weights in {source.folder}: {len(missing)} tensors are missing, the first is {missing[0]}; "
+            f"the weights in {folder}: {len(missing)} tensors are missing, the first is {missing[0]}; "
             "expected all that config.json asks for"
         )
     for name, found, expected in sorted(report["mismatched_keys"]):
         raise ModelError(
-            f"the weights in {source.folder}: {name} is {list(found)}; expected {list(expected)}, as "
+            f"the weights in {folder}: {name} is {list(found)}; expected {list(expected)}, as "
             "config.json says"
         )
     return encoder.eval()

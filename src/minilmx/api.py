@@ -69,17 +69,20 @@ def export_model(
     fixed_consumers: bool = False,
     from_onnx: bool = False,
     revision: str | None = None,
+    pooling: str | None = None,
     replace: bool = False,
     progress: Progress = SILENT,
 ) -> "ExportedArtifact":
     """Export a model to an artifact and prove that it equals the model.
 
-    `model` is a sentence-transformers folder, a known name or a hub id; `output` is the folder to
-    make (by default MODEL-bBATCH-sLENGTH here). `pack` adds a packed graph of up to so many texts
-    per row; `precision` is "float32" or "int8"; `from_onnx` freezes an ONNX file with dynamic axes
-    instead of reading PyTorch weights. The same artifact, if it exists already, is verified and
-    reused. The `report` of the returned Artifact has the facts of the fixed graph, the parity with the
-    model, the cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
+    `model` is a folder of sentence-transformers or transformers, a known name or a hub id; `pooling`
+    ("mean", "cls" or "max") is for a model that does not state its own, and is mean by default, as in
+    sentence-transformers. `output` is the folder to make (by default MODEL-bBATCH-sLENGTH here). `pack`
+    adds a packed graph of up to so many texts per row; `precision` is "float32" or "int8"; `from_onnx`
+    freezes an ONNX file with dynamic axes instead of reading PyTorch weights. The same artifact, if it
+    exists already, is verified and reused. The `report` of the returned Artifact has the facts of the
+    fixed graph, the parity with the model, the cost of int8 and the time in seconds. Raises ModelError,
+    ExportError and OutputError.
 
     Example:
         >>> minilmx.export_model("all-MiniLM-L6-v2", "out").shape
@@ -95,7 +98,7 @@ def export_model(
     options = ExportOptions(
         Shape(batch_size, sequence_length), opset, pack, precision, fixed_consumers, from_onnx, replace
     )
-    source = resolve_model(model, revision, onnx=from_onnx, progress=progress)
+    source = resolve_model(model, revision, onnx=from_onnx, pooling=pooling, progress=progress)
     progress.message(f"source: {source.note}")
     folder = Path(output or exporter.artifact_name(source, options))
     return exporter.export_model(source, folder, options, progress)

@@ -1,6 +1,10 @@
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 def test_inspect_verifies_an_undamaged_artifact(tiny: Path, mlx: Callable[..., Any]) -> None:
@@ -17,3 +21,137 @@ def test_inspect_names_the_damaged_file(tiny: Path, mlx: Callable[..., Any]) -> 
     assert outcome.code == 3, outcome
     assert "onnx/model.onnx" in outcome.stdout
     assert "no: 1 damaged" in outcome.stdout
+
+
+@pytest.fixture
+def model(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A model folder of this test's own, with weights that are never opened."""
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "models" / "tiny"))
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def change(path: Path, **values: object) -> None:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | values))
+
+
+def test_inspect_says_that_a_model_is_supported(model: Path, mlx: Callable[..., Any]) -> None:
+    outcome = mlx("inspect", model)
+    assert outcome.code == 0, outcome
+    assert "architecture bert" in outcome.stdout
+    assert "embedding    8 numbers, mean pooling, normalized" in outcome.stdout
+    assert "tokenizer    tokenizer.json" in outcome.stdout
+    assert "weights      model.safetensors" in outcome.stdout
+    assert "supported    yes" in outcome.stdout
+
+
+def test_inspect_describes_a_model_as_json(model: Path, mlx: Callable[..., Any]) -> None:
+    (model / "modules.json").unlink()
+    (model / "model.safetensors").unlink()
+    shards = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(shards))
+    for name in shards["weight_map"].values():
+        (model / name).write_bytes(b"")
+    (model / "tokenizer.json").rename(model / "vocab.txt")
+    outcome = mlx("inspect", model, "--json")
+    assert outcome.code == 0, outcome
+    assert json.loads(outcome.stdout) == {
+        "model": "tiny",
+        "revision": None,
+        "origin": "folder",
+        "architecture": "bert",
+        "pooling": "mean",
+        "normalized": False,
+        "embedding_dimension": 8,
+        "tokenizer": "made from vocab.txt",
+        "weights": "2 shards",
+        "supported": True,
+        "reason": None,
+        "hint": None,
+    }
+
+
+def make_pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def make_dense(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.insert(2, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def make_reranker(folder: Path) -> None:
+    (folder / "modules.json").unlink()
+    change(folder / "config.json", architectures=["BertForSequenceClassification"])
+
+
+def make_named_reranker(folder: Path) -> None:
+    change(folder / "config_sentence_transformers.json", model_type="CrossEncoder")
+
+
+def make_sparse(folder: Path) -> None:
+    change(folder / "config_sentence_transformers.json", model_type="SparseEncoder")
+
+
+def make_foreign_module(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "custom_st.Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def make_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason", "hint"),
+    [
+        (make_pickled, "has its weights only as a pickle (pytorch_model.bin)", "Save the model with safe"),
+        (make_dense, "modules of tiny: Transformer + Pooling + Dense", "A Dense module changes"),
+        (make_reranker, "tiny is a reranker (BertForSequenceClassification)", "Choose an embedding model"),
+        (make_named_reranker, "tiny is a reranker (CrossEncoder)", "Choose an embedding model"),
+        (make_sparse, "tiny is a SparseEncoder of sentence-transformers", "Choose an embedding model"),
+        (make_foreign_module, "modules of tiny: custom_st.Transformer", "Code of a model is never run"),
+        (make_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),
+    ],
+)
+def test_inspect_says_why_a_model_is_not_supported_and_what_to_do(
+    model: Path, mlx: Callable[..., Any], damage: Callable[[Path], None], reason: str, hint: str
+) -> None:
+    damage(model)
+    outcome = mlx("inspect", model)
+    assert outcome.code == 3, outcome
+    assert "supported    no: " in outcome.stdout
+    assert reason in outcome.stdout
+    assert hint in outcome.stdout
+    found = json.loads(mlx("inspect", model, "--json").stdout)
+    assert found["supported"] is False
+    assert reason in found["reason"]
+    assert hint in found["hint"]
+    # An export says the same.
+    refused = mlx("export", model)
+    assert refused.code == 3
+    assert reason in refused.stderr
+    assert hint in refused.stderr
+
+
+def test_a_snippet_needs_an_artifact(model: Path, mlx: Callable[..., Any]) -> None:
+    outcome = mlx("inspect", model, "--snippet", "onnxruntime")
+    assert outcome.code == 3
+    assert "is not an artifact: it has no mlx.json" in outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./some/where", "empty"])
+def test_inspect_of_what_is_neither_an_artifact_nor_a_model(name: str, mlx: Callable[..., Any]) -> None:
+    Path("empty").mkdir()
+    outcome = mlx("inspect", name)
+    assert outcome.code == 3
+    assert f"{Path(name)} is not an artifact" in outcome.stderr
+
+
+def test_inspect_of_a_model_that_is_out_of_reach(mlx: Callable[..., Any]) -> None:
+    outcome = mlx("inspect", "some-org/no-such-model")
+    assert outcome.code == 3
+    assert "some-org/no-such-model is not in the hub cache" in outcome.stderr

@@ -147,7 +147,7 @@ def test_a_settings_file_that_is_not_json(folder: Path, name: str, content: str,
     assert f"{folder / name} {words}" in message
 
 
-@pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json", "tokenizer.json"])
 def test_a_file_that_every_model_needs(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert f"{folder}" in (message := refusal(folder))

@@ -149,3 +149,86 @@ def test_an_unreadable_file_is_an_artifact_error(tiny: Path) -> None:
 def test_a_copy_is_the_same_artifact(tiny: Path) -> None:
     copy = Path(shutil.copytree(tiny, tiny.parent / "copy"))
     assert open_artifact(copy).digest == open_artifact(tiny).digest
+
+
+def as_in_the_hub_cache(artifact: Path) -> Path:
+    """The artifact as huggingface_hub keeps a download: each file a link to a blob of its repository."""
+    repo = artifact.parent / "hub" / "models--org--tiny"
+    snapshot = repo / "snapshots" / ("0" * 40)
+    (repo / "blobs").mkdir(parents=True)
+    for path in sorted(artifact.rglob("*")):
+        if path.is_file():
+            blob = repo / "blobs" / sha256(path.read_bytes()).hexdigest()
+            shutil.copyfile(path, blob)
+            link = snapshot / path.relative_to(artifact)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+def test_an_artifact_in_the_hub_cache_opens(tiny: Path) -> None:
+    snapshot = as_in_the_hub_cache(tiny)
+    artifact = open_artifact(snapshot)
+    assert artifact.digest == open_artifact(tiny).digest
+    assert find_problems(artifact) == {}
+    assert unlisted_files(artifact) == []
+
+
+def test_an_artifact_in_the_hub_cache_opens_through_a_link_to_the_cache(tiny: Path) -> None:
+    snapshot = as_in_the_hub_cache(tiny)
+    link = tiny.parent / "cache"
+    link.symlink_to(tiny.parent / "hub")
+    assert open_artifact(link / snapshot.relative_to(tiny.parent / "hub"))
+
+
+def test_a_blob_with_other_content_is_refused(tiny: Path) -> None:
+    snapshot = as_in_the_hub_cache(tiny)
+    flip_a_byte((snapshot / "tokenizer.json").resolve())
+    assert "tokenizer.json has SHA-256" in refusal(snapshot)
+
+
+def to_another_repository(link: Path, repo: Path) -> None:
+    other = repo.parent / "models--org--other" / "blobs" / "blob"
+    other.parent.mkdir(parents=True)
+    shutil.copyfile(link, other)
+    link.unlink()
+    link.symlink_to(other)
+
+
+def to_a_file_beside_the_blobs(link: Path, repo: Path) -> None:
+    shutil.copyfile(link, repo / "copy")
+    link.unlink()
+    link.symlink_to(repo / "copy")
+
+
+def to_a_blob_that_is_a_link(link: Path, repo: Path) -> None:
+    blob = link.resolve()
+    blob.rename(repo.parent / "elsewhere")
+    blob.symlink_to(repo.parent / "elsewhere")
+
+
+def through_a_linked_folder(link: Path, repo: Path) -> None:
+    moved = repo.parent / "folder"
+    moved.mkdir()
+    (moved / link.name).symlink_to(link.resolve())
+    shutil.rmtree(link.parent)
+    link.parent.symlink_to(moved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [to_another_repository, to_a_file_beside_the_blobs, to_a_blob_that_is_a_link, through_a_linked_folder],
+    ids=lambda change: change.__name__,
+)
+def test_other_links_in_the_hub_cache_are_refused(tiny: Path, change: Callable[[Path, Path], None]) -> None:
+    snapshot = as_in_the_hub_cache(tiny)
+    change(snapshot / "onnx" / "model.onnx", snapshot.parents[1])
+    assert "onnx/model.onnx is a symbolic link" in refusal(snapshot)
+
+
+def test_a_folder_called_blobs_is_not_a_hub_cache(tiny: Path) -> None:
+    (tiny.parent / "blobs").mkdir()
+    shutil.copyfile(tiny / "README.md", tiny.parent / "blobs" / "readme")
+    (tiny / "README.md").unlink()
+    (tiny / "README.md").symlink_to(tiny.parent / "blobs" / "readme")
+    assert "README.md is a symbolic link" in refusal(tiny)

@@ -1,10 +1,14 @@
-"""The hub without a connection: its cache, and the errors if it cannot be reached."""
+"""The hub: its cache, the errors if it cannot be reached, and a small one on this machine."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,6 +19,18 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PINNED = "364dd28d28dcd3359b537f3cf1f5348ba679da62"
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nothing listens at the discard port
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+# What a model's small files hold, and weights that no test opens.
+FILES = {
+    "config.json": {"model_type": "bert", "architectures": ["BertModel"]},
+    "modules.json": [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for path, kind in (("", "Transformer"), ("1_Pooling", "Pooling"))
+    ],
+    "1_Pooling/config.json": {"pooling_mode_mean_tokens": True},
+    "tokenizer.json": {"version": "1.0"},
+    "model.safetensors": {},
+}
 
 SCRIPT = """
 import json, sys
@@ -62,10 +78,10 @@ def cache_model(
     snapshot = repo / "snapshots" / commit
     (repo / "refs").mkdir(parents=True, exist_ok=True)
     (repo / "refs" / "main").write_text(commit)
-    for name in ("config.json", "modules.json", "tokenizer.json", "1_Pooling/config.json", weights):
-        if name != without:
-            (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
-            (snapshot / name).write_text("{}")
+    names = [name for name in FILES if name not in ("model.safetensors", *without.split())]
+    for name in (*names, *([weights] if weights else [])):
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).write_text(json.dumps(FILES.get(name, {})))
     return snapshot
 
 
@@ -103,10 +119,10 @@ def test_a_cached_model_is_used_only_if_complete_and_in_the_wanted_form(tmp_path
         ("some-org/onnx", COMMIT, True),
         ("some-org/onnx", "ffffffffffffffffffffffffffffffffffffffff", True),
     )
-    assert "some-org/cut is not in the hub cache" in results[0]
-    assert "some-org/onnx is not in the hub cache" in results[1]
+    assert "some-org/cut at 0123456789ab is in the hub cache without a tokenizer" in results[0]
+    assert "some-org/onnx at 0123456789ab is in the hub cache without model.safetensors" in results[1]
     assert results[2][:2] == ["hub", COMMIT]
-    assert "some-org/onnx is not in the hub cache" in results[3]
+    assert "revision 'ffffffffffffffffffffffffffffffffffffffff' of some-org/onnx is not in" in results[3]
 
 
 def test_a_hub_that_cannot_be_reached_is_reported_on_one_line(tmp_path: Path) -> None:
@@ -142,3 +158,219 @@ def test_the_hub_comes_before_the_bundled_package(tmp_path: Path) -> None:
     cache_model(tmp_path, "sentence-transformers/all-MiniLM-L6-v2", pinned)
     [(origin, revision, _, _)], _ = resolve(tmp_path, OFFLINE, ("all-MiniLM-L6-v2", None, False))
     assert (origin, revision) == ("hub", pinned)
+
+
+def test_a_cached_model_in_shards_is_complete_only_with_each_of_them(tmp_path: Path) -> None:
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    snapshot = cache_model(tmp_path, "some-org/shards", COMMIT, weights=shards[0])
+    index = {"weight_map": {"a": shards[0], "b": shards[1]}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    asked = ("some-org/shards", None, False)
+    [result], _ = resolve(tmp_path, OFFLINE, asked)
+    assert f"some-org/shards at 0123456789ab is in the hub cache without {shards[1]}" in result
+    (snapshot / shards[1]).write_text("{}")
+    [result], _ = resolve(tmp_path, OFFLINE, asked)
+    assert result[:2] == ["hub", COMMIT]
+
+
+def test_a_cached_model_needs_no_tokenizer_json_and_no_file_at_its_top(tmp_path: Path) -> None:
+    slow = cache_model(tmp_path, "some-org/slow", COMMIT, without="tokenizer.json")
+    (slow / "vocab.txt").write_text("[PAD]")
+    old = cache_model(
+        tmp_path,
+        "some-org/old",
+        COMMIT,
+        weights="0_Transformer/model.safetensors",
+        without="config.json tokenizer.json",
+    )
+    (old / "0_Transformer" / "config.json").write_text("{}")
+    (old / "0_Transformer" / "vocab.txt").write_text("[PAD]")
+    modules = json.loads((old / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (old / "modules.json").write_text(json.dumps(modules))
+    results, _ = resolve(tmp_path, OFFLINE, ("some-org/slow", None, False), ("some-org/old", None, False))
+    assert [result[:2] for result in results] == [["hub", COMMIT], ["hub", COMMIT]]
+
+
+def test_a_cached_model_without_modules_is_plain_only_if_the_cache_knows(tmp_path: Path) -> None:
+    snapshot = cache_model(tmp_path, "some-org/plain", COMMIT, without="modules.json 1_Pooling/config.json")
+    asked = ("some-org/plain", None, False)
+    # transformers downloads no modules.json, although there may be one.
+    [result], _ = resolve(tmp_path, OFFLINE, asked)
+    assert "some-org/plain at 0123456789ab is in the hub cache without modules.json" in result
+    # This is the mark that sentence-transformers leaves when it finds none.
+    mark = snapshot.parents[1] / ".no_exist" / COMMIT / "modules.json"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    [result], _ = resolve(tmp_path, OFFLINE, asked)
+    assert result[:2] == ["hub", COMMIT]
+
+
+@pytest.mark.parametrize("variables", [OFFLINE, UNREACHABLE], ids=["offline", "unreachable"])
+def test_the_cached_main_replaces_a_pinned_revision_only_with_a_message(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    cache_model(tmp_path, "sentence-transformers/all-MiniLM-L12-v2", COMMIT)
+    [result], said = resolve(tmp_path, variables, ("all-MiniLM-L12-v2", None, False))
+    words = (
+        "hub sentence-transformers/all-MiniLM-L12-v2 at 0123456789ab, the main branch in the cache; "
+        "the known revision 364dd28d28dc is not in the cache"
+    )
+    assert result[:3] == ["hub", COMMIT, words]
+    assert said == [
+        "sentence-transformers/all-MiniLM-L12-v2: the known revision 364dd28d28dc is not in the hub cache "
+        "and cannot be downloaded; taking the cached main branch, 0123456789ab"
+    ]
+
+
+def test_a_revision_that_was_asked_for_is_never_replaced(tmp_path: Path) -> None:
+    cache_model(tmp_path, "sentence-transformers/all-MiniLM-L12-v2", COMMIT)
+    results, said = resolve(
+        tmp_path, OFFLINE, ("all-MiniLM-L12-v2", PINNED, False), ("all-MiniLM-L12-v2", "v2", False)
+    )
+    for result, revision in zip(results, (PINNED, "v2"), strict=True):
+        assert f"revision '{revision}' of sentence-transformers/all-MiniLM-L12-v2 is not in" in result
+        assert f"the cache holds {COMMIT} (main)" in result
+    assert said == []
+
+
+def test_a_cache_without_a_main_branch_says_what_it_holds(tmp_path: Path) -> None:
+    snapshot = cache_model(tmp_path, "some-org/some-model", COMMIT)
+    (snapshot.parents[1] / "refs" / "main").unlink()
+    [result], _ = resolve(tmp_path, OFFLINE, ("some-org/some-model", None, False))
+    words = f"the main branch of some-org/some-model is not in the hub cache (the cache holds {COMMIT})"
+    assert words in result
+
+
+def test_a_snapshot_folder_is_named_by_its_model_and_revision(tmp_path: Path) -> None:
+    snapshot = cache_model(tmp_path, "some-org/some-model", COMMIT)
+    [result], _ = resolve(tmp_path, OFFLINE, (str(snapshot), None, False))
+    assert result == ["hub", COMMIT, f"hub some-org/some-model at 0123456789ab, in {snapshot}", str(snapshot)]
+    (tmp_path / "linked").symlink_to(snapshot)
+    [result], _ = resolve(tmp_path, OFFLINE, (str(tmp_path / "linked"), None, False))
+    assert result[:2] == ["hub", COMMIT]
+
+
+class Hub(ThreadingHTTPServer):
+    """The hub's protocol for one model, "some-org/some-model", and a record of what was asked for."""
+
+    def __init__(self, files: dict[str, Any]) -> None:
+        self.files = {name: json.dumps(content).encode() for name, content in files.items()}
+        self.downloaded: list[str] = []
+        super().__init__(("127.0.0.1", 0), _Answers)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"HF_ENDPOINT": f"http://127.0.0.1:{self.server_address[1]}", "HF_HUB_DISABLE_XET": "1"}
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, *, body: bool) -> None:
+        path, files = self.path.split("?")[0], self.server.files
+        headers, status = {"X-Repo-Commit": COMMIT}, 200
+        if "/tree/" in path:
+            content = json.dumps(
+                [
+                    {"type": "file", "path": name, "size": len(data), "oid": sha256(data).hexdigest()}
+                    for name, data in files.items()
+                ]
+            ).encode()
+        elif path.startswith("/api/models/some-org/some-model"):
+            siblings = [{"rfilename": name} for name in files]
+            content = json.dumps({"id": "some-org/some-model", "sha": COMMIT, "siblings": siblings}).encode()
+        elif (name := path.partition(f"/resolve/{COMMIT}/")[2]) in files:
+            content = files[name]
+            headers["ETag"] = f'"{sha256(content).hexdigest()}"'
+            if body:
+                self.server.downloaded.append(name)
+        else:
+            content, status = b"", 404
+            headers["X-Error-Code"] = "EntryNotFound" if "/resolve/" in path else "RepoNotFound"
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub(dict(FILES)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+ASKED: tuple[str, str | None, bool] = ("some-org/some-model", None, False)
+
+
+def test_a_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: Hub) -> None:
+    hub.files["pytorch_model.bin"] = b"never downloaded"
+    [result], said = resolve(tmp_path, hub.variables, ASKED)
+    assert result[:2] == ["hub", COMMIT], result
+    assert sorted(hub.downloaded) == sorted(FILES)
+    assert said == [
+        "downloading some-org/some-model at 0123456789abcdef0123456789abcdef01234567 from the hub"
+    ]
+    [again], _ = resolve(tmp_path, OFFLINE, ASKED)
+    assert again[:2] == ["hub", COMMIT], again
+
+
+def test_a_plain_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: Hub) -> None:
+    del hub.files["modules.json"], hub.files["1_Pooling/config.json"]
+    [result], _ = resolve(tmp_path, hub.variables, ASKED)
+    assert result[:2] == ["hub", COMMIT], result
+    [again], _ = resolve(tmp_path, OFFLINE, ASKED)
+    assert again[:2] == ["hub", COMMIT], again
+
+
+def test_shards_are_downloaded_by_their_index(tmp_path: Path, hub: Hub) -> None:
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    del hub.files["model.safetensors"]
+    hub.files |= {name: name.encode() for name in (*shards, "other.safetensors")}
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    [result], _ = resolve(tmp_path, hub.variables, ASKED)
+    assert result[:2] == ["hub", COMMIT], result
+    assert {name for name in hub.downloaded if name.endswith(".safetensors")} == set(shards)
+
+
+RERANKER = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+DENSE = [*FILES["modules.json"], {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config.json": {"model_type": "mpnet"}}, "architecture 'mpnet'"),
+        ({"config.json": RERANKER, "modules.json": None}, "a reranker (BertForSequenceClassification)"),
+        ({"modules.json": DENSE}, "Transformer + Pooling + Dense"),
+        ({"model.safetensors": None, "pytorch_model.bin": {}}, "weights only as a pickle"),
+        ({"model.safetensors": None}, "no weights"),
+    ],
+    ids=["architecture", "reranker", "dense", "pickle", "no weights"],
+)
+def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(
+    tmp_path: Path, hub: Hub, changes: dict[str, Any], words: str
+) -> None:
+    for name, content in changes.items():
+        if content is None:
+            del hub.files[name]
+        else:
+            hub.files[name] = json.dumps(content).encode()
+    [result], said = resolve(tmp_path, hub.variables, ASKED)
+    assert words in result
+    assert set(hub.downloaded) & {"model.safetensors", "pytorch_model.bin", "tokenizer.json"} == set()
+    assert said == []

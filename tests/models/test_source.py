@@ -6,7 +6,7 @@ import pytest
 
 from minilmx.errors import ModelError
 from minilmx.models.known import DEFAULT_MODEL, KNOWN_MODELS, find_known_model
-from minilmx.models.source import bundled_model, read_json, resolve_model, weights_file
+from minilmx.models.source import bundled_model, read_json, resolve_model, weights_files
 
 PINNED = {
     "all-MiniLM-L6-v2": "8b3219a92973c328a8e22fadcfa821b5dc75636a",
@@ -91,13 +91,13 @@ def test_offline_mode_is_named_if_it_prevents_a_download(
 
 def test_a_source_without_config_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"not a sentence-transformers model: it has no config\.json"):
-        weights_file(resolve_model(str(tmp_path)))
+        weights_files(resolve_model(str(tmp_path)))
 
 
 def test_a_source_without_weights_is_refused_with_the_missing_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"has no weights; expected model\.safetensors"):
-        weights_file(resolve_model(str(tmp_path)))
+        weights_files(resolve_model(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_pickle_is_refused_without_opening_it(tmp_path: Path, name: str) -> No
     mark = f"cbuiltins\nexec\n(Vopen({str(opened)!r}, 'w')\ntR.".encode()
     (folder / name).write_bytes(mark)
     with pytest.raises(ModelError) as caught:
-        weights_file(resolve_model(str(folder)))
+        weights_files(resolve_model(str(folder)))
     assert f"only as a pickle ({name}), which can run code and is never opened" in str(caught.value)
     assert "Save the model with safetensors." in str(caught.value)
     assert not opened.exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from minilmx.models.known import DEFAULT_MODEL
-from minilmx.models.manifest import FLOAT32, PRECISIONS
+from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
 
 
 @click.command()
@@ -60,6 +60,11 @@ from minilmx.models.manifest import FLOAT32, PRECISIONS
     is_flag=True,
     help="Freeze MODEL's own ONNX file, which has dynamic axes, without torch.",
 )
+@click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    help="Pooling of a model without modules.json, which transformers saved. [default: mean]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing artifact.")
 def export(
     model: str,
@@ -72,12 +77,14 @@ def export(
     fixed_consumers: bool,
     precision: str,
     from_onnx: bool,
+    pooling: str | None,
     force: bool,
 ) -> None:
     """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
 
-    MODEL is a sentence-transformers folder, a known name (see `mlx models`) or a hub id. If
-    the same artifact already exists, it is verified and reused.
+    MODEL is a folder of sentence-transformers or transformers, a known name (see `mlx models`) or a hub
+    id; `mlx inspect MODEL` says whether it is supported. If the same artifact already exists, it is
+    verified and reused.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -94,6 +101,7 @@ def export(
             fixed_consumers=fixed_consumers,
             from_onnx=from_onnx,
             revision=revision,
+            pooling=pooling,
             replace=force,
             progress=progress,
         )

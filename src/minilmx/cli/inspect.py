@@ -1,32 +1,36 @@
 """mlx inspect"""
 
 import sys
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import click
 
-from minilmx.cli.options import ARTIFACT
-
 
 @click.command()
-@ARTIFACT
+@click.argument("artifact", metavar="ARTIFACT|MODEL")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and findings as JSON.")
 @click.option(
     "--snippet",
     metavar="NAME",
     help="Print only the code that uses ARTIFACT in a library or server (see docs/reuse.md).",
 )
-def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
+def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     """Show what ARTIFACT is, and whether every file is what its manifest says.
 
-    Exits with 3 if a file is damaged.
+    For a MODEL (a folder, a known name or a hub id) show whether it can be exported, and if not, why. Its
+    weights are not downloaded. Exits with 3 if a file is damaged or the model is not supported.
     """
     import json
 
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
     from minilmx.models.onnx_file import load_onnx, read_facts
 
-    found = read_artifact(artifact)
+    if snippet is None and _is_model(artifact):
+        _inspect_model(artifact, as_json)
+        return
+    found = read_artifact(Path(artifact))
     if snippet is not None:
         from minilmx.eval.consumers.snippets.template import render_snippet
 
@@ -83,4 +87,63 @@ def inspect(artifact: Path, as_json: bool, snippet: str | None) -> None:
         for name, value in rows:
             click.echo(f"{name:<11} {value}")
     if problems:
+        sys.exit(3)
+
+
+def _is_model(name: str) -> bool:
+    """Whether the argument names a model: a folder of one, a known name or a hub id."""
+    from minilmx.models.known import find_known_model
+    from minilmx.models.manifest import MANIFEST_NAME
+
+    path = Path(name)
+    if path.is_dir():
+        files = ("config.json", "modules.json", "adapter_config.json")
+        return not (path / MANIFEST_NAME).exists() and any((path / file).is_file() for file in files)
+    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return not path.exists() and (is_hub_id or find_known_model(name) is not None)
+
+
+def _inspect_model(model: str, as_json: bool) -> None:
+    """Print the facts of a model, and whether it is supported. Exits with 3 if it is not."""
+    import json
+
+    from minilmx.errors import ModelError
+    from minilmx.models.source import resolve_model
+    from minilmx.models.support import ModelFacts, read_model_facts
+
+    source = resolve_model(model, settings_only=True)
+    document: dict[str, Any] = {
+        "model": source.id,
+        "revision": source.revision,
+        "origin": source.origin,
+        **dict.fromkeys(field.name for field in fields(ModelFacts)),
+        "supported": True,
+        "reason": None,
+        "hint": None,
+    }
+    try:
+        document |= asdict(read_model_facts(source))
+    except ModelError as error:
+        document |= {"supported": False, "reason": error.message, "hint": error.hint}
+    if as_json:
+        click.echo(json.dumps(document, indent=2, sort_keys=True))
+    else:
+        revision = f" at {source.revision}" if source.revision else ""
+        rows = [("model", f"{source.id}{revision}, from {source.origin}")]
+        if document["supported"]:
+            unit = "normalized" if document["normalized"] else "not normalized"
+            size = f"{document['embedding_dimension'] or '?'} numbers"
+            rows += [
+                ("architecture", document["architecture"]),
+                ("embedding", f"{size}, {document['pooling']} pooling, {unit}"),
+                ("tokenizer", document["tokenizer"]),
+                ("weights", document["weights"]),
+                ("supported", "yes"),
+            ]
+        else:
+            rows += [("supported", f"no: {document['reason']}"), ("what to do", document["hint"])]
+        for name, value in rows:
+            if value:
+                click.echo(f"{name:<12} {value}")
+    if not document["supported"]:
         sys.exit(3)

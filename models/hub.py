@@ -1,0 +1,171 @@
+"""Models on the hub: from huggingface_hub's cache on this machine, or downloaded."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minilmx.errors import ModelError
+from minilmx.models.source import INDEX, VOCABULARIES, WEIGHTS, ModelSource, list_shards, weights_files
+from minilmx.models.support import check_model
+from minilmx.progress import Progress
+
+_ONNX = "onnx/model.onnx"
+# What decides whether minilmx supports a model; these patterns match in every folder.
+_SETTINGS = ["*config.json", "*modules.json", "*sentence_*_config.json", "*.safetensors.index.json"]
+_TOKENIZER = ["*.json", "*.txt", "*.model", "README.md"]
+_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model on the hub. `revision` None is the main branch; see resolve_model for the rest."""
+
+    id: str
+    revision: str | None
+    onnx: bool
+    pooling: str | None
+    settings_only: bool
+
+    def source(self, folder: Path) -> ModelSource:
+        """A snapshot in the cache as a source."""
+        commit = folder.name
+        return ModelSource(folder, self.id, commit, "hub", f"hub {self.id} at {commit[:12]}", self.pooling)
+
+
+def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
+    """A complete snapshot in the cache, or a new download. Raises ModelError."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors as hub_errors
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    hub_id, revision = wanted.id, wanted.revision
+    try:
+        validate_repo_id(hub_id)
+    except hub_errors.HFValidationError as error:
+        raise ModelError(f"unknown model {hub_id!r}; expected a folder or a hub id (org/name)") from error
+    cached = _cached(wanted)
+    is_complete = cached is not None and not _missing(wanted, cached)
+    if cached and is_complete and (revision is not None or hub.is_offline_mode()):
+        return wanted.source(cached)
+    try:
+        # One request without retries, to fail at once if the hub cannot be reached.
+        info = hub.HfApi().model_info(hub_id, revision=revision, timeout=_TIMEOUT_SECONDS)
+        return _download(wanted, [each.rfilename for each in info.siblings or ()], progress)
+    except hub_errors.RevisionNotFoundError as error:
+        raise ModelError(f"the hub has no revision {revision!r} of {hub_id}") from error
+    except hub_errors.GatedRepoError as error:
+        hint = "Accept its terms on the hub and run `hf auth login`."
+        raise ModelError(f"{hub_id} is gated", hint) from error
+    except hub_errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub has no model {hub_id}", "If it is private, run `hf auth login`."
+        ) from error
+    except hub_errors.OfflineModeIsEnabled as error:
+        raise ModelError(
+            f"{_describe_cache(wanted, cached)}, and HF_HUB_OFFLINE forbids a download",
+            "Unset HF_HUB_OFFLINE, or give a folder.",
+        ) from error
+    except (OSError, ValueError, HTTPError) as error:
+        if cached and is_complete:
+            return wanted.source(cached)
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{_describe_cache(wanted, cached)}, and the hub cannot be reached ({first_line})",
+            "Check the connection, or give a folder.",
+        ) from error
+
+
+def cached_main(wanted: Wanted, progress: Progress) -> ModelSource | None:
+    """The cached main branch in place of a known revision that is out of reach, with a message; or None."""
+    main = replace(wanted, revision=None)
+    folder = _cached(main)
+    if wanted.revision is None or folder is None or _missing(main, folder):
+        return None
+    pinned, commit = wanted.revision[:12], folder.name[:12]
+    progress.message(
+        f"{wanted.id}: the known revision {pinned} is not in the hub cache and cannot be downloaded; "
+        f"taking the cached main branch, {commit}"
+    )
+    source = wanted.source(folder)
+    note = f"{source.note}, the main branch in the cache; the known revision {pinned} is not in the cache"
+    return replace(source, note=note)
+
+
+def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSource:
+    """Download the settings, check them, and then download the rest."""
+    import huggingface_hub as hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def snapshot(revision: str | None, patterns: list[str]) -> Path:
+        return Path(hub.snapshot_download(wanted.id, revision=revision, allow_patterns=patterns))
+
+    folder = snapshot(wanted.revision, _SETTINGS)  # the cache records which commit a branch is at
+    commit = folder.name
+    if "modules.json" not in listing:
+        with suppress(EntryNotFoundError):  # the cache records that the model has none
+            hub.hf_hub_download(wanted.id, "modules.json", revision=commit)
+    source = replace(wanted.source(folder), listing=frozenset(listing))
+    if wanted.settings_only:
+        return source
+    check_model(source, onnx=wanted.onnx)
+    weights = [_ONNX] if wanted.onnx else [str(file.relative_to(folder)) for file in weights_files(source)]
+    progress.message(f"downloading {wanted.id} at {commit} from the hub")
+    return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
+
+
+def _cached(wanted: Wanted) -> Path | None:
+    """The snapshot of the wanted revision in the cache, complete or not."""
+    repo, revision = _cache_folder(wanted.id), wanted.revision or "main"
+    ref = repo / "refs" / revision
+    try:
+        commit = ref.read_text("utf-8").strip() if ref.is_file() else revision
+    except (OSError, ValueError):
+        return None
+    snapshot = repo / "snapshots" / commit
+    return snapshot if "/" not in commit and commit.strip(".") and snapshot.is_dir() else None
+
+
+def _missing(wanted: Wanted, folder: Path) -> str | None:
+    """What a snapshot lacks, as an interrupted download leaves it, or None if it is complete.
+
+    Other libraries download only what they read: transformers leaves out modules.json. Without a
+    mark that the hub has none, its absence says nothing.
+    """
+    source = wanted.source(folder)
+    is_marked = (folder.parents[1] / ".no_exist" / folder.name / "modules.json").is_file()
+    if source.is_plain and not is_marked and wanted.pooling is None:
+        return "modules.json"
+    try:
+        encoder = source.encoder
+        shards = list_shards(encoder) if (encoder / INDEX).is_file() else []
+    except ModelError:
+        return None  # the export says what is wrong with the file
+    weights = [WEIGHTS] if (encoder / WEIGHTS).is_file() else shards or [WEIGHTS]
+    needed = [encoder / "config.json"]
+    needed += [folder / _ONNX] if wanted.onnx else [encoder / name for name in weights]
+    for file in needed:
+        if not file.is_file():
+            return file.relative_to(folder).as_posix()
+    has_tokenizer = any((encoder / name).is_file() for name in ("tokenizer.json", *VOCABULARIES))
+    return None if has_tokenizer else "a tokenizer"
+
+
+def _describe_cache(wanted: Wanted, cached: Path | None) -> str:
+    """Why the cache does not have the wanted model, in words."""
+    if cached is not None:
+        return f"{wanted.id} at {cached.name[:12]} is in the hub cache without {_missing(wanted, cached)}"
+    repo = _cache_folder(wanted.id)
+    main = _cached(replace(wanted, revision=None))
+    found = sorted(path.name for path in (repo / "snapshots").glob("*"))
+    if not found:
+        return f"{wanted.id} is not in the hub cache"
+    held = ", ".join(f"{name} (main)" if main and name == main.name else name for name in found)
+    what = f"revision {wanted.revision!r}" if wanted.revision else "the main branch"
+    return f"{what} of {wanted.id} is not in the hub cache (the cache holds {held})"
+
+
+def _cache_folder(hub_id: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"models--{hub_id.replace('/', '--')}")

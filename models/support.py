@@ -1,0 +1,94 @@
+"""Whether minilmx can export a model, from its settings alone: no weights and no torch."""
+
+from dataclasses import dataclass
+
+from minilmx.errors import ModelError
+from minilmx.models.pooling import read_modules
+from minilmx.models.source import INDEX, VOCABULARIES, ModelSource, read_json, weights_files
+
+# Encoders that take exactly our three inputs and a ready-made additive attention mask.
+ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
+
+_CHOOSE = "Choose an embedding model, which gives one vector per text."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model's settings say. `tokenizer` and `weights` describe in words where these come from."""
+
+    architecture: str
+    pooling: str
+    normalized: bool
+    embedding_dimension: int | None
+    tokenizer: str
+    weights: str
+
+
+def check_model(source: ModelSource, *, onnx: bool = False) -> None:
+    """Raise ModelError, with what to do, if the settings of a model rule out its export.
+
+    An `onnx` file may have any architecture: its graph is checked instead.
+    """
+    config = read_json(source.encoder, "config.json", dict)
+    name = "config_sentence_transformers.json"
+    settings = read_json(source.folder, name, dict) if (source.folder / name).is_file() else {}
+    kind = settings.get("model_type", "SentenceTransformer")
+    if kind == "CrossEncoder":
+        raise _reranker(source, kind)
+    if kind != "SentenceTransformer":
+        raise ModelError(
+            f"{source.id} is a {kind} of sentence-transformers; expected a SentenceTransformer", _CHOOSE
+        )
+    if source.has(source.encoder / "adapter_config.json"):
+        raise ModelError(
+            f"{source.id} is an adapter (adapter_config.json); expected all weights of a model",
+            "Merge the adapter into its base model, and save the result.",
+        )
+    heads = config.get("architectures") or [""]
+    head = str(heads[0]) if isinstance(heads, list) else ""
+    if source.is_plain and head.endswith("ForSequenceClassification"):
+        raise _reranker(source, head)
+    architecture = config.get("model_type")
+    if architecture not in ARCHITECTURES and not onnx:
+        raise ModelError(
+            f"{source.id}: architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}",
+            "Choose a model of one of these architectures.",
+        )
+    read_modules(source)
+
+
+def read_model_facts(source: ModelSource) -> ModelFacts:
+    """The facts of a supported model. Raises ModelError for one that minilmx cannot export."""
+    check_model(source)
+    weights, encoder = weights_files(source), source.encoder
+    config = read_json(encoder, "config.json", dict)
+    dimension = config.get("hidden_size")
+    pooling, normalized = read_modules(source)
+    return ModelFacts(
+        str(config["model_type"]),
+        pooling,
+        normalized,
+        dimension if isinstance(dimension, int) else None,
+        describe_tokenizer(source),
+        f"{len(weights)} shards" if (encoder / INDEX).is_file() and len(weights) > 1 else weights[0].name,
+    )
+
+
+def describe_tokenizer(source: ModelSource) -> str:
+    """The file that the tokenizer is read or made from, in words. Raises ModelError if there is none."""
+    for name in ("tokenizer.json", *VOCABULARIES):
+        if source.has(source.encoder / name):
+            return name if name == "tokenizer.json" else f"made from {name}"
+    raise ModelError(
+        f"{source.encoder}: no tokenizer.json, and no vocabulary to make one from; expected tokenizer.json "
+        f"or one of {', '.join(VOCABULARIES)}",
+        "Save the model's tokenizer in its folder.",
+    )
+
+
+def _reranker(source: ModelSource, kind: str) -> ModelError:
+    return ModelError(
+        f"{source.id} is a reranker ({kind}), which gives a score per pair of texts; expected a model that "
+        "gives an embedding per text",
+        _CHOOSE,
+    )
