@@ -49,8 +49,9 @@ class DynamicModel:
     def load(cls, source: ModelSource, file: Path, proto: onnx.ModelProto) -> Self:
         """Take the parsed `file` of `source`, and change `proto` to an artifact's interface.
 
-        The first output must be token embeddings. If there is no `sentence_embedding`, modules.json
-        says how to pool. Raises ModelError or ExportError for any other file.
+        The first output must be token embeddings; the input token_type_ids may be missing. If there is no
+        `sentence_embedding`, modules.json says how to pool. Raises ModelError or ExportError for any other
+        file.
         """
         if read_facts(proto).external_data:
             raise ExportError(f"{file}: weights in another file; expected a single file")
@@ -63,16 +64,20 @@ class DynamicModel:
         pooling, normalized = read_modules(source)
         inputs = [as_tensor(value) for value in proto.graph.input]
         found = f"{file}: inputs {', '.join(map(str, inputs))}"
-        if {tensor.name for tensor in inputs} != set(INPUT_NAMES):
+        names = {tensor.name for tensor in inputs}
+        constants = {tensor.name for tensor in proto.graph.initializer}
+        # RoBERTa has one type of token, so its files often have no such input: it is added, and not read.
+        required = set(INPUT_NAMES) - ({"token_type_ids"} - constants)
+        if not required <= names <= set(INPUT_NAMES):
             raise ExportError(f"{found}; expected {', '.join(INPUT_NAMES)}")
         if any(tensor.dtype != "int64" for tensor in inputs):
             raise ExportError(f"{found}; expected int64")
         if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
             raise ExportError(f"{found}; expected dynamic axes, which freezing makes fixed")
-        names = [value.name for value in proto.graph.output] or ["missing"]
-        if names[0] not in (_HIDDEN, "token_embeddings"):
-            raise ExportError(f"{file}: the first output is {names[0]}; expected {_HIDDEN}")
-        outputs = (names[0], _POOLED) if _POOLED in names else (names[0],)
+        first, *others = [value.name for value in proto.graph.output] or ["missing"]
+        if first not in (_HIDDEN, "token_embeddings"):
+            raise ExportError(f"{file}: the first output is {first}; expected {_HIDDEN}")
+        outputs = (first, _POOLED) if _POOLED in others else (first,)
         session = open_session(file)
         _give_interface(proto, outputs, pooling, normalized, dimension)
         positions = count_positions(config)
@@ -80,8 +85,10 @@ class DynamicModel:
 
     def run(self, batch: TokenBatch) -> Outputs:
         """The file's own outputs on onnxruntime; pooled by numpy if it does not pool. Raises ExportError."""
+        feeds = batch.feeds()
+        taken = {value.name: feeds[value.name] for value in self.session.get_inputs()}
         try:
-            hidden, *pooled = self.session.run(list(self.outputs), batch.feeds())
+            hidden, *pooled = self.session.run(list(self.outputs), taken)
         except Exception as error:
             raise ExportError(f"{self.file}: onnxruntime cannot run it: {error}") from error
         return hidden, pooled[0] if pooled else self._pool(hidden, batch.attention_mask[:, :, None])

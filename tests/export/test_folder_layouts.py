@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,3 +310,48 @@ def test_a_module_path_outside_the_folder_is_refused(folder: Path, tmp_path: Pat
     write(folder / "modules.json", modules)
     with pytest.raises(ModelError, match=r"modules\.json: the path '\.\./elsewhere'; expected one inside"):
         embeddings(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["Roberta", "XLMRoberta"])
+def test_an_onnx_file_without_token_types_is_frozen(
+    make_model: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    """A RoBERTa as optimum exports it: two inputs, and last_hidden_state."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    folder = Path(shutil.copytree(make_model(kind), tmp_path / "model"))
+    encoder = transformers.AutoModel.from_pretrained(
+        folder, add_pooling_layer=False, attn_implementation="eager"
+    )
+
+    class TwoInputs(torch.nn.Module):  # type: ignore[name-defined,misc] # imported above
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder.eval()
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            added = (1.0 - attention_mask.float())[:, None, None, :] * -10000.0
+            return self.encoder(input_ids=input_ids, attention_mask=added).last_hidden_state
+
+    names, example = ("input_ids", "attention_mask"), torch.ones(2, 8).long()
+    (folder / "onnx").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            TwoInputs(),
+            (example + 1, example),
+            str(folder / "onnx" / "model.onnx"),
+            dynamo=False,
+            opset_version=16,
+            input_names=list(names),
+            output_names=["last_hidden_state"],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in (*names, "last_hidden_state")},
+        )
+    found = embeddings(folder, tmp_path / "out", from_onnx=True)
+    assert np.abs(found - expected(folder)).max() <= 1e-5
+    inputs = read(tmp_path / "out" / "mlx.json")["graphs"]["fixed"]["inputs"]
+    assert [each["name"] for each in inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+    for runner, graph in (("onnxruntime", "fixed"), ("openvino", "fixed"), ("openvino", "dynamic")):
+        if runner == "openvino":
+            pytest.importorskip("openvino", reason="needs openvino")
+        with minilmx.load(tmp_path / "out", runner, graph) as model:
+            assert np.abs(model.encode(TEXTS) - found).max() <= 1e-5
