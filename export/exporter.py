@@ -126,7 +126,7 @@ def export_model(
         parity = check_parity(graphs, tokenizer_file, options.shape, model.run)
         text_parity = None
         if auto:
-            progress.message("comparing texts with sentence-transformers")
+            progress.message("comparing texts with the model")
             text_parity = auto.check(tokenizer_file, options.shape, graphs[GraphKind.FIXED], model)
         cost = None
         if options.precision != facts[GraphKind.FIXED].precision:

@@ -37,7 +37,7 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     """The token ids of one text without padding, from a tokenizer of tokenizers or of transformers."""
     if hasattr(tokenizer, "encode_batch"):
         encoded = tokenizer.encode(text)
-        return [number for number, mask in zip(encoded.ids, encoded.attention_mask) if mask]
+        return list(encoded.ids[: sum(encoded.attention_mask)])
     return list(map(int, tokenizer(text, truncation=True)["input_ids"]))
 
 

@@ -57,7 +57,7 @@ def originals(make_model: MakeModel) -> dict[str, Path]:
 
 def settings(folder: Path, **values: object) -> None:
     path = folder / "tokenizer_config.json"
-    content = {"tokenizer_class": "BertTokenizer", "model_max_length": 24, "mask_token": "[UNK]"}
+    content = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]", "mask_token": "[UNK]"}
     path.write_text(json.dumps(content | values))
 
 
@@ -123,7 +123,7 @@ def bytes_file(folder: Path, **values: object) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:140]
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *alphabet, "Ġa", "Ġb"]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "a"), ("Ġ", "b")], unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "a"), ("Ġ", "b")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
