@@ -23,7 +23,7 @@ def sample_texts(sequence_length: int) -> list[str]:
 _ODD_TEXTS = (
     "",
     "The CAT sat on The Mat; İSTANBUL, STRASSE, Straße, ΣΊΣΥΦΟΣ.",
-    "Café déjà-vu, naïve Ångström, jalapeño, Москва́, Việt Nam; Cafe\u0301 u\u0308ber.",
+    "Café déjà-vu, naïve Ångström, jalapeño, Москва́, Tiếng Việt; Cafe\u0301 u\u0308ber.",
     "日本語の文章です。中文字符 mixed混合text 한국어 문장 ภาษาไทย हिन्दी العربية עברית",
     "  leading,  double \t tab\nnew line\r\nend\u00a0no-break\u2003em\u3000wide\u200bzero  ",
     "word",
