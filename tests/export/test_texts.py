@@ -57,8 +57,8 @@ def originals(make_model: MakeModel) -> dict[str, Path]:
 
 def settings(folder: Path, **values: object) -> None:
     path = folder / "tokenizer_config.json"
-    content = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]", "mask_token": "[UNK]"}
-    path.write_text(json.dumps(content | values))
+    content = {"tokenizer_class": "BertTokenizer", "model_max_length": 24}
+    path.write_text(json.dumps(content | {"pad_token": "[PAD]", "mask_token": "[UNK]"} | values))
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
