@@ -23,15 +23,17 @@ from minilmx.export.options import (
 )
 from minilmx.export.parity import Parity, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_weights
+from minilmx.export.tokens import AutoTokens, TextParity, stated_tokenizer
 from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import DEFAULT_OPSET
-from minilmx.models.manifest import FLOAT32, Graph, GraphKind, Graphs, Manifest, Source
+from minilmx.models.manifest import FLOAT32, PRECISIONS, Graph, GraphKind, Graphs, Manifest, Source
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.pooling import read_modules
 from minilmx.models.source import ModelSource, weights_digest
 from minilmx.models.support import check_model
+from minilmx.models.tokenizer import Tokenizer
 from minilmx.progress import SILENT, Progress
 
 
@@ -39,11 +41,13 @@ from minilmx.progress import SILENT, Progress
 class ExportReport:
     """How an export went: the facts of the fixed graph, and the time in seconds.
 
-    `parity` is None if an existing artifact was reused, `cost` (what int8 changed) for float32.
+    `parity` is None if an existing artifact was reused, `cost` (what int8 changed) for float32, and
+    `text_parity` also for an ONNX file, which has no PyTorch model to compare texts with.
     """
 
     facts: GraphFacts
     parity: Parity | None
+    text_parity: TextParity | None
     cost: QuantizationCost | None
     seconds: float
 
@@ -63,9 +67,11 @@ def artifact_name(source: ModelSource, options: ExportOptions) -> str:
 
 
 def export_model(
-    source: ModelSource, output: Path, options: ExportOptions, progress: Progress = SILENT
+    source: ModelSource, output: Path | None, options: ExportOptions, progress: Progress = SILENT
 ) -> ExportedArtifact:
     """Export a sentence-embedding model to an artifact at `output`, or reuse the one of the same inputs.
+
+    Without `output` it is `artifact_name` here. An ONNX file that is int8 makes an int8 artifact.
 
     All graphs are compared with the model in float32, and quantised afterwards if the precision is int8.
 
@@ -86,28 +92,33 @@ def export_model(
     if options.from_onnx:
         file, packages = find_onnx_file(source), ["onnxruntime"]
         onnx_file = (file, load_onnx(file))
-        opset, weights_sha256 = read_facts(onnx_file[1]).opset, sha256_of_file(file)
+        stated = read_facts(onnx_file[1])
+        opset, precision = stated.opset, _precision_of(file, stated, options)
+        weights_sha256 = sha256_of_file(file)
         if options.opset not in (None, opset):
             raise ExportError(
                 f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
                 "Leave the opset to the file.",
             )
     else:
-        onnx_file, packages = None, ["torch", "transformers"]
+        onnx_file, packages, precision = None, ["torch", "transformers"], options.precision
         opset, weights_sha256 = options.opset or DEFAULT_OPSET, weights_digest(source)
-    options = replace(options, opset=opset)
+    options = replace(options, opset=opset, precision=precision)
+    output = output or Path(artifact_name(source, options))
     recorded, tools = record_source(source, weights_sha256), tool_versions(*packages)
 
     if output.exists() and not options.replace:
         artifact = reusable_artifact(output, options, recorded, tools)
         reused = read_facts(load_onnx(artifact.fixed_graph))
-        report = ExportReport(reused, None, None, time.perf_counter() - started)
+        report = ExportReport(reused, None, None, None, time.perf_counter() - started)
         return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
     if output.exists():
         check_replaceable(output)
 
     progress.message("loading the model")
     model = _load_model(source, onnx_file)
+    auto = None if options.from_onnx else AutoTokens(source)
+    tokenizer = auto.tokenizer() if auto else stated_tokenizer(source)
     longest = model.max_sequence_length
     if longest is not None and options.shape.sequence_length > longest:
         raise ExportError(
@@ -115,7 +126,7 @@ def export_model(
             f"positions of {source.id}"
         )
     with atomic_folder(output, replace=options.replace) as folder:
-        write_tokenizer(source, folder, options.shape)
+        write_tokenizer(tokenizer, source, folder, options.shape)
         progress.message("writing the graphs")
         graphs = {kind: folder / path for kind, path in options.graph_paths.items()}
         for kind, path in graphs.items():
@@ -123,11 +134,16 @@ def export_model(
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
         facts = check_graphs(graphs, options, model.embedding_dimension)
-        progress.message("comparing the graphs with the model")
         tokenizer_file = folder / "tokenizer.json"
+        _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
+        progress.message("comparing the graphs with the model")
         parity = check_parity(graphs, tokenizer_file, options.shape, model.run)
+        text_parity = None
+        if auto:
+            progress.message("comparing texts with the model")
+            text_parity = auto.check(tokenizer_file, options.shape, graphs[GraphKind.FIXED], model)
         cost = None
-        if options.precision != FLOAT32:
+        if options.precision != facts[GraphKind.FIXED].precision:
             progress.message("quantising the graphs")
             for path in graphs.values():
                 quantize_weights(path)
@@ -140,8 +156,29 @@ def export_model(
         write_model_card(folder, manifest)
         sealed = seal(folder, manifest)
     seconds = time.perf_counter() - started
-    report = ExportReport(facts[GraphKind.FIXED], parity, cost, seconds)
+    report = ExportReport(facts[GraphKind.FIXED], parity, text_parity, cost, seconds)
     return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
+
+
+def _precision_of(file: Path, facts: GraphFacts, options: ExportOptions) -> str:
+    """The precision of an artifact made from an ONNX file: the file's own if it is int8."""
+    if facts.precision not in PRECISIONS:
+        raise ExportError(
+            f"{file}: {facts.precision} weights; expected {' or '.join(PRECISIONS)}",
+            "Export the model from its PyTorch weights, or from a float32 ONNX file.",
+        )
+    return options.precision if facts.precision == FLOAT32 else facts.precision
+
+
+def _require_token_rows(source: ModelSource, tokenizer: Tokenizer, facts: GraphFacts) -> None:
+    """Refuse a tokenizer with ids that the model has no embeddings for."""
+    rows = facts.token_rows
+    beyond = rows and tokenizer.token_beyond(rows)
+    if beyond:
+        raise ModelError(
+            f"the tokenizer of {source.id}: {beyond}; expected ids below {rows}",
+            "Resize the model's token embeddings, or remove the token from the tokenizer.",
+        )
 
 
 def _load_model(source: ModelSource, onnx_file: tuple[Path, ModelProto] | None) -> ExportableModel:
@@ -178,4 +215,5 @@ def _manifest(
         ),
         tools=tools,
         files=(),
+        token_rows=fixed.token_rows or UNSET,
     )

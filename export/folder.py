@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.manifest import Manifest, Shape
 from minilmx.models.source import VOCABULARIES, ModelSource, read_json
-from minilmx.models.tokenizer import load_tokenizer
 
 # The small files of a model that decide what an artifact holds.
 READ = (
@@ -21,6 +20,7 @@ READ = (
     *(name for name in VOCABULARIES if name != "vocab.txt"),
     "merges.txt",
     "added_tokens.json",
+    "sentence_bert_config.json",
 )
 COPIED = (
     "config.json",
@@ -28,6 +28,7 @@ COPIED = (
     "vocab.txt",
     "config_sentence_transformers.json",
 )
+_SPECIAL_TOKENS = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "cls", "mask")]
 
 
 def find_setting(source: ModelSource, name: str) -> Path:
@@ -36,26 +37,23 @@ def find_setting(source: ModelSource, name: str) -> Path:
     return source.encoder / name if not file.is_file() else file
 
 
-def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
+def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, shape: Shape) -> None:
     """Write the tokenizer files with one limit everywhere: the artifact's sequence length.
 
     They pad to the longest text of a batch, as the dynamic-shape graph allows; minilmx itself pads to
-    the fixed length. Raises ModelError for a source without a tokenizer or padding token, ExportError for a
+    the fixed length. tokenizer_config.json names the class that takes tokenizer.json as it is, and holds no
+    setting that could contradict it. Raises ModelError for a source without padding token, ExportError for a
     sequence length without room for a token.
     """
-    file = source.encoder / "tokenizer.json"
-    if file.is_file():
-        tokenizer = load_tokenizer(file)
-    else:
-        from minilmx.models.made_tokenizer import make_tokenizer  # needs transformers
-
-        tokenizer = make_tokenizer(source)
-    settings = _read_json_or_empty(source, "tokenizer_config.json")
+    settings = read_settings(source)
     padding = dict(tokenizer.padding or {})
     pad_token = padding.get("pad_token") or _find_pad_token(source, tokenizer, settings)
     pad_id = tokenizer.token_to_id(pad_token)
     if pad_id is None:
-        raise ModelError(f"{file}: no padding token {pad_token!r}; expected it in the vocabulary")
+        raise ModelError(
+            f"{source.encoder / 'tokenizer.json'}: no padding token {pad_token!r}; expected it in the "
+            "vocabulary"
+        )
     smallest = tokenizer.num_special_tokens_to_add(False) + 1
     if shape.sequence_length < smallest:
         raise ExportError(
@@ -63,9 +61,16 @@ def write_tokenizer(source: ModelSource, folder: Path, shape: Shape) -> None:
             "and one more"
         )
     tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token, pad_type_id=padding.get("pad_type_id", 0))
-    tokenizer.enable_truncation(shape.sequence_length)
+    direction = (tokenizer.truncation or {}).get("direction", "right")
+    tokenizer.enable_truncation(shape.sequence_length, direction=direction)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    settings |= {"model_max_length": shape.sequence_length, "pad_token": pad_token}
+    settings = {name: settings[name] for name in _SPECIAL_TOKENS if name in settings} | {
+        "clean_up_tokenization_spaces": settings.get("clean_up_tokenization_spaces", True),
+        "model_max_length": shape.sequence_length,
+        "pad_token": pad_token,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "truncation_side": direction,
+    }
     write_json(folder / "tokenizer_config.json", settings)
 
 
@@ -157,6 +162,11 @@ def _find_pad_token(source: ModelSource, tokenizer: Tokenizer, settings: dict[st
 
 def _read_json_or_empty(source: ModelSource, name: str) -> dict[str, Any]:
     return read_json(source.encoder, name, dict) if (source.encoder / name).is_file() else {}
+
+
+def read_settings(source: ModelSource) -> dict[str, Any]:
+    """The content of tokenizer_config.json, empty if it does not exist. Raises ModelError."""
+    return _read_json_or_empty(source, "tokenizer_config.json")
 
 
 def _text(token: Any) -> str:

@@ -46,7 +46,7 @@ _MODELS = (
     KnownModel(
         "paraphrase-multilingual-MiniLM-L12-v2",
         12,
-        "bf3bf13ab40c3157080a7ab344c831b9ad18b5eb",
+        "e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
         84.42,
         "50 languages, paraphrases",
     ),

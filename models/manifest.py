@@ -109,7 +109,10 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(
     Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema_version", tag=SCHEMA_VERSION
 ):
-    """The content of mlx.json. `tools` maps packages to versions; `files` is sorted by path."""
+    """The content of mlx.json. `tools` maps packages to versions; `files` is sorted by path.
+
+    `token_rows` is how many token ids the graphs have embeddings for; older artifacts do not state it.
+    """
 
     source: Source
     shape: Shape
@@ -122,6 +125,7 @@ class Manifest(
     graphs: Graphs
     tools: dict[str, str]
     files: tuple[File, ...]
+    token_rows: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
 
     @property
     def fixed(self) -> Graph:

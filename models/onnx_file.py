@@ -11,12 +11,25 @@ from onnx import TensorProto, ValueInfoProto
 from minilmx.errors import ArtifactError
 from minilmx.models.manifest import Tensor
 
+_DTYPES = {"float": "float32", "double": "float64"}
+_INTEGER_WEIGHTS = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}
+_INTEGER_OPS = {
+    *("MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeLinear"),
+    *("QuantizeLinear", "DequantizeLinear"),
+    *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm", "MatMulNBits"),
+}
+# Operators through which a matrix, or token ids, stay what they are.
+_PASS_ON = {"Cast", "DequantizeLinear", "Identity"}
+
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
     """The facts of one ONNX file.
 
-    `ops` counts nodes by operator, `parameters` counts the numbers in all initializers.
+    `ops` counts nodes by operator, `parameters` counts the numbers in all initializers. `precision` is
+    "int8" if the graph computes with 8-bit integers or stores weights as them, otherwise
+    "float16", "bfloat16" or "float32". `token_rows` is how many token ids have an embedding,
+    None if the graph does not look up `input_ids` in a matrix.
     """
 
     opset: int
@@ -27,6 +40,8 @@ class GraphFacts:
     ops: Mapping[str, int]
     parameters: int
     external_data: bool
+    precision: str
+    token_rows: int | None
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -50,6 +65,8 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         ops=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
         parameters=sum(_size(tensor) for tensor in initializers),
         external_data=any(tensor.data_location == TensorProto.EXTERNAL for tensor in initializers),
+        precision=_precision(model.graph),
+        token_rows=_token_rows(model.graph),
     )
 
 
@@ -60,7 +77,38 @@ def as_tensor(value: ValueInfoProto) -> Tensor:
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
     )
     dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
-    return Tensor(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
+    return Tensor(value.name, _DTYPES.get(dtype, dtype), shape)
+
+
+def _precision(graph: onnx.GraphProto) -> str:
+    """What the graph computes in: by its operators, and by the types of its weights."""
+    constants = (
+        attribute.t
+        for node in graph.node
+        for attribute in node.attribute
+        if node.op_type == "Constant" and attribute.name == "value"
+    )
+    # Numbers of one value are settings, such as a zero point, and no weights.
+    weights = [tensor for tensor in (*graph.initializer, *constants) if _size(tensor) > 1]
+    types = {tensor.data_type for tensor in weights}
+    if types & _INTEGER_WEIGHTS or any(node.op_type in _INTEGER_OPS for node in graph.node):
+        return "int8"
+    half = types & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    return TensorProto.DataType.Name(min(half)).lower() if half else "float32"
+
+
+def _token_rows(graph: onnx.GraphProto) -> int | None:
+    """The rows of the matrix in which the graph looks up `input_ids`, also if it is stored as int8."""
+    rows = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) == 2}
+    ids = {"input_ids"}
+    for node in graph.node:  # in the order in which they run
+        if node.op_type in _PASS_ON and node.input[0] in rows:
+            rows[node.output[0]] = rows[node.input[0]]
+        elif node.op_type in _PASS_ON and node.input[0] in ids:
+            ids.add(node.output[0])
+        elif node.op_type == "Gather" and node.input[0] in rows and node.input[1] in ids:
+            return int(rows[node.input[0]])
+    return None
 
 
 def _size(tensor: TensorProto) -> int:

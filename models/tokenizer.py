@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,8 @@ class TokenizedTexts:
     """N texts at one sequence length S.
 
     `tokens` holds the inputs, int64 [N, S]. `truncated` is bool [N]: whether a text had more than
-    S tokens and lost its end. `shape` is the artifact's. `empty` is a text without words, int64
-    [1, S], and `pad_id` is the token id of padding.
+    S tokens and lost its end, or its start if the tokenizer truncates on the left. `shape` is the
+    artifact's. `empty` is a text without words, int64 [1, S], and `pad_id` is the token id of padding.
     """
 
     tokens: TokenBatch
@@ -88,7 +89,8 @@ class Tokenizer:
         self.shape = shape
         self._tokenizer = load_tokenizer(file)
         padding = self._tokenizer.padding or {}
-        self._tokenizer.enable_truncation(shape.sequence_length)
+        direction = (self._tokenizer.truncation or {}).get("direction", "right")
+        self._tokenizer.enable_truncation(shape.sequence_length, direction=direction)
         # Padding is added to the arrays: the tokenizer's own is slow for short texts.
         self._tokenizer.no_padding()
         self._pad_id = int(padding.get("pad_id", 0))
@@ -99,6 +101,18 @@ class Tokenizer:
         """Tokenize N texts, padded and truncated to the sequence length."""
         tokens, truncated = self._arrays(texts)
         return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id)
+
+    def token_beyond(self, rows: int) -> str | None:
+        """In words, the token with the highest id if it is not below `rows`; otherwise None.
+
+        `rows` is how many token ids a graph has embeddings for. Another id makes some runners fail, and
+        others return numbers without a meaning.
+        """
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        token, highest = max(vocabulary.items(), key=itemgetter(1), default=("", -1))
+        if highest < rows:
+            return None
+        return f"the token {token!r} has the id {highest}, and the model has {rows} token embeddings"
 
     def _arrays(self, texts: Sequence[str]) -> tuple[TokenBatch, NDArray[np.bool_]]:
         encodings = self._tokenizer.encode_batch(list(texts))

@@ -20,6 +20,8 @@ from minilmx.eval.consumers.registry import Consumer
 from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.models.artifact import Artifact
+from minilmx.models.sample_texts import odd_texts
+from minilmx.models.tokenizer import Tokenizer, load_tokenizer
 from minilmx.progress import SILENT, Progress
 
 BATCH_SIZES = (1, 7, 32)
@@ -43,7 +45,9 @@ class Finding:
 
     `state` is agrees, disagrees, fails (it does not load, or ended with an error) or not installed.
     `max_abs` and `min_cosine` are the worst over all batch sizes, None without finite
-    embeddings. `reason` says what is wrong and `remedy` what to do; both are None if it agrees.
+    embeddings. `same_ids` says whether the library's tokenizer gives the artifact's token ids, also for
+    odd texts; None if it does not show them. `reason` says what is wrong and `remedy` what to do; both are
+    None if it agrees.
     """
 
     consumer: str
@@ -54,6 +58,7 @@ class Finding:
     version: str | None = None
     max_abs: float | None = None
     min_cosine: float | None = None
+    same_ids: bool | None = None
     reason: str | None = None
     remedy: str | None = None
 
@@ -110,10 +115,14 @@ def _check_one(
 ) -> Finding:
     snippet = render_snippet(consumer.name, artifact)
     state, reason, remedy, differences, cosines = AGREES, None, None, [], []
+    same_ids = None
+    # As for an export: absolute for numbers up to 1, otherwise relative to the embedding's largest number.
+    allowed = consumer.tolerance * np.maximum(1, np.abs(reference).max(axis=1))
     with TemporaryDirectory(prefix="mlx-check-") as name:
         folder = Path(name)
         try:
-            _run(folder, snippet, place, texts, time_limit_seconds)
+            odd = _odd_texts(artifact)
+            _run(folder, snippet, place, texts, odd, time_limit_seconds)
             for size in BATCH_SIZES:
                 values = _read(folder / f"{size}.f32", reference)
                 drift = measure_drift(reference, values)
@@ -121,8 +130,14 @@ def _check_one(
                     raise EvalError(f"returned numbers that are not finite at batch size {size}")
                 differences.append(drift.max_abs)
                 cosines.append(drift.min_cosine)
-                if drift.max_abs > consumer.tolerance and state == AGREES:
+                apart = np.abs(reference - values).max(axis=1) > allowed
+                if apart.any() and state == AGREES:
                     state, reason = DISAGREES, _worst(texts, reference, values, size)
+            if (folder / "ids.json").is_file():
+                other = _other_ids(artifact, odd, json.loads((folder / "ids.json").read_text("utf-8")))
+                same_ids = other is None
+                if other is not None:
+                    state, reason = DISAGREES, f"gives other token ids for the text {other[:60]!r}"
         except EvalError as error:
             state, reason = FAILS, str(error)
     if state != AGREES:
@@ -138,14 +153,32 @@ def _check_one(
         version=place.versions[consumer.packages[0]],
         max_abs=max(differences, default=None),
         min_cosine=min(defined, default=None),
+        same_ids=same_ids,
         reason=reason,
         remedy=remedy,
     )
 
 
-def _run(folder: Path, snippet: str, place: Place, texts: list[str], time_limit_seconds: float) -> None:
+def _odd_texts(artifact: Artifact) -> list[str]:
+    """Texts that show a difference between two tokenizers, with the artifact's last added tokens."""
+    added = load_tokenizer(artifact.tokenizer_file).get_added_tokens_decoder()
+    return odd_texts(artifact.shape.sequence_length, [str(added[number]) for number in sorted(added)[-8:]])
+
+
+def _other_ids(artifact: Artifact, texts: list[str], found: list[list[int]]) -> str | None:
+    """The first text whose token ids are not the artifact's, or None."""
+    tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).tokens
+    for text, ids, row, mask in zip(texts, found, tokens.input_ids, tokens.attention_mask, strict=True):
+        if ids != row[mask == 1].tolist():
+            return text
+    return None
+
+
+def _run(
+    folder: Path, snippet: str, place: Place, texts: list[str], odd: list[str], time_limit_seconds: float
+) -> None:
     """Run the snippet in `folder` until it ends. Raises EvalError with the reason if it fails."""
-    request = {"texts": texts, "batch_sizes": BATCH_SIZES}
+    request = {"texts": texts, "odd_texts": odd, "batch_sizes": BATCH_SIZES}
     (folder / "texts.json").write_text(json.dumps(request), encoding="utf-8")
     (folder / f"snippet.{place.language}").write_text(snippet, encoding="utf-8")
     script = f"run.{place.language}"

@@ -81,8 +81,8 @@ def export_model(
     adds a packed graph of up to so many texts per row; `precision` is "float32" or "int8"; `from_onnx`
     freezes an ONNX file with dynamic axes instead of reading PyTorch weights. The same artifact, if it
     exists already, is verified and reused. The `report` of the returned Artifact has the facts of the
-    fixed graph, the parity with the model, the cost of int8 and the time in seconds. Raises ModelError,
-    ExportError and OutputError.
+    fixed graph, the parity with the model and, from text to embedding, with sentence-transformers, the
+    cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
 
     Example:
         >>> minilmx.export_model("all-MiniLM-L6-v2", "out").shape
@@ -100,8 +100,7 @@ def export_model(
     )
     source = resolve_model(model, revision, onnx=from_onnx, pooling=pooling, progress=progress)
     progress.message(f"source: {source.note}")
-    folder = Path(output or exporter.artifact_name(source, options))
-    return exporter.export_model(source, folder, options, progress)
+    return exporter.export_model(source, Path(output) if output else None, options, progress)
 
 
 def load(

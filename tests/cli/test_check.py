@@ -50,13 +50,47 @@ def test_onnxruntime_agrees_with_the_artifact(tiny: Path, mlx: Mlx) -> None:
     assert finding["place"] == sys.executable
     assert 0 <= finding["max_abs"] <= 1e-5
     assert finding["min_cosine"] > 0.999999
+    assert finding["same_ids"] is True
+
+
+def test_other_token_ids_are_found_though_no_embedding_differs(
+    tiny: Path, mlx: Mlx, pretend: Callable[[str], None]
+) -> None:
+    # txtai's snippet has no tokenizer; this imitation lends it one that loses all capitals.
+    pretend(
+        """
+import pathlib, runpy, sys
+import numpy, onnxruntime, tokenizers
+folder = pathlib.Path(sys.argv[0]).parent
+class Embeddings:
+    def __init__(self, path, **settings):
+        tokenizer = tokenizers.Tokenizer.from_file(path + "/tokenizer.json")
+        session = onnxruntime.InferenceSession(path + "/onnx/model.onnx")
+        def transform(texts):
+            encoded = tokenizer.encode_batch(texts)
+            names = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+            feeds = {n: numpy.array([getattr(e, a) for e in encoded]) for n, a in names.items()}
+            return session.run(["sentence_embedding"], feeds)[0]
+        self.batchtransform = transform
+        other = tokenizers.Tokenizer.from_file(path + "/tokenizer.json")
+        other.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=False)
+        sys._getframe(1).f_globals["tokenizer"] = other
+    index = search = lambda *a, **k: None
+"""
+    )
+    outcome = mlx("check", tiny, "--consumer", "txtai", "--json")
+    assert outcome.code == 1, outcome
+    [finding] = json.loads(outcome.stdout)
+    assert (finding["state"], finding["same_ids"]) == ("disagrees", False)
+    assert finding["max_abs"] <= 1e-5
+    assert "gives other token ids for the text 'The CAT sat" in finding["reason"]
 
 
 def test_what_is_not_installed_is_listed_with_its_install_command(tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("check", tiny)
     assert outcome.code == 0, outcome
     lines = outcome.stdout.splitlines()
-    assert lines[0].split() == ["consumer", "version", "result", "max", "abs", "min", "cosine"]
+    assert lines[0].split() == ["consumer", "version", "result", "max", "abs", "min", "cosine", "ids"]
     for name, consumer in CONSUMERS.items():
         shown = any(line.startswith(f"{name} ") for line in lines)
         assert shown == (consumer.graph == "dynamic"), name  # tiny has no settings for its fixed graph

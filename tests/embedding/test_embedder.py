@@ -3,17 +3,20 @@
 import hashlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import UNSET, structs
 from numpy.typing import NDArray
+from tokenizers import Tokenizer as HubTokenizer
 
 from minilmx.embedding.embedder import Embedder, require_finite
 from minilmx.embedding.record import RunRecord
-from minilmx.errors import RunnerFailed
-from minilmx.models.artifact import Artifact
+from minilmx.errors import ArtifactError, RunnerFailed
+from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.tokenizer import TokenBatch, Tokenizer
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry
 
@@ -149,6 +152,29 @@ def test_an_exception_in_a_runner_is_reported_with_its_name(tiny_original: Artif
 
     with pytest.raises(RunnerFailed, match="scripted failed on a batch: ZeroDivisionError: no chi"):
         embed(tiny_original, Scripted(fail), ["a"])
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "read from the graph"])
+@pytest.mark.parametrize("runner", ["onnxruntime", "openvino"])
+def test_a_tokenizer_with_ids_beyond_the_graph_is_refused_at_opening(
+    tiny: Path, runner: str, stated: bool
+) -> None:
+    if runner == "openvino":
+        pytest.importorskip("openvino", reason="needs openvino")
+    artifact = open_artifact(tiny)
+    assert artifact.manifest.token_rows == 140
+    tokenizer = HubTokenizer.from_file(str(tiny / "tokenizer.json"))
+    tokenizer.add_tokens(["[ENTITY]"])
+    tokenizer.save(str(tiny / "tokenizer.json"))
+    (tiny / "mlx.json").unlink()
+    manifest = artifact.manifest if stated else structs.replace(artifact.manifest, token_rows=UNSET)
+    changed = seal(tiny, manifest)
+    for graph in ("fixed", "dynamic"):
+        with pytest.raises(ArtifactError) as caught:
+            Embedder(changed, runner, graph)
+        assert "the token '[ENTITY]' has the id 140, and the model has 140 token embeddings" in str(
+            caught.value
+        )
 
 
 def test_ctrl_c_inside_a_runner_stays_a_keyboard_interrupt(tiny_original: Artifact) -> None:

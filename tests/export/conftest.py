@@ -25,11 +25,13 @@ def make_model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> M
         warnings.simplefilter("ignore")  # newer versions have moved them
         from sentence_transformers.models import Normalize, Pooling, Transformer
 
-    def make(kind: str = "Bert", pooling: str = "mean", normalized: bool = True) -> Path:
+    def make(
+        kind: str = "Bert", pooling: str = "mean", normalized: bool = True, vocabulary: int = 140
+    ) -> Path:
         folder = tmp_path_factory.mktemp("model")
         positions_before = 2 if "Roberta" in kind else 0  # the first is padding_idx + 1
         config = getattr(transformers, f"{kind}Config")(
-            vocab_size=140,
+            vocab_size=vocabulary,
             hidden_size=32,
             num_hidden_layers=2,
             num_attention_heads=4,

@@ -268,4 +268,141 @@ def test_a_tokenizer_with_more_ids_than_the_graph_has_is_refused(folder: Path) -
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"]["vocab"]["a"] = 5000
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    assert f"{folder / 'onnx' / 'model.onnx'}: onnxruntime cannot run it" in refusal(folder)
+    message = refusal(folder)
+    assert "the token 'a' has the id 5000, and the model has 140 token embeddings" in message
+
+
+def set_tokenizer(folder: Path, **values: object) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+
+
+ADDED = {"content": "[NEW]", "lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"do_lower_case": False}, "do_lower_case False, which tokenizer.json contradicts; expected True"),
+        ({"strip_accents": False}, "strip_accents False, which tokenizer.json contradicts; expected True"),
+        ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars False, which"),
+        ({"tokenizer_class": "BertTokenizerFast", "do_lower_case": False}, "do_lower_case False, which"),
+        ({"tokenizer_class": "XLMRobertaTokenizer"}, "tokenizer_class 'XLMRobertaTokenizer', which"),
+        ({"tokenizer_class": "RobertaTokenizer"}, "expected 'one for a WordPiece model'"),
+        ({"split_special_tokens": True}, "split_special_tokens True, which"),
+        ({"added_tokens_decoder": {"140": ADDED}}, "added_tokens_decoder 140 '[NEW]', which"),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_tokenizer_json_are_refused(
+    folder: Path, values: dict[str, Any], words: str
+) -> None:
+    set_tokenizer(folder, **values)
+    message = refusal(folder)
+    assert f"{folder / 'tokenizer_config.json'}: " in message
+    assert words in message
+    assert "Export the model from its PyTorch weights" in message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True},
+        {"strip_accents": True},  # what it is for lower case
+        {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False},  # does not look at it
+    ],
+    ids=str,
+)
+def test_settings_that_agree_with_tokenizer_json_are_taken(folder: Path, values: dict[str, Any]) -> None:
+    set_tokenizer(folder, **values)
+    assert freeze(folder).manifest.token_rows == 140
+
+
+def test_the_side_of_truncation_is_kept(folder: Path) -> None:
+    set_tokenizer(folder, truncation_side="left")
+    artifact = freeze(folder)
+    text = " ".join("abcdefghijklmnopqrstuvwxyz")
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode([text])
+    same = Tokenizer(artifact.tokenizer_file, artifact.shape).encode([text[-27:]])
+    assert tokenized.truncated.all() and not same.truncated.any()
+    assert np.array_equal(tokenized.tokens.input_ids, same.tokens.input_ids)
+
+
+def quantize(folder: Path, kind: str) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path = folder / "onnx" / "model.onnx"
+    operators = ["MatMul", "Gather"] if kind == "with embeddings" else ["MatMul"]
+    weights = QuantType.QUInt8 if kind == "unsigned" else QuantType.QInt8
+    quantize_dynamic(path, path, op_types_to_quantize=operators, weight_type=weights)
+    model = onnx.load(path)
+    kept = [entry for entry in model.opset_import if entry.domain == ""]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("kind", ["signed", "unsigned", "with embeddings"])
+def test_a_quantised_file_makes_an_int8_artifact(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    quantize(folder, kind)
+    before = (folder / "onnx" / "model.onnx").read_bytes()
+    artifact = freeze(folder)
+    assert artifact.manifest.precision == "int8"
+    assert artifact.manifest.token_rows == 140
+    assert artifact.report.cost is None  # nothing was quantised here
+    assert freeze(folder).report.parity is None  # reused
+    assert (folder / "onnx" / "model.onnx").read_bytes() == before
+    monkeypatch.chdir(tmp_path)
+    named = export_model(resolve_model(str(folder)), None, ExportOptions(Shape(2, 8), from_onnx=True))
+    assert named.path == Path("tiny-b2-s8-int8")
+
+
+def test_a_file_of_half_precision_is_refused(folder: Path) -> None:
+    def halve(model: onnx.ModelProto) -> None:
+        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "mix")
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(half, "mix16"))
+        cast = helper.make_node("Cast", ["mix16"], ["mix"], to=TensorProto.FLOAT)
+        nodes = [cast, *model.graph.node]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+    change_graph(folder, halve)
+    message = refusal(folder)
+    assert f"{folder / 'onnx' / 'model.onnx'}: float16 weights; expected float32 or int8" in message
+
+
+def scale(factor: float) -> Change:
+    """Multiply the token embeddings by a large number, as a model without normalisation may have."""
+
+    def change(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        name = graph.output[0].name
+        graph.node[-1].output[0] = "small"
+        graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float32), "factor"))
+        graph.node.append(helper.make_node("Mul", ["small", "factor"], [name]))
+
+    return change
+
+
+def test_a_model_with_large_numbers_is_exported(folder: Path) -> None:
+    set_pooling(folder, "mean", False)
+    change_graph(folder, scale(3e6))
+    artifact = freeze(folder)
+    largest = np.abs(unfrozen(folder, TEXTS, artifact)).max()
+    assert largest > 1e5
+    assert artifact.report.parity is not None
+    assert 1e-5 < artifact.report.parity.max_abs_embedding < 1e-5 * largest
+
+
+def test_a_graph_with_large_numbers_that_is_wrong_is_still_refused(folder: Path) -> None:
+    set_pooling(folder, "mean", False)
+
+    def spoil(model: onnx.ModelProto) -> None:
+        add_noise(model)
+        scale(3e6)(model)
+
+    change_graph(folder, spoil)
+    assert "differs from the model's by up to" in refusal(folder)

@@ -12,7 +12,7 @@ PINNED = {
     "all-MiniLM-L6-v2": "8b3219a92973c328a8e22fadcfa821b5dc75636a",
     "all-MiniLM-L12-v2": "364dd28d28dcd3359b537f3cf1f5348ba679da62",
     "paraphrase-MiniLM-L3-v2": None,
-    "paraphrase-multilingual-MiniLM-L12-v2": "bf3bf13ab40c3157080a7ab344c831b9ad18b5eb",
+    "paraphrase-multilingual-MiniLM-L12-v2": "e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
     "multi-qa-MiniLM-L6-cos-v1": "b207367332321f8e44f96e224ef15bc607f4dbf0",
 }
 
@@ -26,6 +26,16 @@ def refusal(model: str, revision: str | None = None) -> str:
 def test_the_known_models_are_pinned_as_mteb_states() -> None:
     assert {model.name: model.revision for model in KNOWN_MODELS.values()} == PINNED
     assert DEFAULT_MODEL in KNOWN_MODELS
+
+
+@pytest.mark.slow
+def test_mteb_as_installed_states_these_revisions() -> None:
+    mteb = pytest.importorskip("mteb", reason="needs mteb")
+    for model in KNOWN_MODELS.values():
+        if model.revision is not None:
+            assert mteb.get_model_meta(model.hub_id, fetch_from_hf=False).revision == model.revision, (
+                model.name
+            )
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def check(
 
     Each library runs the code that `mlx inspect --snippet NAME` prints, in a separate process, over
     sentences of every length, in batches of 1, 7 and 32. Its embeddings must equal those of the
-    artifact's fixed graph on onnxruntime. Exits with 1 if a library fails or differs.
+    artifact's fixed graph on onnxruntime, and its token ids, if it shows them, those of the artifact's
+    tokenizer. Exits with 1 if a library fails or differs.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -86,7 +87,8 @@ def check(
 
 def _print(findings: Sequence["Finding"]) -> None:
     """A table; below each consumer that does not agree, the reason and what to do."""
-    titles = ("consumer", "version", "result", "max abs", "min cosine")
+    titles = ("consumer", "version", "result", "max abs", "min cosine", "ids")
+    ids = {None: "", True: "same", False: "differ"}
     rows = [
         (
             finding.consumer,
@@ -94,6 +96,7 @@ def _print(findings: Sequence["Finding"]) -> None:
             finding.state,
             "" if finding.max_abs is None else f"{finding.max_abs:.1e}",
             "" if finding.min_cosine is None else f"{finding.min_cosine:.8f}",
+            ids[finding.same_ids],
         )
         for finding in findings
     ]

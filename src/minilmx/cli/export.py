@@ -105,7 +105,8 @@ def export(
             replace=force,
             progress=progress,
         )
-    facts, parity, cost = artifact.report.facts, artifact.report.parity, artifact.report.cost
+    report = artifact.report
+    facts, parity, texts, cost = report.facts, report.parity, report.text_parity, report.cost
     ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
     lines = {
         "artifact": f"{artifact.path}{'' if parity else '  (already existed, verified)'}",
@@ -122,6 +123,13 @@ def export(
             f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated"
             f"{', before quantising' if cost else ''}"
         )
+    if texts:
+        lines["text"] = (
+            f"max abs {texts.max_abs:.2g} from text to embedding against {texts.reference}; "
+            f"{texts.texts} texts{', before quantising' if cost else ''}"
+        )
+        if texts.overridden:
+            lines["tokenizer"] = "as AutoTokenizer makes it: tokenizer_config.json overrides tokenizer.json"
     if parity and parity.max_abs_packed is not None:
         lines["packed"] = f"{pack} texts per row; max abs {parity.max_abs_packed:.2g}"
     if cost:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.record import RunRecord, Timing, artifact_fields
-from minilmx.errors import MinilmxError, RunnerFailed
+from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
@@ -79,9 +79,10 @@ class Embedder:
         `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
         "dynamic", "fixed" or "packed"; `settings` are the runner's own options. Raises
         RunnerError, also for a setting that the runner does not have, and ArtifactError for a
-        graph that the artifact does not have.
+        graph that the artifact does not have, or a tokenizer with ids that the graph does not know.
         """
         self.artifact = choose_graph(artifact, [runner], graph)
+        self._require_token_rows()
         self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
         self.truncated_rows = 0
         self.seconds = 0.0  # inside the runner, without tokenizing
@@ -93,6 +94,20 @@ class Embedder:
     def tokenizer(self) -> Tokenizer:
         """The artifact's tokenizer, at its sequence length."""
         return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape)
+
+    def _require_token_rows(self) -> None:
+        """Refuse a tokenizer with ids beyond the graph's token embeddings: OpenVINO would return numbers."""
+        rows = self.artifact.manifest.token_rows or None
+        if rows is None:  # an older artifact: the graph knows
+            from minilmx.models.onnx_file import load_onnx, read_facts
+
+            rows = read_facts(load_onnx(self.artifact.graph_file)).token_rows
+        beyond = rows and self.tokenizer.token_beyond(rows)
+        if beyond:
+            raise ArtifactError(
+                f"{self.artifact.tokenizer_file}: {beyond}; expected ids below {rows}",
+                "Export the model again.",
+            )
 
     @property
     def dimension(self) -> int:
