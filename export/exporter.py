@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from onnx import ModelProto
 
 from minilmx.errors import ExportError
@@ -26,8 +26,19 @@ from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_wei
 from minilmx.files.atomic import atomic_folder
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import DEFAULT_OPSET
-from minilmx.models.manifest import FLOAT32, Graph, GraphKind, Graphs, Manifest, Source
+from minilmx.models.manifest import (
+    COSINE,
+    FLOAT32,
+    Graph,
+    GraphKind,
+    Graphs,
+    Manifest,
+    Source,
+    Truncation,
+)
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
+from minilmx.models.pooling import stated_sequence_length
+from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, weights_file
 from minilmx.progress import SILENT, Progress
 
@@ -55,7 +66,8 @@ class ExportedArtifact(Artifact):
 def artifact_name(source: ModelSource, options: ExportOptions) -> str:
     """The default name of an artifact's folder, such as all-MiniLM-L6-v2-b1-s128."""
     shape, precision = options.shape, options.precision
-    ending = "" if precision == FLOAT32 else f"-{precision}"
+    ending = "" if options.dimension is None else f"-d{options.dimension}"
+    ending += "" if precision == FLOAT32 else f"-{precision}"
     return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}{ending}"
 
 
@@ -84,9 +96,10 @@ def export_model(
         proto, opset = None, options.opset or DEFAULT_OPSET
     options = replace(options, opset=opset)
     recorded, tools = record_source(source, file), tool_versions(*packages)
+    settings, stated_length = read_settings(source), stated_sequence_length(source)
 
     if output.exists() and not options.replace:
-        artifact = reusable_artifact(output, options, recorded, tools)
+        artifact = reusable_artifact(output, options, recorded, tools, stated_length)
         reused = read_facts(load_onnx(artifact.fixed_graph))
         report = ExportReport(reused, None, None, time.perf_counter() - started)
         return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
@@ -94,7 +107,7 @@ def export_model(
         check_replaceable(output)
 
     progress.message("loading the model")
-    model = _load_model(source, file, proto)
+    model = _load_model(source, file, proto, options.dimension)
     longest = model.max_sequence_length
     if longest is not None and options.shape.sequence_length > longest:
         raise ExportError(
@@ -109,7 +122,7 @@ def export_model(
             path.parent.mkdir(exist_ok=True)
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
-        facts = check_graphs(graphs, options, model.embedding_dimension)
+        facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
         progress.message("comparing the graphs with the model")
         tokenizer_file = folder / "tokenizer.json"
         parity = check_parity(graphs, tokenizer_file, options.shape, model.run)
@@ -119,8 +132,14 @@ def export_model(
             for path in graphs.values():
                 quantize_weights(path)
             cost = measure_cost(graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run)
-            facts = check_graphs(graphs, options, model.embedding_dimension)
-        manifest = _manifest(recorded, tools, options, model, facts)
+            facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
+        manifest = structs.replace(
+            _manifest(recorded, tools, options, model, facts),
+            max_sequence_length=stated_length or UNSET,
+            prompts=settings.prompts or UNSET,
+            default_prompt=settings.default_prompt or UNSET,
+            similarity=settings.similarity if settings.similarity != COSINE else UNSET,
+        )
         write_consumer_files(source, folder, manifest)
         if options.fixed_consumers:
             write_fixed_consumers(folder, manifest)
@@ -131,12 +150,14 @@ def export_model(
     return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
 
 
-def _load_model(source: ModelSource, file: Path, proto: ModelProto | None) -> ExportableModel:
+def _load_model(
+    source: ModelSource, file: Path, proto: ModelProto | None, dimension: int | None
+) -> ExportableModel:
     if proto is not None:
-        return DynamicModel.load(source, file, proto)
+        return DynamicModel.load(source, file, proto, dimension)
     from minilmx.export.graph import TracedModel  # needs torch
 
-    return TracedModel.load(source)
+    return TracedModel.load(source, dimension)
 
 
 def _manifest(
@@ -151,6 +172,8 @@ def _manifest(
         for kind, path in options.graph_paths.items()
     }
     fixed = facts[GraphKind.FIXED]
+    chosen = options.dimension is not None
+    truncated = chosen or model.embedding_dimension < model.model_dimension
     return Manifest(
         source=recorded,
         shape=options.shape,
@@ -165,4 +188,5 @@ def _manifest(
         ),
         tools=tools,
         files=(),
+        truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
     )

@@ -92,7 +92,7 @@ class Embedder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The artifact's tokenizer, at its sequence length."""
-        return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape)
+        return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape, self.artifact.prompt)
 
     @property
     def dimension(self) -> int:
