@@ -156,8 +156,8 @@ def embed_file(
     `source` is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or "-"
     for standard input; `column` names the column of the sentences, and `text_format` says what the file's
     name does not. `prompt` is as in `load`. A row without a text is an error unless `on_empty` is "skip" or,
-    for .parquet and .jsonl, "null". The record of the run is written to OUTPUT.run.json and returned. Raises DatasetError,
-    OutputError, ArtifactError or RunnerError.
+    for .parquet and .jsonl, "null". The record of the run is written to OUTPUT.run.json and returned. Raises
+    DatasetError, OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
@@ -210,8 +210,8 @@ def embed_corpus(
 
     `inputs` are files, folders, patterns and URLs of these. The other columns of the inputs are kept. A row
     without a text is an error unless `on_empty` is "skip" or "null". `prompt` is as in `load`. `format` is
-    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it is called again with the same
-    arguments; `restart` removes its shards first. Raises DatasetError for bad inputs, before any work,
+    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
+    is called again with the same arguments; `restart` removes its shards first. Raises DatasetError for bad inputs, before any work,
     OutputError, ArtifactError or RunnerError.
 
     Example:

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from minilmx.files.formats import TextFormat
+    from minilmx.models.artifact import Artifact
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
