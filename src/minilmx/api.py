@@ -211,8 +211,8 @@ def embed_corpus(
     `inputs` are files, folders, patterns and URLs of these. The other columns of the inputs are kept. A row
     without a text is an error unless `on_empty` is "skip" or "null". `prompt` is as in `load`. `format` is
     "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
-    is called again with the same arguments; `restart` removes its shards first. Raises DatasetError for bad inputs, before any work,
-    OutputError, ArtifactError or RunnerError.
+    is called again with the same arguments; `restart` removes its shards first. Raises DatasetError for
+    bad inputs, before any work, OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
