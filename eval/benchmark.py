@@ -130,7 +130,7 @@ def measure(
             children.append(stack.enter_context(child))
             first_embeddings.append(first_embedding)
         laps = race(children, texts, rounds, progress)
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(texts)
     tokens = int(tokenized.token_counts.sum())
     timings = []
     for each, mine, first_embedding in zip(contenders, laps, first_embeddings, strict=True):

@@ -11,6 +11,7 @@ from minilmx.eval.metrics.correlation import pair_similarities
 from minilmx.eval.metrics.drift import Drift, DriftProfile, measure_drift, profile_drift
 from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
 from minilmx.eval.metrics.retrieval import RetrievalDrift, measure_retrieval
+from minilmx.models.manifest import COSINE
 
 Rows = NDArray[np.float32]
 
@@ -33,11 +34,18 @@ class Comparison:
 
 
 def compare(
-    reference: Rows, candidate: Rows, pairs: SentencePairs, token_counts: NDArray[np.int64]
+    reference: Rows,
+    candidate: Rows,
+    pairs: SentencePairs,
+    token_counts: NDArray[np.int64],
+    similarity: str = COSINE,
 ) -> Comparison:
-    """Compare float32 [2N, D] embeddings of all first sentences, then all second ones."""
+    """Compare float32 [2N, D] embeddings of all first sentences, then all second ones.
+
+    `similarity` is the model's: "cosine", "dot", "euclidean" or "manhattan".
+    """
     drift = measure_drift(reference, candidate)
-    before, after = pair_similarities(reference), pair_similarities(candidate)
+    before, after = pair_similarities(reference, similarity), pair_similarities(candidate, similarity)
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         return Comparison(drift, None, None, None, None, None, None)
     delta = np.abs(after - before)
@@ -48,5 +56,5 @@ def compare(
         mean_delta_cosine=float(delta.mean()),
         correlation=compare_correlations(before, after, pairs.gold),
         ranks=measure_ranks(before, after, list(zip(pairs.sentences1, pairs.sentences2, strict=True))),
-        retrieval=measure_retrieval(reference, candidate, pairs.texts),
+        retrieval=measure_retrieval(reference, candidate, pairs.texts, similarity),
     )

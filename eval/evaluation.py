@@ -24,10 +24,10 @@ from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_s
 class RunnerResult:
     """One runner over all 2N sentences. `comparison` is with the reference; None for itself.
 
-    `finite` is whether every number of its embeddings is finite. `similarities` are the cosines of
-    the N pairs, None if one is not defined. `timing` is of the runner alone, without tokenizing;
-    None if it is not recorded. `estimated_on_chip_seconds` is an accelerator's own estimate for one
-    batch, if it has one.
+    `finite` is whether every number of its embeddings is finite. `similarities` are those of the N
+    pairs, by the model's similarity, None if one is not defined. `timing` is of the runner alone, without
+    tokenizing; None if it is not recorded. `estimated_on_chip_seconds` is an accelerator's own estimate for
+    one batch, if it has one.
     """
 
     runner: str
@@ -81,7 +81,7 @@ def evaluate(
     for name in runners:
         require_runner(name, **shares[name])
     artifact = choose_graph(artifact, runners, graph)
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(pairs.texts)
     results: list[RunnerResult] = []
     reference: Embeddings | None = None
     for name in runners:
@@ -91,9 +91,11 @@ def evaluate(
             versions = dict(embedder.runner.versions)
         comparison = None
         if reference is not None:
-            comparison = compare(reference.values, found.values, pairs, tokenized.token_counts)
+            comparison = compare(
+                reference.values, found.values, pairs, tokenized.token_counts, artifact.similarity
+            )
         reference = reference or found
-        results.append(_result(name, details, versions, found, pairs, comparison))
+        results.append(_result(name, details, versions, found, pairs, artifact.similarity, comparison))
     several = len(runners) > 1 and reference is not None and reference.finite
     return Evaluation(
         **header_fields(
@@ -113,11 +115,12 @@ def _result(
     versions: Mapping[str, str],
     found: Embeddings,
     pairs: SentencePairs,
+    similarity: str,
     comparison: Comparison | None,
 ) -> RunnerResult:
     on_chip = details.get(ON_CHIP_SECONDS)
-    similarities = pair_similarities(found.values)
-    scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold)
+    similarities = pair_similarities(found.values, similarity)
+    scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold, similarity)
     return RunnerResult(
         runner=name,
         details=details,

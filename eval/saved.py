@@ -20,6 +20,7 @@ from minilmx.eval.metrics.drift import measure_drift, profile_drift
 from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.eval.results import Result, check_limits
 from minilmx.files.digest import sha256_of_file
+from minilmx.models.manifest import COSINE
 from minilmx.runners.provenance import record_provenance
 
 _RECORD_SUFFIX = ".run.json"
@@ -115,8 +116,8 @@ def _header(run: SavedRun) -> dict[str, Any]:
     """The fields of a header that a record states."""
     if run.record is None:
         texts = dict.fromkeys(("artifact", "artifact_sha256", "model", "inputs_sha256"), _NO_RECORD)
-        unknown = dict.fromkeys(("model_revision", "batch_size", "sequence_length"))
-        return {**texts, **unknown, "truncated_sentences": 0}
+        unknown = dict.fromkeys(("model_revision", "batch_size", "sequence_length", "prompt"))
+        return {**texts, **unknown, "similarity": COSINE, "truncated_sentences": 0}
     others = ("sentences", "provenance")
     return {
         field.name: getattr(run.record, field.name) for field in fields(Header) if field.name not in others
@@ -136,7 +137,7 @@ def _result(first: SavedRun, run: SavedRun, rows: list[str]) -> RunnerResult:
         finite=bool(np.isfinite(run.values).all()),
         scores=Scores(None, None),
         similarities=None,
-        comparison=None if run is first else _compare_rows(first.values, run.values, rows),
+        comparison=None if run is first else _compare_rows(first, run.values, rows),
         timing=record.timing if record else None,
         estimated_on_chip_seconds=None,
     )
@@ -152,12 +153,14 @@ def _require_same(first: SavedRun, run: SavedRun) -> None:
         raise EvalError(f"{run.name}: embeddings of another shape than {first.name}: {shapes}")
 
 
-def _compare_rows(reference: NDArray[np.float32], values: NDArray[np.float32], rows: list[str]) -> Comparison:
+def _compare_rows(first: SavedRun, values: NDArray[np.float32], rows: list[str]) -> Comparison:
+    reference, similarity = first.values, first.record.similarity if first.record else COSINE
     drift = measure_drift(reference, values)
     if not drift.finite:
         return Comparison(drift, None, None, None, None, None, None)
     profile = profile_drift(reference, values, rows, None)
-    return Comparison(drift, profile, None, None, None, None, measure_retrieval(reference, values, rows))
+    retrieval = measure_retrieval(reference, values, rows, similarity)
+    return Comparison(drift, profile, None, None, None, None, retrieval)
 
 
 def _load(source: Path | NDArray[np.float32], number: int) -> SavedRun:

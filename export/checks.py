@@ -15,18 +15,27 @@ Tensors = tuple[Tensor, ...]
 
 
 def check_graphs(
-    graphs: Mapping[GraphKind, Path], options: ExportOptions, dimension: int
+    graphs: Mapping[GraphKind, Path],
+    options: ExportOptions,
+    dimension: int,
+    hidden_dimension: int | None = None,
 ) -> dict[GraphKind, GraphFacts]:
     """Check the ONNX files of an artifact and return their facts. Raises ExportError, naming the fault.
 
     ONNX's own checker and strict shape inference pass; opset and IR version are as wanted; there is one
     operator domain and one file; inputs and outputs have our names, dtypes and shapes; and all but the
-    dynamic-shape graph have a number for every dim of every value.
+    dynamic-shape graph have a number for every dim of every value. Token embeddings have as many numbers
+    as embeddings, `dimension`, unless `hidden_dimension` says otherwise.
     """
-    return {kind: _check(path, kind, options, dimension) for kind, path in graphs.items()}
+    interfaces = {
+        kind: _interface(kind, options, dimension, hidden_dimension or dimension) for kind in graphs
+    }
+    return {kind: _check(path, kind, options, interfaces[kind]) for kind, path in graphs.items()}
 
 
-def _check(path: Path, kind: GraphKind, options: ExportOptions, dimension: int) -> GraphFacts:
+def _check(
+    path: Path, kind: GraphKind, options: ExportOptions, interface: tuple[Tensors, Tensors]
+) -> GraphFacts:
     static = kind != GraphKind.DYNAMIC
     model = load_onnx(path)
     try:
@@ -48,7 +57,7 @@ def _check(path: Path, kind: GraphKind, options: ExportOptions, dimension: int) 
         raise ExportError(f"{path.name}: operators of {domains}; expected only ONNX's own")
     if facts.external_data:
         raise ExportError(f"{path.name}: weights in another file; expected a single file")
-    inputs, outputs = _interface(kind, options, dimension)
+    inputs, outputs = interface
     # PyTorch may leave a dim of a dynamic output without a name.
     for what, found, expected, with_shape in (
         ("inputs", facts.inputs, inputs, True),
@@ -67,7 +76,9 @@ def _check(path: Path, kind: GraphKind, options: ExportOptions, dimension: int) 
     return facts
 
 
-def _interface(kind: GraphKind, options: ExportOptions, dimension: int) -> tuple[Tensors, Tensors]:
+def _interface(
+    kind: GraphKind, options: ExportOptions, dimension: int, hidden_dimension: int
+) -> tuple[Tensors, Tensors]:
     """The inputs and outputs that docs/artifact.md states."""
     names, (hidden, embedding) = INPUT_NAMES, OUTPUT_NAMES
     batch: int | str = options.shape.batch_size
@@ -75,7 +86,7 @@ def _interface(kind: GraphKind, options: ExportOptions, dimension: int) -> tuple
     if kind == GraphKind.DYNAMIC:
         batch, length = "batch_size", "sequence_length"
     outputs: Tensors = (
-        Tensor(hidden, "float32", (batch, length, dimension)),
+        Tensor(hidden, "float32", (batch, length, hidden_dimension)),
         Tensor(embedding, "float32", (batch, dimension)),
     )
     if kind == GraphKind.PACKED:

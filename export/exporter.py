@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from onnx import ModelProto
 
 from minilmx.errors import ExportError, ModelError
@@ -28,9 +28,20 @@ from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import DEFAULT_OPSET
-from minilmx.models.manifest import FLOAT32, PRECISIONS, Graph, GraphKind, Graphs, Manifest, Source
+from minilmx.models.manifest import (
+    COSINE,
+    FLOAT32,
+    PRECISIONS,
+    Graph,
+    GraphKind,
+    Graphs,
+    Manifest,
+    Source,
+    Truncation,
+)
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.pooling import read_modules
+from minilmx.models.pooling import read_modules, stated_sequence_length
+from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, weights_digest
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import Tokenizer
@@ -62,7 +73,8 @@ class ExportedArtifact(Artifact):
 def artifact_name(source: ModelSource, options: ExportOptions) -> str:
     """The default name of an artifact's folder, such as all-MiniLM-L6-v2-b1-s128."""
     shape, precision = options.shape, options.precision
-    ending = "" if precision == FLOAT32 else f"-{precision}"
+    ending = "" if options.dimension is None else f"-d{options.dimension}"
+    ending += "" if precision == FLOAT32 else f"-{precision}"
     return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}{ending}"
 
 
@@ -106,9 +118,10 @@ def export_model(
     options = replace(options, opset=opset, precision=precision)
     output = output or Path(artifact_name(source, options))
     recorded, tools = record_source(source, weights_sha256), tool_versions(*packages)
+    settings, stated_length = read_settings(source), stated_sequence_length(source)
 
     if output.exists() and not options.replace:
-        artifact = reusable_artifact(output, options, recorded, tools)
+        artifact = reusable_artifact(output, options, recorded, tools, stated_length)
         reused = read_facts(load_onnx(artifact.fixed_graph))
         report = ExportReport(reused, None, None, None, time.perf_counter() - started)
         return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
@@ -116,7 +129,7 @@ def export_model(
         check_replaceable(output)
 
     progress.message("loading the model")
-    model = _load_model(source, onnx_file)
+    model = _load_model(source, onnx_file, options.dimension)
     auto = None if options.from_onnx else AutoTokens(source)
     tokenizer = auto.tokenizer() if auto else stated_tokenizer(source)
     longest = model.max_sequence_length
@@ -133,7 +146,7 @@ def export_model(
             path.parent.mkdir(exist_ok=True)
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
-        facts = check_graphs(graphs, options, model.embedding_dimension)
+        facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
         tokenizer_file = folder / "tokenizer.json"
         _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
@@ -141,15 +154,21 @@ def export_model(
         text_parity = None
         if auto:
             progress.message("comparing texts with the model")
-            text_parity = auto.check(tokenizer_file, options.shape, graphs[GraphKind.FIXED], model)
+            text_parity = auto.check(tokenizer_file, options, graphs[GraphKind.FIXED], model)
         cost = None
         if options.precision != facts[GraphKind.FIXED].precision:
             progress.message("quantising the graphs")
             for path in graphs.values():
                 quantize_weights(path)
             cost = measure_cost(graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run)
-            facts = check_graphs(graphs, options, model.embedding_dimension)
-        manifest = _manifest(recorded, tools, options, model, facts)
+            facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
+        manifest = structs.replace(
+            _manifest(recorded, tools, options, model, facts),
+            max_sequence_length=stated_length or UNSET,
+            prompts=settings.prompts or UNSET,
+            default_prompt=settings.default_prompt or UNSET,
+            similarity=settings.similarity if settings.similarity != COSINE else UNSET,
+        )
         write_consumer_files(source, folder, manifest)
         if options.fixed_consumers:
             write_fixed_consumers(folder, manifest)
@@ -181,12 +200,14 @@ def _require_token_rows(source: ModelSource, tokenizer: Tokenizer, facts: GraphF
         )
 
 
-def _load_model(source: ModelSource, onnx_file: tuple[Path, ModelProto] | None) -> ExportableModel:
+def _load_model(
+    source: ModelSource, onnx_file: tuple[Path, ModelProto] | None, dimension: int | None
+) -> ExportableModel:
     if onnx_file is not None:
-        return DynamicModel.load(source, *onnx_file)
+        return DynamicModel.load(source, *onnx_file, dimension)
     from minilmx.export.graph import TracedModel  # needs torch
 
-    return TracedModel.load(source)
+    return TracedModel.load(source, dimension)
 
 
 def _manifest(
@@ -201,6 +222,8 @@ def _manifest(
         for kind, path in options.graph_paths.items()
     }
     fixed = facts[GraphKind.FIXED]
+    chosen = options.dimension is not None
+    truncated = chosen or model.embedding_dimension < model.model_dimension
     return Manifest(
         source=recorded,
         shape=options.shape,
@@ -216,4 +239,5 @@ def _manifest(
         tools=tools,
         files=(),
         token_rows=fixed.token_rows or UNSET,
+        truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
     )

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.manifest import Manifest, Shape
+from minilmx.models.settings import SETTINGS
 from minilmx.models.source import VOCABULARIES, ModelSource, read_json
 
 # The small files of a model that decide what an artifact holds.
@@ -26,7 +27,7 @@ COPIED = (
     "config.json",
     "special_tokens_map.json",
     "vocab.txt",
-    "config_sentence_transformers.json",
+    SETTINGS,
 )
 _SPECIAL_TOKENS = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "cls", "mask")]
 
@@ -45,7 +46,7 @@ def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, sha
     setting that could contradict it. Raises ModelError for a source without padding token, ExportError for a
     sequence length without room for a token.
     """
-    settings = read_settings(source)
+    settings = read_tokenizer_settings(source)
     padding = dict(tokenizer.padding or {})
     pad_token = padding.get("pad_token") or _find_pad_token(source, tokenizer, settings)
     pad_id = tokenizer.token_to_id(pad_token)
@@ -80,6 +81,12 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
     for name in COPIED:
         if (file := find_setting(source, name)).is_file():
             shutil.copyfile(file, folder / name)
+    settings = folder / SETTINGS
+    if manifest.truncation and manifest.truncation.renormalized and settings.is_file():
+        content = read_json(folder, SETTINGS, dict)
+        # The token embeddings are truncated already, perhaps to more numbers.
+        if content.pop("truncate_dim", None) is not None:
+            write_json(settings, content)
     kinds = ["Transformer", "Pooling"] + ["Normalize"] * manifest.normalized
     modules = [
         {
@@ -98,7 +105,7 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
         folder / "1_Pooling" / "config.json",
         # Both forms: sentence-transformers 5.4 and later read the name, older ones the booleans.
         {
-            "word_embedding_dimension": manifest.embedding_dimension,
+            "word_embedding_dimension": manifest.hidden_dimension,
             "pooling_mode": pooling,
             "pooling_mode_cls_token": pooling == "cls",
             "pooling_mode_mean_tokens": pooling == "mean",
@@ -113,6 +120,15 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
     source, shape = manifest.source, manifest.shape
     revision = f" at revision `{source.revision}`" if source.revision else ""
     length = "scaled to unit length" if manifest.normalized else "not scaled"
+    if manifest.truncation and not manifest.truncation.renormalized:
+        length += f", then truncated from {manifest.truncation.model_dimension} numbers"
+    prompt = (manifest.prompts or {}).get(manifest.default_prompt or "", "")
+    texts = [json.dumps(prompt + text, ensure_ascii=False) for text in ("One sentence.", "Another one.")]
+    prompts = []
+    if manifest.prompts:
+        names = ", ".join(f"`{name}`" for name in sorted(manifest.prompts))
+        default = f"`{manifest.default_prompt}`" if manifest.default_prompt else "none"
+        prompts = [f"Prompts, which are prepended to texts: {names}; by default {default}.", ""]
     lines = [
         f"# {source.id}, {shape.batch_size} x {shape.sequence_length}",
         "",
@@ -131,12 +147,13 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
         + ". Outputs, float32: `last_hidden_state` and `sentence_embedding` "
         f"({manifest.embedding_dimension} numbers, {manifest.pooling} pooling, {length}).",
         "",
+        *prompts,
         "```python",
         "import numpy, onnxruntime, tokenizers",
         "",
         'tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")',
         f'session = onnxruntime.InferenceSession("{manifest.dynamic.path}")',
-        'encoded = tokenizer.encode_batch(["One sentence.", "Another one."])',
+        f"encoded = tokenizer.encode_batch([{', '.join(texts)}])",
         "feeds = {",
         '    "input_ids": numpy.array([e.ids for e in encoded]),',
         '    "attention_mask": numpy.array([e.attention_mask for e in encoded]),',
@@ -164,7 +181,7 @@ def _read_json_or_empty(source: ModelSource, name: str) -> dict[str, Any]:
     return read_json(source.encoder, name, dict) if (source.encoder / name).is_file() else {}
 
 
-def read_settings(source: ModelSource) -> dict[str, Any]:
+def read_tokenizer_settings(source: ModelSource) -> dict[str, Any]:
     """The content of tokenizer_config.json, empty if it does not exist. Raises ModelError."""
     return _read_json_or_empty(source, "tokenizer_config.json")
 

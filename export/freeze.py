@@ -18,7 +18,7 @@ from minilmx.export.parity import open_session
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
-from minilmx.models.pooling import count_positions, read_modules
+from minilmx.models.pooling import choose_widths, count_positions, pooled_dimension, read_modules
 from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import TokenBatch
 
@@ -44,22 +44,27 @@ class DynamicModel:
     normalized: bool
     embedding_dimension: int
     max_sequence_length: int | None
+    hidden_dimension: int
+    model_dimension: int
 
     @classmethod
-    def load(cls, source: ModelSource, file: Path, proto: onnx.ModelProto) -> Self:
+    def load(
+        cls, source: ModelSource, file: Path, proto: onnx.ModelProto, dimension: int | None = None
+    ) -> Self:
         """Take the parsed `file` of `source`, and change `proto` to an artifact's interface.
 
         The first output must be token embeddings; the input token_type_ids may be missing. If there is no
-        `sentence_embedding`, modules.json says how to pool. Raises ModelError or ExportError for any other
-        file.
+        `sentence_embedding`, modules.json says how to pool. With a `dimension`, that many numbers of the
+        token embeddings are pooled by modules.json in any case. Raises ModelError or ExportError for any
+        other file.
         """
         if read_facts(proto).external_data:
             raise ExportError(f"{file}: weights in another file; expected a single file")
         config = read_json(source.encoder, "config.json", dict)
-        dimension = config.get("hidden_size")
-        if not isinstance(dimension, int):
+        width = config.get("hidden_size")
+        if not isinstance(width, int):
             raise ModelError(
-                f"{source.encoder / 'config.json'}: hidden_size {dimension!r}; expected a whole number"
+                f"{source.encoder / 'config.json'}: hidden_size {width!r}; expected a whole number"
             )
         pooling, normalized = read_modules(source)
         inputs = [as_tensor(value) for value in proto.graph.input]
@@ -74,14 +79,28 @@ class DynamicModel:
             raise ExportError(f"{found}; expected int64")
         if any(isinstance(dim, int) for tensor in inputs for dim in tensor.shape):
             raise ExportError(f"{found}; expected dynamic axes, which freezing makes fixed")
-        first, *others = [value.name for value in proto.graph.output] or ["missing"]
-        if first not in (_HIDDEN, "token_embeddings"):
-            raise ExportError(f"{file}: the first output is {first}; expected {_HIDDEN}")
-        outputs = (first, _POOLED) if _POOLED in others else (first,)
+        stated = [value.name for value in proto.graph.output] or ["missing"]
+        if stated[0] not in (_HIDDEN, "token_embeddings"):
+            raise ExportError(f"{file}: the first output is {stated[0]}; expected {_HIDDEN}")
+        width = min(width, pooled_dimension(source) or width)
+        hidden, kept = choose_widths(source, width, dimension)
+        pools = _POOLED in stated and dimension is None
+        outputs = (stated[0], _POOLED) if pools else (stated[0],)
         session = open_session(file)
-        _give_interface(proto, outputs, pooling, normalized, dimension)
-        positions = count_positions(config)
-        return cls(file, session, outputs, proto, pooling, normalized, dimension, positions)
+        model = cls(
+            file,
+            session,
+            outputs,
+            proto,
+            pooling,
+            normalized,
+            kept,
+            count_positions(config),
+            hidden,
+            width,
+        )
+        _give_interface(model)
+        return model
 
     def run(self, batch: TokenBatch) -> Outputs:
         """The file's own outputs on onnxruntime; pooled by numpy if it does not pool. Raises ExportError."""
@@ -91,7 +110,9 @@ class DynamicModel:
             hidden, *pooled = self.session.run(list(self.outputs), taken)
         except Exception as error:
             raise ExportError(f"{self.file}: onnxruntime cannot run it: {error}") from error
-        return hidden, pooled[0] if pooled else self._pool(hidden, batch.attention_mask[:, :, None])
+        hidden = hidden[:, :, : self.hidden_dimension]
+        embedding = pooled[0] if pooled else self._pool(hidden, batch.attention_mask[:, :, None])
+        return hidden, embedding[:, : self.embedding_dimension]
 
     def _pool(self, hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.pooling == "cls":
@@ -118,22 +139,29 @@ def find_onnx_file(source: ModelSource) -> Path:
     raise ModelError(f"{source.folder}: no ONNX file; expected {' or '.join(_CANDIDATES)}")
 
 
-def _give_interface(
-    proto: onnx.ModelProto, outputs: tuple[str, ...], pooling: str, normalized: bool, dimension: int
-) -> None:
-    """Set our input order, output names and named dynamic axes; add pooling if it is missing."""
+def _give_interface(model: DynamicModel) -> None:
+    """Set our input order, output names and named dynamic axes; add the pooling and truncation it lacks."""
+    proto, outputs = model.proto, model.outputs
     graph = proto.graph
-    _rename(graph, outputs[0], _HIDDEN)
+    if model.hidden_dimension < model.model_dimension:
+        _rename(graph, outputs[0], "pooling/full_hidden")
+        _truncate(graph, "pooling/full_hidden", model.hidden_dimension, _HIDDEN)
+    else:
+        _rename(graph, outputs[0], _HIDDEN)
     if _POOLED not in outputs:
-        _add_pooling(graph, pooling, normalized)
+        _rename(graph, _POOLED, "pooling/unused")
+        _add_pooling(graph, model.pooling, model.normalized)
+    if model.embedding_dimension < model.hidden_dimension:
+        _rename(graph, _POOLED, "pooling/full_embedding")
+        _truncate(graph, "pooling/full_embedding", model.embedding_dimension, _POOLED)
     dims = ["batch_size", "sequence_length"]
     del graph.input[:], graph.output[:], graph.value_info[:]
     int64, float32 = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
     graph.input.extend(helper.make_tensor_value_info(name, int64, dims) for name in INPUT_NAMES)
     graph.output.extend(
         [
-            helper.make_tensor_value_info(_HIDDEN, float32, [*dims, dimension]),
-            helper.make_tensor_value_info(_POOLED, float32, [dims[0], dimension]),
+            helper.make_tensor_value_info(_HIDDEN, float32, [*dims, model.hidden_dimension]),
+            helper.make_tensor_value_info(_POOLED, float32, [dims[0], model.embedding_dimension]),
         ]
     )
     proto.ir_version = _IR_VERSION
@@ -145,6 +173,14 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
             for index, name in enumerate(names):
                 if name == old:
                     names[index] = new
+
+
+def _truncate(graph: onnx.GraphProto, values: str, kept: int, output: str) -> None:
+    """Append a node that keeps the first numbers of each row."""
+    names = [f"{output}/{name}" for name in ("start", "end", "axis")]
+    for name, number in zip(names, (0, kept, -1), strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.array([number], np.int64), name))
+    graph.node.append(helper.make_node("Slice", [values, *names], [output], name=f"/{output}/truncate"))
 
 
 def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None:

@@ -29,13 +29,12 @@ from minilmx.models.pytorch import SentenceModel
 
 
 class EmbeddingGraph(torch.nn.Module):
-    """Token ids in; token embeddings [B, S, D] and sentence embeddings [B, D] out."""
+    """Token ids in; token embeddings [B, S, H] and sentence embeddings [B, D] out."""
 
     def __init__(self, model: SentenceModel) -> None:
         super().__init__()
         self.encoder = model.encoder
-        self.pooling = model.pooling
-        self.normalized = model.normalized
+        self.model = model
 
     def forward(
         self,
@@ -51,14 +50,15 @@ class EmbeddingGraph(torch.nn.Module):
             attention_mask=masked[:, None, None, :],
             token_type_ids=token_type_ids,
         ).last_hidden_state
-        if self.pooling == "cls":
+        hidden = _keep(hidden, self.model.hidden_dimension, self.model.model_dimension)
+        if self.model.pooling == "cls":
             pooled = hidden[:, 0]
-        elif self.pooling == "max":
+        elif self.model.pooling == "max":
             pooled = (hidden + masked[:, :, None]).amax(dim=1)
         else:
             tokens = mask.sum(dim=1, keepdim=True).clamp(min=1.0)
             pooled = (hidden * mask[:, :, None]).sum(dim=1) / tokens
-        return hidden, _normalize(pooled) if self.normalized else pooled
+        return hidden, _finish(pooled, self.model)
 
 
 class PackedGraph(torch.nn.Module):
@@ -71,8 +71,7 @@ class PackedGraph(torch.nn.Module):
     def __init__(self, model: SentenceModel, segments: int) -> None:
         super().__init__()
         self.encoder = model.encoder
-        self.pooling = model.pooling
-        self.normalized = model.normalized
+        self.model = model
         self.numbers = torch.arange(1, segments + 1)[None, :, None]
 
     def forward(
@@ -86,11 +85,23 @@ class PackedGraph(torch.nn.Module):
             token_type_ids=torch.zeros_like(input_ids),
             position_ids=position_ids,
         ).last_hidden_state
+        hidden = _keep(hidden, self.model.hidden_dimension, self.model.model_dimension)
         members = (segment_ids[:, None, :] == self.numbers).to(torch.float32)
-        if self.pooling == "cls":
+        if self.model.pooling == "cls":
             members = members * (position_ids == 0).to(torch.float32)[:, None, :]
         pooled = members @ hidden / members.sum(dim=2, keepdim=True).clamp(min=1.0)
-        return _normalize(pooled) if self.normalized else pooled
+        return _finish(pooled, self.model)
+
+
+def _keep(values: torch.Tensor, kept: int, width: int) -> torch.Tensor:
+    """The first numbers of each row; without an operator in the graph if these are all."""
+    return values if kept == width else values[..., :kept]
+
+
+def _finish(pooled: torch.Tensor, model: SentenceModel) -> torch.Tensor:
+    """Normalise, and truncate, as the model's files ask for."""
+    finished = _normalize(pooled) if model.normalized else pooled
+    return _keep(finished, model.embedding_dimension, model.hidden_dimension)
 
 
 def _normalize(pooled: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenBatch
 
-# last_hidden_state [B, S, D] and sentence_embedding [B, D]
+# last_hidden_state [B, S, H] and sentence_embedding [B, D]
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -18,7 +18,9 @@ class ExportableModel(Protocol):
     """A sentence-embedding model that writes its graphs and that they are compared with.
 
     `pooling` is "mean", "cls" or "max"; `normalized` says whether embeddings are scaled to unit length;
-    `max_sequence_length` is a number of tokens, or None if the model does not limit it.
+    `max_sequence_length` is a number of tokens, or None if the model does not limit it. Of the model's
+    `model_dimension` numbers, H = `hidden_dimension` of a token embedding are pooled, and
+    D = `embedding_dimension` of the result are kept.
     """
 
     @property
@@ -28,10 +30,14 @@ class ExportableModel(Protocol):
     @property
     def embedding_dimension(self) -> int: ...
     @property
+    def hidden_dimension(self) -> int: ...
+    @property
+    def model_dimension(self) -> int: ...
+    @property
     def max_sequence_length(self) -> int | None: ...
 
     def run(self, batch: TokenBatch) -> Outputs:
-        """last_hidden_state, float32 [B, S, D], and sentence_embedding, float32 [B, D]."""
+        """last_hidden_state, float32 [B, S, H], and sentence_embedding, float32 [B, D]."""
         ...
 
     def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:

@@ -13,7 +13,8 @@ from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.interface import MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, POOLINGS, GraphKind, Shape, Source
-from minilmx.models.source import ModelSource
+from minilmx.models.pooling import count_positions, stated_sequence_length
+from minilmx.models.source import ModelSource, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class ExportOptions:
 
     `opset` None is opset 16 for PyTorch weights and the file's own for an ONNX file. `segments` adds a
     packed graph whose rows hold up to that many texts. `fixed_consumers` puts the fixed graph into
-    fixed/, with the settings that other libraries run it with. `from_onnx` freezes an ONNX file with
+    fixed/, with the settings that other libraries run it with. `dimension` keeps so many numbers of every
+    token embedding, for models that were trained to be truncated. `from_onnx` freezes an ONNX file with
     dynamic axes, without torch. `replace` replaces an existing artifact.
     """
 
@@ -33,6 +35,7 @@ class ExportOptions:
     fixed_consumers: bool = False
     from_onnx: bool = False
     replace: bool = False
+    dimension: int | None = None
 
     def __post_init__(self) -> None:
         if self.opset is not None and not MIN_OPSET <= self.opset <= MAX_OPSET:
@@ -41,6 +44,8 @@ class ExportOptions:
         if not 1 <= min(sizes) <= max(sizes) <= MAX_SIZE:
             packed = f" with {self.segments} texts per packed row" if self.segments else ""
             raise ExportError(f"the shape {self.shape}{packed}; expected numbers from 1 to {MAX_SIZE}")
+        if self.dimension is not None and not 1 <= self.dimension <= MAX_SIZE:
+            raise ExportError(f"the dimension: {self.dimension}; expected a number from 1 to {MAX_SIZE}")
         if self.from_onnx and self.segments is not None:
             raise ExportError(
                 "a packed graph: made from an ONNX file; expected PyTorch weights",
@@ -54,6 +59,19 @@ class ExportOptions:
         packed = {GraphKind.PACKED: f"{name}_p{self.segments}.onnx"} if self.segments else {}
         fixed = f"{FOLDER}/{name}.onnx" if self.fixed_consumers else f"{name}.onnx"
         return {GraphKind.FIXED: fixed, GraphKind.DYNAMIC: "onnx/model.onnx", **packed}
+
+
+def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
+    """A number of tokens; "model" is the most that the model itself reads. Raises ExportError."""
+    if not isinstance(length, str):
+        return length
+    if length != "model":
+        raise ExportError(f"the sequence length: {length!r}; expected a number or 'model'")
+    positions = count_positions(read_json(source.encoder, "config.json", dict))
+    limit = stated_sequence_length(source) or positions
+    if limit is None:
+        raise ExportError(f"the sequence length of {source.name}: not stated; expected a number of tokens")
+    return limit
 
 
 def record_source(source: ModelSource, weights_sha256: str) -> Source:
@@ -79,7 +97,11 @@ def tool_versions(*packages: str) -> dict[str, str]:
 
 
 def reusable_artifact(
-    output: Path, options: ExportOptions, source: Source, tools: dict[str, str]
+    output: Path,
+    options: ExportOptions,
+    source: Source,
+    tools: dict[str, str],
+    max_sequence_length: int | None,
 ) -> Artifact:
     """The artifact at `output` if the same inputs made it. Raises OutputError otherwise."""
     hint = "Choose another output, or allow it to be replaced."
@@ -88,11 +110,14 @@ def reusable_artifact(
     except ArtifactError as error:
         raise OutputError(f"{output} exists and cannot be reused: {error.message}", hint) from error
     made = artifact.manifest
+    chosen = made.embedding_dimension if made.truncation and made.truncation.renormalized else None
     for what, found, expected in (
         ("model", made.source, source),
         ("shape", made.shape, options.shape),
         ("number of texts per row", artifact.packed_segments, options.segments),
         ("place of the fixed graph", made.fixed.path, options.graph_paths[GraphKind.FIXED]),
+        ("dimension", chosen, options.dimension),
+        ("sequence length of the model", made.max_sequence_length or None, max_sequence_length),
         ("precision", made.precision, options.precision),
         ("opset", made.opset, options.opset),
         ("tool version", made.tools, tools),

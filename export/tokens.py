@@ -17,12 +17,12 @@ import tokenizers
 from numpy.typing import NDArray
 
 from minilmx.errors import ExportError, ModelError
-from minilmx.export.folder import read_settings
+from minilmx.export.folder import read_tokenizer_settings
 from minilmx.export.model import ExportableModel
+from minilmx.export.options import ExportOptions
 from minilmx.export.parity import MAX_ABS_EMBEDDING, open_session, relative_difference
 from minilmx.models.interface import OUTPUT_NAMES
 from minilmx.models.made_tokenizer import make_tokenizer
-from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import odd_texts, sample_texts
 from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import TokenBatch, Tokenizer, load_tokenizer
@@ -91,14 +91,16 @@ class AutoTokens:
             )
         return copy
 
-    def check(self, tokenizer_file: Path, shape: Shape, graph: Path, model: ExportableModel) -> TextParity:
+    def check(
+        self, tokenizer_file: Path, options: ExportOptions, graph: Path, model: ExportableModel
+    ) -> TextParity:
         """Compare the artifact's token ids with AutoTokenizer's, and its embeddings with the library's.
 
         The library is sentence-transformers if it is installed; otherwise the PyTorch model gets
         AutoTokenizer's tokens. Raises ExportError for other ids, or a difference above 1e-5 times the
         embedding's largest number if that is above 1.
         """
-        length = shape.sequence_length
+        shape, length = options.shape, options.shape.sequence_length
         added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
         texts = odd_texts(length, [token for token, _ in added[:_MOST_ADDED_TOKENS]])
         texts += sample_texts(length)[::8]
@@ -107,7 +109,7 @@ class AutoTokens:
         session = open_session(graph)
         parts = [session.run([OUTPUT_NAMES[1]], batch.feeds())[0] for batch in tokenized.batches()]
         found = np.concatenate(parts)[: len(texts)]
-        reference, expected = self._embed(texts, tokens, length, model)
+        reference, expected = self._embed(texts, tokens, options, model)
         self._check_embeddings(texts, found, expected, reference)
         stated = self._stated
         stated.no_padding()
@@ -135,7 +137,7 @@ class AutoTokens:
         return expected
 
     def _embed(
-        self, texts: list[str], tokens: list[TokenBatch], length: int, model: ExportableModel
+        self, texts: list[str], tokens: list[TokenBatch], options: ExportOptions, model: ExportableModel
     ) -> tuple[str, NDArray[np.float32]]:
         """The library and its embeddings of the texts, one at a time so that nothing is padded."""
         # sentence-transformers pools a folder without modules.json by the mean.
@@ -153,10 +155,16 @@ class AutoTokens:
                 local_files_only=True,
                 model_kwargs={"dtype": "float32", "use_safetensors": True},
             )
-            reference.max_seq_length = length
-            values = reference.encode(texts, batch_size=1, show_progress_bar=False)
+            reference.max_seq_length = options.shape.sequence_length
+            if options.dimension is not None:
+                reference.truncate_dim = None
+            values = reference.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
         except Exception as error:
             raise ExportError(f"{self.source.id}: {library} cannot run it: {error}") from error
+        if options.dimension is not None:
+            values = values[:, : options.dimension]
+            if model.normalized:
+                values = values / np.linalg.norm(values, axis=1, keepdims=True)
         return library, np.asarray(values, dtype=np.float32)
 
     def _check_embeddings(
@@ -183,7 +191,7 @@ def stated_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
     states what AutoTokenizer would do otherwise.
     """
     tokenizer = _load(source)
-    settings, config = read_settings(source), read_json(source.encoder, "config.json", dict)
+    settings, config = read_tokenizer_settings(source), read_json(source.encoder, "config.json", dict)
     content = json.loads(tokenizer.to_str())
     for name, found, expected in _contradictions(content, settings, config):
         raise ModelError(
@@ -201,7 +209,7 @@ def _load(source: ModelSource) -> tokenizers.Tokenizer:
 
     Raises ModelError, also for settings that are not JSON.
     """
-    read_settings(source)
+    read_tokenizer_settings(source)
     file = source.encoder / "tokenizer.json"
     return load_tokenizer(file) if file.is_file() else make_tokenizer(source)
 

@@ -14,7 +14,16 @@ from msgspec import structs
 
 from minilmx.errors import ArtifactError
 from minilmx.files.digest import sha256_of_files
-from minilmx.models.manifest import MANIFEST_NAME, File, Graph, GraphKind, Manifest, Shape, parse_manifest
+from minilmx.models.manifest import (
+    COSINE,
+    MANIFEST_NAME,
+    File,
+    Graph,
+    GraphKind,
+    Manifest,
+    Shape,
+    parse_manifest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,7 @@ class Artifact:
     """A verified artifact, and which of its graphs runners run.
 
     `digest` is the SHA-256 of mlx.json, which covers every file. `with_graph` returns the same
-    artifact with another `graph_kind`.
+    artifact with another `graph_kind`, `with_prompt` with another `chosen_prompt` than the model's default.
 
     Example:
         >>> artifact = minilmx.open_artifact("out")
@@ -34,6 +43,7 @@ class Artifact:
     manifest: Manifest
     digest: str
     graph_kind: GraphKind = GraphKind.FIXED
+    chosen_prompt: str | None = None
 
     def with_graph(self, kind: GraphKind | str) -> Self:
         """This artifact with another of its graphs for runners to run.
@@ -46,6 +56,32 @@ class Artifact:
                 "Export the model with a packed graph." if kind == GraphKind.PACKED else None,
             )
         return replace(self, graph_kind=GraphKind(kind))
+
+    def with_prompt(self, name: str | None) -> Self:
+        """This artifact with the text of another prompt before every text; None is the model's default.
+
+        Raises ArtifactError if the model does not have that prompt.
+        """
+        prompts = self.manifest.prompts or {}
+        if name is not None and name not in prompts:
+            known = f"one of {', '.join(sorted(prompts))}" if prompts else "none, as the model has no prompts"
+            raise ArtifactError(f"{self.path}, prompt: {name!r}; expected {known}")
+        return replace(self, chosen_prompt=name)
+
+    @property
+    def prompt_name(self) -> str | None:
+        """The name of the prompt that is prepended to every text, or None."""
+        return self.chosen_prompt or self.manifest.default_prompt or None
+
+    @property
+    def prompt(self) -> str:
+        """The text that is prepended to every text; empty if there is none."""
+        return (self.manifest.prompts or {}).get(self.prompt_name or "", "")
+
+    @property
+    def similarity(self) -> str:
+        """How embeddings of this model are compared: cosine, dot, euclidean or manhattan."""
+        return self.manifest.similarity or COSINE
 
     @property
     def graph_kinds(self) -> list[GraphKind]:

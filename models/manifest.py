@@ -26,6 +26,8 @@ FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, "int8")
 POOLINGS = ("mean", "cls", "max")
 ORIGINS = ("hub", "bundled", "folder")
+COSINE = "cosine"
+SIMILARITIES = (COSINE, "dot", "euclidean", "manhattan")
 # The largest batch size, sequence length, embedding dimension and number of texts per packed row.
 MAX_SIZE = 65_536
 
@@ -98,6 +100,17 @@ class Graphs(Struct, frozen=True, forbid_unknown_fields=True):
     packed: Graph | UnsetType = UNSET
 
 
+class Truncation(Struct, frozen=True, forbid_unknown_fields=True):
+    """That embeddings are the first D of the model's own `model_dimension` numbers.
+
+    `renormalized` is true if every token embedding was truncated, before the pooling and the model's
+    normalisation; false if the finished embedding was, so that it may be shorter than unit length.
+    """
+
+    model_dimension: Size
+    renormalized: bool
+
+
 class File(Struct, frozen=True, forbid_unknown_fields=True):
     """One file of the artifact."""
 
@@ -112,6 +125,9 @@ class Manifest(
     """The content of mlx.json. `tools` maps packages to versions; `files` is sorted by path.
 
     `token_rows` is how many token ids the graphs have embeddings for; older artifacts do not state it.
+    `max_sequence_length` is the model's own limit, in tokens, if it states one; `prompts` are texts by name,
+    and `default_prompt` the name of the one that is prepended unless another is chosen; `similarity` is the
+    model's own unless that is cosine.
     """
 
     source: Source
@@ -126,6 +142,18 @@ class Manifest(
     tools: dict[str, str]
     files: tuple[File, ...]
     token_rows: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    truncation: Truncation | UnsetType = UNSET
+    max_sequence_length: Size | UnsetType = UNSET
+    prompts: dict[str, str] | UnsetType = UNSET
+    default_prompt: str | UnsetType = UNSET
+    similarity: Annotated[str, _one_of(SIMILARITIES[1:])] | UnsetType = UNSET
+
+    @property
+    def hidden_dimension(self) -> int:
+        """The numbers in a token embedding, the last dimension of last_hidden_state."""
+        if self.truncation and not self.truncation.renormalized:
+            return self.truncation.model_dimension
+        return self.embedding_dimension
 
     @property
     def fixed(self) -> Graph:
@@ -173,6 +201,16 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
         if found != expected:
             stated, needed = (", ".join(map(str, tensors)) or "none" for tensors in (found, expected))
             raise ArtifactError(f"{name}, {field}: {stated}; expected {needed}")
+    if manifest.truncation and manifest.truncation.model_dimension < manifest.embedding_dimension:
+        raise ArtifactError(
+            f"{name}, truncation.model_dimension: {manifest.truncation.model_dimension}; expected at least "
+            f"{manifest.embedding_dimension}, the embedding dimension"
+        )
+    if manifest.default_prompt and manifest.default_prompt not in (manifest.prompts or {}):
+        raise ArtifactError(
+            f"{name}, default_prompt: {manifest.default_prompt!r}; expected one of "
+            f"{', '.join(sorted(manifest.prompts or {})) or 'none'}"
+        )
     paths = Counter(file.path for file in manifest.files)
     for path, count in paths.items():
         if not path.isprintable() or "\\" in path or {"", ".", ".."} & set(path.split("/")):
@@ -191,10 +229,11 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
 def _interfaces(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """Each list of tensors: its field, what it holds and what it must hold, with ? for a named dimension."""
     batch, dimension = manifest.shape.batch_size, manifest.embedding_dimension
+    hidden = manifest.hidden_dimension
     size = (batch, manifest.shape.sequence_length)
     required: dict[str, tuple[Sequence[str], tuple[Dim, ...], list[tuple[Dim, ...]]]] = {
-        "fixed": (INPUT_NAMES, size, [(*size, dimension), (batch, dimension)]),
-        "dynamic": (INPUT_NAMES, ("?", "?"), [("?", "?", dimension), ("?", dimension)]),
+        "fixed": (INPUT_NAMES, size, [(*size, hidden), (batch, dimension)]),
+        "dynamic": (INPUT_NAMES, ("?", "?"), [("?", "?", hidden), ("?", dimension)]),
     }
     if manifest.packed:
         segments = next((dim for each in manifest.packed.outputs for dim in each.shape[1:2]), None)

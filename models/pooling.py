@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from minilmx.errors import ModelError
-from minilmx.models.manifest import POOLINGS
+from minilmx.models.manifest import MAX_SIZE, POOLINGS
+from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, list_modules, read_json
 
 # What to do about modules that minilmx does not export.
@@ -46,17 +47,62 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
     return _read_pooling(source, modules[1][1]), "Normalize" in kinds
 
 
+def pooled_dimension(source: ModelSource) -> int | None:
+    """The width of the token embeddings, as the Pooling module's config states it, if it does.
+
+    That of an artifact with a chosen dimension is narrower than its config.json says.
+    """
+    if source.is_plain:
+        return None
+    path = list_modules(source)[1][1]
+    config = read_json(source.folder, f"{path}/config.json", dict)
+    stated = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+    return stated if isinstance(stated, int) else None
+
+
 def _refuse_what_changes_texts(source: ModelSource) -> None:
-    """Refuse settings by which sentence-transformers adds a prompt to each text or lowers its case."""
-    for folder, name, key in (
-        (source.folder, "config_sentence_transformers.json", "default_prompt_name"),
-        (source.encoder, "sentence_bert_config.json", "do_lower_case"),
+    """Refuse a setting by which sentence-transformers lowers the case of each text."""
+    name, key = "sentence_bert_config.json", "do_lower_case"
+    if (source.encoder / name).is_file() and read_json(source.encoder, name, dict).get(key):
+        raise ModelError(
+            f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
+            "texts unchanged and the embeddings would differ"
+        )
+
+
+def stated_sequence_length(source: ModelSource) -> int | None:
+    """The most tokens that sentence-transformers feeds the model; None if the model does not state it.
+
+    Either file states it, the first before the second, and the encoder's positions limit it.
+    """
+    positions = count_positions(read_json(source.encoder, "config.json", dict))
+    for name, key in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
     ):
-        if (folder / name).is_file() and read_json(folder, name, dict).get(key):
-            raise ModelError(
-                f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
-                "texts unchanged and the embeddings would differ"
-            )
+        stated = read_json(source.encoder, name, dict).get(key) if (source.encoder / name).is_file() else None
+        # transformers writes a number of 31 digits for a tokenizer without a limit
+        if isinstance(stated, int) and 1 <= stated <= MAX_SIZE:
+            return min(stated, positions or stated)
+    return None
+
+
+def choose_widths(source: ModelSource, model_dimension: int, dimension: int | None) -> tuple[int, int]:
+    """The numbers that are kept of a token embedding, before pooling, and of a finished embedding.
+
+    `dimension` truncates token embeddings, so that the model's own normalisation renormalises the result;
+    without it the folder's truncate_dim truncates the finished embedding. Raises ModelError if the model's
+    embeddings are not so wide.
+    """
+    if dimension is None:
+        saved = read_settings(source).truncate_dimension or model_dimension
+        return model_dimension, min(saved, model_dimension)
+    if dimension > model_dimension:
+        raise ModelError(
+            f"dimension: {dimension}; expected at most {model_dimension}, the width of {source.name}'s "
+            "embeddings"
+        )
+    return dimension, dimension
 
 
 def count_positions(config: Mapping[str, Any]) -> int | None:
@@ -83,6 +129,11 @@ def _read_pooling(source: ModelSource, path: str) -> str:
     if "pooling_mode" in config:
         stated = config["pooling_mode"]
         on = list(stated) if isinstance(stated, list | tuple) else [stated]
+    if config.get("include_prompt") is False and read_settings(source).prompts:
+        raise ModelError(
+            f"pooling of {source.id}: include_prompt false, which leaves out the tokens of a prompt; "
+            "expected it unset for a model with prompts"
+        )
     if len(on) != 1 or on[0] not in POOLINGS:
         raise ModelError(
             f"pooling of {source.id}: {' + '.join(map(str, on)) or 'none'}; expected "

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import ModelError
-from minilmx.models.pooling import count_positions, first_position, read_modules
+from minilmx.models.pooling import choose_widths, count_positions, first_position, read_modules
 from minilmx.models.source import ModelSource, weights_files
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import TokenBatch
@@ -36,7 +36,8 @@ class SentenceModel:
 
     `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max"; `normalized`
     says whether embeddings are scaled to unit length. `first_position` is the number of a text's first
-    position: RoBERTa's come after the padding token's.
+    position: RoBERTa's come after the padding token's. Of the encoder's `model_dimension` numbers,
+    `hidden_dimension` of a token embedding are pooled, and `embedding_dimension` of the result are returned.
     """
 
     encoder: torch.nn.Module
@@ -45,24 +46,29 @@ class SentenceModel:
     max_sequence_length: int | None
     embedding_dimension: int
     first_position: int
+    hidden_dimension: int
+    model_dimension: int
 
     @classmethod
-    def load(cls, source: ModelSource) -> Self:
+    def load(cls, source: ModelSource, dimension: int | None = None) -> Self:
         """Load a model folder for the CPU, in float32.
 
-        Reads only safetensors and runs no remote code. Raises ModelError if the folder does not hold a
-        model, or one with parts that minilmx does not know.
+        `dimension` keeps so many numbers of each token embedding; without it the folder's settings decide
+        how many numbers of an embedding are kept. Reads only safetensors and runs no remote code. Raises
+        ModelError if the folder does not hold a model, or one with parts that minilmx does not know.
         """
         check_model(source)
         weights_files(source)
         pooling, normalized = read_modules(source)
         encoder = _load_encoder(source)
         config = encoder.config.to_dict()
-        positions, dimension = count_positions(config), int(config["hidden_size"])
-        return cls(encoder, pooling, normalized, positions, dimension, first_position(config))
+        width = int(config["hidden_size"])
+        hidden, kept = choose_widths(source, width, dimension)
+        positions, first = count_positions(config), first_position(config)
+        return cls(encoder, pooling, normalized, positions, kept, first, hidden, width)
 
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """last_hidden_state, float32 [B, S, D], and sentence_embedding, float32 [B, D]. Raises ModelError."""
+        """last_hidden_state, float32 [B, S, H], and sentence_embedding, float32 [B, D]. Raises ModelError."""
         inputs = {name: torch.from_numpy(array) for name, array in batch.feeds().items()}
         with torch.inference_mode():
             try:
@@ -72,9 +78,11 @@ class SentenceModel:
                     "tokenizer.json: token ids that the model has no embeddings for; expected the tokenizer "
                     "of this model"
                 ) from error
+            hidden = hidden[..., : self.hidden_dimension]
             pooled = pool(hidden, inputs["attention_mask"], self.pooling)
             if self.normalized:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
+            pooled = pooled[:, : self.embedding_dimension]
         return hidden.numpy(), pooled.numpy()
 
 

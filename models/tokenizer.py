@@ -84,9 +84,10 @@ class TokenizedTexts:
 class Tokenizer:
     """A Hugging Face tokenizer that pads and truncates to a fixed shape."""
 
-    def __init__(self, file: Path, shape: Shape) -> None:
-        """Load tokenizer.json. Raises ArtifactError if it cannot be read."""
+    def __init__(self, file: Path, shape: Shape, prompt: str = "") -> None:
+        """Load tokenizer.json; `prompt` is prepended to every text. Raises ArtifactError for another file."""
         self.shape = shape
+        self._prompt = prompt
         self._tokenizer = load_tokenizer(file)
         padding = self._tokenizer.padding or {}
         direction = (self._tokenizer.truncation or {}).get("direction", "right")
@@ -99,7 +100,7 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenize N texts, padded and truncated to the sequence length."""
-        tokens, truncated = self._arrays(texts)
+        tokens, truncated = self._arrays([self._prompt + text for text in texts] if self._prompt else texts)
         return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id)
 
     def token_beyond(self, rows: int) -> str | None:

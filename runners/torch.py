@@ -81,7 +81,9 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
             f"the SHA-256 of the weights in {source.folder}: {digest}; expected "
             f"{artifact.manifest.source.weights_sha256}, from which the artifact was exported"
         )
-    return TorchRunner(SentenceModel.load(source), source, options.threads)
+    truncation = artifact.manifest.truncation
+    chosen = artifact.manifest.embedding_dimension if truncation and truncation.renormalized else None
+    return TorchRunner(SentenceModel.load(source, chosen), source, options.threads)
 
 
 def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:

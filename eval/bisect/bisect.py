@@ -103,7 +103,7 @@ def bisect(
     _require_fit(artifact, other)
     for name in (reference, candidate):
         _require_visible(name)
-    texts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(pairs.texts)
+    texts = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(pairs.texts)
     model = load_onnx(artifact.graph_file)
     other_model = model if other is artifact else load_onnx(other.graph_file)
     boundaries, theirs = find_boundaries(model), find_boundaries(other_model)

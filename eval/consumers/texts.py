@@ -23,7 +23,7 @@ def varied_texts(artifact: Artifact) -> list[str]:
     longest = 2 * artifact.shape.sequence_length
     joined = accumulate(sentences[:longest], lambda text, more: f"{text} {more}")
     candidates = [*sentences, *words, *joined]
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(candidates)
+    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(candidates)
     whole = {
         int(count): text
         for count, truncated, text in zip(

@@ -1,4 +1,4 @@
-"""How well cosine similarity ranks sentence pairs against gold scores."""
+"""How well a model's similarity, mostly cosine, ranks sentence pairs against gold scores."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from minilmx.models.manifest import COSINE
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Spearman and Pearson correlation of cosine similarity with gold, -1 to 1.
+    """Spearman and Pearson correlation of the model's similarity with gold, -1 to 1.
 
     None if they are not defined: embeddings that are not finite or all zeros, or similarities or
     gold scores that are all the same.
@@ -30,15 +32,37 @@ def cosine_similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -
         return np.asarray(np.einsum("nd,nd->n", left, right) / norms)
 
 
-def pair_similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosines of N pairs from float32 [2N, D], all first sentences before all second ones: [N]."""
+def pair_similarities(embeddings: NDArray[np.float32], similarity: str = COSINE) -> NDArray[np.float64]:
+    """Similarities of N pairs from float32 [2N, D], all first sentences before all second ones: [N]."""
     half = len(embeddings) // 2
-    return cosine_similarity(embeddings[:half], embeddings[half:])
+    return measure_similarity(embeddings[:half], embeddings[half:], similarity)
 
 
-def score_pairs(first: NDArray[np.float32], second: NDArray[np.float32], gold: NDArray[np.float64]) -> Scores:
+def measure_similarity(
+    first: NDArray[np.float32], second: NDArray[np.float32], similarity: str
+) -> NDArray[np.float64]:
+    """Row by row similarity of two float32 [N, D] arrays, in float64: [N].
+
+    `similarity` is "cosine", "dot", "euclidean" or "manhattan"; the last two are the negative distance.
+    """
+    if similarity == COSINE:
+        return cosine_similarity(first, second)
+    left, right = first.astype(np.float64), second.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if similarity == "dot":
+            return np.asarray(np.einsum("nd,nd->n", left, right))
+        order = {"manhattan": 1, "euclidean": 2}[similarity]
+        return np.asarray(-np.linalg.norm(left - right, ord=order, axis=1))
+
+
+def score_pairs(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    gold: NDArray[np.float64],
+    similarity: str = COSINE,
+) -> Scores:
     """Score the embeddings of N pairs, each float32 [N, D], against gold [N]."""
-    similarities = cosine_similarity(first, second)
+    similarities = measure_similarity(first, second, similarity)
     if not np.isfinite(similarities).all() or 0 in (np.ptp(similarities), np.ptp(gold)):
         return Scores(None, None)
     return Scores(

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import distance
+
+from minilmx.models.manifest import COSINE
 
 TOP = 10
 # An existing index may stay if queries of the new runner still find 99 of 100 neighbours in it.
@@ -16,7 +19,7 @@ Neighbours = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class RetrievalDrift:
-    """Each of N different sentences as a query against all others, by cosine similarity.
+    """Each of N different sentences as a query against all others, by the model's similarity.
 
     Recall is of the reference's nearest 1 and 10, in the candidate's own index, and "mixed":
     the candidate's queries in the reference's index. `changed_queries` have another order within
@@ -43,23 +46,28 @@ class RetrievalDrift:
         return f"Embed the index again: new queries find only {found} in the existing one."
 
 
-def measure_retrieval(reference: Rows, candidate: Rows, texts: list[str]) -> RetrievalDrift | None:
+def measure_retrieval(
+    reference: Rows, candidate: Rows, texts: list[str], similarity: str = COSINE
+) -> RetrievalDrift | None:
     """Compare the neighbours of float32 [N, D] embeddings, each text once.
 
-    None for fewer than 12 different texts, or if an embedding is zero or not finite.
+    `similarity` is "cosine", "dot", "euclidean" or "manhattan". None for fewer than 12 different
+    texts, or if an embedding is zero or not finite.
     """
     keep = np.sort(np.unique(np.array(texts, dtype=object), return_index=True)[1])
-    first, second = _unit(reference[keep]), _unit(candidate[keep])
+    first, second = reference[keep], candidate[keep]
+    if similarity == COSINE:
+        first, second = _unit(first), _unit(second)
     n = len(keep)
     if n < TOP + 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
     own, mixed, flipped = np.zeros(2), np.zeros(2), []
     for start in range(0, n, _BLOCK_ROWS):
         rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        truth = _nearest(first[rows], first, rows)
-        found = _nearest(second[rows], second, rows)
+        truth = _nearest(first[rows], first, rows, similarity)
+        found = _nearest(second[rows], second, rows, similarity)
         own += _hits(truth, found)
-        mixed += _hits(truth, _nearest(second[rows], first, rows))
+        mixed += _hits(truth, _nearest(second[rows], first, rows, similarity))
         differs = truth != found
         flipped += (differs[differs.any(axis=1)].argmax(axis=1) + 1).tolist()
     recall, mixed_recall = own / (n, n * TOP), mixed / (n, n * TOP)
@@ -81,13 +89,18 @@ def _unit(rows: Rows) -> Rows:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def _nearest(queries: Rows, index: Rows, own: Neighbours) -> Neighbours:
+def _nearest(queries: Rows, index: Rows, own: Neighbours, similarity: str) -> Neighbours:
     """The 10 nearest rows of the index for each query but itself, nearest first: [Q, 10]."""
-    similarity = queries @ index.T
-    similarity[np.arange(len(own)), own] = -np.inf
-    top = np.argpartition(-similarity, TOP, axis=1)[:, :TOP]
+    if similarity == "euclidean":
+        close = -distance.cdist(queries, index, "euclidean")
+    elif similarity == "manhattan":
+        close = -distance.cdist(queries, index, "cityblock")
+    else:
+        close = np.asarray(queries @ index.T)
+    close[np.arange(len(own)), own] = -np.inf
+    top = np.argpartition(-close, TOP, axis=1)[:, :TOP]
     top.sort(axis=1)  # so that equal similarities keep the order of the index
-    order = np.argsort(-np.take_along_axis(similarity, top, axis=1), axis=1, kind="stable")
+    order = np.argsort(-np.take_along_axis(close, top, axis=1), axis=1, kind="stable")
     return np.asarray(np.take_along_axis(top, order, axis=1))
 
 

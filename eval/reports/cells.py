@@ -8,6 +8,7 @@ from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import METRIC, METRICS, Group, Metric
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
+from minilmx.models.manifest import COSINE
 
 REFERENCE = "reference"
 MAX_CHARACTERS = 400
@@ -118,13 +119,21 @@ def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def describe_data(evaluation: Evaluation) -> str:
-    """The data set in words: name, language, split, pairs and how many sentences were truncated."""
+    """The data set in words: name, language, split, pairs and how many sentences were truncated.
+
+    With the prompt and the similarity, if they are not what most models have: none, and cosine.
+    """
+    settings = (
+        evaluation.prompt and f", prompt {evaluation.prompt}",
+        evaluation.similarity != COSINE and f", {evaluation.similarity} similarity",
+    )
+    special = "".join(each for each in settings if each)
     if not evaluation.pairs:
-        return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings"
+        return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings{special}"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
     return (
         f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
-        f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated"
+        f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated{special}"
     )
 
 

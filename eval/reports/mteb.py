@@ -14,6 +14,7 @@ from minilmx.eval.datasets.pairs import STSB, STSB_HUB_ID
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
+from minilmx.models.manifest import COSINE
 
 UNKNOWN = "unknown"
 
@@ -120,6 +121,10 @@ def _runner(evaluation: Evaluation, name: str | None) -> RunnerResult:
 def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[str, Any]:
     """One subset's scores, with our own fields that a reader must know."""
     spearman, pearson = result.scores.spearman, result.scores.pearson
+    if evaluation.similarity != COSINE:
+        raise EvalError(
+            f"the result: {evaluation.similarity} similarity; expected {COSINE}, as in mteb's main score"
+        )
     if spearman is None or pearson is None:
         raise EvalError(f"{result.runner}: a correlation with the gold scores that is not defined")
     subset = "default" if "default" in task.subsets else evaluation.language or "none"

@@ -62,7 +62,8 @@ def export_model(
     output: Path | str | None = None,
     *,
     batch_size: int = 1,
-    sequence_length: int = 128,
+    sequence_length: int | str = 128,
+    dimension: int | None = None,
     opset: int | None = None,
     pack: int | None = None,
     precision: str = FLOAT32,
@@ -77,29 +78,37 @@ def export_model(
 
     `model` is a folder of sentence-transformers or transformers, a known name or a hub id; `pooling`
     ("mean", "cls" or "max") is for a model that does not state its own, and is mean by default, as in
-    sentence-transformers. `output` is the folder to make (by default MODEL-bBATCH-sLENGTH here). `pack`
-    adds a packed graph of up to so many texts per row; `precision` is "float32" or "int8"; `from_onnx`
-    freezes an ONNX file with dynamic axes instead of reading PyTorch weights. The same artifact, if it
-    exists already, is verified and reused. The `report` of the returned Artifact has the facts of the
-    fixed graph, the parity with the model and, from text to embedding, with sentence-transformers, the
-    cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
+    sentence-transformers. `output` is the folder to make (by default MODEL-bBATCH-sLENGTH here).
+    `sequence_length` is in tokens, or "model" for the most that the model itself reads. `dimension` keeps
+    so many numbers of every embedding, renormalised if the model normalises, for a model that was trained
+    for it. `pack` adds a packed graph of up to so many texts per row; `precision` is "float32" or "int8";
+    `from_onnx` freezes an ONNX file with dynamic axes instead of reading PyTorch weights. The same
+    artifact, if it exists already, is verified and reused. The `report` of the returned Artifact has the
+    facts of the fixed graph, the parity with the model and, from text to embedding, with sentence-
+    transformers, the cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
 
     Example:
         >>> minilmx.export_model("all-MiniLM-L6-v2", "out").shape
         Shape(batch_size=1, sequence_length=128)
     """
     from minilmx.export import exporter
-    from minilmx.export.options import ExportOptions
+    from minilmx.export.options import ExportOptions, resolve_sequence_length
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
     if output is not None:
         require_local(Path(output))
-    options = ExportOptions(
-        Shape(batch_size, sequence_length), opset, pack, precision, fixed_consumers, from_onnx, replace
-    )
+
+    def options_for(length: int) -> ExportOptions:
+        shape = Shape(batch_size, length)
+        return ExportOptions(
+            shape, opset, pack, precision, fixed_consumers, from_onnx, replace, dimension=dimension
+        )
+
+    options_for(1 if isinstance(sequence_length, str) else sequence_length)  # refused before a download
     source = resolve_model(model, revision, onnx=from_onnx, pooling=pooling, progress=progress)
     progress.message(f"source: {source.note}")
+    options = options_for(resolve_sequence_length(source, sequence_length))
     return exporter.export_model(source, Path(output) if output else None, options, progress)
 
 
@@ -108,14 +117,17 @@ def load(
     runner: str | RunnerEntry = "onnxruntime",
     graph: str = AUTO,
     *,
+    prompt: str | None = None,
     progress: Progress = SILENT,
     **options: Any,
 ) -> Embedder:
     """Open a runner on an artifact, to embed texts with `encode`.
 
     `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
-    "dynamic", "fixed" or "packed". `options` are the runner's own, such as `threads`. Raises
-    ArtifactError, and RunnerError for a runner or option that does not exist or cannot run here.
+    "dynamic", "fixed" or "packed". `prompt` names one of the model's prompts, which is prepended to every
+    text instead of the model's default prompt, if it has one. `options` are the runner's own, such as
+    `threads`. Raises ArtifactError, and RunnerError for a runner or option that does not exist or cannot
+    run here.
 
     Example:
         >>> with minilmx.load("out") as model:
@@ -123,7 +135,7 @@ def load(
         >>> vectors.shape, vectors.dtype
         ((2, 384), dtype('float32'))
     """
-    return Embedder(_opened(artifact), runner, graph, progress, **options)
+    return Embedder(_opened(artifact, prompt), runner, graph, progress, **options)
 
 
 def embed_file(
@@ -134,6 +146,7 @@ def embed_file(
     column: str | None = None,
     text_format: TextFormat = BY_NAME,
     on_empty: str = "error",
+    prompt: str | None = None,
     runner: str = "onnxruntime",
     graph: str = AUTO,
     replace: bool = False,
@@ -144,9 +157,9 @@ def embed_file(
 
     `source` is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or "-"
     for standard input; `column` names the column of the sentences, and `text_format` says what the file's
-    name does not. A row without a text is an error unless `on_empty` is "skip" or, for .parquet and .jsonl,
-    "null". The record of the run is written to OUTPUT.run.json and returned. Raises DatasetError,
-    OutputError, ArtifactError or RunnerError.
+    name does not. `prompt` is as in `load`. A row without a text is an error unless `on_empty` is "skip" or,
+    for .parquet and .jsonl, "null". The record of the run is written to OUTPUT.run.json and returned. Raises
+    DatasetError, OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
@@ -154,7 +167,7 @@ def embed_file(
     """
     target = Path(output)
     check_output(target, replace=replace, nulls=on_empty == NULL)
-    opened = _opened(artifact)
+    opened = _opened(artifact, prompt)
     texts = open_texts(str(source), column, text_format, on_empty)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
         chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
@@ -181,6 +194,7 @@ def embed_corpus(
     keep_text: bool = False,
     text_format: TextFormat = BY_NAME,
     on_empty: str = "error",
+    prompt: str | None = None,
     format: str = "parquet",
     dtype: str = "float32",
     shard_rows: int = 32_768,
@@ -197,10 +211,10 @@ def embed_corpus(
     """Embed a corpus, of any number of files, into a folder of shards.
 
     `inputs` are files, folders, patterns and URLs of these. The other columns of the inputs are kept. A row
-    without a text is an error unless `on_empty` is "skip" or "null". `format` is "parquet" or "lance";
-    `engine` is "local" or "ray". A run that was interrupted resumes when it is called again with the same
-    arguments; `restart` removes its shards first. Raises DatasetError for bad inputs, before any work,
-    OutputError, ArtifactError or RunnerError.
+    without a text is an error unless `on_empty` is "skip" or "null". `prompt` is as in `load`. `format` is
+    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
+    is called again with the same arguments; `restart` removes its shards first. Raises DatasetError for
+    bad inputs, before any work, OutputError, ArtifactError or RunnerError.
 
     Example:
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
@@ -214,7 +228,7 @@ def embed_corpus(
 
     require_strings("inputs", inputs)
     require_local(Path(output))
-    chosen = choose_graph(_opened(artifact), [runner], graph)
+    chosen = choose_graph(_opened(artifact, prompt), [runner], graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
         if engine == "ray":
@@ -253,6 +267,7 @@ def evaluate(
     text_columns: tuple[str, str] | None = None,
     score_column: str | None = None,
     limits: "LimitsLike" = None,
+    prompt: str | None = None,
     graph: str = AUTO,
     ladder: bool = False,
     progress: Progress = SILENT,
@@ -266,8 +281,8 @@ def evaluate(
     set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
     file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
     sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
-    a limits.toml. Each runner takes those of the `options` that it has. Raises DatasetError, ArtifactError,
-    RunnerError and EvalError.
+    a limits.toml. `prompt` is as in `load`. Each runner takes those of the `options` that it has. Raises
+    DatasetError, ArtifactError, RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(
@@ -283,7 +298,7 @@ def evaluate(
 
     require_strings("runners", runners)
     require_strings("languages", languages)
-    opened = _opened(artifact)
+    opened = _opened(artifact, prompt)
     rules = limit_rules(limits)
     names = list(runners)
     if not names:
@@ -519,5 +534,6 @@ def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
     return check_limits(result.evaluations, limit_rules(limits))
 
 
-def _opened(artifact: ArtifactLike) -> Artifact:
-    return artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+def _opened(artifact: ArtifactLike, prompt: str | None = None) -> Artifact:
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    return opened if prompt is None else opened.with_prompt(prompt)

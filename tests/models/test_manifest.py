@@ -326,3 +326,24 @@ def test_a_changed_byte_is_refused_or_does_not_affect_runners(tiny: Path) -> Non
         assert artifact.dynamic_graph == original.dynamic_graph
 
     change_byte()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"default_prompt": "query"}, "default_prompt: 'query'; expected one of none"),
+        ({"prompts": {"a": "b"}, "default_prompt": "q"}, "default_prompt: 'q'; expected one of a"),
+        ({"prompts": {"a": 3}}, "prompts"),
+        ({"similarity": "cosine"}, "similarity: 'cosine'"),
+        ({"max_sequence_length": 0}, "max_sequence_length: 0"),
+        (
+            {"truncation": {"model_dimension": 7, "renormalized": True}},
+            "truncation.model_dimension: 7; expected at least 8",
+        ),
+        ({"truncation": {"model_dimension": 9, "renormalized": False}}, "last_hidden_state"),
+    ],
+)
+def test_a_setting_that_contradicts_the_rest_is_refused(
+    document: Document, changes: Document, words: str
+) -> None:
+    assert words in refusal(json.dumps(document | changes))

@@ -139,5 +139,7 @@ def _values(artifact: Artifact) -> dict[str, object]:
         "dimension": manifest.embedding_dimension,
         "pooling_name": Code(manifest.pooling.upper()),
         "normalized": manifest.normalized,
+        "prompt": artifact.prompt,
+        "truncated": manifest.hidden_dimension > manifest.embedding_dimension,
         "torch_pooled": Code(f"torch.nn.functional.normalize({pooled})" if manifest.normalized else pooled),
     }

@@ -12,6 +12,7 @@ from minilmx.cli.options import (
     FORCE,
     GRAPH,
     JSON,
+    PROMPT,
     flag,
     given_settings,
     pair_options,
@@ -95,6 +96,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 )
 @FORCE
 @JSON
+@PROMPT
 @GRAPH
 @runner_settings
 def evaluate(
@@ -108,15 +110,16 @@ def evaluate(
     output: Path | None,
     force: bool,
     as_json: bool,
+    prompt: str | None,
     graph: str,
     **settings: Any,
 ) -> None:
     """Run ARTIFACT on several runners over identical inputs and compare the embeddings.
 
-    Prints each runner's Spearman and Pearson correlation (x100) of cosine similarity with the
-    gold scores, and its embedding drift from the first runner: element by element, in the order
-    of the pairs, and in what a search returns. Exits with 1 if a limit is broken or an embedding is
-    not finite.
+    Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine,
+    unless its settings name another) with the gold scores, and its embedding drift from the first
+    runner: element by element, in the order of the pairs, and in what a search returns. Exits with 1 if
+    a limit is broken or an embedding is not finite.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -141,6 +144,7 @@ def evaluate(
             limit=limit,
             **data,
             limits=rules,
+            prompt=prompt,
             graph=graph,
             ladder=ladder,
             progress=progress,

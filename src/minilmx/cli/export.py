@@ -4,8 +4,24 @@ from pathlib import Path
 
 import click
 
+from minilmx.cli.options import describe_length, describe_truncation
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
+
+
+class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic in every click
+    """A number of tokens, at least 3, or the word model."""
+
+    name = "integer|model"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> "int | str":
+        """The number, or "model"."""
+        text = str(value)
+        if text == "model":
+            return text
+        if not (text.isascii() and text.isdigit() and int(text) >= 3):
+            self.fail(f"{text!r} is not a number of tokens, at least 3, or 'model'.", param, ctx)
+        return int(text)
 
 
 @click.command()
@@ -14,7 +30,8 @@ from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; for int8 also -int8]",
+    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for int8 "
+    "also -int8]",
 )
 @click.option(
     "--batch-size",
@@ -25,10 +42,18 @@ from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
 )
 @click.option(
     "--sequence-length",
-    type=click.IntRange(min=3),
-    default=128,
+    type=SequenceLength(),
+    default="128",
     show_default=True,
-    help="Tokens per row, fixed in the graph; longer texts are truncated.",
+    help="Tokens per row, fixed in the graph; longer texts are truncated. model: as many as the model itself "
+    "reads.",
+)
+@click.option(
+    "--dimension",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep the first N numbers of every embedding, renormalised if the model normalises: for models that "
+    "were trained for it (Matryoshka). [default: the model's own setting, if it has one, otherwise all]",
 )
 @click.option("--revision", help="Commit, tag or branch on the hub. [default: the pinned one]")
 @click.option(
@@ -70,7 +95,8 @@ def export(
     model: str,
     output: Path | None,
     batch_size: int,
-    sequence_length: int,
+    sequence_length: int | str,
+    dimension: int | None,
     revision: str | None,
     opset: int | None,
     pack: int | None,
@@ -95,6 +121,7 @@ def export(
             output,
             batch_size=batch_size,
             sequence_length=sequence_length,
+            dimension=dimension,
             opset=opset,
             pack=pack,
             precision=precision,
@@ -110,12 +137,16 @@ def export(
     ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
     lines = {
         "artifact": f"{artifact.path}{'' if parity else '  (already existed, verified)'}",
-        "shape": f"batch size {batch_size}, sequence length {sequence_length}",
+        "shape": f"batch size {artifact.shape.batch_size}, sequence length {artifact.shape.sequence_length}",
         "opset": f"{facts.opset} (IR {facts.ir_version})",
         "ops": ops,
         "parameters": f"{facts.parameters:,}",
         "size": f"{artifact.size_bytes / 1e6:.1f} MB in all",
     }
+    if limit := describe_length(artifact):
+        lines["tokens"] = limit
+    if truncation := describe_truncation(artifact):
+        lines["dimension"] = truncation
     if parity:
         lines["parity"] = (
             f"max abs {parity.max_abs_embedding:.2g} on sentence_embedding, "

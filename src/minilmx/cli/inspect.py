@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from minilmx.cli.options import describe_length, describe_truncation
+
 
 @click.command()
 @click.argument("artifact", metavar="ARTIFACT|MODEL")
@@ -66,6 +68,13 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
                 "embedding",
                 f"{manifest.embedding_dimension} x {manifest.precision}, {manifest.pooling} pooling, {unit}",
             ),
+            *(("dimension", text) for text in [describe_truncation(found)] if text),
+            *(("tokens", text) for text in [describe_length(found)] if text),
+            *(
+                ("prompt", f"{name}{' (default)' * (name == manifest.default_prompt)}: {text!r}")
+                for name, text in sorted((manifest.prompts or {}).items())
+            ),
+            *(("similarity", name) for name in [manifest.similarity] if name),
             ("opset", f"{manifest.opset} (IR {manifest.ir_version})"),
             *(("input", str(tensor)) for tensor in manifest.fixed.inputs),
             *(("output", str(tensor)) for tensor in manifest.fixed.outputs),

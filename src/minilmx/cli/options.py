@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from minilmx.files.formats import TextFormat
+    from minilmx.models.artifact import Artifact
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -20,6 +21,12 @@ GRAPH = click.option(
     show_default=True,
     help="Graph of the artifact to run. auto: the dynamic-shape graph if every runner takes it, otherwise "
     "the fixed one. packed: several texts per row (see `mlx export --pack`).",
+)
+PROMPT = click.option(
+    "--prompt",
+    metavar="NAME",
+    help="The model's prompt to prepend to every text (see `mlx inspect`). [default: the model's default "
+    "prompt, if it has one]",
 )
 DATASET = click.option(
     "--dataset",
@@ -159,6 +166,28 @@ def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str
                 f"{flag(name)} is not an option of the {runner} {', '.join(runners)}; expected {takes}."
             )
     return given
+
+
+def describe_length(artifact: "Artifact") -> str:
+    """How many tokens the model itself reads, if the artifact reads another number; otherwise empty."""
+    own, length = artifact.manifest.max_sequence_length, artifact.shape.sequence_length
+    if not own or own == length:
+        return ""
+    verb = "truncates at" if length < own else "reads up to"
+    return f"the model reads up to {own} tokens; this artifact {verb} {length}"
+
+
+def describe_truncation(artifact: "Artifact") -> str:
+    """Which part of the model's own embedding the artifact's is; empty if it is the whole of it."""
+    truncation = artifact.manifest.truncation
+    if not truncation:
+        return ""
+    order = "before" if truncation.renormalized else "after"
+    step = "normalising" if artifact.manifest.normalized else "pooling"
+    return (
+        f"the first {artifact.manifest.embedding_dimension} of the model's {truncation.model_dimension} "
+        f"numbers, truncated {order} {step}"
+    )
 
 
 def flag(name: str) -> str:

@@ -12,6 +12,7 @@ from minilmx.cli.options import (
     ARTIFACT,
     FORCE,
     GRAPH,
+    PROMPT,
     flag,
     format_options,
     given_settings,
@@ -100,6 +101,7 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="What to do with a row without a text. null: keep it, with null as its embedding.",
 )
 @format_options
+@PROMPT
 @GRAPH
 @runner_settings
 @_folder_options
@@ -111,6 +113,7 @@ def run(
     output: str | None,
     force: bool,
     on_empty: str,
+    prompt: str | None,
     graph: str,
     **settings: Any,
 ) -> None:
@@ -130,6 +133,7 @@ def run(
         "column": column,
         "text_format": text_format(settings),
         "on_empty": on_empty,
+        "prompt": prompt,
         "runner": runner,
         "graph": graph,
     }
@@ -152,8 +156,9 @@ def _run_to_file(
         else:
             record = api.embed_file(artifact, source, output, replace=force, progress=progress, **common)
     where, timing = f" to {output}" if output else "", record.timing
+    prompted = f" and the prompt {record.prompt}" if record.prompt else ""
     click.echo(
-        f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph) in "
+        f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph){prompted} in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
         f"{record.truncated_sentences} truncated",
         err=True,

@@ -93,7 +93,7 @@ class Embedder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The artifact's tokenizer, at its sequence length."""
-        return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape)
+        return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape, self.artifact.prompt)
 
     def _require_token_rows(self) -> None:
         """Refuse a tokenizer with ids beyond the graph's token embeddings: OpenVINO would return numbers."""

@@ -16,7 +16,9 @@ class Header:
 
     `artifact` is the name of the artifact's folder, `artifact_sha256` its digest, and `batch_size`
     and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is the digest of the token
-    arrays, so equal digests mean that two runs saw identical inputs.
+    arrays, so equal digests mean that two runs saw identical inputs. `prompt` is the name of the model's
+    prompt that was prepended to every text, and `similarity` how its embeddings are compared: cosine, dot,
+    euclidean or manhattan.
     """
 
     artifact: str
@@ -25,6 +27,8 @@ class Header:
     model_revision: str | None
     batch_size: int | None
     sequence_length: int | None
+    prompt: str | None
+    similarity: str
     sentences: int
     truncated_sentences: int
     inputs_sha256: str
@@ -73,5 +77,7 @@ def artifact_fields(artifact: Artifact) -> dict[str, Any]:
         "model_revision": artifact.manifest.source.revision,
         "batch_size": artifact.shape.batch_size,
         "sequence_length": artifact.shape.sequence_length,
+        "prompt": artifact.prompt_name,
+        "similarity": artifact.similarity,
         "provenance": record_provenance(),
     }

@@ -469,7 +469,14 @@ def test_each_architecture_has_the_boundaries_of_its_modules(
 
     texts = random_texts()
     sentence_model = TracedModel(
-        encoder, pooling, normalized, None, 32, first_position=2 if "Roberta" in kind else 0
+        encoder,
+        pooling,
+        normalized,
+        None,
+        32,
+        first_position=2 if "Roberta" in kind else 0,
+        hidden_dimension=32,
+        model_dimension=32,
     )
     options = ExportOptions(texts.shape, opset)
     sentence_model.write_graph(GraphKind.FIXED, options, tmp_path / "model.onnx")

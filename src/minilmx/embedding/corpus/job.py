@@ -169,6 +169,7 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
         "source": job.artifact.manifest.source.id,
         "graph": job.artifact.graph_kind,
         "graph_sha256": job.artifact.graph_sha256,
+        "prompt": job.artifact.prompt_name,
         "runner": job.runner,
         **settings,
         "versions": {name: metadata.version(name) for name in packages},
