@@ -79,6 +79,11 @@ class LimitRules:
         chosen = self.language.get(language or "", none).over(chosen)
         return self.both.get((runner, language or ""), none).over(chosen)
 
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        tables = (self.default, *self.runner.values(), *self.language.values(), *self.both.values())
+        return any(tables)
+
     def under(self, stated: Limits) -> "LimitRules":
         """These rules with limits that hold everywhere and take precedence over all others."""
         return LimitRules(

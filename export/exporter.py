@@ -91,6 +91,7 @@ def export_model(
             raise ExportError(
                 f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
                 "Leave the opset to the file.",
+                unused=True,
             )
     else:
         onnx_file, packages = None, ["torch", "transformers"]

@@ -254,6 +254,7 @@ def evaluate(
     text_columns: tuple[str, str] | None = None,
     score_column: str | None = None,
     limits: "LimitsLike" = None,
+    preset: str | None = None,
     graph: str = AUTO,
     ladder: bool = False,
     progress: Progress = SILENT,
@@ -267,8 +268,9 @@ def evaluate(
     set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
     file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
     sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
-    a limits.toml. Each runner takes those of the `options` that it has. Raises DatasetError, ArtifactError,
-    RunnerError and EvalError.
+    a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict stands; by
+    default, the precision of what is compared chooses it. Each runner takes those of the `options` that it
+    has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(
@@ -278,7 +280,7 @@ def evaluate(
         True
     """
     from minilmx.eval import evaluation
-    from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs, require_limit
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
@@ -295,19 +297,23 @@ def evaluate(
         load_pairs(dataset, each, split, limit, text_format, columns, progress)
         for each in expand_languages(dataset, languages)
     ]
+    for each in data:
+        require_limit(each, limit)
     evaluations = tuple(
         evaluation.evaluate(opened, names, pairs, graph, options, ladder=ladder, progress=progress)
         for pairs in data
     )
-    return check_limits(evaluations, rules)
+    return check_limits(evaluations, rules, preset)
 
 
-def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = None) -> "Result":
+def compare(
+    *runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = None, preset: str | None = None
+) -> "Result":
     """Compare embeddings of the same texts; the first is the reference.
 
     A run is a file that `embed_file` wrote (.npy, .npz, .parquet or .jsonl), with its record
-    FILE.run.json if there is one, or a float32 [N, D] array. `limits` is as in `evaluate`. Raises
-    EvalError for fewer than two runs, other shapes or other inputs.
+    FILE.run.json if there is one, or a float32 [N, D] array. `limits` and `preset` are as in
+    `evaluate`. Raises EvalError for fewer than two runs, other shapes or other inputs.
 
     Example:
         >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed
@@ -317,7 +323,7 @@ def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = No
     from minilmx.eval.saved import compare_saved
 
     sources = [Path(run) if isinstance(run, str) else run for run in runs]
-    return compare_saved(sources, limit_rules(limits))
+    return compare_saved(sources, limit_rules(limits), preset)
 
 
 def bisect(
@@ -507,8 +513,8 @@ def load_result(path: Path | str) -> "Result | Benchmark":
     return cast("Result | Benchmark", load_document(Path(path), Result, Benchmark))
 
 
-def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
-    """A saved result with limits checked against it. Raises EvalError for limits that do not exist.
+def limits_of(result: "Result", limits: "LimitsLike" = None, preset: str | None = None) -> "Result":
+    """A saved result with other limits or another preset; see `evaluate`. Raises EvalError.
 
     Example:
         >>> limits_of(minilmx.load_result("result.json"), {"max_abs": 1e-9}).passed
@@ -517,7 +523,7 @@ def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
-    return check_limits(result.evaluations, limit_rules(limits))
+    return check_limits(result.evaluations, limit_rules(limits), preset)
 
 
 def _opened(artifact: ArtifactLike) -> Artifact:

@@ -222,4 +222,4 @@ def no_rows(path: str) -> DatasetError:
 
 
 def _no_columns(path: str) -> DatasetError:
-    return DatasetError(f"{path} is a text file, which has no columns", "Do not name a column.")
+    return DatasetError(f"{path} is a text file, which has no columns", "Do not name a column.", unused=True)
