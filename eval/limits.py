@@ -106,6 +106,8 @@ def read_limits(path: Path) -> LimitRules:
         raise EvalError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EvalError(f"{path} is not TOML: {error}") from error
+    if not document:
+        raise EvalError(f"{path}: no limits; expected at least one", unused=True)
     unknown = set(document) - {"default", "runner", "language"}
     if unknown:
         raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner or language")

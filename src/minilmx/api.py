@@ -335,7 +335,7 @@ def bisect(
     dataset: str = "bundled",
     language: str | None = None,
     split: str | None = None,
-    limit: int | None = 64,
+    limit: int | None = None,
     text_format: TextFormat = BY_NAME,
     text_columns: tuple[str, str] | None = None,
     score_column: str | None = None,
@@ -346,8 +346,8 @@ def bisect(
 ) -> "Bisection":
     """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
-    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs of a data set,
-    which is chosen as in `evaluate`.
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs (None: up to 64)
+    of a data set, which is chosen as in `evaluate`.
     `candidate` is the reference's runner unless it is given; one of `candidate` and
     `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
@@ -356,22 +356,24 @@ def bisect(
         'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
-    from minilmx.eval.datasets.pairs import PairColumns, load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, load_pairs, require_limit
 
     if candidate is None and candidate_artifact is None:
         raise EvalError("there is nothing to compare with", "Name a candidate runner or artifact.")
+    if candidate == reference and candidate_artifact is None:
+        raise EvalError(
+            f"the candidate: {candidate}, which is the reference; expected another runner or artifact",
+            unused=True,
+        )
+    pairs = load_pairs(
+        dataset, language, split, limit or 64, text_format, PairColumns(text_columns, score_column)
+    )
+    require_limit(pairs, limit)
     return bisection.bisect(
         _opened(artifact),
         reference,
         candidate or reference,
-        load_pairs(
-            dataset,
-            language,
-            split,
-            limit,
-            text_format,
-            PairColumns(text_columns, score_column),
-        ),
+        pairs,
         candidate_artifact=None if candidate_artifact is None else _opened(candidate_artifact),
         threshold=threshold,
         graph=graph,
