@@ -32,7 +32,7 @@ def moved(by: float) -> Rows:
     noise = np.random.default_rng(1).normal(size=(200, 64))
     base = rows()
     lengths = np.linalg.norm(base, axis=1) / np.linalg.norm(noise, axis=1)
-    return (base + by * lengths[:, None] * noise).astype(np.float32)
+    return np.asarray(base + by * lengths[:, None] * noise, np.float32)
 
 
 @pytest.mark.parametrize(

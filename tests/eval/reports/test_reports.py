@@ -222,8 +222,8 @@ def test_limits_that_are_kept_do_not_hide_embeddings_that_are_not_finite(result:
 @pytest.mark.parametrize("form", ["table", "html", "markdown"])
 def test_a_history_names_the_results_that_are_not_finite(form: str, result: Result) -> None:
     text = render(form, [not_finite(result), result])
-    said = ("DIFFERENT: ", "") if form != "html" else ("<p>DIFFERENT: ", "")
-    said = "".join(said) + "embeddings of groq-emulator are not finite (result of 20"
+    said = "<p>DIFFERENT: " if form == "html" else "DIFFERENT: "
+    said += "embeddings of groq-emulator are not finite (result of 20"
     assert said in " ".join(text.split())
 
 
