@@ -106,6 +106,7 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
 ELSEWHERE = {
     "--revision": "models/test_source.py",
     "--opset": "export",
+    "--pooling": "export/test_folder_layouts.py",
     "--pack": "export",
     "--engine": "cli/test_scale.py",
     "--workers": "cli/test_scale.py",
