@@ -178,7 +178,7 @@ of `limits=` in Python. A number that is not defined breaks its limit.
 
 The option of a limit is its name with hyphens: `--max-abs`. In a limits.toml the most specific table
 wins: runner and language, then language, then runner, then default. Options on the command line override the
-file.
+file. Without limits, a [preset](../evaluation.md#presets) decides.
 
 ```toml
 [default]

@@ -9,7 +9,7 @@ import msgspec
 from minilmx.errors import EvalError
 from minilmx.files.atomic import atomic_file
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 D = TypeVar("D")
 
 

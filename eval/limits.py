@@ -79,6 +79,11 @@ class LimitRules:
         chosen = self.language.get(language or "", none).over(chosen)
         return self.both.get((runner, language or ""), none).over(chosen)
 
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        tables = (self.default, *self.runner.values(), *self.language.values(), *self.both.values())
+        return any(tables)
+
     def under(self, stated: Limits) -> "LimitRules":
         """These rules with limits that hold everywhere and take precedence over all others."""
         return LimitRules(
@@ -101,6 +106,8 @@ def read_limits(path: Path) -> LimitRules:
         raise EvalError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EvalError(f"{path} is not TOML: {error}") from error
+    if not document:
+        raise EvalError(f"{path}: no limits; expected at least one", unused=True)
     unknown = set(document) - {"default", "runner", "language"}
     if unknown:
         raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner or language")

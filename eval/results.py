@@ -1,4 +1,4 @@
-"""A result: evaluations and the limits that they were checked against.
+"""A result: evaluations, the limits that they were checked against, and the verdict.
 
 docs/result.md describes its document. Every report is made from that alone.
 """
@@ -9,10 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minilmx.errors import EvalError
 from minilmx.eval.document import save_document
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.limits import Check, LimitRules, apply_limits
 from minilmx.eval.metrics.table import METRICS
+from minilmx.eval.verdict import Verdict, judge
 from minilmx.files.atomic import atomic_file
 
 if TYPE_CHECKING:
@@ -23,13 +25,15 @@ RESULTS = Path("results")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Evaluations of one artifact, one per language, and the limits that they were checked against.
+    """Evaluations of one artifact, one per language, the limits that they were checked against, and the
+    verdict: `verdict.sentence` says whether the embeddings are still the same.
 
     Raises ValueError if it holds no evaluation.
     """
 
     evaluations: tuple[Evaluation, ...]
     checks: tuple[Check, ...]
+    verdict: Verdict
 
     def __post_init__(self) -> None:
         if not self.evaluations or not all(evaluation.runners for evaluation in self.evaluations):
@@ -37,21 +41,11 @@ class Result:
 
     @property
     def passed(self) -> bool | None:
-        """Whether every limit was kept; None if there were none. False if an embedding is not finite."""
-        if self.not_finite:
-            return False
-        return all(check.passed for check in self.checks) if self.checks else None
+        """Whether every limit was kept, and every comparison without a limit is SAME.
 
-    @property
-    def not_finite(self) -> list[str]:
-        """The runners of which an embedding is not finite, with the language if there are several."""
-        several = len(self.evaluations) > 1
-        return [
-            f"{each.runner} ({one.language})" if several else each.runner
-            for one in self.evaluations
-            for each in one.runners
-            if not each.finite
-        ]
+        False if an embedding is not finite; None for one runner without limits.
+        """
+        return self.verdict.passed
 
     def to_dataframe(self) -> "DataFrame":
         """A pandas DataFrame, one row per language and runner, with every metric of the table.
@@ -103,10 +97,21 @@ class Result:
         return f'<iframe srcdoc="{escape(self.render("html"))}" width="100%" height="800"></iframe>'
 
 
-def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules) -> Result:
-    """A result: the evaluations, and every limit that applies to them."""
+def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules, preset: str | None = None) -> Result:
+    """A result: the evaluations, every limit that applies to them, and the verdict by a preset.
+
+    Without a preset, the precision of what is compared chooses it. Raises EvalError for a preset that
+    does not exist or has nothing to compare, and for limits of which none applies.
+    """
     checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
-    return Result(tuple(evaluations), checks)
+    if rules and not checks:
+        runners = ", ".join(dict.fromkeys(each.runner for one in evaluations for each in one.runners))
+        raise EvalError(
+            f"limits: none applies to {runners}; expected one that does",
+            "Most limits compare a runner with the reference, so at least two runners are needed.",
+            unused=True,
+        )
+    return Result(tuple(evaluations), checks, judge(evaluations, checks, preset))
 
 
 def default_result_path(result: Result) -> Path:

@@ -82,7 +82,11 @@ def _read_record(path: Path) -> _SavedRecord:
         raise EvalError(f"{path} cannot be read as a run's record: {error}") from error
 
 
-def compare_saved(sources: Sequence[Path | NDArray[np.float32]], rules: LimitRules | None = None) -> Result:
+def compare_saved(
+    sources: Sequence[Path | NDArray[np.float32]],
+    rules: LimitRules | None = None,
+    preset: str | None = None,
+) -> Result:
     """Compare embeddings, files or float32 [N, D] arrays, with the first of them.
 
     A file's record FILE.run.json states where it comes from; without it the result says "no record".
@@ -109,7 +113,7 @@ def compare_saved(sources: Sequence[Path | NDArray[np.float32]], rules: LimitRul
         ladder=None,
         provenance=record_provenance(),
     )
-    return check_limits([evaluation], rules or limit_rules(None))
+    return check_limits([evaluation], rules or limit_rules(None), preset)
 
 
 def _header(run: SavedRun) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def export_model(
             raise ExportError(
                 f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
                 "Leave the opset to the file.",
+                unused=True,
             )
     else:
         onnx_file, packages, precision = None, ["torch", "transformers"], options.precision

@@ -50,6 +50,7 @@ class ExportOptions:
             raise ExportError(
                 "a packed graph: made from an ONNX file; expected PyTorch weights",
                 "Export without a packed graph, or from the PyTorch weights.",
+                unused=True,
             )
 
     @property

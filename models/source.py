@@ -95,7 +95,9 @@ def resolve_model(
     folder = Path(model).expanduser()
     if model and folder.is_dir():  # "" would be the current folder
         if revision is not None:
-            raise ModelError(f"revision {revision!r}: {model} is a folder; expected a model on the hub")
+            raise ModelError(
+                f"revision {revision!r}: {model} is a folder; expected a model on the hub", unused=True
+            )
         snapshot = _SNAPSHOT.search(folder.resolve().as_posix())
         if snapshot:
             hub_id, commit = snapshot["id"].replace("--", "/"), snapshot["revision"]

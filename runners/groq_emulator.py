@@ -43,6 +43,7 @@ class EmulatorRunner(SessionRunner):
             threads=threads,
             graph_optimization="disable",
             concurrent=True,
+            precision="float16",
         )
         self._largest = 0.0
         self._lock = Lock()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
-from minilmx.models.manifest import GraphKind
+from minilmx.models.manifest import FLOAT32, GraphKind
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.provenance import available_cpus, limited_threads
@@ -52,10 +52,12 @@ class SessionRunner(Runner):
         threads: int | None,
         graph_optimization: str,
         concurrent: bool,
+        precision: str = FLOAT32,
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
-        `threads` is the total number (None: one per CPU, or onnxruntime's choice).
+        `threads` is the total number (None: one per CPU, or onnxruntime's choice); `precision` is that of
+        the graph.
         """
         if concurrent:
             self.concurrency, threads = threads or available_cpus(), 1
@@ -68,6 +70,7 @@ class SessionRunner(Runner):
         if threads is not None:
             settings.intra_op_num_threads = threads
         self._graph_optimization = graph_optimization
+        self._precision = precision
         self._threads = threads
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
@@ -79,9 +82,10 @@ class SessionRunner(Runner):
 
     @property
     def details(self) -> Details:
-        """The execution provider and the settings."""
+        """The execution provider, the graph's precision and the settings."""
         return {
             "execution_provider": PROVIDER,
+            "precision": self._precision,
             "graph_optimization": self._graph_optimization,
             "threads": self._threads or "default",
             "concurrent_batches": self.concurrency,
@@ -117,6 +121,7 @@ def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -
         graph_optimization=options.graph_optimization,
         # The fixed graph runs as on a card: one batch after another.
         concurrent=artifact.graph_kind != GraphKind.FIXED,
+        precision=artifact.manifest.precision,
     )
 
 

@@ -117,6 +117,15 @@ def load_pairs(
     return pairs
 
 
+def require_limit(pairs: SentencePairs, limit: int | None) -> None:
+    """Refuse a limit that keeps every pair, because it changes nothing. Raises DatasetError."""
+    if limit is not None and len(pairs) < limit:
+        raise DatasetError(
+            f"{pairs.name}: {len(pairs)} pairs, fewer than the limit of {limit}; expected at least as many",
+            unused=True,
+        )
+
+
 def expand_languages(dataset: str, languages: Sequence[str]) -> Sequence[str | None]:
     """The languages to load: those given, all of stsb's for "all", or the data set's default."""
     if "all" in languages:
@@ -140,7 +149,7 @@ def _is_hub_id(dataset: str) -> bool:
 def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
     if language or split:
         option = "language" if language else "split"
-        raise DatasetError(f"a {option} cannot be chosen for {dataset}: {reason}")
+        raise DatasetError(f"a {option} cannot be chosen for {dataset}: {reason}", unused=True)
 
 
 def _read_file(path: str, text_format: TextFormat, columns: PairColumns) -> Table:

@@ -1,6 +1,7 @@
 """How far one runner's embeddings are from another's over the same inputs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,16 @@ _BINS = 40
 class Drift:
     """Element-wise differences over N x D numbers, and cosines over N sentences.
 
-    `max_ulps` and `mean_ulps` count the difference in float16 units in the last place, at the
+    `max_relative` is the largest L2 norm of a sentence's difference, divided by the norm of the reference's
+    embedding: it depends neither on the length of the embeddings nor on D. `max_ulps` and `mean_ulps`
+    count the difference in float16 units in the last place, at the
     reference's number or, for one near zero, at its embedding's root mean square. All but
-    `finite` are None if an embedding of either side is not finite; the cosines are also None if an
-    embedding is all zeros.
+    `finite` are None if an embedding of either side is not finite; the cosines and `max_relative` are
+    also None if an embedding is all zeros.
     """
 
     finite: bool
+    max_relative: float | None = None
     max_abs: float | None = None
     mean_abs: float | None = None
     rms_abs: float | None = None
@@ -100,6 +104,7 @@ def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]
     p1, median = np.percentile(cosines, (1, 50)) if defined else (None, None)
     return Drift(
         finite=True,
+        max_relative=float((_norms(difference) / _norms(reference)).max()) if defined else None,
         max_abs=float(difference.max()),
         mean_abs=float(difference.mean()),
         rms_abs=float(np.sqrt(np.mean(difference**2))),
@@ -147,6 +152,10 @@ def profile_drift(
             for i in order
         ),
     )
+
+
+def _norms(rows: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(rows.astype(np.float64, copy=False), axis=1))
 
 
 def _float16_ulp(values: NDArray[np.float32]) -> NDArray[np.float64]:

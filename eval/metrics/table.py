@@ -153,6 +153,8 @@ METRICS: tuple[Metric, ...] = (
            "max_spearman_drop", "Points of Spearman x100 that a runner may be below the reference."),
     Metric("pearson_drop", "Pearson drop", "points", "+.4f", _LOWER, Group.CORRELATION, _drop("pearson"),
            "max_pearson_drop", "Points of Pearson x100 that a runner may be below the reference."),
+    _drift("max_relative", "max relative difference", ".2e", _LOWER, "max_relative",
+           "Largest difference of an embedding, as a share of the length of the reference's."),
     _drift("max_abs", "max abs", ".2e", _LOWER, "max_abs",
            "Largest absolute difference of an embedding from the reference's."),
     _drift("mean_abs", "mean abs", ".2e", _LOWER, "max_mean_abs", "Largest mean absolute difference."),

@@ -8,6 +8,7 @@ from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import METRIC, METRICS, Group, Metric
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
+from minilmx.eval.verdict import ComparisonVerdict, not_finite
 from minilmx.models.manifest import COSINE
 
 REFERENCE = "reference"
@@ -15,6 +16,7 @@ MAX_CHARACTERS = 400
 # The metrics that tables of several results have room for.
 KEY_METRICS = tuple(METRIC[name] for name in ("spearman", "max_abs", "min_cosine", "recall_at_10", "swaps"))
 LANGUAGE_COLUMNS = ("language", "runner", "pairs", *(metric.label for metric in KEY_METRICS))
+VERDICT_COLUMNS = ("", "runner", "reason", "preset")
 CHECK_COLUMNS = ("", "runner", "limit", "allowed", "found")
 
 
@@ -83,26 +85,24 @@ def in_words(facts: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
-def reason(result: Result) -> str:
-    """Why a result passed or failed: embeddings that are not finite, and how many limits were kept."""
-    kept = sum(check.passed for check in result.checks)
-    broken = ", ".join(result.not_finite)
-    reasons = (
-        broken and f"embeddings of {broken} are not finite",
-        result.checks and f"{kept} of {len(result.checks)} limits kept",
-    )
-    return "; ".join(each for each in reasons if each)
+def first_lines(results: Sequence[Result]) -> list[str]:
+    """What a report says first: the sentence of the one result, or of the newest of several, and of every
+    other one with embeddings that are not finite."""
+    if len(results) == 1:
+        return [results[0].verdict.sentence]
+    *older, newest = sorted(results, key=_created)
+    said = [newest, *(each for each in older if not_finite(each.evaluations))]
+    return [f"{each.verdict.sentence} (result of {_created(each)})" for each in said]
 
 
-def failures(results: Sequence[Result]) -> list[str]:
-    """A line for each result with embeddings that are not finite: what a report says first."""
-    return [
-        f"FAIL: {reason(each)} (result of {each.evaluations[0].provenance.created})"
-        if len(results) > 1
-        else f"FAIL: {reason(each)}"
-        for each in results
-        if each.not_finite
-    ]
+def _created(result: Result) -> str:
+    return result.evaluations[0].provenance.created
+
+
+def verdict_cells(verdict: ComparisonVerdict) -> tuple[str, ...]:
+    """The verdict of one comparison as cells; see VERDICT_COLUMNS."""
+    runner = f"{verdict.runner} {verdict.language}" if verdict.language else verdict.runner
+    return verdict.answer, runner, verdict.reason, f"{verdict.preset}: {verdict.chosen}"
 
 
 def check_cells(check: Check) -> tuple[str, ...]:

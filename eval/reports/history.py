@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.metrics.table import METRIC, Value
-from minilmx.eval.reports.cells import KEY_METRICS, cautions, failures, in_words, key_cells
+from minilmx.eval.reports.cells import KEY_METRICS, cautions, first_lines, in_words, key_cells
 from minilmx.eval.reports.svg import MINUS, Series
 from minilmx.eval.results import Result
 
@@ -17,19 +17,24 @@ HISTORY_COLUMNS = (
     "runner",
     "versions",
     *(metric.label for metric in KEY_METRICS),
+    "answer",
     "limits",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One runner's numbers in one result, which is number `result`, from 1; `line` names its series."""
+    """One runner's numbers in one result, which is number `result`, from 1; `line` names its series.
+
+    `answer` is empty for the reference; `limits` is PASS, FAIL, or empty without limits of its own.
+    """
 
     result: int
     line: str
     evaluation: Evaluation
     runner: RunnerResult
-    passed: bool | None
+    answer: str
+    limits: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class History:
     dates: tuple[str, ...]
     lines: tuple[str, ...]
     entries: tuple[Entry, ...]
-    failures: tuple[str, ...]
+    first_lines: tuple[str, ...]
     cautions: tuple[str, ...]
 
 
@@ -77,8 +82,13 @@ def trace_history(results: Sequence[Result]) -> History:
                     for check in result.checks
                     if (check.runner, check.language) == (runner.runner, evaluation.language)
                 ]
-                passed = runner.finite and all(checks) if checks or not runner.finite else None
-                entries.append(Entry(number, line, evaluation, runner, passed))
+                answers = (
+                    each.answer
+                    for each in result.verdict.comparisons
+                    if (each.runner, each.language) == (runner.runner, evaluation.language)
+                )
+                limits = "" if not checks else "PASS" if all(checks) else "FAIL"
+                entries.append(Entry(number, line, evaluation, runner, next(answers, ""), limits))
     one = first.evaluations[0]
     return History(
         model=one.model,
@@ -87,7 +97,7 @@ def trace_history(results: Sequence[Result]) -> History:
         dates=tuple(result.evaluations[0].provenance.created for result in ordered),
         lines=tuple(dict.fromkeys(entry.line for entry in entries)),
         entries=tuple(entries),
-        failures=tuple(failures(ordered)),
+        first_lines=tuple(first_lines(ordered)),
         cautions=tuple(cautions([each for result in ordered for each in result.evaluations])),
     )
 
@@ -102,7 +112,8 @@ def history_rows(history: History) -> list[tuple[str, ...]]:
             entry.line,
             in_words(entry.runner.versions),
             *key_cells(entry.runner, entry.evaluation.runners[0]),
-            "" if entry.passed is None else "PASS" if entry.passed else "FAIL",
+            entry.answer,
+            entry.limits,
         )
         for entry in history.entries
     ]

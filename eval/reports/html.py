@@ -19,6 +19,7 @@ from minilmx.eval.reports import svg
 from minilmx.eval.reports.cells import (
     CHECK_COLUMNS,
     LANGUAGE_COLUMNS,
+    VERDICT_COLUMNS,
     cautions,
     check_cells,
     clip,
@@ -27,8 +28,8 @@ from minilmx.eval.reports.cells import (
     in_words,
     language_rows,
     noise_multiple,
-    reason,
     runner_rows,
+    verdict_cells,
 )
 from minilmx.eval.reports.figures import GOLD_CLASSES, draw_figures, time_axis
 from minilmx.eval.reports.history import HISTORY_COLUMNS, History, history_rows, history_trends, trace_history
@@ -46,6 +47,7 @@ def render_html(results: Sequence[Result]) -> str:
     history = trace_history(results) if len(results) > 1 else None
     first = newest.evaluations[0]
     name = first.model.rsplit("/", 1)[-1]
+    start, _, rest = newest.verdict.sentence.partition(": ")
     return render_page(
         "result.html.j2",
         title=f"{name} on {first.dataset}",
@@ -56,7 +58,10 @@ def render_html(results: Sequence[Result]) -> str:
         runners=[each.runner for each in first.runners],
         date=first.provenance.created[:10],
         result=newest,
-        reason=reason(newest),
+        start=start,
+        rest=rest,
+        verdicts=[verdict_cells(each) for each in newest.verdict.comparisons],
+        verdict_columns=VERDICT_COLUMNS,
         checks=[check_cells(check) for check in sorted(newest.checks, key=lambda each: each.passed)],
         check_columns=CHECK_COLUMNS,
         cautions=cautions(newest.evaluations),

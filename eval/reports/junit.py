@@ -1,7 +1,7 @@
 """A result as JUnit XML, which CI systems show as tests."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
@@ -10,6 +10,7 @@ from minilmx.eval.limits import Check
 from minilmx.eval.reports.cells import check_line
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
+from minilmx.eval.verdict import Answer, ComparisonVerdict
 
 # Characters that XML 1.0 cannot contain, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -28,11 +29,12 @@ class Case:
 def render_junit(result: Result) -> str:
     """A suite for each language, a case for each limit, or without limits for each comparison.
 
-    A runner of which an embedding is not finite always has a case that fails.
+    A runner of which an embedding is not finite always has a case that fails. The verdict's sentence is
+    the name of all suites, and the first line of each suite's output.
     """
-    suites = Xml.Element("testsuites", {"name": "minilmx"})
+    suites = Xml.Element("testsuites", {"name": _text(result.verdict.sentence)})
     for evaluation in result.evaluations:
-        suites.append(_suite(evaluation, result.checks))
+        suites.append(_suite(evaluation, result))
     for name in ("tests", "failures"):
         total = sum(int(suite.get(name, "0")) for suite in suites)
         suites.set(name, str(total))
@@ -40,7 +42,7 @@ def render_junit(result: Result) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{Xml.tostring(suites, encoding="unicode")}\n'
 
 
-def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
+def _suite(evaluation: Evaluation, result: Result) -> Xml.Element:
     parts = (evaluation.model, evaluation.dataset, evaluation.language, evaluation.split)
     suite = Xml.Element(
         "testsuite",
@@ -58,8 +60,10 @@ def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
         ("minilmx", evaluation.provenance.minilmx),
     ):
         Xml.SubElement(properties, "property", {"name": name, "value": _text(value)})
-    own = [check for check in checks if check.language == evaluation.language]
-    cases = [*(_limits(own) if own else _comparisons(evaluation)), *_not_finite(evaluation, bool(own))]
+    own = [check for check in result.checks if check.language == evaluation.language]
+    unlimited = [each for each in result.verdict.unlimited(own) if each.language == evaluation.language]
+    cases = [*_limits(own), *_comparisons(unlimited)]
+    cases += _not_finite(evaluation, [case.runner for case in cases if case.kind != "limit"])
     for case in cases:
         element = Xml.SubElement(
             suite, "testcase", {"classname": _text(case.runner), "name": _text(case.name), "time": "0"}
@@ -69,12 +73,12 @@ def _suite(evaluation: Evaluation, checks: tuple[Check, ...]) -> Xml.Element:
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(sum(case.failure is not None for case in cases)))
     suite.set("errors", "0")
-    notes = (
+    notes = [
         note
         for each in evaluation.runners
         for note in (*caution(each.runner, each.details), *explanations(each))
-    )
-    Xml.SubElement(suite, "system-out").text = _text("\n".join(notes))
+    ]
+    Xml.SubElement(suite, "system-out").text = _text("\n".join([result.verdict.sentence, *notes]))
     return suite
 
 
@@ -84,18 +88,16 @@ def _limits(checks: list[Check]) -> Iterator[Case]:
         yield Case(check.runner, f"{check.limit} {check.allowed:g}", failure, "limit")
 
 
-def _comparisons(evaluation: Evaluation) -> Iterator[Case]:
-    reference, *others = evaluation.runners
-    for each in others:
-        finite = each.finite and reference.finite
-        failure = None if finite else f"embeddings of {each.runner} or of {reference.runner} are not finite"
-        yield Case(each.runner, f"compared with {reference.runner}", failure)
+def _comparisons(verdicts: list[ComparisonVerdict]) -> Iterator[Case]:
+    for each in verdicts:
+        failure = None if each.answer is Answer.SAME else f"{each.answer}: {each.reason}"
+        yield Case(each.runner, f"the same by the preset {each.preset}", failure)
 
 
-def _not_finite(evaluation: Evaluation, limited: bool) -> Iterator[Case]:
-    """Failures that neither a comparison shows, as the reference has none, nor a limit."""
-    for each in evaluation.runners if limited else evaluation.runners[:1]:
-        if not each.finite:
+def _not_finite(evaluation: Evaluation, named: Collection[str]) -> Iterator[Case]:
+    """Failures that no comparison shows, such as the reference's."""
+    for each in evaluation.runners:
+        if not each.finite and each.runner not in named:
             yield Case(each.runner, "finite embeddings", f"embeddings of {each.runner} are not finite")
 
 

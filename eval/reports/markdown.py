@@ -8,13 +8,14 @@ from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.reports.cells import (
     CHECK_COLUMNS,
     LANGUAGE_COLUMNS,
+    VERDICT_COLUMNS,
     cautions,
     check_cells,
     clip,
     describe_data,
     language_rows,
-    reason,
     runner_rows,
+    verdict_cells,
 )
 from minilmx.eval.reports.history import HISTORY_COLUMNS, history_rows, trace_history
 from minilmx.eval.reports.notes import explanations
@@ -27,6 +28,7 @@ _ENTITIES = re.compile(r"[&<>$]|:(?=[A-Za-z/+])|@(?=[A-Za-z])")
 _SIGNS = re.compile(r"[\\`*_\[\]#|~]")
 # Columns of text; all others hold numbers.
 _TEXTS = {"", "runner", "limit", "language", "sentence", "date", "artifact", "versions"}
+_TEXTS |= {"reason", "preset", "answer", "limits"}
 
 
 def render_markdown(results: Sequence[Result]) -> str:
@@ -44,10 +46,12 @@ def escape(text: str) -> str:
 def _result(result: Result) -> list[str]:
     first = result.evaluations[0]
     several = len(result.evaluations) > 1
-    made = first.provenance
+    made, comparisons = first.provenance, result.verdict.comparisons
     return [
-        f"## {_verdict(result)}{escape(first.model)} on {escape(first.dataset)}",
+        f"## {escape(result.verdict.sentence)}",
+        f"{escape(first.model)} on {escape(first.dataset)}",
         _cautions(cautions(result.evaluations)),
+        _table(VERDICT_COLUMNS, map(verdict_cells, comparisons)) if len(comparisons) > 1 else "",
         _table(CHECK_COLUMNS, map(check_cells, sorted(result.checks, key=lambda each: each.passed))),
         *(_meaning(each, several) for each in result.evaluations),
         _table(LANGUAGE_COLUMNS, language_rows(result.evaluations)) if several else _runners(first),
@@ -55,12 +59,6 @@ def _result(result: Result) -> list[str]:
         f"artifact {escape(first.artifact)} `{first.artifact_sha256[:12]}`, {escape(made.created)}, "
         f"minilmx {escape(made.minilmx)}, {escape(made.processor)}",
     ]
-
-
-def _verdict(result: Result) -> str:
-    if result.passed is None:
-        return ""
-    return f"{'PASS' if result.passed else 'FAIL'} ({escape(reason(result))}): "
 
 
 def _runners(evaluation: Evaluation) -> str:
@@ -99,8 +97,9 @@ def _worst(evaluation: Evaluation) -> str:
 def _history(results: Sequence[Result]) -> list[str]:
     history = trace_history(results)
     return [
-        f"## History: {escape(history.model)} on {escape(history.dataset)}",
-        _cautions((*history.failures, *history.cautions)),
+        f"## {escape(history.first_lines[0])}",
+        f"History: {escape(history.model)} on {escape(history.dataset)}",
+        _cautions((*history.first_lines[1:], *history.cautions)),
         f"{len(history.dates)} results, drift from {escape(history.reference)}",
         _table(HISTORY_COLUMNS, history_rows(history)),
     ]

@@ -48,7 +48,7 @@ def _print_history(results: Sequence[Result], console: Console) -> None:
     table = Table(*HISTORY_COLUMNS, box=box.SIMPLE_HEAD)
     for cells in history_rows(history):
         table.add_row(*cells)
-    for line in history.failures:
+    for line in history.first_lines:
         console.print(line, style="bold", soft_wrap=True)
     console.print(f"{history.model}, {history.dataset}, drift from {history.reference}", soft_wrap=True)
     print_wide(table, console)

@@ -14,9 +14,10 @@ from minilmx.eval.reports.cells import (
     check_line,
     describe_data,
     describe_shape,
-    failures,
+    first_lines,
     language_rows,
     runner_rows,
+    verdict_cells,
 )
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
@@ -41,8 +42,8 @@ def print_wide(table: Table, console: Console) -> None:
 
 
 def print_result(result: Result, console: Console) -> None:
-    """Print one evaluation in full, or one row for each of several; then the limits."""
-    for line in failures([result]):
+    """Print the verdict, one evaluation in full or one row for each of several, then the limits."""
+    for line in first_lines([result]):
         console.print(line, style="bold", soft_wrap=True)
     if len(result.evaluations) == 1:
         _print_evaluation(result.evaluations[0], console)
@@ -50,8 +51,10 @@ def print_result(result: Result, console: Console) -> None:
         _print_languages(result.evaluations, console)
     for check in result.checks:
         console.print(check_line(check), soft_wrap=True)
-    if result.passed is not None:
-        console.print("PASS" if result.passed else "FAIL", style="bold")
+    if len(result.verdict.comparisons) > 1:
+        for each in result.verdict.comparisons:
+            answer, runner, reason, preset = verdict_cells(each)
+            console.print(f"{answer}  {runner}  {reason} (preset {preset})", soft_wrap=True)
 
 
 def _print_evaluation(evaluation: Evaluation, console: Console) -> None:

@@ -268,6 +268,7 @@ def evaluate(
     score_column: str | None = None,
     limits: "LimitsLike" = None,
     prompt: str | None = None,
+    preset: str | None = None,
     graph: str = AUTO,
     ladder: bool = False,
     progress: Progress = SILENT,
@@ -281,8 +282,9 @@ def evaluate(
     set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
     file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
     sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
-    a limits.toml. `prompt` is as in `load`. Each runner takes those of the `options` that it has. Raises
-    DatasetError, ArtifactError, RunnerError and EvalError.
+    a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict stands; by
+    default, the precision of what is compared chooses it. `prompt` is as in `load`. Each runner takes those
+    of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(
@@ -292,7 +294,7 @@ def evaluate(
         True
     """
     from minilmx.eval import evaluation
-    from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs, require_limit
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
@@ -309,19 +311,23 @@ def evaluate(
         load_pairs(dataset, each, split, limit, text_format, columns, progress)
         for each in expand_languages(dataset, languages)
     ]
+    for each in data:
+        require_limit(each, limit)
     evaluations = tuple(
         evaluation.evaluate(opened, names, pairs, graph, options, ladder=ladder, progress=progress)
         for pairs in data
     )
-    return check_limits(evaluations, rules)
+    return check_limits(evaluations, rules, preset)
 
 
-def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = None) -> "Result":
+def compare(
+    *runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = None, preset: str | None = None
+) -> "Result":
     """Compare embeddings of the same texts; the first is the reference.
 
     A run is a file that `embed_file` wrote (.npy, .npz, .parquet or .jsonl), with its record
-    FILE.run.json if there is one, or a float32 [N, D] array. `limits` is as in `evaluate`. Raises
-    EvalError for fewer than two runs, other shapes or other inputs.
+    FILE.run.json if there is one, or a float32 [N, D] array. `limits` and `preset` are as in
+    `evaluate`. Raises EvalError for fewer than two runs, other shapes or other inputs.
 
     Example:
         >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed
@@ -331,7 +337,7 @@ def compare(*runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = No
     from minilmx.eval.saved import compare_saved
 
     sources = [Path(run) if isinstance(run, str) else run for run in runs]
-    return compare_saved(sources, limit_rules(limits))
+    return compare_saved(sources, limit_rules(limits), preset)
 
 
 def bisect(
@@ -343,7 +349,7 @@ def bisect(
     dataset: str = "bundled",
     language: str | None = None,
     split: str | None = None,
-    limit: int | None = 64,
+    limit: int | None = None,
     text_format: TextFormat = BY_NAME,
     text_columns: tuple[str, str] | None = None,
     score_column: str | None = None,
@@ -354,8 +360,8 @@ def bisect(
 ) -> "Bisection":
     """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
-    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs of a data set,
-    which is chosen as in `evaluate`.
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs (None: up to 64)
+    of a data set, which is chosen as in `evaluate`.
     `candidate` is the reference's runner unless it is given; one of `candidate` and
     `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
@@ -364,22 +370,24 @@ def bisect(
         'layer 4 MLP'
     """
     from minilmx.eval.bisect import bisect as bisection
-    from minilmx.eval.datasets.pairs import PairColumns, load_pairs
+    from minilmx.eval.datasets.pairs import PairColumns, load_pairs, require_limit
 
     if candidate is None and candidate_artifact is None:
         raise EvalError("there is nothing to compare with", "Name a candidate runner or artifact.")
+    if candidate == reference and candidate_artifact is None:
+        raise EvalError(
+            f"the candidate: {candidate}, which is the reference; expected another runner or artifact",
+            unused=True,
+        )
+    pairs = load_pairs(
+        dataset, language, split, limit or 64, text_format, PairColumns(text_columns, score_column)
+    )
+    require_limit(pairs, limit)
     return bisection.bisect(
         _opened(artifact),
         reference,
         candidate or reference,
-        load_pairs(
-            dataset,
-            language,
-            split,
-            limit,
-            text_format,
-            PairColumns(text_columns, score_column),
-        ),
+        pairs,
         candidate_artifact=None if candidate_artifact is None else _opened(candidate_artifact),
         threshold=threshold,
         graph=graph,
@@ -521,8 +529,8 @@ def load_result(path: Path | str) -> "Result | Benchmark":
     return cast("Result | Benchmark", load_document(Path(path), Result, Benchmark))
 
 
-def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
-    """A saved result with limits checked against it. Raises EvalError for limits that do not exist.
+def limits_of(result: "Result", limits: "LimitsLike" = None, preset: str | None = None) -> "Result":
+    """A saved result with other limits or another preset; see `evaluate`. Raises EvalError.
 
     Example:
         >>> limits_of(minilmx.load_result("result.json"), {"max_abs": 1e-9}).passed
@@ -531,7 +539,7 @@ def limits_of(result: "Result", limits: "LimitsLike") -> "Result":
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
-    return check_limits(result.evaluations, limit_rules(limits))
+    return check_limits(result.evaluations, limit_rules(limits), preset)
 
 
 def _opened(artifact: ArtifactLike, prompt: str | None = None) -> Artifact:

@@ -12,14 +12,15 @@
     └── OutputError         a file or folder that cannot be written
 
 A message says what was wrong, what was found and what was expected; the hint says what to do. The
-command line prints both and exits with code 3.
+command line prints both and exits with code 3, or 2 for a setting that would change nothing.
 """
 
 
 class MinilmxError(Exception):
     """Base of all errors that minilmx raises on purpose.
 
-    `message` says what is wrong; `hint`, if there is one, says what to do about it.
+    `message` says what is wrong; `hint`, if there is one, says what to do about it. `unused` is whether
+    a setting was given that would change nothing: the command line exits with 2 then, as for wrong usage.
 
     Example:
         >>> try:
@@ -31,8 +32,9 @@ class MinilmxError(Exception):
         Name a candidate runner or artifact.
     """
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, *, unused: bool = False) -> None:
         super().__init__(message, hint)
+        self.unused = unused
         self.message = message
         self.hint = hint
 

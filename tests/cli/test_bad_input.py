@@ -121,8 +121,6 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (f"{EVAL} --dataset stsbb", nothing, "unknown data set 'stsbb'; expected bundled, stsb"),
     (f"{EVAL} --dataset stsb --language xx", nothing, "stsb: unknown language 'xx'"),
     (f"{EVAL} --dataset org/name", nothing, "the data set org/name (language None, split test)"),
-    (f"{EVAL} --language de", nothing, "a language cannot be chosen for bundled"),
-    (f"{EVAL} --dataset p.csv --split dev", pairs("a,b,1\nc,d,2\n"), "a split cannot be chosen for p.csv"),
     (
         f"{EVAL} --dataset p.csv",
         pairs("a,b,1\nc,d,high\n"),

@@ -39,7 +39,7 @@ def result(tiny: Path, mlx: Mlx, texts: Path, tmp_path: Path) -> dict[str, Any]:
 def test_every_graph_is_measured_over_the_same_texts(result: dict[str, Any], tiny: Path) -> None:
     artifact: Artifact = open_artifact(tiny)
     counts = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).token_counts
-    assert result["schema_version"] == 3
+    assert result["schema_version"] == 4
     assert result["artifact_sha256"] == artifact.digest
     assert (result["sentences"], result["tokens"]) == (9, int(counts.sum()))
     fixed, dynamic = result["timings"]
@@ -78,7 +78,7 @@ def test_a_saved_benchmark_becomes_a_page_with_a_plot(
     assert "format of a benchmark: junit; expected table or html" in outcome.stderr
     (tmp_path / "b.json").write_text(json.dumps(result | {"sentences": "many"}))
     outcome = mlx("report", "b.json")
-    assert "does not follow schema version 3: Expected `int`, got `str` - at `$.sentences`" in outcome.stderr
+    assert "does not follow schema version 4: Expected `int`, got `str` - at `$.sentences`" in outcome.stderr
 
 
 def test_an_emulation_is_named_as_one(tiny: Path, mlx: Mlx, texts: Path) -> None:

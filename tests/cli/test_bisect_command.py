@@ -69,7 +69,7 @@ def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "r.json").read_text(encoding="utf-8")
     result = json.loads(outcome.stdout)
-    assert result["schema_version"] == 3
+    assert result["schema_version"] == 4
     assert (result["pairs"], result["threshold"]) == (4, 0.005)
     assert result["reference"]["runner"] == result["candidate"]["runner"] == "onnxruntime"
     assert result["candidate"]["artifact"] == "layer-4-rounded"

@@ -75,7 +75,7 @@ def test_the_printed_json_equals_the_saved_file(tiny: Path, mlx: Mlx, tmp_path: 
     outcome = mlx("eval", tiny, "--limit", "9", "--json", "-o", "out/r.json", *BOTH)
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "out" / "r.json").read_text()
-    assert strict(outcome.stdout)["schema_version"] == 3
+    assert strict(outcome.stdout)["schema_version"] == 4
     result = only(outcome.stdout)
     assert result["pairs"] == 9
     assert (result["batch_size"], result["sequence_length"]) == (4, 16)

@@ -98,7 +98,7 @@ def test_one_of_several_columns_is_chosen(
 
 def test_a_column_of_a_text_file_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("run", tiny, write_input(tmp_path / "in.txt"), "--column", "text")
-    assert outcome.code == 3
+    assert outcome.code == 2
     assert "in.txt is a text file, which has no columns" in outcome.stderr
 
 
@@ -116,7 +116,7 @@ def test_the_format_of_a_file_is_stated(
     assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
     for flags in (["--delimiter", ";"], ["--quoting", "none"]):
         outcome = mlx("run", tiny, *flags, stdin="a\n")
-        assert outcome.code == 3
+        assert outcome.code == 2
         assert "is only for CSV and TSV files; the input is .txt" in outcome.stderr
     assert mlx("run", tiny, "in.tsv", "--delimiter", "ab").code == 2
 

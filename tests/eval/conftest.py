@@ -9,9 +9,9 @@ import pytest
 
 from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.evaluation import evaluate
-from minilmx.eval.limits import LimitRules, Limits, apply_limits
+from minilmx.eval.limits import LimitRules, Limits
 from minilmx.eval.metrics.ranks import Swap
-from minilmx.eval.results import Result
+from minilmx.eval.results import Result, check_limits
 from minilmx.models.artifact import Artifact
 
 HOSTILE = (
@@ -43,7 +43,7 @@ def result_of(tiny_original: Artifact) -> Callable[..., Result]:
     ) -> Result:
         found = evaluate(tiny_original, runners, pairs or load_pairs("bundled", limit=30))
         rules = LimitRules(limits or Limits(), {}, {}, {})
-        return Result((found,), apply_limits(found, rules))
+        return check_limits([found], rules)
 
     return make
 

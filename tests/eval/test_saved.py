@@ -264,7 +264,8 @@ def test_arrays_are_compared_as_a_result_that_every_report_shows(tmp_path: Path)
 def test_a_file_without_a_record_is_compared(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", embeddings())
     result = compare_saved([tmp_path / "a.npy", embeddings()])
-    assert result.passed is None
+    assert result.passed is True
+    assert result.verdict.answer == "SAME"
     assert result.evaluations[0].inputs_sha256 == "no record"
 
 

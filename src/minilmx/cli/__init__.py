@@ -1,7 +1,7 @@
 """The command line: parse, call one function, print.
 
-Exit codes: 0 success; 1 a limit was broken or an embedding is not finite; 2 wrong usage; 3 an error;
-130 interrupted.
+Exit codes: 0 success; 1 embeddings that are not SAME, a broken limit, or a number that is not finite; 2 wrong
+usage; 3 an error; 130 interrupted.
 """
 
 import io
@@ -26,12 +26,13 @@ from minilmx.cli.report import report
 from minilmx.cli.run import run
 from minilmx.errors import MinilmxError
 
+EXIT_USAGE = 2
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
 
 _EPILOG = (
-    "Exit codes: 0 success, 1 a limit was broken or an embedding is not finite, 2 wrong usage, 3 an error, "
-    "130 interrupted."
+    "Exit codes: 0 success, 1 embeddings that are not SAME, a broken limit, or a number that is not finite, "
+    "2 wrong usage, 3 an error, 130 interrupted."
 )
 
 
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED)
     except MinilmxError as error:
-        _fail(str(error), EXIT_ERROR)
+        _fail(str(error), EXIT_USAGE if error.unused else EXIT_ERROR)
     except _PipeClosed:
         # Nothing is left to say, and the interpreter must not try when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

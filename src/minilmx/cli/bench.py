@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, FORCE, GRAPHS, JSON, given_settings, runner_settings
+from minilmx.cli.options import ARTIFACT, FORCE, GRAPHS, JSON, given_settings, require_output, runner_settings
 
 
 @click.command()
@@ -59,6 +59,9 @@ def bench(
     from minilmx.eval.reports.benchmark import print_benchmark
     from minilmx.files.atomic import check_writable
 
+    if column is not None and texts is None:
+        raise click.UsageError("--column names a column of TEXTS: no TEXTS; expected a file.")
+    require_output(output, force)
     if output is not None:
         check_writable(output, replace=force)
     options = given_settings(runners, settings)

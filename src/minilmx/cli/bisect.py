@@ -7,7 +7,16 @@ from typing import Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON, pair_options, pair_settings
+from minilmx.cli.options import (
+    ARTIFACT,
+    DATASET,
+    FORCE,
+    GRAPHS,
+    JSON,
+    pair_options,
+    pair_settings,
+    require_output,
+)
 
 
 @click.command()
@@ -34,9 +43,7 @@ from minilmx.cli.options import ARTIFACT, DATASET, FORCE, GRAPHS, JSON, pair_opt
 @click.option(
     "--limit",
     type=click.IntRange(min=2),
-    default=64,
-    show_default=True,
-    help="Use only the first pairs. All tensors are held in memory: about 1 MB per pair.",
+    help="Use only the first pairs. [default: 64] All tensors are held in memory: about 1 MB per pair.",
 )
 @click.option(
     "--graph",
@@ -61,7 +68,7 @@ def bisect(
     threshold: float,
     dataset: str,
     language: str | None,
-    limit: int,
+    limit: int | None,
     graph: str,
     output: Path | None,
     force: bool,
@@ -84,6 +91,7 @@ def bisect(
     from minilmx.eval.reports.bisection import print_bisection
     from minilmx.files.atomic import check_writable
 
+    require_output(output, force)
     if output is not None:
         check_writable(output, replace=force)
     with console_progress() as progress:

@@ -68,6 +68,13 @@ def check(
             raise click.BadParameter(
                 f"{name!r} does not exist; expected one of {', '.join(CONSUMERS)}", param_hint="--consumer"
             )
+    languages = {CONSUMERS[name].language for name in names or CONSUMERS}
+    for option, given, language in (("--python", pythons, "py"), ("--node-modules", node_modules, "mjs")):
+        if given and language not in languages:
+            raise click.UsageError(
+                f"{option} is where other consumers are looked for: {', '.join(names)}; expected one that "
+                "runs there."
+            )
     with console_progress() as progress:
         findings = api.check(
             artifact,

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from minilmx.cli.evaluate import LIMITS_FILE, finish, limit_options, stated_rules
-from minilmx.cli.options import FORCE, JSON
+from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
+from minilmx.cli.options import FORCE, JSON, require_output
 
 
 @click.command()
@@ -17,6 +17,7 @@ from minilmx.cli.options import FORCE, JSON
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
+@PRESET
 @limit_options
 @LIMITS_FILE
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
@@ -24,6 +25,7 @@ from minilmx.cli.options import FORCE, JSON
 @JSON
 def compare(
     runs: tuple[Path, ...],
+    preset: str | None,
     limits: Path | None,
     output: Path | None,
     force: bool,
@@ -33,13 +35,15 @@ def compare(
     """Compare embeddings that `mlx run` saved, perhaps on different machines.
 
     FILE is a file of embeddings (.npy, .npz, .parquet or .jsonl), with its record FILE.run.json if there
-    is one; the first is the reference. Exits with 1 if a limit is broken or a number is not finite.
+    is one; the first is the reference. The first line is the answer, and the exit code follows it, as in
+    `mlx eval`.
     """
     from minilmx import api
     from minilmx.files.atomic import check_writable
 
-    rules = stated_rules(settings, limits)
+    rules = rules_under(stated_limits(settings), limits)
+    require_output(output, force)
     if output is not None:
         check_writable(output, replace=force)
-    result = api.compare(*runs, limits=rules)
+    result = api.compare(*runs, limits=rules, preset=preset)
     finish(result, output, force, as_json, save=output is not None)

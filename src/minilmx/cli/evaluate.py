@@ -17,12 +17,13 @@ from minilmx.cli.options import (
     given_settings,
     pair_options,
     pair_settings,
+    require_output,
     runner_settings,
 )
 from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
 if TYPE_CHECKING:
-    from minilmx.eval.limits import LimitRules
+    from minilmx.eval.limits import LimitRules, Limits
     from minilmx.eval.results import Result
 
 
@@ -32,6 +33,12 @@ def limit_options(command: Any) -> Any:
     return command
 
 
+PRESET = click.option(
+    "--preset",
+    type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
+    help="The precision whose rounding is still called SAME; otherwise the exit code is 1, unless limits are "
+    "set. [default: the coarsest precision of what is compared]",
+)
 LIMITS_FILE = click.option(
     "--limits",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -39,12 +46,27 @@ LIMITS_FILE = click.option(
 )
 
 
-def stated_rules(settings: dict[str, Any], file: Path | None) -> "LimitRules":
-    """The limits of the file, overridden by those given as options, which leave `settings`."""
-    from minilmx.eval.limits import Limits, limit_rules
+def stated_limits(settings: dict[str, Any]) -> "Limits":
+    """The limits that are given as options, which leave `settings`."""
+    from minilmx.eval.limits import Limits
 
-    stated = Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
+    return Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
+
+
+def rules_under(stated: "Limits", file: Path | None) -> "LimitRules":
+    """The limits of the file, overridden by those given as options."""
+    from minilmx.eval.limits import limit_rules
+
     return limit_rules(file).under(stated)
+
+
+def require_comparison(preset: str | None, stated: "Limits", runners: int) -> None:
+    """Refuse a preset, and limits that compare, with one runner. Raises UsageError."""
+    from minilmx.eval.metrics.table import LIMITED
+
+    relative = ["preset"] if preset else [name for name in stated if not LIMITED[name].absolute]
+    if runners == 1 and relative:
+        raise click.UsageError(f"{flag(relative[0])} compares runners: one runner; expected at least two.")
 
 
 def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
@@ -77,6 +99,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
 )
+@PRESET
 @limit_options
 @LIMITS_FILE
 @click.option(
@@ -106,6 +129,7 @@ def evaluate(
     languages: tuple[str, ...],
     limit: int | None,
     ladder: bool,
+    preset: str | None,
     limits: Path | None,
     output: Path | None,
     force: bool,
@@ -118,8 +142,9 @@ def evaluate(
 
     Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine,
     unless its settings name another) with the gold scores, and its embedding drift from the first
-    runner: element by element, in the order of the pairs, and in what a search returns. Exits with 1 if
-    a limit is broken or an embedding is not finite.
+    runner: element by element, in the order of the pairs, and in what a search returns. The first line
+    is the answer: SAME, DRIFTED (the numbers moved further than rounding moves them, but a search
+    returns the same) or DIFFERENT. Exits with 0 only for SAME or, if limits are set, if they are kept.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -127,8 +152,10 @@ def evaluate(
     from minilmx.files.atomic import check_writable
     from minilmx.runners.registry import default_runners
 
-    rules = stated_rules(settings, limits)
+    stated = stated_limits(settings)
+    rules = rules_under(stated, limits)
     data = pair_settings(settings)
+    require_output(output, force)
     check_writable(output or RESULTS / "any.json", replace=force)
     with console_progress() as progress:
         opened = api.open_artifact(artifact)
@@ -136,6 +163,7 @@ def evaluate(
             names, note = default_runners(opened)
             progress.message(note)
             runners = tuple(names)
+        require_comparison(preset, stated, len(runners))
         result = api.evaluate(
             opened,
             runners,
@@ -145,6 +173,7 @@ def evaluate(
             **data,
             limits=rules,
             prompt=prompt,
+            preset=preset,
             graph=graph,
             ladder=ladder,
             progress=progress,
@@ -154,7 +183,7 @@ def evaluate(
 
 
 def finish(result: "Result", output: Path | None, force: bool, as_json: bool, *, save: bool = True) -> None:
-    """Save and print a result, and exit with 1 if a limit is broken or an embedding is not finite."""
+    """Save and print a result, and exit with 1 if it did not pass."""
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.terminal import print_result
     from minilmx.eval.results import default_result_path

@@ -24,6 +24,8 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     For a MODEL (a folder, a known name or a hub id) show whether it can be exported, and if not, why. Its
     weights are not downloaded. Exits with 3 if a file is damaged or the model is not supported.
     """
+    if as_json and snippet is not None:
+        raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")
     import json
 
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files

@@ -190,6 +190,12 @@ def describe_truncation(artifact: "Artifact") -> str:
     )
 
 
+def require_output(output: object, force: bool) -> None:
+    """Refuse --force without an output that it could replace. Raises UsageError."""
+    if force and output is None:
+        raise click.UsageError("--force replaces the output: no output; expected --output.")
+
+
 def flag(name: str) -> str:
     """A parameter as it is written on the command line."""
     return "--" + name.replace("_", "-")

@@ -6,8 +6,15 @@ from typing import Any
 
 import click
 
-from minilmx.cli.evaluate import LIMITS_FILE, limit_options, stated_rules
-from minilmx.cli.options import FORCE
+from minilmx.cli.evaluate import (
+    LIMITS_FILE,
+    PRESET,
+    limit_options,
+    require_comparison,
+    rules_under,
+    stated_limits,
+)
+from minilmx.cli.options import FORCE, require_output
 
 # The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
 _FORMATS = ("table", "html", "markdown", "junit", "mteb")
@@ -35,6 +42,7 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
     "--output", "-o", type=click.Path(path_type=Path), help="File to write. [default: standard output]"
 )
 @FORCE
+@PRESET
 @limit_options
 @LIMITS_FILE
 def report(
@@ -43,30 +51,34 @@ def report(
     runner: str | None,
     output: Path | None,
     force: bool,
+    preset: str | None,
     limits: Path | None,
     **settings: Any,
 ) -> None:
     """Render saved results of `mlx eval`, `mlx compare` or `mlx bench`, without running anything.
 
     For several RESULTs of one model and data set it draws their history, by date and runner version.
-    With limits, it checks them against one RESULT in place of those it was saved with, and exits with 1
-    if a limit is broken. It also exits with 1 if a RESULT has embeddings that are not finite.
+    With limits or a preset, it judges one RESULT by them in place of those it was saved with, and exits as
+    `mlx eval` does. It also exits with 1 if a RESULT has embeddings that are not finite.
     """
     from minilmx import api
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.reports.benchmark import render_benchmark
-    from minilmx.eval.reports.cells import failures
+    from minilmx.eval.reports.cells import first_lines
     from minilmx.eval.reports.render import render
     from minilmx.eval.results import Result
+    from minilmx.eval.verdict import not_finite
     from minilmx.files.atomic import atomic_file, check_writable
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":
         raise click.UsageError("--runner needs --format mteb")
+    require_output(output, force)
     if output is not None:
         check_writable(output, replace=force)
-    limited = limits is not None or any(value is not None for value in settings.values())
-    rules = stated_rules(settings, limits)
+    stated = stated_limits(settings)
+    rules = rules_under(stated, limits)
+    limited = bool(stated) or limits is not None or preset is not None
     found = [api.load_result(path) for path in results]
     judged = [each for each in found if isinstance(each, Result)]
     benchmarks = [each for each in found if isinstance(each, Benchmark)]
@@ -74,17 +86,22 @@ def report(
         raise click.UsageError("benchmarks have no history: give one RESULT")
     if limited:
         if len(judged) != 1:
-            raise click.UsageError("limits are checked against one result of `mlx eval` or `mlx compare`")
-        judged = [api.limits_of(judged[0], rules)]
+            raise click.UsageError(
+                "limits and a preset judge one result of `mlx eval` or `mlx compare`: "
+                f"{len(judged)}; expected one"
+            )
+        require_comparison(preset, stated, len(judged[0].evaluations[0].runners))
+        judged = [api.limits_of(judged[0], rules, preset)]
     text = render_benchmark(form, benchmarks[0]) if benchmarks else render(form, judged, runner)
-    broken = failures(judged)
+    broken = any(not_finite(each.evaluations) for each in judged)
     if output is None:
         click.echo(text, nl=False)
     else:
         with atomic_file(output, replace=force) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        for line in broken:
-            click.echo(line, err=True)
+        if broken:
+            for line in first_lines(judged):
+                click.echo(line, err=True)
         click.echo(f"report: {output}", err=True)
     if broken or (limited and judged[0].passed is False):
         sys.exit(1)

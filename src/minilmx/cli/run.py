@@ -16,6 +16,7 @@ from minilmx.cli.options import (
     flag,
     format_options,
     given_settings,
+    require_output,
     runner_settings,
     text_format,
 )
@@ -128,6 +129,7 @@ def run(
     """
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
+    require_output(output, force)
     _require_fit(inputs, to_folder, folder_settings["engine"])
     common: dict[str, Any] = {
         "column": column,

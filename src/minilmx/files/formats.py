@@ -48,12 +48,13 @@ class TextFormat:
         """Raise DatasetError if a setting does nothing for any of these files."""
         kinds = dict.fromkeys(map(self.kind_of, paths))
         if self.kind and not kinds:
-            raise DatasetError("a format is only for files", "Do not set the format.")
+            raise DatasetError("a format is only for files", "Do not set the format.", unused=True)
         for name in ("delimiter", "quoting"):
             if getattr(self, name) is not None and not set(DELIMITED) & set(kinds):
                 raise DatasetError(
                     f"a {name} is only for CSV and TSV files; the input is {', '.join(kinds) or 'no file'}",
                     f"Do not set the {name}.",
+                    unused=True,
                 )
 
 

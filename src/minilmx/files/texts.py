@@ -144,9 +144,9 @@ def open_texts(
     """
     require_on_empty(on_empty)
     text_format.require_used([path])
+    if column is not None and text_format.kind_of(path) == ".txt":
+        raise _no_columns(path, unused=True)
     if is_read_once(path):
-        if column is not None and text_format.kind_of(path) == ".txt":
-            raise _no_columns(path)
         return Texts(path, column, None, text_format, on_empty)
     scanned = scan(path, column, text_format=text_format, on_empty=on_empty)
     count = scanned.rows - (len(scanned.empty_rows) if on_empty == SKIP else 0)
@@ -221,5 +221,7 @@ def no_rows(path: str) -> DatasetError:
     return DatasetError(f"{path} is empty; expected at least one row")
 
 
-def _no_columns(path: str) -> DatasetError:
-    return DatasetError(f"{path} is a text file, which has no columns", "Do not name a column.")
+def _no_columns(path: str, *, unused: bool = False) -> DatasetError:
+    return DatasetError(
+        f"{path} is a text file, which has no columns", "Do not name a column.", unused=unused
+    )

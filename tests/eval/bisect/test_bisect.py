@@ -349,7 +349,7 @@ def test_values_that_are_not_finite_are_located_and_the_json_stays_valid(
     assert found.largest_share is None
     assert shares(found) == []
     document = json.loads(to_json(found))
-    assert document["schema_version"] == 3
+    assert document["schema_version"] == 4
     assert (document["reference"]["finite"], document["candidate"]["finite"]) == (True, False)
     assert [one["boundary"] for one in document["steps"]] == NAMES
 

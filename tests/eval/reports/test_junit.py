@@ -25,5 +25,5 @@ def test_junit_has_a_case_for_each_limit_and_a_message_for_each_failure(result_o
 
 def test_junit_without_limits_has_a_case_for_each_comparison(result: Result) -> None:
     (case,) = Xml.fromstring(render_junit(result)).findall("testsuite/testcase")
-    assert (case.get("classname"), case.get("name")) == ("groq-emulator", "compared with onnxruntime")
+    assert (case.get("classname"), case.get("name")) == ("groq-emulator", "the same by the preset float16")
     assert case.find("failure") is None

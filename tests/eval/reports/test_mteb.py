@@ -12,8 +12,9 @@ import pytest
 from minilmx.errors import EvalError
 from minilmx.eval.datasets.pairs import PINNED_REVISIONS, SentencePairs
 from minilmx.eval.evaluation import evaluate
+from minilmx.eval.limits import limit_rules
 from minilmx.eval.reports.mteb import TASKS, UNKNOWN, render_mteb
-from minilmx.eval.results import Result
+from minilmx.eval.results import Result, check_limits
 from minilmx.models.artifact import Artifact
 
 STSB_PAIRS = 1379
@@ -33,7 +34,7 @@ def whole(tiny_original: Artifact) -> Result:
         sentences2=texts[STSB_PAIRS:],
         gold=random.uniform(0, 5, STSB_PAIRS),
     )
-    return Result((evaluate(tiny_original, ["groq-emulator"], pairs),), ())
+    return check_limits([evaluate(tiny_original, ["groq-emulator"], pairs)], limit_rules(None))
 
 
 def changed(result: Result, **changes: Any) -> Result:
@@ -44,7 +45,7 @@ def several(result: Result) -> Result:
     """German and French of the multilingual task."""
     german = changed(result, dataset="stsb", dataset_revision=None, language="de").evaluations
     french = changed(result, dataset="stsb", dataset_revision=None, language="fr").evaluations
-    return Result((*german, *french), ())
+    return check_limits((*german, *french), limit_rules(None))
 
 
 def test_the_document_has_the_scores_unrounded_and_the_caution(whole: Result) -> None:

@@ -20,9 +20,10 @@ from minilmx.eval.metrics.drift import measure_drift
 from minilmx.eval.reports.figures import MAX_POINTS, draw_figures
 from minilmx.eval.reports.html import render_html
 from minilmx.eval.reports.junit import render_junit
-from minilmx.eval.reports.markdown import render_markdown
+from minilmx.eval.reports.markdown import escape, render_markdown
 from minilmx.eval.reports.render import FORMATS, render
 from minilmx.eval.results import Result
+from minilmx.eval.verdict import judge
 from minilmx.models.artifact import Artifact
 
 ResultOf = Callable[..., Result]
@@ -64,6 +65,10 @@ class WellFormed(HTMLParser):
         self.texts.append(data)
 
 
+def judged(evaluations: tuple[Evaluation, ...], checks: tuple[Check, ...] = ()) -> Result:
+    return Result(evaluations, checks, judge(evaluations, checks))
+
+
 def only(result: Result) -> Evaluation:
     (evaluation,) = result.evaluations
     return evaluation
@@ -73,7 +78,7 @@ def with_second_runner(result: Result, **changes: object) -> Result:
     """The result with some fields of its second runner replaced."""
     one = only(result)
     first, second = one.runners
-    return replace(result, evaluations=(replace(one, runners=(first, replace(second, **changes))),))  # type: ignore[arg-type]
+    return judged((replace(one, runners=(first, replace(second, **changes))),), result.checks)  # type: ignore[arg-type]
 
 
 def not_finite(result: Result) -> Result:
@@ -129,7 +134,7 @@ def test_hostile_text_is_shown_unchanged_and_clipped_if_long(hostile_result: Res
 def test_half_a_surrogate_pair_can_be_written(result: Result, tmp_path: Path) -> None:
     one = replace(only(result), dataset="half \ud83d")
     for form in TEXT_FORMATS:
-        render(form, [Result((one,), ())]).encode("utf-8")
+        render(form, [judged((one,))]).encode("utf-8")
 
 
 def test_the_page_and_markdown_have_the_numbers_of_the_result(result: Result) -> None:
@@ -155,20 +160,21 @@ def test_the_page_and_markdown_have_the_numbers_of_the_result(result: Result) ->
 def test_the_verdict_comes_first_and_broken_limits_before_kept_ones(result_of: ResultOf) -> None:
     failed = result_of(limits=Limits(max_abs=1e-12, min_cosine=0.5))
     page = render("html", [failed])
-    assert page.index("<strong>FAIL</strong> 1 of 2 limits kept") < page.index("The runners")
+    assert page.index("<strong>SAME</strong>") < page.index("limits: FAIL, 1 of 2 kept") < page.index("<h1>")
     assert page.index('chip fail">FAIL') < page.index('chip pass">PASS') < page.index("The runners")
-    assert render("markdown", [failed]).startswith("## FAIL (1 of 2 limits kept): ")
+    assert render("markdown", [failed]).startswith(f"## {escape(failed.verdict.sentence)}\n")
     kept = result_of(limits=Limits(min_cosine=0.5))
-    assert "<strong>PASS</strong> 1 of 1 limits kept" in render("html", [kept])
-    assert render("markdown", [kept]).startswith("## PASS (1 of 1 limits kept): ")
+    assert "; limits: PASS, 1 of 1 kept</p>" in render("html", [kept])
+    assert "; limits: PASS, 1 of 1 kept" in render("markdown", [kept]).splitlines()[0]
 
 
-def test_without_limits_the_meaning_replaces_the_verdict(result: Result) -> None:
+def test_without_limits_the_answer_is_by_preset(result: Result) -> None:
     page, markdown = render("html", [result]), render("markdown", [result])
     head = page[: page.index("The runners")]
     comparison = only(result).runners[1].comparison
     assert comparison and comparison.correlation
-    assert "No limits were set" in head
+    assert head.index('<p class="verdict pass"><strong>SAME</strong>') < head.index("<h1>")
+    assert "preset float16: groq-emulator computes in float16" in head
     assert comparison.correlation.meaning.split("(")[0] in head
     assert "PASS" not in page + markdown
     assert "FAIL" not in page + markdown
@@ -178,7 +184,7 @@ def test_a_thread_count_that_was_not_measured_is_not_a_zero(result: Result) -> N
     one = only(result)
     assert one.noise
     unmeasured = replace(one, noise=replace(one.noise, threads=None))
-    rows = re.findall(r'<th scope="row">one thread</th><td>([^<]*)', render_html([Result((unmeasured,), ())]))
+    rows = re.findall(r'<th scope="row">one thread</th><td>([^<]*)', render_html([judged((unmeasured,))]))
     assert rows == ["not measured"]
 
 
@@ -189,7 +195,7 @@ def alone_and_not_finite(result: Result, checks: tuple[Check, ...] = ()) -> Resu
     """The reference alone, as if one of its embeddings were not finite."""
     one = only(result)
     broken = replace(one.runners[0], finite=False, similarities=None)
-    return Result((replace(one, runners=(broken,), noise=None),), checks)
+    return judged((replace(one, runners=(broken,), noise=None),), checks)
 
 
 def test_a_single_runner_that_is_not_finite_fails_in_every_report(result: Result) -> None:
@@ -199,7 +205,7 @@ def test_a_single_runner_that_is_not_finite_fails_in_every_report(result: Result
     page = render("html", [broken])
     assert f"<strong>FAIL</strong> {ONE_BROKEN}</p>" in page
     assert "0 of 0" not in page
-    assert render("markdown", [broken]).startswith(f"## FAIL ({ONE_BROKEN}): ")
+    assert render("markdown", [broken]).startswith(f"## FAIL: {ONE_BROKEN}\n")
     suites = Xml.fromstring(render_junit(broken))
     assert suites.get("failures") == "1"
     assert suites.find("testsuite/testcase/failure").get("message") == ONE_BROKEN  # type: ignore[union-attr]
@@ -208,7 +214,7 @@ def test_a_single_runner_that_is_not_finite_fails_in_every_report(result: Result
 def test_limits_that_are_kept_do_not_hide_embeddings_that_are_not_finite(result: Result) -> None:
     kept = (Check("en", "onnxruntime", "max_latency_ms", 1e9, 1.0, True),)
     broken = alone_and_not_finite(result, kept)
-    assert f"<strong>FAIL</strong> {ONE_BROKEN}; 1 of 1 limits kept</p>" in render("html", [broken])
+    assert f"<strong>FAIL</strong> {ONE_BROKEN}; limits: PASS, 1 of 1 kept</p>" in render("html", [broken])
     suites = Xml.fromstring(render_junit(broken))
     assert (suites.get("tests"), suites.get("failures")) == ("2", "1")
 
@@ -216,7 +222,9 @@ def test_limits_that_are_kept_do_not_hide_embeddings_that_are_not_finite(result:
 @pytest.mark.parametrize("form", ["table", "html", "markdown"])
 def test_a_history_names_the_results_that_are_not_finite(form: str, result: Result) -> None:
     text = render(form, [not_finite(result), result])
-    assert "FAIL: embeddings of groq-emulator are not finite (result of 20" in " ".join(text.split())
+    said = "<p>DIFFERENT: " if form == "html" else "DIFFERENT: "
+    said += "embeddings of groq-emulator are not finite (result of 20"
+    assert said in " ".join(text.split())
 
 
 def test_every_report_says_that_embeddings_are_not_finite(result: Result) -> None:
@@ -284,17 +292,17 @@ def test_several_languages_have_a_row_each_and_details(result: Result) -> None:
     one = only(result)
     both = tuple(replace(one, language=language) for language in ("de", "fr"))
     checks = (Check("fr", "groq-emulator", "max_abs", 0.0, 0.1, False),)
-    page = render_html([Result(both, checks)])
+    page = render_html([judged(both, checks)])
     assert page.count("<details>") == 2
-    unjudged = render_html([Result(both, ())])
+    unjudged = render_html([judged(both)])
     assert "An existing index may stay in 2 of 2 comparisons." in unjudged
     assert WellFormed(page).tags.count("svg") == 12
     assert "groq-emulator fr" in page
-    rows = [row for row in rows_of(render_markdown([Result(both, checks)])) if row[0] in ("de", "fr")]
+    rows = [row for row in rows_of(render_markdown([judged(both, checks)])) if row[0] in ("de", "fr")]
     assert [row[:2] for row in rows] == [
         [language, runner] for language in ("de", "fr") for runner in ("onnxruntime", "groq-emulator")
     ]
-    suites = Xml.fromstring(render_junit(Result(both, checks)))
+    suites = Xml.fromstring(render_junit(judged(both, checks)))
     assert [suite.get("failures") for suite in suites] == ["0", "1"]
 
 
@@ -302,7 +310,7 @@ def test_several_languages_have_a_row_each_and_details(result: Result) -> None:
 def test_the_page_of_a_real_model(packed: Artifact) -> None:
     runners = ("onnxruntime", "groq-emulator")
     found = evaluate(packed, runners, load_pairs("bundled"), "packed", ladder=True)
-    text = render_html([Result((found,), ())])
+    text = render_html([judged((found,))])
     page = WellFormed(text)
     assert page.tags.count("svg") == 6
     assert "Drift by step" in text

@@ -1,0 +1,312 @@
+"""Every option of every command changes what happens, or is refused in one sentence with exit code 2."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+from minilmx.cli import cli
+from minilmx.eval.metrics.table import LIMITED, Better
+
+Mlx = Callable[..., Any]
+Words = tuple[str, ...]
+TESTS = Path(__file__).parents[1]
+LIMITS = {"--" + name.replace("_", "-"): metric for name, metric in LIMITED.items()}
+
+PAIR = ("--runner", "onnxruntime", "--runner", "groq-emulator")
+ALONE = ("eval", "tiny", "--runner", "onnxruntime")
+EVAL = (*ALONE, "--limit", "9")
+BOTH = ("eval", "tiny", "--limit", "9", *PAIR)
+RUN = ("run", "tiny", "texts.txt", "-o", "out.jsonl")
+CSV = ("run", "tiny", "two.csv", "-o", "out.jsonl")
+SHARDS = ("run", "tiny", "two.csv", "--column", "a", "-o", "shards/")
+COMPARE = ("compare", "a.npy", "b.npy")
+REPORT = ("report", "r.json")
+BENCH = ("bench", "tiny", "texts.txt", "--rounds", "1", "--graph", "dynamic")
+EXPORT = ("export", "model", "--from-onnx", "--sequence-length", "16", "-o", "made")
+BISECT = ("bisect", "tiny", "--candidate", "groq-emulator")
+
+# Of each option a command, the option, and what happens with it alone: words in the output, an exit code, or
+# a file. A reason in place of words is a test that shows it with the hardware or the library that it needs.
+EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
+    ("export", "--output"): (EXPORT[:-2], ("-o", "made"), "made/mlx.json"),
+    ("export", "--batch-size"): (EXPORT, ("--batch-size", "2"), "batch size 2"),
+    ("export", "--sequence-length"): (
+        (*EXPORT[:3], "-o", "made"), ("--sequence-length", "9"), "sequence length 9"),
+    ("export", "--from-onnx"): ((*EXPORT[:2], *EXPORT[3:]), ("--from-onnx",), "exit 0"),
+    ("export", "--precision"): (EXPORT, ("--precision", "int8"), "int8"),
+    ("export", "--fixed-consumers"): (EXPORT, ("--fixed-consumers",), "made/fixed"),
+    ("export", "--force"): ((*EXPORT[:-1], "full"), ("--force",), "so it is not replaced"),
+    ("run", "--runner"): (RUN, ("--runner", "groq-emulator"), "with groq-emulator"),
+    ("run", "--column"): (CSV, ("--column", "a"), "exit 0"),
+    ("run", "--output"): (("run", "tiny", "texts.txt"), ("-o", "out.npy"), "out.npy"),
+    ("run", "--force"): (("run", "tiny", "texts.txt", "-o", "a.npy"), ("--force",), "exit 0"),
+    ("run", "--on-empty"): (("run", "tiny", "gap.csv", "--column", "a"), ("--on-empty", "skip"), "exit 0"),
+    ("run", "--input-format"): ((*RUN[:2], "texts.log"), ("--input-format", "txt"), "exit 0"),
+    ("run", "--delimiter"): (("run", "tiny", "bar.csv", "--column", "a"), ("--delimiter", "|"), "exit 0"),
+    ("run", "--quoting"): (
+        ("run", "tiny", "quote.csv", "--column", "a"), ("--quoting", "none"), "3 sentences"),
+    ("run", "--graph"): (RUN, ("--graph", "fixed"), "fixed graph"),
+    ("run", "--id"): (SHARDS, ("--id", "b"), "column b: string\ncolumn embedding"),
+    ("run", "--keep-text"): (SHARDS, ("--keep-text",), "column text: string"),
+    ("run", "--shard-rows"): (SHARDS, ("--shard-rows", "1"), "to 2 shards"),
+    ("run", "--dtype"): (SHARDS, ("--dtype", "float16"), "element: halffloat"),
+    ("eval", "--runner"): (("eval", "tiny", "--limit", "9"), PAIR[:2], "one runner: nothing to compare"),
+    ("eval", "--dataset"): (ALONE, ("--dataset", "pairs.csv"), "pairs.csv: 3 pairs"),
+    ("eval", "--split"): ((*ALONE, "--dataset", "split.csv"), ("--split", "b"), "split.csv b: 2 pairs"),
+    ("eval", "--text-columns"): ((*ALONE, "--dataset", "named.csv"), ("--text-columns", "x", "y"), "exit 0"),
+    ("eval", "--score-column"): ((*ALONE, "--dataset", "score.csv"), ("--score-column", "s"), "exit 0"),
+    ("eval", "--input-format"): ((*ALONE, "--dataset", "p.data"), ("--input-format", "csv"), "exit 0"),
+    ("eval", "--delimiter"): ((*ALONE, "--dataset", "bars.csv"), ("--delimiter", "|"), "exit 0"),
+    ("eval", "--quoting"): ((*ALONE, "--dataset", "q.csv"), ("--quoting", "none"), "q.csv: 3 pairs"),
+    ("eval", "--limit"): (ALONE, ("--limit", "9"), "9 pairs"),
+    ("eval", "--preset"): (BOTH, ("--preset", "float32"), "(preset float32: as requested)"),
+    ("eval", "--limits"): (BOTH, ("--limits", "limits.toml"), "limits: FAIL"),
+    ("eval", "--output"): (EVAL, ("-o", "new.json"), "new.json"),
+    ("eval", "--force"): ((*EVAL, "-o", "r.json"), ("--force",), "exit 0"),
+    ("eval", "--json"): (EVAL, ("--json",), '"schema_version"'),
+    ("eval", "--graph"): ((*EVAL, "--json"), ("--graph", "packed"), "exit 3"),
+    ("eval", "--threads"): ((*EVAL, "--json", "--graph", "fixed"), ("--threads", "1"), '"threads": 1'),
+    ("eval", "--graph-optimization"): (
+        (*EVAL, "--json"), ("--graph-optimization", "basic"), '"graph_optimization": "basic"'),
+    ("compare", "--preset"): (COMPARE, ("--preset", "int8"), "(preset int8: as requested)"),
+    ("compare", "--limits"): (COMPARE, ("--limits", "limits.toml"), "limits: FAIL"),
+    ("compare", "--output"): (COMPARE, ("-o", "new.json"), "new.json"),
+    ("compare", "--force"): ((*COMPARE, "-o", "r.json"), ("--force",), "result: r.json"),
+    ("compare", "--json"): (COMPARE, ("--json",), '"schema_version"'),
+    ("report", "--format"): (REPORT, ("--format", "html"), "<!doctype html>"),
+    ("report", "--output"): (REPORT, ("-o", "new.html"), "new.html"),
+    ("report", "--force"): ((*REPORT, "-o", "texts.txt"), ("--force",), "report: texts.txt"),
+    ("report", "--preset"): (REPORT, ("--preset", "int8"), "(preset int8: as requested)"),
+    ("report", "--limits"): (REPORT, ("--limits", "limits.toml"), "limits: FAIL"),
+    ("bench", "--column"): (("bench", "tiny", "two.csv", *BENCH[3:]), ("--column", "a"), "exit 0"),
+    ("bench", "--runner"): (BENCH[:5], ("--runner", "groq-emulator"), "groq-emulator fixed"),
+    ("bench", "--graph"): (BENCH[:5], ("--graph", "packed"), "exit 3"),
+    ("bench", "--rounds"): (BENCH, ("--rounds", "2"), "2 rounds"),
+    ("bench", "--output"): (BENCH, ("-o", "new.json"), "new.json"),
+    ("bench", "--force"): ((*BENCH, "-o", "r.json"), ("--force",), "exit 0"),
+    ("bench", "--json"): (BENCH, ("--json",), '"schema_version"'),
+    ("bench", "--threads"): ((*BENCH, "--json"), ("--threads", "7"), '"concurrent_batches": 7'),
+    ("bench", "--graph-optimization"): (
+        (*BENCH, "--json"), ("--graph-optimization", "basic"), '"graph_optimization": "basic"'),
+    ("inspect", "--json"): (("inspect", "tiny"), ("--json",), '"verified": true'),
+    ("inspect", "--snippet"): (("inspect", "tiny"), ("--snippet", "onnxruntime"), "def embed"),
+    ("check", "--json"): (("check", "tiny", "--consumer", "onnxruntime"), ("--json",), '"state": "agrees"'),
+    ("groq doctor", "--json"): (("groq", "doctor"), ("--json",), '"ok": '),
+    ("models", "--json"): (("models",), ("--json",), '"revision": '),
+    ("runners", "--json"): (("runners",), ("--json",), '"missing": '),
+}  # fmt: skip
+
+# Options whose effect a test shows elsewhere, on what it needs: a real model, a library, a card's stand-in.
+ELSEWHERE = {
+    "--revision": "models/test_source.py",
+    "--opset": "export",
+    "--pooling": "export/test_folder_layouts.py",
+    "--pack": "export",
+    "--engine": "cli/test_scale.py",
+    "--workers": "cli/test_scale.py",
+    "--ray-address": "cli/test_scale.py",
+    "--cpus-per-worker": "cli/test_scale.py",
+    "--format": "cli/test_lance.py",
+    "--threads": "cli/test_run.py",
+    "--precision": "cli/test_run.py",
+    "--graph-optimization": "cli/test_run.py",
+    "--model": "cli/test_run.py",
+    "--bundle": "runners/groq",
+    "--groq-execution": "runners/groq",
+    "--time-limit": "runners/groq",
+    "--force": "runners/groq",
+    "--graph": "runners/groq",
+    "--size": "runners/groq",
+    "--prefix": "runners/groq",
+    "--python": "cli/test_check.py",
+    "--consumer": "cli/test_check.py",
+    "--node-modules": "consumers",
+    "--runner": "eval/reports/test_mteb.py",
+    "--language": "eval/datasets/test_pairs.py",
+    "--ladder": "eval/test_ladder.py",
+    "--from": "eval/test_saved.py",
+}
+# Those of `mlx bisect`, which needs a model with layers.
+BISECTED = "cli/test_bisect_command.py"
+
+# What changes nothing, and the start of the sentence that says so.
+REFUSED: tuple[tuple[Words, str], ...] = (
+    ((*RUN[:3], "--force"), "--force replaces the output"),
+    ((*EVAL, "--force"), "--force replaces the output"),
+    ((*COMPARE, "--force"), "--force replaces the output"),
+    ((*REPORT, "--force"), "--force replaces the output"),
+    ((*BENCH, "--force"), "--force replaces the output"),
+    ((*BISECT, "--force"), "--force replaces the output"),
+    *(
+        ((*RUN, *words), f"{words[0]} needs an output folder")
+        for words in (
+            ("--id", "b"), ("--keep-text",), ("--format", "lance"), ("--dtype", "float16"),
+            ("--shard-rows", "9"), ("--workers", "2"), ("--engine", "ray"),
+            ("--ray-address", "auto"), ("--cpus-per-worker", "2"),
+        )
+    ),
+    ((*SHARDS, "--ray-address", "auto"), "--ray-address needs --engine ray"),
+    ((*SHARDS, "--cpus-per-worker", "2"), "--cpus-per-worker needs --engine ray"),
+    ((*RUN, "--column", "a"), "texts.txt is a text file, which has no columns"),
+    ((*RUN, "--delimiter", "|"), "a delimiter is only for CSV and TSV files"),
+    ((*RUN, "--quoting", "none"), "a quoting is only for CSV and TSV files"),
+    ((*RUN, "--precision", "bf16"), "--precision is not an option of the runner onnxruntime"),
+    ((*ALONE, "--model", "tiny"), "--model is not an option of the runner onnxruntime"),
+    ((*ALONE, "--groq-execution", "held"), "--groq-execution is not an option of"),
+    ((*ALONE, "--bundle", "texts.txt"), "--bundle is not an option of"),
+    ((*BENCH, "--precision", "bf16"), "--precision is not an option of the runner onnxruntime"),
+    ((*ALONE, "--language", "de"), "a language cannot be chosen for bundled"),
+    ((*ALONE, "--dataset", "pairs.csv", "--language", "de"), "a language cannot be chosen for pairs.csv"),
+    ((*ALONE, "--dataset", "pairs.csv", "--split", "dev"), "a split cannot be chosen for pairs.csv"),
+    ((*ALONE, "--split", "dev"), "a split cannot be chosen for bundled"),
+    ((*ALONE, "--input-format", "csv"), "a format is only for files"),
+    ((*ALONE, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
+    ((*BISECT, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
+    ((*EVAL, "--preset", "int8"), "--preset compares runners: one runner"),
+    ((*EVAL, "--max-abs", "1"), "--max-abs compares runners: one runner"),
+    ((*EVAL, "--limits", "limits.toml"), "limits: none applies to onnxruntime"),
+    ((*BOTH, "--limits", "other.toml"), "limits: none applies to onnxruntime, groq-emulator"),
+    ((*BOTH, "--limits", "empty.toml"), "empty.toml: no limits"),
+    ((*REPORT, "--runner", "onnxruntime"), "--runner needs --format mteb"),
+    ((*REPORT, "s.json", "--max-abs", "1"), "limits and a preset judge one result"),
+    ((*REPORT, "s.json", "--preset", "int8"), "limits and a preset judge one result"),
+    (("bisect", "tiny", "--candidate", "onnxruntime"), "the candidate: onnxruntime, which is the reference"),
+    (("bench", "tiny", "--column", "a"), "--column names a column of TEXTS"),
+    (("inspect", "tiny", "--json", "--snippet", "onnxruntime"), "--json is for the manifest"),
+    (("check", "tiny", "--consumer", "onnxruntime", "--node-modules", "."), "--node-modules is where"),
+    (
+        ("check", "tiny", "--consumer", "transformers-js", "--python", sys.executable),
+        "--python is where other consumers are looked for",
+    ),
+    ((*EXPORT, "--pack", "2"), "a packed graph: made from an ONNX file"),
+    ((*EXPORT, "--opset", "15"), "model/onnx/model.onnx: opset 16"),
+    ((*EXPORT, "--revision", "main"), "revision 'main': model is a folder"),
+)  # fmt: skip
+
+
+def leaves(command: click.Command, words: Words = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from leaves(each, (*words, name))
+    else:
+        yield " ".join(words), command
+
+
+OPTIONS = [
+    (name, parameter.opts[0])
+    for name, command in leaves(cli)
+    for parameter in command.params
+    if isinstance(parameter, click.Option)
+]
+
+
+@pytest.fixture
+def files(mlx: Mlx, tiny: Path, tiny_folder: Path, tmp_path: Path) -> Path:
+    """Small inputs of every kind, beside a tiny artifact and its model."""
+    tiny.rename(tmp_path / "tiny")
+    (tmp_path / "model").symlink_to(tiny_folder)
+    rows = "a b,b a,1\nc d,d e,2\nf,g,3\n"
+    quoted = 'a,b\n"x,1\ny,2\nz",3\n'
+    texts = {
+        "texts.txt": "a\nb\n",
+        "texts.log": "a\nb\n",
+        "two.csv": "a,b\nx,1\ny,2\n",
+        "gap.csv": "a,b\nx,1\n,2\n",
+        "bar.csv": "a|b;c\nx|1;2\n",
+        "quote.csv": quoted,
+        "pairs.csv": f"sentence1,sentence2,score\n{rows}",
+        "named.csv": f"x,y,score\n{rows}",
+        "score.csv": f"sentence1,sentence2,s\n{rows}",
+        "p.data": f"sentence1,sentence2,score\n{rows}",
+        "bars.csv": "sentence1|sentence2|score\na,|b,|1\nc,|d,|2\n",
+        "q.csv": 'sentence1,sentence2,score\n"a,b,1\nc,d,2\ne",f,3\n',
+        "split.csv": "sentence1,sentence2,score,split\na,b,1,a\nc,d,2,a\ne,f,1,b\ng,h,2,b\n",
+        "limits.toml": "[default]\nmax_relative = 1e-12\n",
+        "other.toml": "[runner.grok]\nmax_relative = 1\n",
+        "empty.toml": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    values = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", values * np.float32(1.001))
+    assert mlx("eval", "tiny", "--limit", "9", *PAIR, "-o", "r.json").code == 0
+    (tmp_path / "s.json").write_text((tmp_path / "r.json").read_text())
+    return tmp_path
+
+
+def test_every_option_has_an_effect_that_a_test_shows() -> None:
+    missing = [
+        (command, option)
+        for command, option in OPTIONS
+        if option not in LIMITS
+        and (command, option) not in EFFECTS
+        and option not in ELSEWHERE
+        and command != "bisect"
+    ]
+    assert missing == []
+    assert set(EFFECTS) <= set(OPTIONS)
+    for option, place in ELSEWHERE.items():
+        assert any(name == option for _, name in OPTIONS)
+        assert (TESTS / place).exists()
+
+
+@pytest.mark.parametrize(("command", "option"), EFFECTS)
+def test_an_option_changes_what_happens(files: Path, mlx: Mlx, command: str, option: str) -> None:
+    base, words, effect = EFFECTS[command, option]
+    assert effect not in observe(files, mlx, base)
+    assert effect in observe(files, mlx, (*base, *words))
+
+
+@pytest.mark.parametrize("option", LIMITS)
+@pytest.mark.parametrize("base", [REPORT, COMPARE], ids=["report", "compare"])
+def test_a_limit_makes_a_build_red(files: Path, mlx: Mlx, base: Words, option: str) -> None:
+    impossible = "-1e9" if LIMITS[option].better is Better.LOWER else "1e9"
+    outcome = mlx(*base, option, impossible)
+    assert outcome.code == 1, outcome
+    assert "; limits: FAIL, 0 of " in outcome.stdout.splitlines()[0]
+    assert f"{option[2:].replace('-', '_')} {float(impossible):g}" in outcome.stdout
+
+
+def test_a_limit_of_eval_makes_a_build_red(files: Path, mlx: Mlx) -> None:
+    assert mlx(*BOTH, "--max-relative", "-1").code == 1
+    options = dict.fromkeys(command for command, option in OPTIONS if option in LIMITS)
+    assert list(options) == ["eval", "compare", "report"]
+    for name in options:
+        assert {option for command, option in OPTIONS if command == name} > set(LIMITS)
+
+
+@pytest.mark.parametrize(("words", "sentence"), REFUSED, ids=lambda each: " ".join(each)[:60])
+def test_an_option_that_does_nothing_is_refused(files: Path, mlx: Mlx, words: Words, sentence: str) -> None:
+    outcome = mlx(*words)
+    assert outcome.code == 2, outcome
+    assert outcome.stdout == ""
+    last = outcome.stderr.splitlines()[-1]
+    assert last.startswith(f"Error: {sentence}"), last
+
+
+def observe(folder: Path, mlx: Mlx, words: Words) -> str:
+    """Everything that a command left, but for its times: exit code, output, new files and their columns."""
+    before = set(folder.rglob("*"))
+    outcome = mlx(*words)
+    created = sorted(set(folder.rglob("*")) - before)
+    seen = [f"exit {outcome.code}", outcome.stdout, outcome.stderr]
+    for path in created:
+        seen.append(str(path.relative_to(folder)))
+        if path.suffix == ".parquet":
+            parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+            seen += [f"column {field.name}: {field.type}" for field in parquet.read_schema(path)]
+    for path in created:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return "\n".join(seen)
