@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from minilmx.errors import ExportError, ModelError
+from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import Manifest, Shape
 from minilmx.models.settings import SETTINGS
 from minilmx.models.source import VOCABULARIES, ModelSource, read_json
@@ -67,6 +68,7 @@ def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, sha
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {name: settings[name] for name in _SPECIAL_TOKENS if name in settings} | {
         "clean_up_tokenization_spaces": settings.get("clean_up_tokenization_spaces", True),
+        "model_input_names": list(INPUT_NAMES),
         "model_max_length": shape.sequence_length,
         "pad_token": pad_token,
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -195,8 +195,8 @@ def stated_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
     content = json.loads(tokenizer.to_str())
     for name, found, expected in _contradictions(content, settings, config):
         raise ModelError(
-            f"{source.encoder / 'tokenizer_config.json'}: {name} {found!r}, against tokenizer.json; "
-            f"expected {expected!r}",
+            f"{source.encoder / 'tokenizer_config.json'}: {name} {found!r}, which tokenizer.json "
+            f"contradicts; expected {expected!r}",
             "Export the model from its PyTorch weights, or correct tokenizer_config.json.",
         )
     direction = settings.get("truncation_side", (tokenizer.truncation or {}).get("direction", "right"))

@@ -66,6 +66,7 @@ def make_slow_tokenizer(folder: Path) -> None:
     """A BERT tokenizer as older versions of transformers saved it: only its vocabulary."""
     vocabulary = read(folder / "tokenizer.json")["model"]["vocab"]
     words = sorted(vocabulary, key=vocabulary.__getitem__)
+    words[-1] = "[MASK]"  # as every BERT has it: transformers adds it otherwise, beyond the embeddings
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.txt").write_text("\n".join(words), "utf-8")
     write(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": True})
