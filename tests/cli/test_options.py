@@ -38,6 +38,7 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("export", "--batch-size"): (EXPORT, ("--batch-size", "2"), "batch size 2"),
     ("export", "--sequence-length"): (
         (*EXPORT[:3], "-o", "made"), ("--sequence-length", "9"), "sequence length 9"),
+    ("export", "--dimension"): (EXPORT, ("--dimension", "4"), "the first 4 of the model's 8 numbers"),
     ("export", "--from-onnx"): ((*EXPORT[:2], *EXPORT[3:]), ("--from-onnx",), "exit 0"),
     ("export", "--precision"): (EXPORT, ("--precision", "int8"), "int8"),
     ("export", "--fixed-consumers"): (EXPORT, ("--fixed-consumers",), "made/fixed"),
@@ -108,6 +109,7 @@ ELSEWHERE = {
     "--opset": "export",
     "--pooling": "export/test_folder_layouts.py",
     "--pack": "export",
+    "--prompt": "export/test_settings.py",
     "--engine": "cli/test_scale.py",
     "--workers": "cli/test_scale.py",
     "--ray-address": "cli/test_scale.py",

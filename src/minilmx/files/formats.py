@@ -24,7 +24,7 @@ class TextFormat:
     line are quoted, and otherwise "csv". Raises DatasetError for other values.
 
     Example:
-        >>> TextFormat(delimiter=";").delimiter
+        >>> minilmx.TextFormat(delimiter=";").delimiter
         ';'
     """
 
