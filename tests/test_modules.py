@@ -18,4 +18,4 @@ def test_every_module_can_be_imported_unless_an_extra_is_missing() -> None:
         except ModuleNotFoundError as error:
             assert not (error.name or "").startswith("minilmx"), f"{name}: {error}"
         except MinilmxError as error:
-            assert "which is not installed: pip install 'minilmx[" in str(error), name
+            assert "which is not installed. Run pip install 'minilmx[" in str(error), name
