@@ -11,7 +11,7 @@ from minilmx.errors import ExportError, ModelError
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import Manifest, Shape
 from minilmx.models.settings import SETTINGS
-from minilmx.models.source import VOCABULARIES, ModelSource, read_json
+from minilmx.models.source import VOCABULARIES, ModelSource, read_json, read_settings_file
 
 # The small files of a model that decide what an artifact holds.
 READ = (
@@ -170,22 +170,18 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
 
 def _find_pad_token(source: ModelSource, tokenizer: Tokenizer, settings: dict[str, Any]) -> str:
     """The padding token, which one of three files names: tokenizer_config, special_tokens_map or config."""
-    for content in (settings, _read_json_or_empty(source, "special_tokens_map.json")):
+    for content in (settings, read_settings_file(source.encoder, "special_tokens_map.json")):
         if content.get("pad_token"):
             return _text(content["pad_token"])
-    pad_id = _read_json_or_empty(source, "config.json").get("pad_token_id")
+    pad_id = read_settings_file(source.encoder, "config.json").get("pad_token_id")
     if tokenizer.token_to_id("[PAD]") is None and isinstance(pad_id, int) and pad_id >= 0:
         return tokenizer.id_to_token(pad_id) or "[PAD]"
     return "[PAD]"
 
 
-def _read_json_or_empty(source: ModelSource, name: str) -> dict[str, Any]:
-    return read_json(source.encoder, name, dict) if (source.encoder / name).is_file() else {}
-
-
 def read_tokenizer_settings(source: ModelSource) -> dict[str, Any]:
     """The content of tokenizer_config.json, empty if it does not exist. Raises ModelError."""
-    return _read_json_or_empty(source, "tokenizer_config.json")
+    return read_settings_file(source.encoder, "tokenizer_config.json")
 
 
 def _text(token: Any) -> str:

@@ -22,10 +22,10 @@ from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import MAX_ABS_EMBEDDING, open_session, relative_difference
 from minilmx.models.interface import OUTPUT_NAMES
-from minilmx.models.made_tokenizer import make_tokenizer
+from minilmx.models.made_tokenizer import load_auto_tokenizer, make_tokenizer
 from minilmx.models.sample_texts import odd_texts, sample_texts
 from minilmx.models.source import ModelSource, read_json
-from minilmx.models.tokenizer import TokenBatch, Tokenizer, load_tokenizer
+from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer, load_tokenizer
 
 _MOST_ADDED_TOKENS = 8
 _SAVE_AGAIN = "Correct tokenizer_config.json, or save the tokenizer with transformers again."
@@ -64,8 +64,6 @@ class AutoTokens:
 
     def __init__(self, source: ModelSource) -> None:
         """Load it. Raises ModelError, also if it replaces the model of tokenizer.json by another."""
-        from minilmx.models.pytorch import load_auto_tokenizer
-
         self.source = source
         self.library = f"transformers {metadata.version('transformers')}"
         self._stated = _load(source)
@@ -100,12 +98,12 @@ class AutoTokens:
         AutoTokenizer's tokens. Raises ExportError for other ids, or a difference above 1e-5 times the
         embedding's largest number if that is above 1.
         """
-        shape, length = options.shape, options.shape.sequence_length
+        length = options.shape.sequence_length
         added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
         texts = odd_texts(length, [token for token, _ in added[:_MOST_ADDED_TOKENS]])
         texts += sample_texts(length)[::8]
-        tokens = self._check_ids(texts, Tokenizer(tokenizer_file, shape))
-        tokenized = Tokenizer(tokenizer_file, shape).encode(texts)
+        tokenized = Tokenizer(tokenizer_file, options.shape).encode(texts)
+        tokens = self._check_ids(texts, tokenized)
         session = open_session(graph)
         parts = [session.run([OUTPUT_NAMES[1]], batch.feeds())[0] for batch in tokenized.batches()]
         found = np.concatenate(parts)[: len(texts)]
@@ -120,12 +118,9 @@ class AutoTokens:
         )
         return TextParity(reference, len(texts), float(np.abs(found - expected).max()), overridden)
 
-    def _check_ids(self, texts: list[str], tokenizer: Tokenizer) -> list[TokenBatch]:
-        from minilmx.models.pytorch import auto_tokens
-
-        length = tokenizer.shape.sequence_length
-        expected = [auto_tokens(self._auto, text, length) for text in texts]
-        tokenized = tokenizer.encode(texts)
+    def _check_ids(self, texts: list[str], tokenized: TokenizedTexts) -> list[TokenBatch]:
+        """Compare token ids; returns AutoTokenizer's tokens of each text."""
+        expected = [self._tokens(text, tokenized.shape.sequence_length) for text in texts]
         for row, (text, batch) in enumerate(zip(texts, expected, strict=True)):
             ids = tokenized.tokens.input_ids[row][tokenized.tokens.attention_mask[row] == 1]
             if not np.array_equal(ids, batch.input_ids[0]):
@@ -135,6 +130,15 @@ class AutoTokens:
                     _SAVE_AGAIN,
                 )
         return expected
+
+    def _tokens(self, text: str, sequence_length: int) -> TokenBatch:
+        """AutoTokenizer's tokens of a text, truncated but not padded: int64 [1, n]."""
+        encoded = self._auto(text, truncation=True, max_length=sequence_length)
+        ids = encoded["input_ids"]
+        # Models that get no token_type_ids take zeros.
+        types = encoded.get("token_type_ids", [0] * len(ids))
+        rows = (ids, encoded.get("attention_mask", [1] * len(ids)), types)
+        return TokenBatch(*(np.array([row], dtype=np.int64) for row in rows))
 
     def _embed(
         self, texts: list[str], tokens: list[TokenBatch], options: ExportOptions, model: ExportableModel

@@ -1,8 +1,10 @@
-"""A tokenizer.json made by transformers from the vocabulary files of older models."""
+"""The tokenizer that transformers makes of a model folder, also from the vocabulary files of older models."""
 
 import contextlib
 import importlib.util
 import io
+from pathlib import Path
+from typing import Any
 
 import tokenizers
 
@@ -28,16 +30,26 @@ def make_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
                 "installed",
                 f"Run pip install {install}.",
             )
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        tokenizer = load_auto_tokenizer(folder, f"make a tokenizer from {made}")
+    return tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+
+
+def load_auto_tokenizer(folder: Path, task: str = "load its tokenizer") -> Any:
+    """transformers' AutoTokenizer of a model folder: what sentence-transformers tokenizes with.
+
+    Runs no remote code. Raises ModelError, which names the `task`, if it cannot be loaded, or is not based
+    on tokenizers.
+    """
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
-    quiet = io.StringIO()
     try:
-        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        backend: tokenizers.Tokenizer = tokenizer.backend_tokenizer
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer.backend_tokenizer  # noqa: B018 - a slow tokenizer has none
     except Exception as error:
-        raise ModelError(f"{folder}: transformers cannot make a tokenizer from {made}: {error}") from error
-    return tokenizers.Tokenizer.from_str(backend.to_str())
+        raise ModelError(f"{folder}: transformers cannot {task}: {error}") from error
+    return tokenizer

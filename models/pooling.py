@@ -6,7 +6,7 @@ from typing import Any
 from minilmx.errors import ModelError
 from minilmx.models.manifest import MAX_SIZE, POOLINGS
 from minilmx.models.settings import read_settings
-from minilmx.models.source import ModelSource, list_modules, read_json
+from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file
 
 # What to do about modules that minilmx does not export.
 _HINTS = {
@@ -63,7 +63,7 @@ def pooled_dimension(source: ModelSource) -> int | None:
 def _refuse_what_changes_texts(source: ModelSource) -> None:
     """Refuse a setting by which sentence-transformers lowers the case of each text."""
     name, key = "sentence_bert_config.json", "do_lower_case"
-    if (source.encoder / name).is_file() and read_json(source.encoder, name, dict).get(key):
+    if read_settings_file(source.encoder, name).get(key):
         raise ModelError(
             f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
             "texts unchanged and the embeddings would differ"
@@ -80,7 +80,7 @@ def stated_sequence_length(source: ModelSource) -> int | None:
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),
     ):
-        stated = read_json(source.encoder, name, dict).get(key) if (source.encoder / name).is_file() else None
+        stated = read_settings_file(source.encoder, name).get(key)
         # transformers writes a number of 31 digits for a tokenizer without a limit
         if isinstance(stated, int) and 1 <= stated <= MAX_SIZE:
             return min(stated, positions or stated)

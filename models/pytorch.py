@@ -9,7 +9,6 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -84,32 +83,6 @@ class SentenceModel:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
             pooled = pooled[:, : self.embedding_dimension]
         return hidden.numpy(), pooled.numpy()
-
-
-def load_auto_tokenizer(folder: Path) -> Any:
-    """transformers' AutoTokenizer of a model folder: what sentence-transformers tokenizes with.
-
-    Runs no remote code. Raises ModelError if it cannot be loaded, or is not based on tokenizers.
-    """
-    transformers.utils.logging.set_verbosity_error()
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        tokenizer.backend_tokenizer  # noqa: B018 - a slow tokenizer has none
-    except Exception as error:
-        raise ModelError(f"{folder}: transformers cannot load its tokenizer: {error}") from error
-    return tokenizer
-
-
-def auto_tokens(tokenizer: Any, text: str, sequence_length: int) -> TokenBatch:
-    """The tokens that an AutoTokenizer gives for a text, truncated but not padded: int64 [1, n]."""
-    encoded = tokenizer(text, truncation=True, max_length=sequence_length)
-    ids = encoded["input_ids"]
-    # Models that get no token_type_ids take zeros.
-    types = encoded.get("token_type_ids", [0] * len(ids))
-    rows = (ids, encoded.get("attention_mask", [1] * len(ids)), types)
-    return TokenBatch(*(np.array([row], dtype=np.int64) for row in rows))
 
 
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> torch.Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 from minilmx.errors import ModelError
 from minilmx.models.manifest import COSINE, SIMILARITIES
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.source import ModelSource, read_settings_file
 
 SETTINGS = "config_sentence_transformers.json"
 # sentence-transformers knows these prompts in every model: empty, unless the model says otherwise.
@@ -29,9 +29,7 @@ class ModelSettings:
 
 def read_settings(source: ModelSource) -> ModelSettings:
     """The settings of a model folder, whose file is optional. Raises ModelError for values of other kinds."""
-    if not (source.folder / SETTINGS).is_file():
-        return ModelSettings({}, None, COSINE, None)
-    content = read_json(source.folder, SETTINGS, dict)
+    content = read_settings_file(source.folder, SETTINGS)
     similarity = content.get("similarity_fn_name") or COSINE
     if similarity not in SIMILARITIES:
         raise _fault(source, "similarity_fn_name", similarity, f"one of {', '.join(SIMILARITIES)}")

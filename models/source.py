@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from minilmx.errors import ModelError
 from minilmx.files.digest import sha256_of_file, sha256_of_files
@@ -76,6 +76,11 @@ class ModelSource:
         return path.is_file() or path.relative_to(self.folder).as_posix() in self.listing
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form org/name, and is not a path."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
 def resolve_model(
     model: str,
     revision: str | None = None,
@@ -105,7 +110,7 @@ def resolve_model(
             return ModelSource(folder, hub_id, commit, "hub", note, pooling)
         return ModelSource(folder, folder.resolve().name, None, "folder", f"folder {folder}", pooling)
     known = find_known_model(model)
-    if known is None and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
+    if known is None and not is_hub_id(model):
         raise ModelError(
             f"unknown model {model!r}; expected a folder, a hub id (org/name) or one of "
             f"{', '.join(KNOWN_MODELS)}"
@@ -241,6 +246,11 @@ def list_modules(source: ModelSource) -> list[tuple[str, str]]:
         if PurePosixPath(path).is_absolute() or "\\" in path or ".." in PurePosixPath(path).parts:
             raise ModelError(f"{file}: the path {path!r}; expected one inside the folder")
     return found
+
+
+def read_settings_file(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a model folder; empty if the file does not exist. Raises ModelError."""
+    return read_json(folder, name, dict) if (folder / name).is_file() else {}
 
 
 def read_json(folder: Path, name: str, kind: type[T]) -> T:

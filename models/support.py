@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from minilmx.errors import ModelError
 from minilmx.models.pooling import read_modules
-from minilmx.models.source import INDEX, VOCABULARIES, ModelSource, read_json, weights_files
+from minilmx.models.settings import SETTINGS
+from minilmx.models.source import (
+    INDEX,
+    VOCABULARIES,
+    ModelSource,
+    read_json,
+    read_settings_file,
+    weights_files,
+)
 
 # Encoders that take exactly our three inputs and a ready-made additive attention mask.
 ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
@@ -30,9 +38,7 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
     An `onnx` file may have any architecture: its graph is checked instead.
     """
     config = read_json(source.encoder, "config.json", dict)
-    name = "config_sentence_transformers.json"
-    settings = read_json(source.folder, name, dict) if (source.folder / name).is_file() else {}
-    kind = settings.get("model_type", "SentenceTransformer")
+    kind = read_settings_file(source.folder, SETTINGS).get("model_type", "SentenceTransformer")
     if kind == "CrossEncoder":
         raise _reranker(source, kind)
     if kind != "SentenceTransformer":

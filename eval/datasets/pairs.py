@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
 from minilmx.files.tables import Table, read_table
+from minilmx.models.source import is_hub_id
 from minilmx.progress import SILENT, Progress
 
 BUNDLED = "bundled"
@@ -138,8 +139,7 @@ def expand_languages(dataset: str, languages: Sequence[str]) -> Sequence[str | N
 def _is_hub_id(dataset: str) -> bool:
     """Whether this is org/name, and not a path, not even a mistyped one."""
     return (
-        dataset.count("/") == 1
-        and not dataset.startswith(("/", ".", "~"))
+        is_hub_id(dataset)
         and not dataset.endswith("/")
         and file_kind(dataset) not in EXTENSIONS
         and not Path(dataset).exists()

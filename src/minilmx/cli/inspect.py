@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from minilmx.cli.options import describe_length, describe_truncation
+from minilmx.cli.describe import describe_length, describe_truncation
 
 
 @click.command()
@@ -105,13 +105,13 @@ def _is_model(name: str) -> bool:
     """Whether the argument names a model: a folder of one, a known name or a hub id."""
     from minilmx.models.known import find_known_model
     from minilmx.models.manifest import MANIFEST_NAME
+    from minilmx.models.source import is_hub_id
 
     path = Path(name)
     if path.is_dir():
         files = ("config.json", "modules.json", "adapter_config.json")
         return not (path / MANIFEST_NAME).exists() and any((path / file).is_file() for file in files)
-    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
-    return not path.exists() and (is_hub_id or find_known_model(name) is not None)
+    return not path.exists() and (is_hub_id(name) or find_known_model(name) is not None)
 
 
 def _inspect_model(model: str, as_json: bool) -> None:
