@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from minilmx.cli.options import describe_length, describe_truncation
+from minilmx.cli.describe import describe_length, describe_truncation
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
 

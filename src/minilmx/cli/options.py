@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minilmx.files.formats import KINDS
+
 if TYPE_CHECKING:
     from minilmx.files.formats import TextFormat
-    from minilmx.models.artifact import Artifact
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -88,7 +89,7 @@ def _one_character(context: click.Context, parameter: click.Parameter, value: st
 _FORMAT = (
     click.option(
         "--input-format",
-        type=click.Choice(["txt", "csv", "tsv", "jsonl", "json"]),
+        type=click.Choice(KINDS),
         help="Format of the input. [default: by its extension; txt for standard input]",
     ),
     click.option(
@@ -166,28 +167,6 @@ def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str
                 f"{flag(name)} is not an option of the {runner} {', '.join(runners)}; expected {takes}."
             )
     return given
-
-
-def describe_length(artifact: "Artifact") -> str:
-    """How many tokens the model itself reads, if the artifact reads another number; otherwise empty."""
-    own, length = artifact.manifest.max_sequence_length, artifact.shape.sequence_length
-    if not own or own == length:
-        return ""
-    verb = "truncates at" if length < own else "reads up to"
-    return f"the model reads up to {own} tokens; this artifact {verb} {length}"
-
-
-def describe_truncation(artifact: "Artifact") -> str:
-    """Which part of the model's own embedding the artifact's is; empty if it is the whole of it."""
-    truncation = artifact.manifest.truncation
-    if not truncation:
-        return ""
-    order = "before" if truncation.renormalized else "after"
-    step = "normalising" if artifact.manifest.normalized else "pooling"
-    return (
-        f"the first {artifact.manifest.embedding_dimension} of the model's {truncation.model_dimension} "
-        f"numbers, truncated {order} {step}"
-    )
 
 
 def require_output(output: object, force: bool) -> None:
