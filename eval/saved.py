@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.output_file import read_embeddings, record_path
+from minilmx.embedding.output_file import RECORD_SUFFIX, read_embeddings, record_path
 from minilmx.embedding.record import RECORD_SCHEMA_VERSION, Header, RunRecord
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison
@@ -23,7 +23,6 @@ from minilmx.files.digest import sha256_of_file
 from minilmx.models.manifest import COSINE
 from minilmx.runners.provenance import record_provenance
 
-_RECORD_SUFFIX = ".run.json"
 _NO_RECORD = "no record"
 
 
@@ -50,8 +49,8 @@ def load_run(path: Path) -> SavedRun:
 
     Raises EvalError if either is missing, damaged, or not of a run.
     """
-    if path.name.endswith(_RECORD_SUFFIX):
-        path = path.with_name(path.name.removesuffix(_RECORD_SUFFIX))
+    if path.name.endswith(RECORD_SUFFIX):
+        path = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
     record = _read_record(record_path(path))
     try:
         found = sha256_of_file(path)
@@ -174,7 +173,7 @@ def _load(source: Path | NDArray[np.float32], number: int) -> SavedRun:
             raise EvalError(f"array {number}: {found}; expected float32 [N, D]")
         return SavedRun(f"array {number}", None, source)
     source = Path(source)
-    if source.name.endswith(_RECORD_SUFFIX) or record_path(source).exists():
+    if source.name.endswith(RECORD_SUFFIX) or record_path(source).exists():
         run = load_run(source)
         return SavedRun(f"{number}: {run.name}", run.record, run.values)
     return SavedRun(f"{number}: {source.name}", None, read_embeddings(source))

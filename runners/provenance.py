@@ -45,7 +45,8 @@ def limited_threads(threads: int | None) -> int | None:
     Libraries see the affinity of a process and not its quota, and more threads than CPUs wait for each
     other.
     """
-    return available_cpus() if threads is None and cpu_quota() < _affinity() else threads
+    quota = cpu_quota()
+    return math.ceil(quota) if threads is None and quota < _affinity() else threads
 
 
 def _affinity() -> int:

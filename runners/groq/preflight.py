@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
+from minilmx.models.interface import MAX_IR_VERSION, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
 
-OPSETS = range(13, 18)
-MAX_IR_VERSION = 9
+OPSETS = range(MIN_OPSET, MAX_OPSET + 1)
 # groqflow/common/build.py, calculate_num_chips: about 50M parameters per chip, then a power of two.
 _PARAMETERS_PER_CHIP = 50_000_000
 _MAX_CHIPS = 64
