@@ -32,8 +32,8 @@ demo: .venv/demo-installed
 # With CI set, the slow tests run too, and a missing Python is an error.
 test: lint .venv/environments $(if $(CI),.venv/consumers .venv/examples)
 	@$(ONCE) wheel tests/wheel.sh $(WHEEL_PYTHONS)
-	@$(TEST_ENV) $(ONCE) tests $(PYTEST) -m "not slow" --junitxml build/tests.xml
-	@$(if $(CI),$(TEST_ENV) $(ONCE) slow $(PYTEST) -m slow --junitxml build/slow.xml)
+	@$(TEST_ENV) $(ONCE) $(if $(CI),all-tests $(PYTEST),tests $(PYTEST) -m "not slow") \
+		--junitxml build/$(if $(CI),all-)tests.xml
 	@echo "all passed$(if $(CI),, (the slow tests are left out: make slow-tests)):"
 	@.venv/bin/python tests/once.py
 

@@ -1,11 +1,15 @@
 """Artifacts to test with: real MiniLM weights where torch is installed, a tiny model anywhere."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import string
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +26,7 @@ from minilmx.models.manifest import Shape
 from minilmx.models.source import ModelSource, bundled_model, resolve_model
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+MakeModel = Callable[..., Path]
 
 # No test may ask a model hub: what a test wants of one, it says.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -139,6 +144,70 @@ def tiny_original(tiny_folder: Path, make_once: MakeOnce) -> Artifact:
         export_model(source, folder / "tiny-b4-s16", ExportOptions(Shape(4, 16), from_onnx=True))
 
     return open_artifact(make_once("tiny-b4-s16", export) / "tiny-b4-s16")
+
+
+@pytest.fixture(scope="session")
+def make_model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+    """Make the folder of a small model with random weights, as sentence-transformers saves it."""
+    torch = pytest.importorskip("torch", reason="needs torch to make models")
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    made = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions have moved them
+        from sentence_transformers.models import Normalize, Pooling, Transformer
+
+    def make(
+        kind: str = "Bert",
+        pooling: str = "mean",
+        normalized: bool = True,
+        vocabulary: int = 140,
+        layers: int = 2,
+        positions: int = 40,
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("model")
+        positions_before = 2 if "Roberta" in kind else 0  # the first is padding_idx + 1
+        config = getattr(transformers, f"{kind}Config")(
+            vocab_size=vocabulary,
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=positions + positions_before,
+            pad_token_id=positions_before // 2,
+        )
+        torch.manual_seed(11)
+        encoder = getattr(transformers, f"{kind}Model")(config)
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                parameter.normal_(std=0.3)
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_file=str(tiny_folder / "tokenizer.json"),
+            # A Roberta's padding id is 1, which this vocabulary calls [UNK].
+            pad_token="[UNK]" if positions_before else "[PAD]",
+            unk_token="[UNK]",
+        )
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            encoder.save_pretrained(folder / "encoder")
+            tokenizer.save_pretrained(folder / "encoder")
+            transformer = Transformer(str(folder / "encoder"), max_seq_length=24)
+            modules: list[Any] = [transformer, Pooling(32, pooling)] + [Normalize()] * normalized
+            model = made.SentenceTransformer(modules=modules, device="cpu")
+            model.save_pretrained(str(folder / "model"), create_model_card=False)
+        return folder / "model"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small(make_model: MakeModel, make_once: MakeOnce) -> Artifact:
+    """A BERT of 6 layers with 32 random numbers per token, at 8 x 48: what takes a second per run on real
+    weights takes none on this."""
+
+    def export(folder: Path) -> None:
+        source = resolve_model(str(make_model(layers=6, positions=48)))
+        export_model(source, folder / "small-b8-s48", ExportOptions(Shape(8, 48)))
+
+    return open_artifact(make_once("small", export) / "small-b8-s48")
 
 
 @pytest.fixture

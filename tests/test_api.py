@@ -125,10 +125,10 @@ def test_run_eval_and_compare_write_the_same_bytes_as_the_functions(
     assert written("compared.json") == written("compare.json")
 
 
-def test_bisect_writes_the_same_bytes_as_the_function(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
+def test_bisect_writes_the_same_bytes_as_the_function(small: Artifact, mlx: Mlx, tmp_path: Path) -> None:
     words = ("--candidate", "groq-emulator", "--limit", 2, "-o", "command.json")
-    assert mlx("bisect", artifact.path, *words).code == 0
-    result = minilmx.bisect(artifact, candidate="groq-emulator", limit=2)
+    assert mlx("bisect", small.path, *words).code == 0
+    result = minilmx.bisect(small, candidate="groq-emulator", limit=2)
     save_document(result, tmp_path / "function.json", replace=False)
     assert without_times(tmp_path / "command.json") == without_times(tmp_path / "function.json")
 

@@ -29,7 +29,7 @@ def changed(artifact: Artifact, folder: Path, change: Callable[[onnx.ModelProto]
 
 
 @pytest.fixture(scope="module")
-def coarse(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def coarse(small: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifact with the first weights of layer 4's MLP rounded to 8 bits."""
 
     def round_weights(model: onnx.ModelProto) -> None:
@@ -39,7 +39,7 @@ def coarse(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path
         scale = np.abs(weights).max() / 127
         tensor.CopyFrom(numpy_helper.from_array(np.round(weights / scale) * scale, tensor.name))
 
-    return changed(artifact, tmp_path_factory.mktemp("coarse") / "layer-4-rounded", round_weights)
+    return changed(small, tmp_path_factory.mktemp("coarse") / "layer-4-rounded", round_weights)
 
 
 def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
@@ -62,15 +62,15 @@ def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx,
 
 
 def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
-    artifact: Artifact, coarse: Path, mlx: Mlx, tmp_path: Path
+    small: Artifact, coarse: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    words = ("bisect", artifact.path, "--candidate-artifact", coarse, *SETTINGS)
-    outcome = mlx(*words, "--threshold", "0.005", "--json", "-o", "r.json")
+    words = ("bisect", small.path, "--candidate-artifact", coarse, *SETTINGS)
+    outcome = mlx(*words, "--threshold", "0.0001", "--json", "-o", "r.json")
     assert outcome.code == 0, outcome
     assert outcome.stdout == (tmp_path / "r.json").read_text(encoding="utf-8")
     result = json.loads(outcome.stdout)
     assert result["schema_version"] == 4
-    assert (result["pairs"], result["threshold"]) == (4, 0.005)
+    assert (result["pairs"], result["threshold"]) == (4, 0.0001)
     assert result["reference"]["runner"] == result["candidate"]["runner"] == "onnxruntime"
     assert result["candidate"]["artifact"] == "layer-4-rounded"
     assert result["first_past_threshold"] == result["largest_share"] == "layer 4 MLP"
@@ -78,14 +78,14 @@ def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
 
 
 def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(
-    artifact: Artifact, mlx: Mlx, tmp_path: Path
+    small: Artifact, mlx: Mlx, tmp_path: Path
 ) -> None:
     def spoil(model: onnx.ModelProto) -> None:
         (bias,) = (t for t in model.graph.initializer if t.name.endswith("layer.3.output.dense.bias"))
-        bias.CopyFrom(numpy_helper.from_array(np.full(384, np.inf, np.float32), bias.name))
+        bias.CopyFrom(numpy_helper.from_array(np.full(32, np.inf, np.float32), bias.name))
 
-    broken = changed(artifact, tmp_path / "broken", spoil)
-    outcome = mlx("bisect", artifact.path, "--candidate-artifact", broken, *SETTINGS)
+    broken = changed(small, tmp_path / "broken", spoil)
+    outcome = mlx("bisect", small.path, "--candidate-artifact", broken, *SETTINGS)
     assert outcome.code == 1, outcome
     assert outcome.stdout.splitlines()[0] == "FAIL: embeddings of onnxruntime on broken are not finite"
 

@@ -33,10 +33,10 @@ def is_as_good(document):
 
 
 @pytest.mark.timeout(300)
-def test_minilm_on_the_first_100_pairs_of_stsb_is_as_good_as_onnxruntime(built_minilm, artifact):
-    document, stdout = evaluate(built_minilm, artifact, "--limit", 100)
+def test_minilm_on_the_first_40_pairs_of_stsb_is_as_good_as_onnxruntime(built_minilm, artifact):
+    document, stdout = evaluate(built_minilm, artifact, "--limit", 40)
     assert is_as_good(document) > 80
-    assert document["pairs"] == 100
+    assert document["pairs"] == 40
     assert "its numbers are not from a GroqCard" in stdout
 
 
