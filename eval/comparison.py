@@ -10,7 +10,7 @@ from minilmx.eval.metrics.bootstrap import PairedDifference, compare_correlation
 from minilmx.eval.metrics.correlation import pair_similarities
 from minilmx.eval.metrics.drift import Drift, DriftProfile, measure_drift, profile_drift
 from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
-from minilmx.eval.metrics.retrieval import RetrievalDrift, measure_retrieval
+from minilmx.eval.metrics.retrieval import RetrievalDrift, Sides, measure_retrieval
 from minilmx.models.manifest import COSINE
 
 Rows = NDArray[np.float32]
@@ -39,16 +39,19 @@ def compare(
     pairs: SentencePairs,
     token_counts: NDArray[np.int64],
     similarity: str = COSINE,
+    search: tuple[Sides, Sides] | None = None,
 ) -> Comparison:
     """Compare float32 [2N, D] embeddings of all first sentences, then all second ones.
 
-    `similarity` is the model's: "cosine", "dot", "euclidean" or "manhattan".
+    `similarity` is the model's: "cosine", "dot", "euclidean" or "manhattan". `search` holds the reference's
+    and the candidate's embeddings of the same sentences for a search, if it needs others.
     """
     drift = measure_drift(reference, candidate)
     before, after = pair_similarities(reference, similarity), pair_similarities(candidate, similarity)
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         return Comparison(drift, None, None, None, None, None, None)
     delta = np.abs(after - before)
+    first, second = search or (reference, candidate)
     return Comparison(
         drift=drift,
         profile=profile_drift(reference, candidate, pairs.texts, token_counts),
@@ -56,5 +59,5 @@ def compare(
         mean_delta_cosine=float(delta.mean()),
         correlation=compare_correlations(before, after, pairs.gold),
         ranks=measure_ranks(before, after, list(zip(pairs.sentences1, pairs.sentences2, strict=True))),
-        retrieval=measure_retrieval(reference, candidate, pairs.texts, similarity),
+        retrieval=measure_retrieval(first, second, pairs.texts, similarity),
     )

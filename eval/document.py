@@ -65,7 +65,12 @@ def json_schema(kind: type) -> dict[str, Any]:
     (reference,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     for component in components.values():
         if "properties" in component:
-            component |= {"additionalProperties": False, "required": list(component["properties"])}
+            # A field is only left out if it has neither a value nor a default: msgspec's UNSET.
+            stated = component.get("required", [])
+            required = [
+                name for name, each in component["properties"].items() if name in stated or "default" in each
+            ]
+            component |= {"additionalProperties": False, "required": required}
     own = components.pop(reference["$ref"].rsplit("/", 1)[-1])
     head = {"schema_version": {"const": SCHEMA_VERSION}, "kind": {"const": kind_of(kind)}}
     return {

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from minilmx.embedding.embedder import Embedder, Embeddings
 from minilmx.embedding.record import Timing
 from minilmx.errors import EvalError
@@ -12,9 +14,10 @@ from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.header import DataHeader, header_fields
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
+from minilmx.eval.metrics.retrieval import Sides
 from minilmx.eval.noise import NoiseFloor, measure_noise
-from minilmx.models.artifact import Artifact
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.artifact import Artifact, SearchPrompts
+from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Details
 from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_settings
@@ -24,10 +27,10 @@ from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_s
 class RunnerResult:
     """One runner over all 2N sentences. `comparison` is with the reference; None for itself.
 
-    `finite` is whether every number of its embeddings is finite. `similarities` are those of the N
-    pairs, by the model's similarity, None if one is not defined. `timing` is of the runner alone, without
-    tokenizing; None if it is not recorded. `estimated_on_chip_seconds` is an accelerator's own estimate for
-    one batch, if it has one.
+    `finite` is whether every number of its embeddings is finite, also with the prompts of a search.
+    `similarities` are those of the N pairs, by the model's similarity, None if one is not defined. `timing`
+    is of the runner alone, without tokenizing and without the prompts of a search; None if it is not
+    recorded. `estimated_on_chip_seconds` is an accelerator's own estimate for one batch, if it has one.
     """
 
     runner: str
@@ -47,9 +50,11 @@ class Evaluation(DataHeader):
 
     All numbers are unrounded. A comparison of saved embeddings has no pairs; without a record it
     has no shape and no times, and "no record" stands for the names and digests. `texts_per_row` is
-    more than 1 for a packed graph. `noise` is the reference's difference from itself.
+    more than 1 for a packed graph. `noise` is the reference's difference from itself. `search_prompts` are
+    the names of the prompts of the two sides of a search, and left out if both have the prompt of the header.
     """
 
+    search_prompts: SearchPrompts | UnsetType = UNSET
     texts_per_row: int
     gold: tuple[float, ...]
     runners: tuple[RunnerResult, ...]
@@ -81,26 +86,34 @@ def evaluate(
     for name in runners:
         require_runner(name, **shares[name])
     artifact = choose_graph(artifact, runners, graph)
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(pairs.texts)
+    inputs = _tokenize(artifact, pairs.texts)
+    tokenized = inputs[artifact.prompt]
     results: list[RunnerResult] = []
-    reference: Embeddings | None = None
+    reference: dict[str, Embeddings] | None = None
     for name in runners:
         with Embedder(artifact, name, artifact.graph_kind, progress, **shares[name]) as embedder:
-            found = embedder.encode_tokenized(tokenized, progress.start(name, len(tokenized)))
+            advance = progress.start(name, sum(map(len, inputs.values())))
+            found = {text: embedder.encode_tokenized(each, advance) for text, each in inputs.items()}
             details = dict(embedder.runner.details)
             versions = dict(embedder.runner.versions)
         comparison = None
         if reference is not None:
             comparison = compare(
-                reference.values, found.values, pairs, tokenized.token_counts, artifact.similarity
+                reference[artifact.prompt].values,
+                found[artifact.prompt].values,
+                pairs,
+                tokenized.token_counts,
+                artifact.similarity,
+                _search(artifact, reference, found),
             )
         reference = reference or found
-        results.append(_result(name, details, versions, found, pairs, artifact.similarity, comparison))
-    several = len(runners) > 1 and reference is not None and reference.finite
+        results.append(_result(name, details, versions, found, artifact, pairs, comparison))
+    several = len(runners) > 1 and results[0].finite
     return Evaluation(
         **header_fields(
             artifact, tokenized, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
         ),
+        search_prompts=artifact.search_prompts or UNSET,
         texts_per_row=artifact.texts_per_row,
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
@@ -109,15 +122,38 @@ def evaluate(
     )
 
 
+def _tokenize(artifact: Artifact, texts: list[str]) -> dict[str, TokenizedTexts]:
+    """The texts with every prompt that is needed, by its text: that of all texts, and those of a search."""
+    sides = artifact.search_prompts
+    names = (artifact.prompt_name, *((sides.query, sides.document) if sides else ()))
+    return {
+        prompt: Tokenizer(artifact.tokenizer_file, artifact.shape, prompt).encode(texts)
+        for prompt in dict.fromkeys(map(artifact.prompt_text, names))
+    }
+
+
+def _search(
+    artifact: Artifact, reference: Mapping[str, Embeddings], candidate: Mapping[str, Embeddings]
+) -> tuple[Sides, Sides] | None:
+    """The embeddings of both sides of a search, if the model has prompts for them."""
+    prompts = artifact.search_prompts
+    if prompts is None:
+        return None
+    query, document = artifact.prompt_text(prompts.query), artifact.prompt_text(prompts.document)
+    first, second = (Sides(each[query].values, each[document].values) for each in (reference, candidate))
+    return first, second
+
+
 def _result(
     name: str,
     details: Details,
     versions: Mapping[str, str],
-    found: Embeddings,
+    embeddings: Mapping[str, Embeddings],
+    artifact: Artifact,
     pairs: SentencePairs,
-    similarity: str,
     comparison: Comparison | None,
 ) -> RunnerResult:
+    found, similarity = embeddings[artifact.prompt], artifact.similarity
     on_chip = details.get(ON_CHIP_SECONDS)
     similarities = pair_similarities(found.values, similarity)
     scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold, similarity)
@@ -125,7 +161,7 @@ def _result(
         runner=name,
         details=details,
         versions=versions,
-        finite=found.finite,
+        finite=all(each.finite for each in embeddings.values()),
         scores=scores,
         similarities=None if scores.spearman is None else tuple(similarities.tolist()),
         comparison=comparison,

@@ -25,6 +25,17 @@ from minilmx.models.manifest import (
     parse_manifest,
 )
 
+# What the document side of a search may be called, in the order in which sentence-transformers looks them up.
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPrompts:
+    """The names of the prompts of the queries and of the documents of a search; None for no prompt."""
+
+    query: str | None
+    document: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -76,7 +87,24 @@ class Artifact:
     @property
     def prompt(self) -> str:
         """The text that is prepended to every text; empty if there is none."""
-        return (self.manifest.prompts or {}).get(self.prompt_name or "", "")
+        return self.prompt_text(self.prompt_name)
+
+    @property
+    def search_prompts(self) -> SearchPrompts | None:
+        """The prompts of the two sides of a search, by the names that sentence-transformers looks up.
+
+        None if both sides get the prompt of every text: if one was chosen, or the model has neither a prompt
+        for queries nor one for documents. A prompt without a text is none.
+        """
+        if self.chosen_prompt is not None:
+            return None
+        query = "query" if self.prompt_text("query") else None
+        document = next((name for name in _DOCUMENT_PROMPTS if self.prompt_text(name)), None)
+        return SearchPrompts(query, document) if query or document else None
+
+    def prompt_text(self, name: str | None) -> str:
+        """The text of a prompt; empty for None and for a prompt that the model does not have."""
+        return (self.manifest.prompts or {}).get(name or "", "")
 
     @property
     def similarity(self) -> str:

@@ -21,6 +21,7 @@ Neighbours = NDArray[np.int64]
 class RetrievalDrift:
     """Each of N different sentences as a query against all others, by the model's similarity.
 
+    Queries and documents are embedded with their own prompts if the model has such prompts.
     Recall is of the reference's nearest 1 and 10, in the candidate's own index, and "mixed":
     the candidate's queries in the reference's index. `changed_queries` have another order within
     the first 10; `first_flipped_rank` is the highest rank, 1 to 10, that changed in any query
@@ -46,8 +47,16 @@ class RetrievalDrift:
         return f"Embed the index again: new queries find only {found} in the existing one."
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Embeddings of the same N texts as the queries and as the documents of a search, float32 [N, D]."""
+
+    queries: Rows
+    documents: Rows
+
+
 def measure_retrieval(
-    reference: Rows, candidate: Rows, texts: list[str], similarity: str = COSINE
+    reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str = COSINE
 ) -> RetrievalDrift | None:
     """Compare the neighbours of float32 [N, D] embeddings, each text once.
 
@@ -55,19 +64,18 @@ def measure_retrieval(
     texts, or if an embedding is zero or not finite.
     """
     keep = np.sort(np.unique(np.array(texts, dtype=object), return_index=True)[1])
-    first, second = reference[keep], candidate[keep]
-    if similarity == COSINE:
-        first, second = _unit(first), _unit(second)
+    first, second = (_kept(rows, keep, similarity) for rows in (reference, candidate))
     n = len(keep)
-    if n < TOP + 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+    sides = (first.queries, first.documents, second.queries, second.documents)
+    if n < TOP + 2 or not all(np.isfinite(rows).all() for rows in sides):
         return None
     own, mixed, flipped = np.zeros(2), np.zeros(2), []
     for start in range(0, n, _BLOCK_ROWS):
         rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        truth = _nearest(first[rows], first, rows, similarity)
-        found = _nearest(second[rows], second, rows, similarity)
+        truth = _nearest(first.queries[rows], first.documents, rows, similarity)
+        found = _nearest(second.queries[rows], second.documents, rows, similarity)
         own += _hits(truth, found)
-        mixed += _hits(truth, _nearest(second[rows], first, rows, similarity))
+        mixed += _hits(truth, _nearest(second.queries[rows], first.documents, rows, similarity))
         differs = truth != found
         flipped += (differs[differs.any(axis=1)].argmax(axis=1) + 1).tolist()
     recall, mixed_recall = own / (n, n * TOP), mixed / (n, n * TOP)
@@ -82,6 +90,18 @@ def measure_retrieval(
         mixed_recall_at_10=float(mixed_recall[1]),
         index_may_stay=bool(mixed_recall.min() >= MIN_MIXED_RECALL),
     )
+
+
+def _kept(rows: Rows | Sides, keep: Neighbours, similarity: str) -> Sides:
+    """The rows to keep, normalised for a cosine. Rows without sides are queries and documents alike."""
+
+    def prepare(side: Rows) -> Rows:
+        return _unit(side[keep]) if similarity == COSINE else side[keep]
+
+    if isinstance(rows, Sides):
+        return Sides(prepare(rows.queries), prepare(rows.documents))
+    both = prepare(rows)
+    return Sides(both, both)
 
 
 def _unit(rows: Rows) -> Rows:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec import UnsetType
+
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import METRIC, METRICS, Group, Metric
@@ -121,13 +123,9 @@ def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
 def describe_data(evaluation: Evaluation) -> str:
     """The data set in words: name, language, split, pairs and how many sentences were truncated.
 
-    With the prompt and the similarity, if they are not what most models have: none, and cosine.
+    With the prompts and the similarity, if they are not what most models have: none, and cosine.
     """
-    settings = (
-        evaluation.prompt and f", prompt {evaluation.prompt}",
-        evaluation.similarity != COSINE and f", {evaluation.similarity} similarity",
-    )
-    special = "".join(each for each in settings if each)
+    special = describe_settings(evaluation)
     if not evaluation.pairs:
         return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings{special}"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
@@ -135,6 +133,22 @@ def describe_data(evaluation: Evaluation) -> str:
         f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
         f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated{special}"
     )
+
+
+def describe_settings(evaluation: Evaluation) -> str:
+    """The prompts and the similarity in words, each after a comma; empty for most models."""
+    search = evaluation.search_prompts
+    settings = [
+        evaluation.prompt and f"prompt {evaluation.prompt}",
+        not isinstance(search, UnsetType)
+        and f"search: queries with {_prompt(search.query)}, documents with {_prompt(search.document)}",
+        evaluation.similarity != COSINE and f"{evaluation.similarity} similarity",
+    ]
+    return "".join(f", {each}" for each in settings if each)
+
+
+def _prompt(name: str | None) -> str:
+    return f"the prompt {name}" if name else "no prompt"
 
 
 def check_line(check: Check) -> str:

@@ -13,6 +13,7 @@ from minilmx.eval.reports.cells import (
     check_cells,
     clip,
     describe_data,
+    describe_settings,
     language_rows,
     runner_rows,
     verdict_cells,
@@ -49,7 +50,7 @@ def _result(result: Result) -> list[str]:
     made, comparisons = first.provenance, result.verdict.comparisons
     return [
         f"## {escape(result.verdict.sentence)}",
-        f"{escape(first.model)} on {escape(first.dataset)}",
+        escape(f"{first.model} on {first.dataset}{describe_settings(first) if several else ''}"),
         _cautions(cautions(result.evaluations)),
         _table(VERDICT_COLUMNS, map(verdict_cells, comparisons)) if len(comparisons) > 1 else "",
         _table(CHECK_COLUMNS, map(check_cells, sorted(result.checks, key=lambda each: each.passed))),

@@ -13,6 +13,7 @@ from minilmx.eval.reports.cells import (
     LANGUAGE_COLUMNS,
     check_line,
     describe_data,
+    describe_settings,
     describe_shape,
     first_lines,
     language_rows,
@@ -81,7 +82,8 @@ def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
 def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> None:
     """A row for each language and runner."""
     first = evaluations[0]
-    console.print(f"{first.model}, {first.dataset}, {first.split}", soft_wrap=True)
+    settings = describe_settings(first)
+    console.print(f"{first.model}, {first.dataset}, {first.split}{settings}", soft_wrap=True)
     table = Table(*LANGUAGE_COLUMNS[:2], box=box.SIMPLE_HEAD)
     for name in LANGUAGE_COLUMNS[2:]:
         table.add_column(name, justify="right")

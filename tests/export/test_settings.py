@@ -3,16 +3,22 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, to_builtins
 from numpy.typing import NDArray
 
 import minilmx
 from minilmx.errors import ArtifactError, ExportError, MinilmxError, ModelError
+from minilmx.eval.datasets.pairs import load_pairs
+from minilmx.eval.document import to_json
+from minilmx.eval.limits import limit_rules
+from minilmx.eval.metrics.retrieval import RetrievalDrift, Sides, measure_retrieval
+from minilmx.eval.results import Result, check_limits
 from minilmx.export.exporter import ExportedArtifact
 from minilmx.models.artifact import Artifact, open_artifact
 
@@ -325,6 +331,83 @@ class TestPrompts:
         assert_same(values, reference(folder, prompt_name="document"))
         with pytest.raises(MinilmxError, match="its prompt is document; expected query"):
             minilmx.embed_corpus(artifact, inputs, output, prompt="query")
+
+
+SEARCHES = {
+    # The prompts of a model, its default prompt, and the prompts of the queries and of the documents.
+    "both": ({"query": "q: ", "document": "doc "}, "topic", "query", "document"),
+    "passage": ({"query": "q: ", "corpus": "c ", "passage": "pass "}, None, "query", "passage"),
+    "corpus": ({"query": "q: ", "corpus": "c "}, "query", "query", "corpus"),
+    "query": ({"query": "q: "}, "topic", "query", None),
+    "document": ({"document": "doc "}, None, None, "document"),
+}
+
+
+class TestSearchPrompts:
+    """The two sides of a search, each with the prompt that its name asks for."""
+
+    def evaluate(self, folder: Path, **options: Any) -> tuple[Result, Artifact, RetrievalDrift | None]:
+        artifact = export(folder)
+        result = minilmx.evaluate(artifact, ["onnxruntime", "groq-emulator"], limit=30, **options)
+        comparison = result.evaluations[0].runners[1].comparison
+        assert comparison is not None
+        return result, artifact, comparison.retrieval
+
+    def retrieval(self, artifact: Artifact, query: str, document: str) -> RetrievalDrift | None:
+        """That of the same runners, with embeddings that were made one side at a time."""
+        texts = load_pairs("bundled", limit=30).texts
+        sides = []
+        for runner in ("onnxruntime", "groq-emulator"):
+            vectors = []
+            for name in (query, document):
+                with minilmx.load(artifact, runner, "fixed", prompt=name) as model:
+                    vectors.append(model.encode(texts))
+            sides.append(Sides(*vectors))
+        return measure_retrieval(sides[0], sides[1], texts)
+
+    @pytest.mark.parametrize("case", SEARCHES)
+    def test_each_side_has_its_own_prompt_and_every_report_says_so(self, edit: Edit, case: str) -> None:
+        prompts, default, query, document = SEARCHES[case]
+        folder = edit(prompts={"topic": "t, ", "none": "", **prompts}, default_prompt_name=default)
+        result, artifact, found = self.evaluate(folder)
+        assert found == self.retrieval(artifact, query or "none", document or "none")
+        (evaluation,) = result.evaluations
+        assert evaluation.prompt == default
+        assert to_builtins(evaluation)["search_prompts"] == {"query": query, "document": document}
+        sides = [("queries", query), ("documents", document)]
+        words = ", ".join(f"{side} with {f'the prompt {n}' if n else 'no prompt'}" for side, n in sides)
+        for form in ("table", "html", "markdown"):
+            assert f", search: {words}" in result.render(form), form
+        result.save(folder.parent / "r.json")
+        assert minilmx.load_result(folder.parent / "r.json") == result
+
+    def test_the_sides_are_those_of_sentence_transformers(self, edit: Edit) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        folder = edit(prompts=PROMPTS, default_prompt_name="topic")
+        artifact = export(folder)
+        model, sides = SentenceTransformer(str(folder), device="cpu"), artifact.search_prompts
+        assert sides is not None
+        assert_same(embed(artifact, prompt=sides.query), model.encode_query(TEXTS))
+        assert_same(embed(artifact, prompt=sides.document), model.encode_document(TEXTS))
+
+    def test_a_chosen_prompt_is_that_of_both_sides(self, edit: Edit) -> None:
+        result, artifact, found = self.evaluate(edit(prompts=PROMPTS), prompt="topic")
+        assert found == self.retrieval(artifact, "topic", "topic")
+        assert "search_prompts" not in to_json(result)
+        assert "search:" not in result.render("table")
+
+    def test_without_prompts_for_a_search_both_sides_have_the_default_prompt(self, edit: Edit) -> None:
+        result, artifact, found = self.evaluate(edit(prompts={"topic": "t, "}, default_prompt_name="topic"))
+        assert found == self.retrieval(artifact, "topic", "topic")
+        assert "search_prompts" not in to_json(result)
+
+    def test_the_table_of_several_languages_states_the_prompts(self, edit: Edit) -> None:
+        result, _, _ = self.evaluate(edit(prompts=PROMPTS))
+        two = [replace(result.evaluations[0], language=code) for code in ("de", "fr")]
+        words = ", search: queries with the prompt query, documents with the prompt document"
+        for form in ("table", "html", "markdown"):
+            assert words in check_limits(two, limit_rules(None)).render(form), form
 
 
 class TestSimilarity:
