@@ -84,12 +84,11 @@ def choose_preset(reference: "RunnerResult", candidate: "RunnerResult") -> tuple
     A runner states its precision in its details; of the runners without one, groq and groq-emulator
     compute in float16. All others count as float32.
     """
-    found = {each.runner: _precision(each) for each in (reference, candidate)}
-    coarsest = max(found.values(), key=list(Precision).index)
-    if coarsest is Precision.FLOAT32:
-        return coarsest, "nothing states a lower precision"
-    runner = next(name for name, precision in reversed(found.items()) if precision is coarsest)
-    return coarsest, f"{runner} computes in {coarsest}"
+    coarsest = max((candidate, reference), key=lambda each: list(Precision).index(_precision(each)))
+    precision = _precision(coarsest)
+    if precision is Precision.FLOAT32:
+        return precision, "nothing states a lower precision"
+    return precision, f"{coarsest.runner} computes in {precision}"
 
 
 def _precision(result: "RunnerResult") -> Precision:

@@ -1,8 +1,9 @@
 """Which step of a model causes the drift: two runs of its graph, compared at its boundaries."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,8 +14,12 @@ from minilmx.errors import EvalError
 from minilmx.eval.bisect.boundaries import find_boundaries
 from minilmx.eval.bisect.steps import Step, compare_steps, relative_error
 from minilmx.eval.bisect.traces import finish, trace
+from minilmx.eval.comparison import compare
 from minilmx.eval.datasets.pairs import SentencePairs
+from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.header import DataHeader, header_fields
+from minilmx.eval.metrics.correlation import score_pairs
+from minilmx.eval.verdict import Verdict, judge
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
 from minilmx.models.onnx_file import load_onnx
@@ -54,9 +59,11 @@ class Bisection(DataHeader):
 
     The header states the reference's artifact. `final_drift` is the relative L2 norm of the
     difference over all sentence embeddings. A boundary is past the threshold if its relative error
-    is greater, or not defined. `seconds` is the time of the whole bisection.
+    is greater, or not defined. `seconds` is the time of the whole bisection. `verdict` says whether the
+    sentence embeddings are still the same, as that of an evaluation does.
     """
 
+    verdict: Verdict
     reference: Side
     candidate: Side
     attended_tokens: int
@@ -66,15 +73,6 @@ class Bisection(DataHeader):
     largest_share: str | None
     steps: tuple[Step, ...]
     seconds: float
-
-    @property
-    def not_finite(self) -> list[str]:
-        """The runners, each on its artifact, of which an embedding is not finite."""
-        return [
-            f"{side.runner} on {side.artifact}"
-            for side in (self.reference, self.candidate)
-            if not side.finite
-        ]
 
 
 def bisect(
@@ -124,10 +122,23 @@ def bisect(
         remaining.append(relative_error(exact.values[-1], embeddings))
     steps = compare_steps(boundaries, exact, found, [*remaining, 0.0])
     shares = [(step.share, step.boundary) for step in steps if step.share is not None]
+    header = header_fields(
+        artifact, texts, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
+    )
+    first, second = exact.values[-1], found.values[-1]
+    sides = _side(reference, artifact, first), _side(candidate, other, second)
     return Bisection(
-        **header_fields(artifact, texts, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)),
-        reference=_side(reference, artifact, exact.values[-1]),
-        candidate=_side(candidate, other, found.values[-1]),
+        **header,
+        verdict=_judge(
+            header,
+            sides,
+            (artifact.manifest.precision, other.manifest.precision),
+            (first, second),
+            pairs,
+            texts.token_counts,
+        ),
+        reference=sides[0],
+        candidate=sides[1],
         attended_tokens=int(texts.token_counts.sum()),
         threshold=threshold,
         final_drift=remaining[0],
@@ -149,6 +160,40 @@ def _side(runner: str, artifact: Artifact, embeddings: NDArray[np.float32]) -> S
     emulation = _EMULATION if runner == _EMULATOR else None
     finite = bool(np.isfinite(embeddings).all())
     return Side(runner, artifact.path.resolve().name, artifact.digest, emulation, finite)
+
+
+def _judge(
+    header: Mapping[str, Any],
+    sides: tuple[Side, Side],
+    precisions: tuple[str, str],
+    embeddings: tuple[NDArray[np.float32], NDArray[np.float32]],
+    pairs: SentencePairs,
+    token_counts: NDArray[np.int64],
+) -> Verdict:
+    """Whether the sentence embeddings of the two sides are still the same."""
+    similarity, half = header["similarity"], len(pairs)
+    alone = sides[0].artifact_sha256 == sides[1].artifact_sha256
+    comparison = compare(*embeddings, pairs, token_counts, similarity)
+    results = [
+        RunnerResult(
+            runner=side.runner if alone else f"{side.runner} on {side.artifact}",
+            details={"runner": side.runner} | ({} if side.emulation else {"precision": precision}),
+            versions={},
+            finite=side.finite,
+            scores=score_pairs(values[:half], values[half:], pairs.gold, similarity),
+            similarities=None,
+            comparison=compared,
+            timing=None,
+            estimated_on_chip_seconds=None,
+        )
+        for side, precision, values, compared in zip(
+            sides, precisions, embeddings, (None, comparison), strict=True
+        )
+    ]
+    evaluation = Evaluation(
+        **header, texts_per_row=1, gold=(), runners=tuple(results), noise=None, ladder=None
+    )
+    return judge([evaluation], ())
 
 
 def _require_visible(runner: str) -> None:

@@ -12,12 +12,11 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX
 
 
 def print_bisection(bisection: Bisection, console: Console) -> None:
-    """Print a row for each boundary, and conclusions below the table."""
+    """Print the verdict, a row for each boundary, and conclusions below the table."""
     data = " ".join(p for p in (bisection.dataset, bisection.language, bisection.split) if p)
     reference, candidate = bisection.reference, bisection.candidate
-    broken = ", ".join(bisection.not_finite)
+    console.print(bisection.verdict.sentence, style="bold", soft_wrap=True)
     lines = [
-        *([f"FAIL: embeddings of {broken} are not finite"] if broken else []),
         f"{bisection.model}, batch size {bisection.batch_size}, sequence length {bisection.sequence_length}",
         f"reference {reference.runner} on {reference.artifact}, "
         f"candidate {candidate.runner} on {candidate.artifact}",

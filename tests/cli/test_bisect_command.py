@@ -1,6 +1,7 @@
 """mlx bisect: the table, the JSON, and wrong input."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,9 @@ def coarse(small: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("bisect", artifact.path, "--candidate", "groq-emulator", "-o", "r.json", *SETTINGS)
     assert outcome.code == 0, outcome
+    first = outcome.stdout.splitlines()[0]
+    assert first.startswith("SAME: groq-emulator, compared with onnxruntime, moved no further than rounding")
+    assert "(preset float16: groq-emulator computes in float16)" in first
     assert "result: r.json" in outcome.stderr
     assert "8 sentences" in outcome.stdout
     assert "groq-emulator is an emulation (float16 weights" in outcome.stdout
@@ -52,13 +56,14 @@ def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx,
     assert "Least float16 headroom: layer 0 MLP" in outcome.stdout
     assert "…" not in outcome.stdout
     result = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (result["verdict"]["sentence"], result["verdict"]["answer"]) == (first, "SAME")
     words = outcome.stdout.split()
     for step in result["steps"]:
         assert {f"{step['min_cosine']:.8f}", f"{step['relative_error']:.2e}"} <= set(words)
         assert {f"{step['share']:.1%}", f"{step['float16_headroom']:,.2f}"} <= set(words)
     assert f"Largest own share of the final drift: {result['largest_share']}, " in outcome.stdout
     assert f"Final drift: {result['final_drift']:.3g} " in outcome.stdout
-    assert max(map(len, outcome.stdout.splitlines()[4:20])) <= 80
+    assert max(map(len, outcome.stdout.splitlines()[5:21])) <= 80
 
 
 def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
@@ -66,7 +71,7 @@ def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
 ) -> None:
     words = ("bisect", small.path, "--candidate-artifact", coarse, *SETTINGS)
     outcome = mlx(*words, "--threshold", "0.0001", "--json", "-o", "r.json")
-    assert outcome.code == 0, outcome
+    assert outcome.code == 1, outcome
     assert outcome.stdout == (tmp_path / "r.json").read_text(encoding="utf-8")
     result = json.loads(outcome.stdout)
     assert result["schema_version"] == 4
@@ -75,6 +80,27 @@ def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
     assert result["candidate"]["artifact"] == "layer-4-rounded"
     assert result["first_past_threshold"] == result["largest_share"] == "layer 4 MLP"
     assert result["reference"]["emulation"] is result["candidate"]["emulation"] is None
+    sentence, reference = result["verdict"]["sentence"], f"onnxruntime on {small.path.name}"
+    assert sentence.startswith(f"DIFFERENT: onnxruntime on layer-4-rounded, compared with {reference}, ")
+    assert "(preset float32: nothing states a lower precision)" in sentence
+
+
+def test_the_answer_is_that_of_an_evaluation(artifact: Artifact, mlx: Mlx) -> None:
+    """The graph is not optimised here, so that the numbers may differ by rounding, and the words may not."""
+    words = ("--limit", "30", "--threads", "1", "--graph", "fixed")
+    runners = ("--runner", "onnxruntime", "--runner", "groq-emulator")
+    bisected = mlx("bisect", artifact.path, "--candidate", "groq-emulator", *words)
+    evaluated = mlx("eval", artifact.path, *runners, *words)
+    lines = [each.stdout.splitlines()[0] for each in (bisected, evaluated)]
+    assert len({re.sub(r"[\d.]+e-\d+", "N", line) for line in lines}) == 1
+    assert bisected.code == evaluated.code == 0
+
+
+def test_two_copies_of_an_artifact_are_the_same(small: Artifact, mlx: Mlx, tmp_path: Path) -> None:
+    other = shutil.copytree(small.path, tmp_path / "copy")
+    outcome = mlx("bisect", small.path, "--candidate-artifact", other, *SETTINGS)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout.startswith("SAME: ")
 
 
 def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(
@@ -87,7 +113,8 @@ def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(
     broken = changed(small, tmp_path / "broken", spoil)
     outcome = mlx("bisect", small.path, "--candidate-artifact", broken, *SETTINGS)
     assert outcome.code == 1, outcome
-    assert outcome.stdout.splitlines()[0] == "FAIL: embeddings of onnxruntime on broken are not finite"
+    first = outcome.stdout.splitlines()[0]
+    assert first == "DIFFERENT: embeddings of onnxruntime on broken are not finite"
 
 
 def test_a_missing_candidate_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:

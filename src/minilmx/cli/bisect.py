@@ -35,7 +35,7 @@ from minilmx.cli.options import (
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="Name the first boundary with a greater relative error. It is not a limit: the exit code stays 0.",
+    help="Name the first boundary with a greater relative error. It is not a limit.",
 )
 @DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
@@ -80,8 +80,8 @@ def bisect(
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
     the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,
-    the step's own share of the final drift, and the float16 headroom. Exits with 1 if a sentence
-    embedding is not finite.
+    the step's own share of the final drift, and the float16 headroom. The first line is the answer to
+    whether the sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
     """
     if candidate is None and candidate_artifact is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
@@ -116,5 +116,5 @@ def bisect(
         click.echo(to_json(result), nl=False)
     else:
         show(lambda console: print_bisection(result, console))
-    if result.not_finite:
+    if not result.verdict.passed:
         sys.exit(1)
