@@ -19,6 +19,7 @@ from minilmx.eval.consumers.places import Place
 from minilmx.eval.consumers.registry import Consumer
 from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.eval.metrics.drift import measure_drift
+from minilmx.eval.verdict import Answer
 from minilmx.models.artifact import Artifact
 from minilmx.models.sample_texts import odd_texts
 from minilmx.models.tokenizer import Tokenizer, load_tokenizer
@@ -86,6 +87,20 @@ def check_consumers(
             version = place.versions[consumer.packages[0]]
             progress.message(f"checking {consumer.name} {version} in {place.path}")
             yield _check_one(artifact, consumer, place, texts, reference, time_limit_seconds)
+
+
+def answer(findings: Sequence[Finding]) -> str:
+    """Whether the embeddings are the same in every library that was checked, in one sentence."""
+    checked = [finding for finding in findings if finding.state != MISSING]
+    if not checked:
+        return "nothing to compare: none of the libraries is installed"
+    for state, word in ((DISAGREES, f"{Answer.DIFFERENT}"), (FAILS, "FAIL")):
+        found = [finding for finding in checked if finding.state == state]
+        if found:
+            return f"{word}: {found[0].consumer} {found[0].reason} ({state}: {len(found)} of {len(checked)})"
+    largest = max(finding.max_abs or 0.0 for finding in checked)
+    names = ", ".join(dict.fromkeys(finding.consumer for finding in checked))
+    return f"{Answer.SAME}: the embeddings agree in {names}: max abs {largest:.1e}"
 
 
 def _fits(place: Place, consumer: Consumer) -> bool:

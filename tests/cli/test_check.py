@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from minilmx.eval.consumers.check import Finding, answer
 from minilmx.eval.consumers.registry import CONSUMERS
 from minilmx.eval.consumers.texts import varied_texts
 from minilmx.models.artifact import open_artifact, seal
@@ -90,7 +92,8 @@ def test_what_is_not_installed_is_listed_with_its_install_command(tiny: Path, ml
     outcome = mlx("check", tiny)
     assert outcome.code == 0, outcome
     lines = outcome.stdout.splitlines()
-    assert lines[0].split() == ["consumer", "version", "result", "max", "abs", "min", "cosine", "ids"]
+    assert re.fullmatch(r"SAME: the embeddings agree in onnxruntime.*: max abs \S+", lines[0])
+    assert lines[1].split() == ["consumer", "version", "result", "max", "abs", "min", "cosine", "ids"]
     for name, consumer in CONSUMERS.items():
         shown = any(line.startswith(f"{name} ") for line in lines)
         assert shown == (consumer.graph == "dynamic"), name  # tiny has no settings for its fixed graph
@@ -130,6 +133,8 @@ def test_a_dynamic_shape_graph_with_other_weights_is_found(tiny: Path, mlx: Mlx)
     assert mlx("inspect", tiny).code == 0
     outcome = mlx("check", tiny, "--consumer", "onnxruntime")
     assert outcome.code == 1, outcome
+    reason = r"onnxruntime differs by \S+ at batch size 1, on the text .*"
+    assert re.match(rf"DIFFERENT: {reason} \(disagrees: 1 of 1\)\n", outcome.stdout)
     assert "disagrees" in outcome.stdout
     assert "differs by" in outcome.stdout
     assert "on the text" in outcome.stdout
@@ -166,6 +171,15 @@ def test_a_consumer_that_fails_is_reported_in_one_clear_line(
     assert reason in finding["reason"]
     assert "\n" not in finding["reason"]
     assert "pip install" in finding["remedy"]
+
+
+def test_a_library_that_fails_and_none_at_all_are_not_called_the_same() -> None:
+    missing = Finding("fastembed", "dynamic", "not installed", 1e-5)
+    agrees = Finding("onnxruntime", "dynamic", "agrees", 1e-5, max_abs=2e-7)
+    fails = Finding("txtai", "dynamic", "fails", 1e-5, reason="was ended by signal 9")
+    assert answer([missing]) == "nothing to compare: none of the libraries is installed"
+    assert answer([missing, agrees]) == "SAME: the embeddings agree in onnxruntime: max abs 2.0e-07"
+    assert answer([agrees, fails, missing]) == "FAIL: txtai was ended by signal 9 (fails: 1 of 2)"
 
 
 def test_bad_arguments_are_refused(tiny: Path, tmp_path: Path, mlx: Mlx) -> None:

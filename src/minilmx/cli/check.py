@@ -57,7 +57,7 @@ def check(
     Each library runs the code that `mlx inspect --snippet NAME` prints, in a separate process, over
     sentences of every length, in batches of 1, 7 and 32. Its embeddings must equal those of the
     artifact's fixed graph on onnxruntime, and its token ids, if it shows them, those of the artifact's
-    tokenizer. Exits with 1 if a library fails or differs.
+    tokenizer. The first line is the answer. Exits with 1 if a library fails or differs.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
@@ -93,7 +93,9 @@ def check(
 
 
 def _print(findings: Sequence["Finding"]) -> None:
-    """A table; below each consumer that does not agree, the reason and what to do."""
+    """The answer and a table; below each consumer that does not agree, the reason and what to do."""
+    from minilmx.eval.consumers.check import answer
+
     titles = ("consumer", "version", "result", "max abs", "min cosine", "ids")
     ids = {None: "", True: "same", False: "differ"}
     rows = [
@@ -114,6 +116,7 @@ def _print(findings: Sequence["Finding"]) -> None:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         return "  ".join([*padded, *([place] if place and several else [])]).rstrip()
 
+    click.echo(answer(findings))
     click.echo(line(titles, "in"))
     for finding, row in zip(findings, rows, strict=True):
         click.echo(line(row, finding.place))
