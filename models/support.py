@@ -37,6 +37,11 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
 
     An `onnx` file may have any architecture: its graph is checked instead.
     """
+    if source.has(source.encoder / "adapter_config.json"):
+        raise ModelError(
+            f"{source.id} is an adapter (adapter_config.json); expected all weights of a model",
+            "Merge the adapter into its base model, and save the result.",
+        )
     config = read_json(source.encoder, "config.json", dict)
     kind = read_settings_file(source.folder, SETTINGS).get("model_type", "SentenceTransformer")
     if kind == "CrossEncoder":
@@ -44,11 +49,6 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
     if kind != "SentenceTransformer":
         raise ModelError(
             f"{source.id} is a {kind} of sentence-transformers; expected a SentenceTransformer", _CHOOSE
-        )
-    if source.has(source.encoder / "adapter_config.json"):
-        raise ModelError(
-            f"{source.id} is an adapter (adapter_config.json); expected all weights of a model",
-            "Merge the adapter into its base model, and save the result.",
         )
     heads = config.get("architectures") or [""]
     head = str(heads[0]) if isinstance(heads, list) else ""

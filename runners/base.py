@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.arguments import require_count
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch as Batch
 from minilmx.models.manifest import GraphKind
@@ -85,6 +86,9 @@ class ThreadOptions:
     """`threads` is how many threads compute (None: the library's own choice, or one per CPU)."""
 
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        require_count("threads", self.threads)
 
 
 @dataclass(frozen=True, slots=True)

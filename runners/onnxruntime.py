@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32, GraphKind
@@ -34,6 +35,10 @@ class OnnxruntimeOptions(ThreadOptions):
     """Also `graph_optimization`: onnxruntime's level, "disable", "basic", "extended" or "all"."""
 
     graph_optimization: str = "all"
+
+    def __post_init__(self) -> None:
+        ThreadOptions.__post_init__(self)
+        require_choice("graph_optimization", self.graph_optimization, OPTIMIZATION_LEVELS)
 
 
 class SessionRunner(Runner):

@@ -18,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32, GraphKind
@@ -39,6 +40,10 @@ class OpenvinoOptions(ThreadOptions):
     """Also `precision`: "f32", "bf16" or "int8"."""
 
     precision: str = "f32"
+
+    def __post_init__(self) -> None:
+        ThreadOptions.__post_init__(self)
+        require_choice("precision", self.precision, ("f32", "bf16", "int8"))
 
 
 class OpenvinoRunner(Runner):

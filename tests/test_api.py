@@ -215,14 +215,102 @@ def wrong(value: object) -> Any:
             lambda tiny: minilmx.embed_corpus(tiny, "in/", "out"),
             "inputs: one str; expected a sequence of strings",
         ),
+        (lambda tiny: minilmx.load(tiny).encode(wrong({"a", "b"})), "texts: set; expected a sequence"),
+        (lambda tiny: minilmx.load(tiny).encode(wrong({"a": 1})), "texts: dict; expected a sequence"),
+        (lambda tiny: minilmx.load(tiny).encode(wrong(iter("a"))), "texts: str_ascii_iterator; expected"),
+        (lambda tiny: minilmx.load(tiny, threads="2"), "threads: str; expected int"),
+        (lambda tiny: minilmx.load(tiny, threads=True), "threads: bool; expected int"),
+        (lambda tiny: minilmx.benchmark(tiny, rounds=wrong("3")), "rounds: str; expected int"),
+        (
+            lambda tiny: minilmx.evaluate(tiny, ["onnxruntime"], limit=wrong(2.5)),
+            "limit: float; expected int",
+        ),
+        (lambda tiny: minilmx.export_model(batch_size=wrong("3")), "batch_size: str; expected int"),
+        (lambda tiny: minilmx.export_model(sequence_length=wrong(3.5)), "sequence_length: float; expected"),
+        (lambda tiny: minilmx.export_model(dimension=wrong("9")), "dimension: str; expected int"),
     ],
-    ids=["text", "none", "pair", "runner", "graph", "consumer", "input"],
+    ids=[
+        *("text", "none", "pair", "runner", "graph", "consumer", "input", "set", "dict", "iterator"),
+        *("threads", "bool", "rounds", "limit", "batch", "length", "dimension"),
+    ],
 )
 def test_arguments_of_another_type_are_refused_by_name(
     call: Callable[[Any], object], message: str, tiny: Path
 ) -> None:
     with pytest.raises(TypeError, match=re.escape(message)):
         call(tiny)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tiny: minilmx.load(tiny, threads=0), "threads: 0; expected a whole number from 1"),
+        (
+            lambda tiny: minilmx.load(tiny, graph_optimization="x"),
+            "graph_optimization: 'x'; expected one",
+        ),
+        (
+            lambda tiny: minilmx.load(tiny, "groq", groq_execution="x"),
+            "groq_execution: 'x'; expected one of",
+        ),
+        (lambda tiny: minilmx.benchmark(tiny, rounds=0), "rounds: 0; expected a whole number from 1"),
+        (
+            lambda tiny: minilmx.evaluate(tiny, ["onnxruntime"], limit=-1),
+            "limit: -1; expected a whole number",
+        ),
+        (lambda tiny: minilmx.bisect(tiny, candidate="groq-emulator", limit=0), "limit: 0; expected a whole"),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", shard_rows=0),
+            "shard_rows: 0; expected a",
+        ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", workers=0),
+            "workers: 0; expected a whole",
+        ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", format="csv"),
+            "format: 'csv'; expected one",
+        ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", dtype="int8"),
+            "dtype: 'int8'; expected one",
+        ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", engine="dask"),
+            "engine: 'dask'; expected",
+        ),
+        (
+            lambda tiny: minilmx.export_model(precision="int4"),
+            "precision: 'int4'; expected one of",
+        ),
+    ],
+    ids=[
+        *("threads", "optimization", "execution", "rounds", "limit", "bisect", "shard", "workers", "format"),
+        *("dtype", "engine", "precision"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_by_name(
+    call: Callable[[Any], object], message: str, tiny: Path
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(tiny)
+
+
+def test_a_precision_that_openvino_does_not_have_is_refused(tiny: Path) -> None:
+    """Another name computed in float32, and the record named what was asked for."""
+    pytest.importorskip("openvino", reason="needs openvino")
+    with pytest.raises(ValueError, match="precision: 'bfloat16'; expected one of f32, bf16, int8"):
+        minilmx.load(tiny, "openvino", precision="bfloat16")
+
+
+def test_a_path_is_as_good_as_a_string(tiny: Path, tmp_path: Path) -> None:
+    pairs, texts = tmp_path / "pairs.csv", tmp_path / "texts.txt"
+    pairs.write_text("sentence1,sentence2,score\na b,b a,1\nc d,d e,2\nf,g,3\n")
+    texts.write_text("a\nb\n")
+    first, second = (minilmx.evaluate(tiny, ["onnxruntime"], each) for each in (pairs, str(pairs)))
+    assert first.evaluations[0].gold == second.evaluations[0].gold == (1.0, 2.0, 3.0)
+    pytest.importorskip("pyarrow", reason="needs pyarrow")
+    assert minilmx.embed_corpus(tiny, [texts], tmp_path / "out").rows == 2
 
 
 def test_half_a_surrogate_pair_is_refused_by_its_place(tiny: Path) -> None:

@@ -22,8 +22,11 @@ _OF_ONE = ("junit", "mteb")
 def render(form: str, results: Sequence[Result], runner: str | None = None) -> str:
     """The results in one of FORMATS; several as their history. `runner` is the runner of an mteb result.
 
-    Raises EvalError for several results in a format of one, and for results that have no common history.
+    Raises EvalError for another format, for several results in a format of one, and for results that have
+    no common history.
     """
+    if form not in FORMATS:
+        raise EvalError(f"the format {form!r}; expected one of {', '.join(FORMATS)}")
     if form in _OF_ONE and len(results) > 1:
         raise EvalError(f"the format {form}: {len(results)} results; expected one")
     if form == "mteb":

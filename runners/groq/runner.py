@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.arguments import require_choice
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry
@@ -38,6 +39,9 @@ class GroqOptions:
 
     bundle: Path | None = None
     groq_execution: str = "held"
+
+    def __post_init__(self) -> None:
+        require_choice("groq_execution", self.groq_execution, ("held", GROQFLOW))
 
 
 class GroqRunner(Runner):

@@ -1,8 +1,8 @@
 """The public functions: one for each thing that minilmx does.
 
 The command line calls exactly these. They raise MinilmxError, whose `message` says what is wrong and
-whose `hint` says what to do. Every function takes a `progress` (minilmx.Progress), which reports what
-takes long.
+whose `hint` says what to do, and TypeError or ValueError for an argument that cannot be. Every function
+takes a `progress` (minilmx.Progress), which reports what takes long.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from minilmx.embedding.embedder import Embedder, require_strings
+from minilmx.arguments import require_choice, require_count, require_int, require_strings
+from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError
@@ -20,7 +21,7 @@ from minilmx.files.texts import NULL, open_texts, read_texts
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
 from minilmx.models.known import DEFAULT_MODEL
-from minilmx.models.manifest import FLOAT32, GraphKind
+from minilmx.models.manifest import FLOAT32, PRECISIONS, GraphKind
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import AUTO, choose_graph, default_runners, option_names, require_runner
@@ -98,6 +99,12 @@ def export_model(
 
     if output is not None:
         require_local(Path(output))
+    if not isinstance(sequence_length, str):
+        require_int("sequence_length", sequence_length)
+    sizes = {"batch_size": batch_size, "dimension": dimension, "opset": opset, "pack": pack}
+    for name, size in sizes.items():
+        require_int(name, size)
+    require_choice("precision", precision, PRECISIONS)
 
     def options_for(length: int) -> ExportOptions:
         shape = Shape(batch_size, length)
@@ -186,7 +193,7 @@ def embed_file(
 
 def embed_corpus(
     artifact: ArtifactLike,
-    inputs: Sequence[str],
+    inputs: Sequence[Path | str],
     output: Path | str,
     *,
     column: str | None = None,
@@ -226,7 +233,18 @@ def embed_corpus(
     from minilmx.embedding.corpus.worker import Job
     from minilmx.runners.provenance import available_cpus
 
+    if not isinstance(inputs, str):
+        inputs = [str(each) if isinstance(each, Path) else each for each in inputs]
     require_strings("inputs", inputs)
+    for name, count in (
+        ("shard_rows", shard_rows),
+        ("workers", workers),
+        ("cpus_per_worker", cpus_per_worker),
+    ):
+        require_count(name, count)
+    require_choice("format", format, ("parquet", "lance"))
+    require_choice("dtype", dtype, ("float32", "float16"))
+    require_choice("engine", engine, ("local", "ray"))
     require_local(Path(output))
     chosen = choose_graph(_opened(artifact, prompt), [runner], graph)
     options = {**options}
@@ -258,7 +276,7 @@ def embed_corpus(
 def evaluate(
     artifact: ArtifactLike,
     runners: Sequence[str] = (),
-    dataset: str = "bundled",
+    dataset: Path | str = "bundled",
     *,
     languages: Sequence[str] = (),
     split: str | None = None,
@@ -300,6 +318,8 @@ def evaluate(
 
     require_strings("runners", runners)
     require_strings("languages", languages)
+    require_count("limit", limit)
+    dataset = str(dataset)
     opened = _opened(artifact, prompt)
     rules = limit_rules(limits)
     names = list(runners)
@@ -346,7 +366,7 @@ def bisect(
     candidate: str | None = None,
     *,
     candidate_artifact: ArtifactLike | None = None,
-    dataset: str = "bundled",
+    dataset: Path | str = "bundled",
     language: str | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -380,8 +400,9 @@ def bisect(
             f"the candidate: {candidate}, which is the reference; expected another runner or artifact",
             unused=True,
         )
+    require_count("limit", limit)
     pairs = load_pairs(
-        dataset, language, split, limit or 64, text_format, PairColumns(text_columns, score_column)
+        str(dataset), language, split, limit or 64, text_format, PairColumns(text_columns, score_column)
     )
     require_limit(pairs, limit)
     return bisection.bisect(
@@ -424,6 +445,7 @@ def benchmark(
 
     require_strings("runners", runners)
     require_strings("graphs", graphs)
+    require_count("rounds", rounds)
     opened = _opened(artifact)
     contenders = choose_contenders(opened, runners, graphs)
     sentences = load_pairs(BUNDLED).texts if texts is None else read_texts(str(texts), column)

@@ -105,6 +105,16 @@ def make_adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
 
+def make_bare_adapter(folder: Path) -> None:
+    make_adapter(folder)
+    (folder / "config.json").unlink()
+    (folder / "modules.json").unlink()
+
+
+def make_unsaved(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "reason", "hint"),
     [
@@ -115,6 +125,8 @@ def make_adapter(folder: Path) -> None:
         (make_sparse, "tiny is a SparseEncoder of sentence-transformers", "Choose an embedding model"),
         (make_foreign_module, "modules of tiny: custom_st.Transformer", "Code of a model is never run"),
         (make_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),
+        (make_bare_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),
+        (make_unsaved, "not a sentence-transformers model: it has no config.json", "Give a folder that"),
     ],
 )
 def test_inspect_says_why_a_model_is_not_supported_and_what_to_do(

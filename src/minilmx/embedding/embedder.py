@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.arguments import require_strings
 from minilmx.embedding.record import RunRecord, Timing, artifact_fields
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
@@ -241,22 +242,6 @@ class Embedder:
                 upcoming = following
             if upcoming is not None:
                 yield upcoming.result()
-
-
-def require_strings(what: str, values: Sequence[str]) -> None:
-    """Raise TypeError unless `values` is a sequence of strings, which one string is not.
-
-    Raises ValueError for a string that is not Unicode text.
-    """
-    if isinstance(values, str | bytes):
-        raise TypeError(f"{what}: one {type(values).__name__}; expected a sequence of strings")
-    for number, value in enumerate(values):
-        if not isinstance(value, str):
-            raise TypeError(f"{what}[{number}]: {type(value).__name__}; expected str")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{what}[{number}]: half of a surrogate pair; expected Unicode text") from error
 
 
 def require_finite(

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pytest
 
+from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.document import SCHEMA_VERSION, load_document, save_document
@@ -135,6 +136,11 @@ def test_half_a_surrogate_pair_can_be_written(result: Result, tmp_path: Path) ->
     one = replace(only(result), dataset="half \ud83d")
     for form in TEXT_FORMATS:
         render(form, [judged((one,))]).encode("utf-8")
+
+
+def test_another_format_is_refused(result: Result) -> None:
+    with pytest.raises(EvalError, match="the format 'pdf'; expected one of table, html, markdown, junit"):
+        result.render("pdf")
 
 
 def test_the_page_and_markdown_have_the_numbers_of_the_result(result: Result) -> None:
