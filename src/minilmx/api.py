@@ -233,9 +233,8 @@ def embed_corpus(
     from minilmx.embedding.corpus.worker import Job
     from minilmx.runners.provenance import available_cpus
 
-    if not isinstance(inputs, str):
-        inputs = [str(each) if isinstance(each, Path) else each for each in inputs]
-    require_strings("inputs", inputs)
+    names = inputs if isinstance(inputs, str) else [str(e) if isinstance(e, Path) else e for e in inputs]
+    require_strings("inputs", names)
     for name, count in (
         ("shard_rows", shard_rows),
         ("workers", workers),
@@ -263,7 +262,7 @@ def embed_corpus(
         return nullcontext(ProcessEngine(job, workers or 1))
 
     return corpus.embed_corpus(
-        inputs,
+        names,
         Reading(column, id_column, keep_text, text_format, on_empty),
         Job(chosen, runner, options),
         corpus.Output(Path(output), shard_rows, dtype, format),

@@ -96,6 +96,27 @@ def test_the_answer_is_that_of_an_evaluation(artifact: Artifact, mlx: Mlx) -> No
     assert bisected.code == evaluated.code == 0
 
 
+def test_the_data_and_the_runners_are_those_that_were_chosen(
+    small: Artifact, mlx: Mlx, tmp_path: Path
+) -> None:
+    rows = ["x|y|s|split", '"A cat|A dog|1|a', "A man sleeps|A man rests|2|b", 'It rains|5" snow|3|b']
+    (tmp_path / "pairs.data").write_text("\n".join(rows) + "\n")
+    (tmp_path / "r.json").write_text("old")
+    data = ("--dataset", "pairs.data", "--input-format", "csv", "--delimiter", "|", "--quoting", "none")
+    columns = ("--text-columns", "x", "y", "--score-column", "s", "--split", "b")
+    runners = ("--reference", "groq-emulator", "--candidate", "onnxruntime", "--threads", "1")
+    words = ("bisect", small.path, *data, *columns, *runners)
+    outcome = mlx(*words, "--output", "r.json", "--force")
+    assert outcome.code == 0, outcome
+    result = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (result["dataset"], result["split"], result["pairs"]) == ("pairs.data", "b", 2)
+    assert result["reference"]["runner"] == "groq-emulator"
+    assert result["candidate"]["runner"] == "onnxruntime"
+    refused = mlx(*words, "--language", "de")
+    assert refused.code == 2
+    assert "a language cannot be chosen for pairs.data" in refused.stderr
+
+
 def test_two_copies_of_an_artifact_are_the_same(small: Artifact, mlx: Mlx, tmp_path: Path) -> None:
     other = shutil.copytree(small.path, tmp_path / "copy")
     outcome = mlx("bisect", small.path, "--candidate-artifact", other, *SETTINGS)

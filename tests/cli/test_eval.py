@@ -11,12 +11,25 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from minilmx.models.artifact import open_artifact, seal
+from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.onnx_file import load_onnx
 from minilmx.runners.registry import find_runner
 
 Mlx = Callable[..., Any]
 BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")
+
+
+def test_the_ladder_is_printed_below_the_table(artifact: Artifact, mlx: Mlx) -> None:
+    outcome = mlx("eval", artifact.path, "--runner", "onnxruntime", "--limit", "4", "--ladder")
+    assert outcome.code == 0, outcome
+    assert "\nladder, the first 8 sentences\n" in outcome.stdout
+
+
+def test_the_language_chooses_that_of_the_data_set(tiny: Path, mlx: Mlx) -> None:
+    pytest.importorskip("datasets", reason="needs datasets")
+    outcome = mlx("eval", tiny, "--runner", "onnxruntime", "--dataset", "stsb", "--language", "xx")
+    assert outcome.code == 3
+    assert "stsb: unknown language 'xx'; expected one of de, en" in outcome.stderr
 
 
 def strict(text: str) -> Any:

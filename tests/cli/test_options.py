@@ -1,5 +1,7 @@
 """Every option of every command changes what happens, or is refused in one sentence with exit code 2."""
 
+import ast
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -104,36 +106,41 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
 }  # fmt: skip
 
 # Options whose effect a test shows elsewhere, on what it needs: a real model, a library, a card's stand-in.
+# A test through the Python API has the parameter in place of the option.
 ELSEWHERE = {
-    "--revision": "models/test_source.py",
-    "--opset": "export",
-    "--pooling": "export/test_folder_layouts.py",
-    "--pack": "export",
-    "--prompt": "export/test_settings.py",
-    "--engine": "cli/test_scale.py",
-    "--workers": "cli/test_scale.py",
-    "--ray-address": "cli/test_scale.py",
-    "--cpus-per-worker": "cli/test_scale.py",
-    "--format": "cli/test_lance.py",
-    "--threads": "cli/test_run.py",
-    "--precision": "cli/test_run.py",
-    "--graph-optimization": "cli/test_run.py",
-    "--model": "cli/test_run.py",
-    "--bundle": "runners/groq",
-    "--groq-execution": "runners/groq",
-    "--time-limit": "runners/groq",
-    "--force": "runners/groq",
-    "--graph": "runners/groq",
-    "--size": "runners/groq",
-    "--prefix": "runners/groq",
-    "--python": "cli/test_check.py",
-    "--consumer": "cli/test_check.py",
-    "--node-modules": "consumers",
-    "--runner": "eval/reports/test_mteb.py",
-    "--language": "eval/datasets/test_pairs.py",
-    "--ladder": "eval/test_ladder.py",
-    "--from": "eval/test_saved.py",
+    "--revision": "models/test_hub.py::test_a_revision_that_was_asked_for_is_never_replaced",
+    "--opset": "export/test_family.py::test_each_opset_is_kept_and_changes_no_embedding",
+    "--pooling": "export/test_folder_layouts.py::test_the_command_line_takes_the_pooling",
+    "--pack": "export/test_packed.py::test_other_models_can_be_packed",
+    "--prompt": "export/test_settings.py::test_runs_and_results_state_the_prompt",
+    "--engine": "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
+    "--workers": "cli/test_scale.py::test_the_bytes_do_not_depend_on_workers_or_their_threads",
+    "--ray-address": "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
+    "--cpus-per-worker": "cli/test_scale.py::test_an_error_with_ray_is_one_line",
+    "--format": "cli/test_lance.py::test_the_dataset_holds_the_same_rows_as_the_parquet_shards",
+    "--threads": "cli/test_run.py::test_the_record_next_to_an_output_describes_the_run",
+    "--precision": "runners/test_openvino.py::test_each_graph_agrees_with_onnxruntime",
+    "--graph-optimization": "cli/test_scale.py::test_a_folder_with_other_settings_is_refused_and_unchanged",
+    "--model": "cli/test_run.py::test_the_torch_runner_reads_the_folder_that_is_named",
+    "--bundle": "runners/groq/test_bundles.py::test_eval_runs_a_bundle",
+    "--groq-execution": "runners/groq/test_running.py"
+    "::test_the_held_program_and_groqflows_own_path_give_equal_embeddings",
+    "--time-limit": "runners/groq/test_builds.py::test_a_build_that_takes_too_long_is_ended",
+    "--force": "runners/groq/test_builds.py::test_force_builds_again",
+    "--graph": "runners/groq/test_packed.py"
+    "::test_packing_takes_eight_and_a_half_times_fewer_runs_of_the_program",
+    "--size": "runners/groq/test_setup.py::test_the_size_decides_what_is_installed",
+    "--prefix": "runners/groq/test_setup.py::test_setup_creates_an_environment_that_builds",
+    "--python": "runners/groq/test_setup.py::test_setup_creates_an_environment_that_builds",
+    "--consumer": "cli/test_check.py::test_onnxruntime_agrees_with_the_artifact",
+    "--node-modules": "consumers/test_consumers.py::test_transformers_js_agrees",
+    "--runner": "eval/reports/test_mteb.py::test_one_of_several_runners_must_be_named",
+    "--language": "cli/test_eval.py::test_the_language_chooses_that_of_the_data_set",
+    "--ladder": "cli/test_eval.py::test_the_ladder_is_printed_below_the_table",
+    "--from": "eval/test_saved.py::test_the_old_option_names_its_replacement",
 }
+# What the Python API calls an option, if not by the same name.
+PARAMETERS = {"--pack": "segments", "--format": "LANCE"}
 # Those of `mlx bisect`, which needs a model with layers.
 BISECTED = "cli/test_bisect_command.py"
 
@@ -256,9 +263,26 @@ def test_every_option_has_an_effect_that_a_test_shows() -> None:
     ]
     assert missing == []
     assert set(EFFECTS) <= set(OPTIONS)
-    for option, place in ELSEWHERE.items():
-        assert any(name == option for _, name in OPTIONS)
-        assert (TESTS / place).exists()
+
+
+@pytest.mark.parametrize("option", ELSEWHERE)
+def test_the_test_of_an_option_exists_and_uses_it(option: str) -> None:
+    assert any(name == option for _, name in OPTIONS)
+    file, name = ELSEWHERE[option].split("::")
+    source = (TESTS / file).read_text("utf-8")
+    (test,) = (
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    parts = (ast.get_source_segment(source, node) or "" for node in (*test.decorator_list, test))
+    parameter = PARAMETERS.get(option, option[2:].replace("-", "_"))
+    assert re.search(rf"{option}\b|\b{parameter}\b", "\n".join(parts)), name
+
+
+def test_the_tests_of_mlx_bisect_use_its_options() -> None:
+    source = (TESTS / BISECTED).read_text("utf-8")
+    assert [o for command, o in OPTIONS if command == "bisect" and f'"{o}"' not in source] == []
 
 
 @pytest.mark.parametrize(("command", "option"), EFFECTS)

@@ -16,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder
-from minilmx.models.artifact import open_artifact
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.source import ModelSource
 
 Mlx = Callable[..., Any]
 TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indented"]
@@ -415,6 +416,18 @@ def test_an_option_that_the_runner_does_not_have_is_refused(
     assert outcome.code == 2, outcome
     assert message in outcome.stderr
     assert outcome.stdout == ""
+
+
+def test_the_torch_runner_reads_the_folder_that_is_named(
+    artifact: Artifact, real_source: ModelSource, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ("run", artifact.path, "--runner", "torch", "--model")
+    outcome = mlx(*words, real_source.folder, stdin="a\n")
+    assert outcome.code == 0, outcome
+    refused = mlx(*words, "empty", stdin="a\n")
+    assert refused.code == 3
+    assert "empty" in refused.stderr
 
 
 def test_equal_inputs_have_equal_digests_for_every_runner(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_an_installation_that_fails_leaves_nothing(bare_machine, python):
     assert not (bare_machine.folder / "env").exists()
 
 
+@pytest.mark.parametrize("size", ["lean", "full"])
+def test_the_size_decides_what_is_installed(bare_machine, python, size):
+    words = ("groq", "setup", "--python", python, "--prefix", "env", "--size", size)
+    outcome = bare_machine.mlx(*words, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+    assert f"installing GroqFlow 4.3.1, {size}\n" in outcome.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_setup_leaves_nothing(bare_machine, python, number):
     process = bare_machine.start("groq", "setup", "--python", python, "--prefix", "env")
