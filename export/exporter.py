@@ -98,6 +98,7 @@ def export_model(
             f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {pooling} pooling; "
             "expected a pooling only for a model without modules.json",
             "Leave the pooling to the model.",
+            unused=True,
         )
     if source.is_plain:
         progress.message(f"{source.id} has no modules.json: {pooling} pooling, without normalisation")

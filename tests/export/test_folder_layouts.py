@@ -240,8 +240,11 @@ def test_the_command_line_takes_the_pooling(folder: Path, mlx: Callable[..., Any
 
 
 def test_a_pooling_for_a_model_that_states_its_own_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"pooling 'cls': .*bert has a modules\.json, which states mean"):
+    with pytest.raises(
+        ModelError, match=r"pooling 'cls': .*bert has a modules\.json, which states mean"
+    ) as it:
         embeddings(folder, tmp_path / "out", pooling="cls")
+    assert it.value.unused  # the command line exits with 2
 
 
 def test_an_unknown_pooling_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ def require_local(path: Path) -> None:
     """Raise OutputError for a URL: no file at one could appear whole or not at all."""
     if is_url(str(path)):
         scheme, _, rest = str(path).partition(":/")
+        slashes = "///" if scheme == "file" else "//"  # a path has only one of them
         raise OutputError(
-            f"{scheme}://{rest} cannot be written: it is a URL; expected a local path",
+            f"{scheme}:{slashes}{rest} cannot be written: it is a URL; expected a local path",
             "Write to a local path and upload the result.",
         )
 
