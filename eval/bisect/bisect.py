@@ -172,7 +172,7 @@ def _judge(
 ) -> Verdict:
     """Whether the sentence embeddings of the two sides are still the same."""
     similarity, half = header["similarity"], len(pairs)
-    alone = sides[0].artifact_sha256 == sides[1].artifact_sha256
+    alone = sides[0].artifact == sides[1].artifact
     comparison = compare(*embeddings, pairs, token_counts, similarity)
     results = [
         RunnerResult(

@@ -141,6 +141,7 @@ def test_standard_input_may_have_any_format(
         ["run", "-o", "s3://bucket/out/"],
         ["run", "-o", "s3://bucket/out"],
         ["run", "-o", "gs://bucket/e.npy"],
+        ["run", "-o", "file:///bucket/e.npy"],
         ["eval", "-o", "s3://bucket/r.json"],
         ["bench", "-o", "s3://bucket/r.json"],
         ["export", "-o", "s3://bucket/artifact"],
