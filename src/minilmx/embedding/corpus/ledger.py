@@ -6,7 +6,6 @@ digest, have been flushed to disk. It is not in the folder because some readers 
 any other file there, even a hidden one, unless it is empty.
 """
 
-import glob
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from minilmx.errors import OutputError
-from minilmx.files.atomic import atomic_file, check_writable
+from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
 
 LEDGER_SUFFIX = ".ledger.jsonl"
@@ -76,15 +75,13 @@ class Ledger:
         for path in unfinished:
             if path.name.startswith(_TEMPORARY):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self._path.parent.glob(f".{glob.escape(self._path.name)}.*"):
-            path.unlink()
         self._write()
 
     def add(self, entry: Entry) -> None:
         """Record a shard whose file is in the folder. Raises OutputError."""
         try:
             for folder in {(self.folder / entry.file).parent, self.folder}:
-                _flush_folder(folder)
+                flush(folder)
             with self._path.open("ab") as stream:
                 stream.write(_line(asdict(entry)))
                 stream.flush()
@@ -103,7 +100,6 @@ class Ledger:
         with atomic_file(self._path, replace=True) as temporary:
             lines = [_line(self._header), *(_line(asdict(entry)) for entry in self.entries.values())]
             temporary.write_bytes(b"".join(lines))
-        _flush_folder(self._path.parent)
 
 
 @contextmanager
@@ -206,12 +202,3 @@ def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
         raise OutputError(f"{folder} cannot be read: {error.strerror or error}") from error
     pairs = zip(there, digests, strict=True)
     return {entry.shard: entry for entry, digest in pairs if digest == entry.sha256}
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
