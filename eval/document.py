@@ -8,6 +8,7 @@ import msgspec
 
 from minilmx.errors import EvalError
 from minilmx.files.atomic import atomic_file
+from minilmx.files.documents import parse_json, read_document
 
 SCHEMA_VERSION = 4
 D = TypeVar("D")
@@ -34,11 +35,11 @@ def load_document(path: Path, *kinds: type[D]) -> D:
     be written: unknown and missing fields are refused.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_document(path))
         version, name = document["schema_version"], document["kind"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvalError(f"{path} cannot be read as a result: {error}") from error
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise EvalError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION}")
     named = {kind_of(kind): kind for kind in kinds}
     if not isinstance(name, str) or name not in named:

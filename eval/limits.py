@@ -11,6 +11,7 @@ from typing import Any
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.metrics.table import LIMITED
+from minilmx.files.documents import read_document
 
 
 class Limits(Mapping[str, float]):
@@ -100,11 +101,10 @@ def read_limits(path: Path) -> LimitRules:
     Tables: [default], [runner.NAME], [language.CODE], [runner.NAME.language.CODE].
     """
     try:
-        with path.open("rb") as stream:
-            document = tomllib.load(stream)
+        document = tomllib.loads(read_document(path).decode("utf-8"))
     except OSError as error:
         raise EvalError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise EvalError(f"{path} is not TOML: {error}") from error
     if not document:
         raise EvalError(f"{path}: no limits; expected at least one", unused=True)

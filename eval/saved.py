@@ -20,6 +20,7 @@ from minilmx.eval.metrics.drift import measure_drift, profile_drift
 from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.eval.results import Result, check_limits
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.documents import parse_json, read_document
 from minilmx.models.manifest import COSINE
 from minilmx.runners.provenance import record_provenance
 
@@ -66,14 +67,14 @@ def load_run(path: Path) -> SavedRun:
 
 def _read_record(path: Path) -> _SavedRecord:
     try:
-        document = msgspec.json.decode(path.read_bytes())
+        document = parse_json(read_document(path))
         version = document["schema_version"]
     except OSError as error:
         raise EvalError(f"{path} cannot be read as a run's record: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise EvalError(f"{path} cannot be read as a run's record: {reason}") from error
-    if version != RECORD_SCHEMA_VERSION:
+    if type(version) is not int or version != RECORD_SCHEMA_VERSION:
         raise EvalError(f"{path}: schema version {version!r}; expected {RECORD_SCHEMA_VERSION}")
     try:
         return msgspec.convert(document, _SavedRecord)

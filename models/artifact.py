@@ -14,6 +14,7 @@ from msgspec import structs
 
 from minilmx.errors import ArtifactError
 from minilmx.files.digest import sha256_of_files
+from minilmx.files.documents import read_document
 from minilmx.models.manifest import (
     COSINE,
     MANIFEST_NAME,
@@ -188,7 +189,7 @@ def read_artifact(path: Path) -> Artifact:
     """Read an artifact's manifest without verifying its files. Raises ArtifactError."""
     file = path / MANIFEST_NAME
     try:
-        document = file.read_bytes()
+        document = read_document(file)
     except (FileNotFoundError, NotADirectoryError) as error:
         fault = f"has no {MANIFEST_NAME}" if path.exists() else "does not exist"
         raise ArtifactError(

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from minilmx.errors import ArtifactError
+from minilmx.files.documents import parse_json
 from minilmx.models.interface import (
     INPUT_NAMES,
     MAX_IR_VERSION,
@@ -182,8 +183,8 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
     wrong type or out of bounds, and for graphs or files that contradict the rest.
     """
     try:
-        content = msgspec.json.decode(document)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(document)
+    except ValueError as error:
         raise ArtifactError(f"{name}: {error}; expected a JSON object") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{name}: a JSON {type(content).__name__}; expected a JSON object")

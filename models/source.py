@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from minilmx.errors import ModelError
 from minilmx.files.digest import sha256_of_file, sha256_of_files
+from minilmx.files.documents import parse_json, read_document
 from minilmx.models.known import KNOWN_MODELS, find_known_model
 from minilmx.progress import SILENT, Progress
 
@@ -258,12 +258,12 @@ def read_settings_file(folder: Path, name: str) -> dict[str, Any]:
 def read_json(folder: Path, name: str, kind: type[T]) -> T:
     """A JSON file of a model folder: a `kind`, dict or list. Raises ModelError if it is not one."""
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = parse_json(read_document(folder / name))
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} is not a sentence-transformers model: it has no {name}", _SAVED
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{folder / name} cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):
         raise ModelError(f"{folder / name} holds a JSON {type(content).__name__}; expected a {kind.__name__}")

@@ -16,6 +16,7 @@ from typing import Any
 from minilmx.errors import RunnerFailed
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.documents import parse_json
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.cache import DAMAGED, PROGRAM, STATE, STATISTICS, Build, read_build
@@ -95,8 +96,8 @@ def _read_index(tar: tarfile.TarFile, bundle: Path, folder: Path) -> tuple[Build
     assert stream is not None  # a regular file has contents
     try:
         document = stream.read()
-        index = json.loads(document)
-        if index["schema_version"] != SCHEMA_VERSION:
+        index = parse_json(document)
+        if type(index["schema_version"]) is not int or index["schema_version"] != SCHEMA_VERSION:
             raise RunnerFailed(
                 f"{bundle} has schema version {index['schema_version']!r}; expected {SCHEMA_VERSION}"
             )

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.documents import parse_json, read_document
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import WORKER, Event
@@ -147,7 +148,7 @@ def mark_done(folder: Path, artifact: Artifact, sdk: str | None, facts: Event) -
 def read_done(folder: Path, progress: Progress) -> Build | None:
     """The finished build in a folder, or None. Sends a message if the build is damaged."""
     try:
-        document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        document = parse_json(read_document(folder / _DONE))
         build = read_build(folder, document, "build_sha256")
         for name, digest in document["files"].items():
             if sha256_of_file(folder / name) != digest:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.files.documents import parse_json, read_document
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq import pins
 from minilmx.runners.groq.environment import (
@@ -147,6 +148,6 @@ def _run(command: Sequence[str]) -> None:
 
 def _read_marker(marker: Path) -> object:
     try:
-        return json.loads(marker.read_text(encoding="utf-8"))
+        return parse_json(read_document(marker))
     except (OSError, ValueError):
         return None  # not our environment, or a damaged one

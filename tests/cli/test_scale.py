@@ -982,3 +982,48 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
     assert outcome.code == 0, outcome
     assert f"{done * 300} of them already done" in outcome.stderr
     assert contents(small_disk / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"file": "shard-000000.parquet"}, "shard 1 is 'shard-000000.parquet', 300 rows from 300"),
+        ({"file": "../in/part0.jsonl"}, "shard 1 is '../in/part0.jsonl'"),
+        ({"first_row": 0}, "300 rows from 0; expected shard-000001.parquet, 300 from 300"),
+        ({"rows": 299}, "299 rows from 300; expected"),
+        ({"shard": True}, "Expected `int`"),
+        ({"sha256": 1}, "Expected `str`"),
+    ],
+)
+def test_a_line_of_the_ledger_that_contradicts_the_rest_is_refused(
+    change: dict[str, Any], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    ledger = tmp_path / "out.ledger.jsonl"
+    lines = ledger.read_text().splitlines()
+    lines[2] = json.dumps({**json.loads(lines[2]), **change})
+    ledger.write_text("\n".join(lines) + "\n")
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 3
+    assert "out.ledger.jsonl is damaged: " in outcome.stderr
+    assert message in outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "shard-1.parquet", "shard-000001.parquet.bak", "data/mine"])
+def test_force_removes_nothing_if_the_folder_holds_anything_else(
+    name: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    before = contents(tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--force")
+    assert outcome.code == 3
+    assert f"out/{name}: not a file that minilmx wrote" in outcome.stderr
+    path.unlink()
+    if path.parent.name == "data":
+        path.parent.rmdir()
+    assert contents(tmp_path / "out") == before

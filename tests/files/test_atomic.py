@@ -1,7 +1,11 @@
 """Files and folders appear whole or not at all."""
 
 import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +23,8 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
-        assert temporary.parent == path.parent
-        assert temporary.name.startswith(".")
+        assert temporary.parent.parent == path.parent
+        assert temporary.parent.name.startswith(".")
     assert path.read_text() == "new"
     assert names(path.parent) == ["file.txt"]
 
@@ -104,3 +108,94 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="no permission to write"):
         check_writable(tmp_path / "file", replace=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_whole_after_a_process_was_killed_at_any_moment(
+    number: int, exchange: bool, tmp_path: Path
+) -> None:
+    """A process replaces a folder all the time and is killed; the next one finds the old or the new."""
+    program = f"""
+import itertools, pathlib, sys
+from minilmx.files import atomic
+if not {exchange}:
+    atomic._renameat2 = lambda: None
+for turn in itertools.count():
+    with atomic.atomic_folder(pathlib.Path("folder"), replace=True) as new:
+        for name in "abc":
+            (new / name).write_text(str(turn))
+    print(flush=True)
+"""
+    for _ in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            process.send_signal(number)
+        with atomic_folder(tmp_path / "folder", replace=True) as new:
+            assert len({path.read_text() for path in (tmp_path / "folder").iterdir()}) == 1
+            assert names(tmp_path / "folder") == ["a", "b", "c"]
+            shutil.copytree(tmp_path / "folder", new, dirs_exist_ok=True)
+        assert names(tmp_path) == ["folder"]
+
+
+def test_what_a_killed_process_left_is_removed_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = """
+import os, pathlib, signal
+from minilmx.files.atomic import atomic_file
+with atomic_file(pathlib.Path("file")) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".file.notours.mlx-partial").mkdir()
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == [".file.notours.mlx-partial", "file"]
+    assert caplog.messages == [f"removed {left}, which an earlier run left"]
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "file") as mine:
+        mine.write_text("first")
+        with atomic_file(tmp_path / "file") as other:
+            other.write_text("second")
+        assert mine.read_text() == "first"
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "real").chmod(0o600)
+    (tmp_path / "link").symlink_to("real")
+    with atomic_file(tmp_path / "link", replace=True) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "real").stat().st_mode) == 0o600
+
+
+def test_a_device_and_a_pipe_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(OutputError, match="it is a device or a pipe"):
+            check_writable(path, replace=True)
+
+
+def test_a_loop_of_links_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OutputError, match="Too many levels of symbolic links"):
+        check_writable(tmp_path / "a" / "file", replace=True)
+
+
+def test_a_folder_is_replaced_from_inside_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    with atomic_folder(Path("../folder"), replace=True) as new:
+        (new / "new").touch()
+    assert names(tmp_path / "folder") == ["new"]

@@ -82,7 +82,9 @@ for _command in _COMMANDS:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `mlx` and exit with its documented code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale; file names pass through as bytes
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")

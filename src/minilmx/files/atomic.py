@@ -1,18 +1,31 @@
 """Files and folders that appear whole or not at all.
 
-Each is written under a hidden temporary name in the same folder, so on the same file system,
-and renamed when it is complete. If an error or Ctrl-C interrupts the writing, the old state remains.
+Each is written under a hidden temporary name in the same folder, so on the same file system, and takes
+its place when it is complete and on the disk. If an error or a signal interrupts the writing, the old
+state remains. What a killed process left is removed when the same output is written again.
 """
 
+import ctypes
+import errno
+import fcntl
+import logging
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from minilmx.errors import OutputError
 from minilmx.files.opening import is_url
+
+_ENDING = ".mlx-partial"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h and linux/fs.h
+
+_log = logging.getLogger(__name__)
 
 
 def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
@@ -24,9 +37,11 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
     with _no_os_errors(path):
         if not folder and path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder; expected a file")
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise OutputError(f"{path} cannot be written: it is a device or a pipe; expected a file")
         if not replace and path.exists():
             raise OutputError(f"{path} already exists", "Choose another output, or allow it to be replaced.")
-        parent = path.absolute().parent
+        parent = _resolved(path).parent
         while not parent.exists():
             parent = parent.parent
     if not parent.is_dir():
@@ -50,21 +65,21 @@ def require_local(path: Path) -> None:
 def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary file that becomes `path` if the block ends without an error.
 
-    Raises OutputError if `path` exists, unless `replace`, or cannot be written.
+    A file that is replaced keeps its permissions, and a link keeps its target's place. Raises
+    OutputError if `path` exists, unless `replace`, or cannot be written.
     """
     check_writable(path, replace=replace)
     with _no_os_errors(path):
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        target = _resolved(path)
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+        with _scratch(target) as scratch:
+            temporary = scratch / target.name
+            temporary.touch()
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
-            _flush_to_disk(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            temporary.chmod(mode)
+            flush(temporary)
+            temporary.replace(target)
+            flush(target.parent)
 
 
 @contextmanager
@@ -75,26 +90,116 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     check_writable(path, replace=replace, folder=True)
     with _no_os_errors(path):
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}."))
-        try:
-            new = scratch / "new"
+        target = _resolved(path)
+        with _scratch(target) as scratch:
+            new, old = scratch / "new", scratch / "old"
             new.mkdir()
             yield new
-            for file in new.rglob("*"):
-                if file.is_file():
-                    _flush_to_disk(file)
-            old = scratch / "old"
-            if path.exists():
-                path.rename(old)
-            try:
-                new.rename(path)
-            except BaseException:
-                if old.exists():
-                    old.rename(path)
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            for file in [*new.rglob("*"), new]:
+                flush(file)
+            if not target.exists():
+                new.rename(target)
+            elif not _exchange(new, target):
+                target.rename(old)  # if this is the last thing that happens, _recover moves it back
+                new.rename(target)
+            flush(target.parent)
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _resolved(path: Path) -> Path:
+    """The path without links, so that a link is kept and nothing depends on the working folder."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # Python 3.11 and 3.12 on a loop of links
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target`, locked by this process, and removed at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _recover(target)
+    handle = None
+    while handle is None:
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=_ENDING))
+        handle = _lock(scratch)  # not if another process takes it for one that was left behind
+    try:
+        yield scratch
+    finally:
+        _remove(scratch, target)
+        os.close(handle)
+
+
+def _recover(target: Path) -> None:
+    """Complete what a process that no longer lives began for this target, and remove what it left."""
+    name = re.compile(re.escape(_prefix(target)) + "[a-z0-9_]{8}" + re.escape(_ENDING))
+    with os.scandir(target.parent) as entries:
+        found = [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
+    for scratch in found:
+        handle = _lock(scratch)
+        if handle is not None:
+            _remove(scratch, target)
+            os.close(handle)
+            _log.warning("removed %s, which an earlier run left", scratch)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name[:50]}."  # shorter than any limit on names
+
+
+def _lock(scratch: Path) -> int | None:
+    """A descriptor of a scratch folder that holds its lock; None if another process has it."""
+    try:
+        handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # it was removed in the meantime, or is not one of ours
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if scratch.exists():
+            return handle
+    except OSError:
+        pass
+    os.close(handle)
+    return None
+
+
+def _remove(scratch: Path, target: Path) -> None:
+    """Remove a scratch folder, but never the only copy of what stood at the target."""
+    old = scratch / "old"
+    if old.exists() and not target.exists():
+        old.rename(target)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _exchange(new: Path, target: Path) -> bool:
+    """Swap two paths in one step. Returns False if the system cannot. Raises OSError."""
+    function = _renameat2()
+    if function is None:
+        return False
+    if function(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(target))
+
+
+@cache
+def _renameat2() -> "ctypes._NamedFuncPointer | None":
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # not Linux, or an old C library
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return function
 
 
 @contextmanager
@@ -103,11 +208,6 @@ def _no_os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _flush_to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _umask() -> int:

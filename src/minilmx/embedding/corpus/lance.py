@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from minilmx.embedding.corpus.ledger import LANCE_DATA, LANCE_TRANSACTIONS, LANCE_VERSIONS, Entry
+from minilmx.embedding.corpus.ledger import LANCE_TRANSACTIONS, LANCE_VERSIONS, Entry
 from minilmx.embedding.corpus.shards import ShardFormat
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_folder
@@ -118,4 +118,4 @@ def _one_sentence(what: str) -> Iterator[None]:
         raise OutputError(f"{what}: {reason}") from error
 
 
-LANCE = ShardFormat(".lance", _write, LANCE_DATA, ("pylance",), _check_installed, _check_columns, _commit)
+LANCE = ShardFormat("lance", _write, ("pylance",), _check_installed, _check_columns, _commit)

@@ -6,9 +6,9 @@ digest, have been flushed to disk. It is not in the folder because some readers 
 any other file there, even a hidden one, unless it is empty.
 """
 
-import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,17 +17,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from minilmx.errors import OutputError
-from minilmx.files.atomic import atomic_file, check_writable
+from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
+from minilmx.files.documents import parse_json, read_document
 
 LEDGER_SUFFIX = ".ledger.jsonl"
-SHARD_PREFIX = "shard-"
+_SHARD_PREFIX = "shard-"
 LANCE_DATA, LANCE_VERSIONS, LANCE_TRANSACTIONS = "data", "_versions", "_transactions"
 _LOCK_NAME = ".lock"
-_TEMPORARY = tuple(f".{name}" for name in (SHARD_PREFIX, LANCE_VERSIONS, LANCE_TRANSACTIONS))
+_TEMPORARY = tuple(f".{name}" for name in (_SHARD_PREFIX, LANCE_VERSIONS, LANCE_TRANSACTIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Entry:
     rows: int
     size_bytes: int
     sha256: str
+
+
+def shard_file(shard: int, kind: str) -> str:
+    """The path of a shard in its folder, if `kind` is the format "parquet" or "lance"."""
+    return f"{LANCE_DATA}/" * (kind == "lance") + f"{_SHARD_PREFIX}{shard:06d}.{kind}"
 
 
 def ledger_path(folder: Path) -> Path:
@@ -76,15 +83,13 @@ class Ledger:
         for path in unfinished:
             if path.name.startswith(_TEMPORARY):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self._path.parent.glob(f".{glob.escape(self._path.name)}.*"):
-            path.unlink()
         self._write()
 
     def add(self, entry: Entry) -> None:
         """Record a shard whose file is in the folder. Raises OutputError."""
         try:
             for folder in {(self.folder / entry.file).parent, self.folder}:
-                _flush_folder(folder)
+                flush(folder)
             with self._path.open("ab") as stream:
                 stream.write(_line(asdict(entry)))
                 stream.flush()
@@ -103,7 +108,6 @@ class Ledger:
         with atomic_file(self._path, replace=True) as temporary:
             lines = [_line(self._header), *(_line(asdict(entry)) for entry in self.entries.values())]
             temporary.write_bytes(b"".join(lines))
-        _flush_folder(self._path.parent)
 
 
 @contextmanager
@@ -139,20 +143,38 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove a ledger, its shards and a Lance dataset's manifest, nothing else. Raises OutputError."""
+    """Remove a ledger, its shards and a Lance dataset's manifest. Raises OutputError.
+
+    If the folder holds anything else, nothing is removed.
+    """
+    ledger = ledger_path(folder)
+    if not ledger.exists():
+        return
     try:
-        if ledger_path(folder).exists():
-            lance = list(folder.glob(f"{LANCE_DATA}/{SHARD_PREFIX}[0-9]*.lance"))
-            for name in (LANCE_VERSIONS, LANCE_TRANSACTIONS) if lance else ():
-                if (folder / name).exists():
-                    shutil.rmtree(folder / name)
-            for path in (*lance, *folder.glob(f"{SHARD_PREFIX}[0-9]*.parquet")):
-                path.unlink()
-            with suppress(OSError):  # it does not exist, or is not empty
-                (folder / LANCE_DATA).rmdir()
-            ledger_path(folder).unlink()
+        data = folder / LANCE_DATA
+        visible = [folder / name for name in _visible(folder) if name != LANCE_DATA or not data.is_dir()]
+        visible += [data / name for name in _visible(data)] if data.is_dir() else []
+        shards = [path for path in visible if _is_shard(path)]
+        dataset = [path for path in visible if path.name in (LANCE_VERSIONS, LANCE_TRANSACTIONS)]
+        foreign = [path for path in visible if path not in (*shards, *dataset)]
+        if foreign:
+            raise OutputError(
+                f"{foreign[0]}: not a file that minilmx wrote; expected none beside the shards",
+                "Move it away, or choose another folder.",
+            )
+        for each in shards:
+            each.unlink()
+        for each in dataset:
+            shutil.rmtree(each)
+        with suppress(OSError):  # it does not exist, or a hidden file is in it
+            data.rmdir()
+        ledger.unlink()
     except OSError as error:
         raise OutputError(f"{folder} cannot be cleared: {error.strerror or error}") from error
+
+
+def _is_shard(path: Path) -> bool:
+    return bool(re.fullmatch(_SHARD_PREFIX + r"[0-9]{6,}\.(parquet|lance)", path.name)) and path.is_file()
 
 
 def _visible(folder: Path) -> list[str]:
@@ -167,10 +189,20 @@ def _line(document: Mapping[str, Any]) -> bytes:
 def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
     """The header and the shards; a truncated last line is ignored."""
     try:
-        *lines, _ = path.read_bytes().split(b"\n")
-        header: dict[str, Any] = {"format": "parquet", **json.loads(lines[0])}  # older ledgers do not say
-        return header, [Entry(**json.loads(line)) for line in lines[1:]]
-    except (OSError, ValueError, TypeError, IndexError) as error:
+        *lines, _ = read_document(path).split(b"\n")
+        header: dict[str, Any] = {"format": "parquet", **parse_json(lines[0])}  # older ledgers do not say
+        entries = [msgspec.convert(parse_json(line), Entry) for line in lines[1:]]
+        for entry in entries:
+            first_row = entry.shard * header["rows_per_shard"]
+            rows = min(header["rows_per_shard"], header["rows"] - first_row)
+            expected = (shard_file(entry.shard, header["format"]), first_row, rows)
+            if (entry.file, entry.first_row, entry.rows) != expected:
+                stated = f"{entry.file!r:.80}, {entry.rows} rows from {entry.first_row}"
+                raise ValueError(
+                    f"shard {entry.shard} is {stated}; expected {expected[0]}, {rows} from {first_row}"
+                )
+        return header, entries
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise OutputError(f"{path} is damaged: {error}", "Choose another folder, or start over.") from error
 
 
@@ -206,12 +238,3 @@ def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
         raise OutputError(f"{folder} cannot be read: {error.strerror or error}") from error
     pairs = zip(there, digests, strict=True)
     return {entry.shard: entry for entry, digest in pairs if digest == entry.sha256}
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

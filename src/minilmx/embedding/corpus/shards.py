@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.corpus.ledger import SHARD_PREFIX, Entry
+from minilmx.embedding.corpus.ledger import Entry, shard_file
 from minilmx.embedding.corpus.source import Shard
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file
@@ -18,16 +18,15 @@ from minilmx.files.digest import sha256_of_file
 
 @dataclass(frozen=True, slots=True)
 class ShardFormat:
-    """A file format for shards: shard 0 is `folder`/shard-000000`suffix` in the output folder.
+    """A file format for shards, "parquet" or "lance".
 
     `write` writes a pyarrow Table to an empty file. `check_installed`, and `check_columns` with the
     pyarrow Fields that are carried over, are called before any work; `finish` is called when all
     shards are complete. All raise OutputError.
     """
 
-    suffix: str
+    name: str
     write: Callable[[Any, Path], None]
-    folder: str = ""
     packages: tuple[str, ...] = ()  # that its bytes depend on, besides pyarrow
     check_installed: Callable[[], None] = lambda: None
     check_columns: Callable[[list[Any]], None] = lambda fields: None
@@ -49,7 +48,8 @@ def write_shard(
     mask = pyarrow.array(empty) if any(empty) else None
     embedding = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
     table = shard.carried.add_column(1, "embedding", embedding)
-    path = folder / kind.folder / f"{SHARD_PREFIX}{shard.index:06d}{kind.suffix}"
+    name = shard_file(shard.index, kind.name)
+    path = folder / name
     with atomic_file(path, replace=True) as temporary:
         try:
             kind.write(table, temporary)
@@ -58,7 +58,6 @@ def write_shard(
         except OSError as error:  # replace pyarrow's long message
             raise OSError(error.errno, os.strerror(error.errno)) if error.errno else error from error
         digest, size = sha256_of_file(temporary), temporary.stat().st_size
-    name = path.relative_to(folder).as_posix()
     return Entry(shard.index, name, shard.first_row, len(table), size, digest)
 
 
@@ -77,4 +76,4 @@ def _write_parquet(table: Any, path: Path) -> None:
     )
 
 
-PARQUET = ShardFormat(".parquet", _write_parquet)
+PARQUET = ShardFormat("parquet", _write_parquet)

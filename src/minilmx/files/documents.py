@@ -1,0 +1,52 @@
+"""Documents, such as a manifest, a record or settings: small regular files that are read strictly."""
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+MAX_BYTES = 64 * 1024**2  # a result has hundreds of kilobytes, a model's largest settings a few megabytes
+
+
+def read_document(path: Path) -> bytes:
+    """The bytes of a document.
+
+    Raises OSError for what is not a regular file, without waiting for a pipe, and for a file of more than
+    MAX_BYTES, without reading on.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES // 1024**2} MiB", str(path))
+    return content
+
+
+def parse_json(document: bytes) -> Any:
+    """The value of a JSON document in UTF-8.
+
+    Raises ValueError, also for what Python's json lets pass: an object with two values of one name, NaN
+    and Infinity, and nesting too deep to read.
+    """
+    try:
+        return json.loads(document.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it has two values named {name!r:.80}")
+        found[name] = value
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")

@@ -1,0 +1,69 @@
+"""A document is a small regular file, and its JSON has one meaning."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minilmx.files.documents import MAX_BYTES, parse_json, read_document
+
+Mlx = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "two values named 'c'"),
+        (b"[NaN]", "NaN is not a number in JSON"),
+        (b"[-Infinity]", "-Infinity is not a number in JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[1" + b"0" * 5000 + b"]", "Exceeds the limit"),
+        (b'"\xff"', "utf-8"),
+        (b"{} {}", "Extra data"),
+    ],
+)
+def test_json_with_a_second_meaning_is_refused(document: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_json(document)
+
+
+def test_a_document_is_returned_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_bytes(b'{"a": [1.5, null, true]}')
+    assert parse_json(read_document(tmp_path / "d.json")) == {"a": [1.5, None, True]}
+
+
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    os.truncate(os.open(tmp_path / "large", os.O_CREAT | os.O_WRONLY), MAX_BYTES + 1)
+    for path, message in (
+        (tmp_path / "large", "it has more than 64 MiB"),
+        (Path("/dev/zero"), "not a regular"),
+    ):
+        with pytest.raises(OSError, match=message):
+            read_document(path)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tiny/mlx.json", ("inspect", "tiny")),
+        ("r.json", ("report", "r.json")),
+        ("limits.toml", ("eval", "tiny", "--limit", "9", "--limits", "limits.toml")),
+        ("a.npy.run.json", ("compare", "a.npy", "a.npy")),
+        ("out.ledger.jsonl", ("run", "tiny", "texts.txt", "-o", "out/")),
+    ],
+)
+def test_a_pipe_in_place_of_a_document_is_an_error_at_once(
+    name: str, words: tuple[str, ...], tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    tiny.rename("tiny")
+    (tmp_path / "texts.txt").write_text("a\nb\n")
+    assert mlx("run", "tiny", "texts.txt", "-o", "a.npy").code == 0
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    outcome = mlx(*words)
+    assert outcome.code == 3, outcome
+    assert "regular file" in outcome.stderr or "it is a device or a pipe" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
