@@ -25,6 +25,7 @@ from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Details
+from minilmx.runners.groq.pythonpath import child_variables
 from minilmx.runners.registry import choose_graph, require_runner, share_settings
 
 # Processes that are started for the first embedding.
@@ -203,6 +204,7 @@ class Child:
         command = [program.python, "-P", _CHILD, program.folder or "", program.module]
         self._process = subprocess.Popen(
             [*command, json.dumps(program.options, default=str)],
+            env=child_variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, feed_batches
@@ -27,8 +27,9 @@ from minilmx.runners.groq.cache import (
     read_done,
 )
 from minilmx.runners.groq.environment import GroqFlowEnvironment, require_environment
-from minilmx.runners.groq.machine import DEVTOOLS, package_version
+from minilmx.runners.groq.machine import DEVTOOLS, MIN_SDK_VERSION, package_version, too_old
 from minilmx.runners.groq.preflight import check_before_build
+from minilmx.runners.groq.trial import conversion_problem
 from minilmx.runners.onnxruntime import SessionRunner
 
 OUTPUT_NAME = "sentence_embedding"
@@ -47,8 +48,9 @@ def build_artifact(
 ) -> Build:
     """Build the artifact's graph with GroqFlow, or take its build from the cache unless `rebuild`.
 
-    Raises RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if GroqFlow cannot build the
-    graph, the build fails or takes too long, or the converted graph is wrong.
+    Raises RunnerUnavailable if GroqFlow is not installed or does not work, or the SDK is too old, and
+    RunnerFailed if GroqFlow cannot build the graph, the build fails or takes too long, or the converted
+    graph is wrong.
     """
     environment = require_environment()
     sdk = package_version(DEVTOOLS)
@@ -59,6 +61,10 @@ def build_artifact(
             if found is not None:
                 progress.message(f"build: from the cache, {folder}")
                 return found
+        if too_old(sdk):
+            raise RunnerUnavailable(f"the version of {DEVTOOLS}: {sdk}; expected {MIN_SDK_VERSION} or later")
+        if problem := conversion_problem(environment):
+            raise RunnerUnavailable(problem, "Run `mlx groq setup`.")
         preflight = check_before_build(artifact)
         for warning in preflight.warnings:
             progress.message(f"preflight: {warning}")

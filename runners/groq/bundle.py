@@ -19,6 +19,7 @@ from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.cache import DAMAGED, PROGRAM, STATE, STATISTICS, Build, read_build
+from minilmx.runners.groq.machine import release
 
 SCHEMA_VERSION = 1
 _INDEX = "bundle.json"
@@ -49,7 +50,7 @@ def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: boo
 def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder: Path) -> Build:
     """Check a bundle against an artifact and unpack it into an empty folder.
 
-    `runtime` is the version of groq-runtime here; if both are known, it must be the version of the SDK
+    `runtime` is the version of groq-runtime here; if both are known, it must be the release of the SDK
     that compiled the program. Trusts no path, link or size in the file. Raises RunnerFailed for
     anything that is not as stated.
     """
@@ -67,7 +68,7 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
                     f"{artifact.graph_file.name}",
                     "Choose the same graph for building and running.",
                 )
-            if None not in (build.sdk, runtime) and build.sdk != runtime:
+            if build.sdk and runtime and release(build.sdk) != release(runtime):
                 raise RunnerFailed(
                     f"{bundle} was compiled with SDK {build.sdk}, and groq-runtime here is {runtime}",
                     "Build it again with that SDK.",

@@ -19,13 +19,9 @@ from minilmx.runners.groq.build import OUTPUT_NAME, build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
 from minilmx.runners.groq.doctor import missing_to_run
-from minilmx.runners.groq.environment import (
-    clean_variables,
-    find_environment,
-    require_environment,
-    runtime_python,
-)
+from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
 from minilmx.runners.groq.machine import RUNTIME, find_runtime, package_version
+from minilmx.runners.groq.runtime import require_runtime_python
 
 GROQFLOW = "groqflow"
 
@@ -112,7 +108,7 @@ def _start(build: Build, execution: str, log: Path) -> Worker:
         python, variables = environment.python, environment.variables()
     else:
         job = {"verb": "execute", "iop": str(build.program), "outputs": [OUTPUT_NAME]}
-        python, variables = runtime_python(find_environment()), clean_variables()
+        python, variables = require_runtime_python(runtime, find_environment()), clean_variables()
     if runtime is not None:
         job["runtime_path"] = str(runtime)
     return Worker(python, job, log, variables)

@@ -15,6 +15,7 @@ their bytes: see `write_frame` and `read_frame`, which the parent uses too.
 
 Jobs (`verb` and its fields):
     build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
+    convert       onnx, inputs: convert to float16 as a build does, and run both on the CPU (error)
     execute       iop, outputs (names to send back), runtime_path (optional)
     groqflow-run  build_name, cache_dir, outputs, runtime_path (optional), onnx_sha256 (optional)
 The last two send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
@@ -32,13 +33,14 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 
 GRACE_SECONDS = 0.5
@@ -138,6 +140,9 @@ def import_groqflow():
     os.environ["GROQMODEL_BACKEND"] = "local"
     # Trap: log_compile.txt stays empty until the compiler ends. This sends its lines to stderr at once.
     os.environ["ONNXFLOW_DEBUG"] = "True"
+    # Trap: GroqFlow's check needs a package manager, and an /etc/os-release that it knows. The parent has
+    # checked the SDK's version.
+    os.environ["GROQFLOW_SKIP_SDK_CHECK"] = "True"
     # Settings of a user's shell that change what is built, or break the import if their value is wrong.
     for name in ("GROQIT_REBUILD_POLICY", "GROQFLOW_USE_TORCH_IMPORTER", "GROQFLOW_BAKE_SDK"):
         os.environ.pop(name, None)
@@ -266,9 +271,15 @@ def versions():
 # The verbs
 
 
-def build(job, requests, send):
+def read_inputs(job):
     import numpy as np
 
+    with failing("job", f"the example inputs in {job['inputs']} cannot be read"):
+        with np.load(job["inputs"], allow_pickle=False) as file:
+            return dict(file)
+
+
+def build(job, requests, send):
     onnx_path, cache_dir = os.path.abspath(job["onnx"]), os.path.abspath(job["cache_dir"])
     folder = os.path.join(cache_dir, job["build_name"])
     # Trap: GroqFlow takes each .aa and .iop file with "output." anywhere in its path for a program.
@@ -277,9 +288,7 @@ def build(job, requests, send):
     # Trap: it runs another model that is cached here, with only a warning. So the folder must be empty.
     if os.path.isdir(folder) and os.listdir(folder):
         raise Failure("job", f"{folder} holds another build; expected an empty folder")
-    with failing("job", f"the example inputs in {job['inputs']} cannot be read"):
-        with np.load(job["inputs"], allow_pickle=False) as file:
-            inputs = dict(file)
+    inputs = read_inputs(job)
     groqflow = import_groqflow()
     report_stages(send)
     with failing("build", "GroqFlow's build failed"):
@@ -323,6 +332,33 @@ def build_facts(model):
     return dict(facts, program_bytes=sizes, info=info)
 
 
+def convert(job, requests, send):
+    """Convert as onnxflow's ConvertOnnxToFp16 does; GroqFlow does not notice an invalid graph."""
+    inputs = read_inputs(job)
+    import_groqflow()
+    with failing("environment", "GroqFlow's conversion to float16 does not work"):
+        import numpy as np
+        import onnx
+        import onnxmltools
+        import onnxruntime
+
+        def run(graph, feeds):
+            settings = {"providers": ["CPUExecutionProvider"]}
+            return onnxruntime.InferenceSession(graph.SerializeToString(), **settings).run(None, feeds)[0]
+
+        def halve(value):
+            return value.astype(np.float16) if value.dtype == np.float32 else value
+
+        expected = run(onnx.load(job["onnx"]), inputs)
+        half = onnxmltools.utils.float16_converter.convert_float_to_float16(
+            onnx.load(job["onnx"]), disable_shape_infer=True
+        )
+        onnx.checker.check_model(half)
+        found = run(half, {name: halve(value) for name, value in inputs.items()}).astype(np.float32)
+        error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    send({"event": "result", "error": error if np.isfinite(error) else None})
+
+
 def serve(job, requests, send, load):
     """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts."""
     import numpy as np
@@ -344,10 +380,12 @@ def serve(job, requests, send, load):
 
 def execute(job, requests, send):
     """Hold the program: GroqFlow's own way starts a process and loads the program again for every call."""
-    import numpy as np  # before runtime_path, which may hold another numpy, is on the path
+    with suppress(ImportError):  # it may be beside the runtime only
+        import numpy  # noqa: F401  before runtime_path, which may hold another one, is on the path
 
     if job.get("runtime_path"):
         sys.path.insert(0, job["runtime_path"])
+    import numpy as np
 
     def downcast(value):
         """As GroqFlow's save_inputs does: the card does not take int64, and its floats are float16."""
@@ -368,13 +406,18 @@ def execute(job, requests, send):
 
 def groqflow_run(job, requests, send):
     """GroqFlow's own way to run what was built: never groqit, which might build."""
+    import numpy as np
+
     cache_dir = os.path.abspath(job["cache_dir"])
     log = os.path.join(cache_dir, job["build_name"], "log_runner.txt")
 
     def load():
         groqflow = import_groqflow()
         if job.get("runtime_path"):  # for GroqFlow's execute.py only: it may hold another numpy and protobuf
-            os.environ["PYTHONPATH"] = job["runtime_path"]
+            folders = [job["runtime_path"]]
+            if shutil.which("/usr/local/groq/bin/python") is None:  # which GroqFlow prefers to this Python
+                folders.insert(0, os.path.dirname(os.path.dirname(np.__file__)))
+            os.environ["PYTHONPATH"] = os.pathsep.join(folders)
         with failing("program", f"the build in {cache_dir} cannot be loaded"):
             model = groqflow.groqmodel.load(job["build_name"], cache_dir)
         state = model.state
@@ -418,7 +461,7 @@ def groqflow_run(job, requests, send):
     serve(job, requests, send, load)
 
 
-VERBS = {"build": build, "execute": execute, "groqflow-run": groqflow_run}
+VERBS = {"build": build, "convert": convert, "execute": execute, "groqflow-run": groqflow_run}
 
 
 def main():

@@ -57,7 +57,8 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
 def doctor(as_json: bool) -> None:
     """Check everything that a run on a GroqCard needs, one line per check.
 
-    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3.
+    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3. A
+    warning refuses nothing.
     """
     from minilmx.runners.groq.doctor import examine
 
@@ -67,8 +68,8 @@ def doctor(as_json: bool) -> None:
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            state = "ok" if check.ok else "MISSING"
-            remedy = "" if check.ok else f": {check.remedy}"
+            state = "MISSING" if not check.ok else "warning" if check.warning else "ok"
+            remedy = "" if state == "ok" else f": {check.remedy}"
             click.echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
     if not all(check.ok for check in checks):
         sys.exit(3)
