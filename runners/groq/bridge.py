@@ -33,6 +33,7 @@ class Worker:
         self, python: Path, job: Event, log: Path, variables: Mapping[str, str] | None = None
     ) -> None:
         """Start the worker on a job (see worker.py). Raises RunnerFailed."""
+        self.python = python
         self.log = log
         self.timed_out = False
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,7 @@ class GroqRunner(Runner):
         """Chips, load time, and latency on the chip as GroqFlow estimates it."""
         details: dict[str, str | int | float] = {
             "execution": self._execution,
+            "runtime_python": str(self._worker.python),
             "chips": int(self._build.facts["chips"] or 1),
             "load_seconds": float(self._ready["load_seconds"]),
             "program_seconds": sum(self._program_seconds),
