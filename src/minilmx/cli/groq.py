@@ -26,7 +26,7 @@ def groq() -> None:
 @click.option(
     "--python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python 3.8 to 3.10. [default: one on PATH or under pyenv]",
+    help="A Python 3.8 to 3.10. [default: one on PATH or of pyenv, uv or conda, as the SDK wants it]",
 )
 @click.option(
     "--prefix",

@@ -86,6 +86,10 @@ def test_numpy_beside_the_runtime_is_used_if_the_python_has_none(tmp_path, monke
     (runtime / "numpy").mkdir()
     (runtime / "numpy" / "__init__.py").write_text("__version__ = '1.21.0'\nours = True")
     bare = Path(groqflow_python).resolve()  # without the packages of its environment
+    user = tmp_path / ".local" / "lib" / "python3.10" / "site-packages" / "numpy"
+    user.mkdir(parents=True)
+    (user / "__init__.py").write_text("raise Exception('in ~/.local, which Python takes first')")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MINILMX_GROQ_RUNTIME_PYTHON", str(bare))
     assert try_pythons(runtime, None)[0].problem is None
 
