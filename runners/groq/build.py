@@ -65,15 +65,12 @@ def build_artifact(
             raise RunnerUnavailable(f"the version of {DEVTOOLS}: {sdk}; expected {MIN_SDK_VERSION} or later")
         if problem := conversion_problem(environment):
             raise RunnerUnavailable(problem, "Run `mlx groq setup`.")
-        preflight = check_before_build(artifact)
-        for warning in preflight.warnings:
+        for warning in check_before_build(artifact):
             progress.message(f"preflight: {warning}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            facts = _run_groqflow(
-                artifact, environment, folder, preflight.chips, time_limit_seconds, progress
-            )
+            facts = _run_groqflow(artifact, environment, folder, time_limit_seconds, progress)
             error = _check_conversion(artifact, folder, facts)
             progress.message(f"FP16 conversion checked on the CPU: relative error {error:.1e}")
             return mark_done(folder, artifact, sdk, facts)
@@ -86,7 +83,6 @@ def _run_groqflow(
     artifact: Artifact,
     environment: GroqFlowEnvironment,
     folder: Path,
-    chips: int,
     time_limit_seconds: float,
     progress: Progress,
 ) -> Event:
@@ -99,7 +95,7 @@ def _run_groqflow(
         "build_name": BUILD_NAME,
         "cache_dir": str(folder),
         "inputs": str(example),
-        "chips": chips,
+        "chips": 1,
     }
     log = folder / LOG
     progress.message(f"building with GroqFlow; to follow it: tail -f {log}")

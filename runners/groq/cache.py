@@ -16,10 +16,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.locking import hold_lock
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import WORKER, Event
@@ -164,13 +163,8 @@ def read_done(folder: Path, progress: Progress) -> Build | None:
 def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold the lock of a build's folder; the system releases it when the process ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f"{folder.name}.lock")
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        progress.message("another process is building this artifact: waiting for it")
-        held = lock.acquire()
-    with held:
+    waiting = "another process is building this artifact: waiting for it"
+    with hold_lock(folder.parent / f"{folder.name}.lock", progress, waiting):
         yield
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry
-from minilmx.runners.groq.bridge import Event, Worker
+from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Event, Worker
 from minilmx.runners.groq.build import OUTPUT_NAME, build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
@@ -47,6 +47,7 @@ class GroqRunner(Runner):
         self._execution = execution
         self._resources = resources
         self._program_seconds: list[float] = []
+        self._call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
         self._log = cache_root() / f"run-{os.getpid()}.log"
         self._worker = resources.enter_context(_start(build, execution, self._log))
         self._ready: Event = self._worker.ready()
@@ -78,7 +79,7 @@ class GroqRunner(Runner):
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
-        event, tensors = self._worker.call(batch.feeds())
+        event, tensors = self._worker.call(batch.feeds(), self._call_seconds)
         self._program_seconds.append(float(event["seconds"]))
         return tensors[OUTPUT_NAME]
 
@@ -87,8 +88,6 @@ class GroqRunner(Runner):
         self._resources.close()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is not None:
-            self._worker.stop()
         self.close()
         if error is None:
             self._log.unlink(missing_ok=True)

@@ -10,8 +10,9 @@ protocol, ending processes, GroqFlow's traps, the verbs, main.
 
 The first line on stdin is the job, as JSON; one job per process. On stdout come events, one JSON line each;
 the last is a `result` (exit code 0) or an `error` (exit code 1). Closing stdin, or the parent's death, ends
-the worker and every process under it. A line, in either direction, with the key "tensors" is followed by
-their bytes: see `write_frame` and `read_frame`, which the parent uses too.
+the worker and every process under it; one that runs programs gets some seconds to end its call and to close
+the program. A line, in either direction, with the key "tensors" is followed by their bytes: see `write_frame`
+and `read_frame`, which the parent uses too.
 
 Jobs (`verb` and its fields):
     build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
@@ -44,6 +45,8 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 
 GRACE_SECONDS = 0.5
+# A program is closed, not killed: a card whose program ends abnormally may need an administrator.
+CLOSING_SECONDS = 3
 TOOLS = ("onnxmodelanalyzer", "groq-compiler", "aa-latest")
 
 
@@ -104,6 +107,9 @@ def take_over_streams():
 # Ending processes
 
 
+runs_programs = threading.Event()
+
+
 def end_session(*_):
     """On SIGTERM: end every process of this session, because GroqFlow leaves groq-compiler running."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -112,14 +118,21 @@ def end_session(*_):
     os.killpg(0, signal.SIGKILL)
 
 
+def end_in_order(*_):
+    """On SIGTERM, if this process holds a program: end by the way that closes it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def end_with_parent(requests):
     """Wait until the other end of stdin is closed, and end the job if it does not end soon after that."""
     poller = select.poll()
     poller.register(requests.fileno(), 0)  # only the hang-up
     poller.poll()
-    time.sleep(GRACE_SECONDS)
+    time.sleep(CLOSING_SECONDS if runs_programs.is_set() else GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(4 * GRACE_SECONDS)  # inside a C call, the main thread does not handle the signal
+    # Inside a C call, the main thread does not handle the signal.
+    time.sleep(CLOSING_SECONDS if runs_programs.is_set() else 4 * GRACE_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 
@@ -364,6 +377,7 @@ def serve(job, requests, send, load):
     import numpy as np
 
     started = time.perf_counter()
+    runs_programs.set()
     program, facts = load()
     send(dict(facts, event="ready", load_seconds=time.perf_counter() - started))
     for call, (_, inputs) in enumerate(iter(lambda: read_frame(requests), None), 1):
@@ -386,6 +400,8 @@ def execute(job, requests, send):
     if job.get("runtime_path"):
         sys.path.insert(0, job["runtime_path"])
     import numpy as np
+
+    signal.signal(signal.SIGTERM, end_in_order)
 
     def downcast(value):
         """As GroqFlow's save_inputs does: the card does not take int64, and its floats are float16."""

@@ -1,6 +1,8 @@
 """Builds: the cache and its key, damage, two builders at once, the time limit, wrong conversions."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -118,6 +120,19 @@ def test_two_processes_that_build_at_the_same_time_build_once(machine, tiny):
     assert "from the cache" in outputs[1][1]
     assert outputs[0][0] == outputs[1][0]
     assert machine.is_quiet()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_home_without_locks_is_a_warning(ready, tiny, monkeypatch, code):
+    """As shared homes are that are mounted without them."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    outcome = ready.mlx("groq", "build", tiny, **BROKEN_COMPILER)
+    assert outcome.code == 0, outcome
+    assert f"{ready.cache} is on a file system without locks" in outcome.stderr
 
 
 def test_a_build_that_takes_too_long_is_ended(machine, tiny):
