@@ -21,6 +21,7 @@ from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.eval.results import Result, check_limits
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.manifest import COSINE
+from minilmx.runners.base import chip_latencies
 from minilmx.runners.provenance import record_provenance
 
 _NO_RECORD = "no record"
@@ -142,7 +143,7 @@ def _result(first: SavedRun, run: SavedRun, rows: list[str]) -> RunnerResult:
         similarities=None,
         comparison=None if run is first else _compare_rows(first, run.values, rows),
         timing=record.timing if record else None,
-        estimated_on_chip_seconds=None,
+        **chip_latencies(record.details if record else {}),
     )
 
 

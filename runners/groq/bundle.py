@@ -68,6 +68,8 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
                     f"{artifact.graph_file.name}",
                     "Choose the same graph for building and running.",
                 )
+            if (chips := build.facts["chips"] or 1) != 1:
+                raise RunnerFailed(f"{bundle} was built for {chips} chips; expected a program of one chip")
             if build.sdk and runtime and release(build.sdk) != release(runtime):
                 raise RunnerFailed(
                     f"{bundle} was compiled with SDK {build.sdk}, and groq-runtime here is {runtime}",

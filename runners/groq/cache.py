@@ -66,12 +66,18 @@ class Build:
         return {name: self.folder / name for name in names if (self.folder / name).is_file()}
 
     @property
-    def on_chip_seconds(self) -> float | None:
-        """GroqFlow's estimate for one batch: cycles at 900 MHz and the transfers over PCIe.
+    def on_chip_compute_seconds(self) -> float | None:
+        """One batch on the chip: the compiler's cycles at 900 MHz. None without cycles."""
+        return self._estimate("deterministic_compute_latency")
 
-        groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance. None without cycles.
-        """
-        seconds = self.facts["info"].get("estimated_latency")
+    @property
+    def with_pcie_seconds(self) -> float | None:
+        """GroqFlow's estimate for one batch: the compute and the transfers. None without cycles."""
+        return self._estimate("estimated_latency")
+
+    def _estimate(self, name: str) -> float | None:
+        """groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance."""
+        seconds = self.facts["info"].get(name)
         return float(seconds) if self.facts["total_cycles"] and seconds else None
 
     @property

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
-from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry
+from minilmx.runners.base import (
+    ON_CHIP_COMPUTE_SECONDS,
+    SDK_CALL_SECONDS,
+    WITH_PCIE_SECONDS,
+    Batch,
+    Details,
+    Runner,
+    RunnerEntry,
+)
 from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Event, Worker
 from minilmx.runners.groq.build import OUTPUT_NAME, build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
@@ -54,7 +62,7 @@ class GroqRunner(Runner):
 
     @property
     def details(self) -> Details:
-        """Chips, load time, and latency on the chip as GroqFlow estimates it."""
+        """Chips, load time, and the latencies of one batch."""
         details: dict[str, str | int | float] = {
             "execution": self._execution,
             "runtime_python": str(self._worker.python),
@@ -62,9 +70,15 @@ class GroqRunner(Runner):
             "load_seconds": float(self._ready["load_seconds"]),
             "program_seconds": sum(self._program_seconds),
         }
-        on_chip = self._build.on_chip_seconds
-        if on_chip:
-            details[ON_CHIP_SECONDS] = on_chip
+        # On GroqFlow's own path, a call starts a process and loads the program.
+        measured = self._program_seconds if self._execution != GROQFLOW else []
+        for key, seconds in (
+            (ON_CHIP_COMPUTE_SECONDS, self._build.on_chip_compute_seconds),
+            (WITH_PCIE_SECONDS, self._build.with_pcie_seconds),
+            (SDK_CALL_SECONDS, sum(measured) / len(measured) if measured else None),
+        ):
+            if seconds is not None:
+                details[key] = seconds
         if self._build.is_stand_in or "standin" in self.versions["sdk"]:
             details["caution"] = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
         return details

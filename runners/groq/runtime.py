@@ -78,7 +78,7 @@ def _candidates(environment: GroqFlowEnvironment | None) -> list[Path]:
         os.environ.get(RUNTIME_PYTHON_VARIABLE),
         shutil.which("python", path=tools),
         shutil.which("groq-python") or shutil.which("groq-python", path=tools),
-        environment and str(environment.python),
+        str(environment.python) if environment else None,
         shutil.which("python3.10"),
         shutil.which("python3.8"),
     ]

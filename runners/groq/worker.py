@@ -372,8 +372,11 @@ def convert(job, requests, send):
     send({"event": "result", "error": error if np.isfinite(error) else None})
 
 
-def serve(job, requests, send, load):
-    """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts."""
+def serve(job, requests, send, load, prepare=lambda inputs: inputs):
+    """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts.
+
+    `seconds` of an answer is the time within the program alone.
+    """
     import numpy as np
 
     started = time.perf_counter()
@@ -381,8 +384,9 @@ def serve(job, requests, send, load):
     program, facts = load()
     send(dict(facts, event="ready", load_seconds=time.perf_counter() - started))
     for call, (_, inputs) in enumerate(iter(lambda: read_frame(requests), None), 1):
-        started = time.perf_counter()
         with failing("program", f"call {call} failed"):
+            inputs = prepare(inputs)
+            started = time.perf_counter()
             outputs = program(inputs)
             seconds = time.perf_counter() - started
             if not set(job["outputs"]) <= set(outputs):
@@ -399,14 +403,14 @@ def execute(job, requests, send):
 
     if job.get("runtime_path"):
         sys.path.insert(0, job["runtime_path"])
-    import numpy as np
 
     signal.signal(signal.SIGTERM, end_in_order)
 
-    def downcast(value):
+    def downcast(inputs):
         """As GroqFlow's save_inputs does: the card does not take int64, and its floats are float16."""
-        narrow = {"int64": np.int32, "float32": np.float16, "float64": np.float16}.get(value.dtype.name)
-        return value if narrow is None else value.astype(narrow)
+        narrow = {"int64": "int32", "float32": "float16", "float64": "float16"}
+        kinds = {name: narrow.get(value.dtype.name, value.dtype) for name, value in inputs.items()}
+        return {name: value.astype(kinds[name]) for name, value in inputs.items()}
 
     def load():
         with failing("environment", f"{sys.executable} cannot import groq.runner.tsp, Groq's runtime"):
@@ -415,9 +419,9 @@ def execute(job, requests, send):
         with failing("program", f"{job['iop']} cannot be loaded"):
             runner = tsp.create_tsp_runner(os.path.abspath(job["iop"]))
         facts = {"sdk": getattr(groq, "__version__", None)}
-        return lambda inputs: runner(**{name: downcast(value) for name, value in inputs.items()}), facts
+        return lambda inputs: runner(**inputs), facts
 
-    serve(job, requests, send, load)
+    serve(job, requests, send, load, downcast)
 
 
 def groqflow_run(job, requests, send):

@@ -120,10 +120,15 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
         ("chips", str(facts["chips"])),
         ("program", ", ".join(f"{name} {size:,} bytes" for name, size in facts["program_bytes"].items())),
     ]
-    if seconds := done.on_chip_seconds:
-        speed = f"{1000 * seconds:.3f} ms per batch, {1 / seconds:,.0f} inferences/s"
-        rows.append(("cycles", f"{facts['total_cycles']:,}"))
-        rows.append(("on chip", f"{speed} (estimated by GroqFlow's formula)"))
+    cycles = f"{facts['total_cycles'] or 0:,} cycles at 900 MHz"
+    latencies = (
+        ("on-chip compute", done.on_chip_compute_seconds, cycles),
+        ("with PCIe", done.with_pcie_seconds, "GroqFlow's estimate"),
+    )
+    for name, seconds, source in latencies:
+        if seconds:
+            speed = f"{1000 * seconds:.3f} ms per batch, {1 / seconds:,.0f} inferences/s"
+            rows.append((name, f"{speed} ({source})"))
     if facts["warning"]:
         rows.append(("warning", facts["warning"]))
     if bundle is not None:
@@ -131,4 +136,4 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
     if done.is_stand_in:
         rows.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
     for name, value in rows:
-        click.echo(f"{name:<11} {value}")
+        click.echo(f"{name:<15} {value}")

@@ -25,8 +25,11 @@ def test_a_build_reports_its_facts(machine, tiny):
     assert lines["chips"] == "1"
     assert re.search(r"compile/output.aa [\d,]+ bytes, compile/output.iop [\d,]+ bytes", lines["program"])
     nodes = sum(int(count) for count in re.findall(r" (\d+)(?:,|$)", lines["ops"]))
-    assert int(lines["cycles"].replace(",", "")) >= 1000 + 45 * nodes
-    assert re.search(r"on chip +0\.\d{3} ms per batch, [\d,]+ inferences/s \(estimated", outcome.stdout)
+    compute = r"^on-chip compute +0\.\d{3} ms per batch, [\d,]+ inferences/s \(([\d,]+) cycles at 900 MHz\)$"
+    cycles = re.search(compute, outcome.stdout, re.MULTILINE).group(1)
+    assert int(cycles.replace(",", "")) >= 1000 + 45 * nodes
+    pcie = r"^with PCIe +0\.\d{3} ms per batch, [\d,]+ inferences/s \(GroqFlow's estimate\)$"
+    assert re.search(pcie, outcome.stdout, re.MULTILINE)
     assert "stand-in" in lines["caution"]
     for stage in ("receive_onnx", "fp16_conversion", "compile", "assemble"):
         assert re.search(rf"^ +\d+\.\d s  {stage}$", outcome.stderr, re.MULTILINE)

@@ -134,4 +134,4 @@ def test_a_build_without_an_estimate_succeeds_with_a_warning(machine, tiny, swit
     outcome = machine.mlx("groq", "build", tiny, GROQWARE_COMPILER=switch)
     assert outcome.code == 0
     assert "no estimate of the latency" in outcome.stdout
-    assert "on chip" not in outcome.stdout
+    assert "on-chip" not in outcome.stdout
