@@ -133,7 +133,10 @@ def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
     if not attempts or attempts[-1].problem is not None:
         return Check(name, False, f"{place}; {runtime.describe(attempts)}", remedy, "run")
     failed = "".join(f"; not with {each.python}: {each.problem}" for each in attempts[:-1])
-    return Check(name, True, f"{place} with {attempts[-1].python}{failed}", "", "run")
+    found = f"{place} with {attempts[-1].python}{failed}"
+    ignored = bool(failed) and runtime.RUNTIME_PYTHON_VARIABLE in os.environ  # it is tried first
+    remedy = f"{runtime.RUNTIME_PYTHON_VARIABLE} names a Python that cannot be used" if ignored else ""
+    return Check(name, True, found, remedy, "run", warning=ignored)
 
 
 def _check_cards() -> Check:

@@ -34,6 +34,8 @@ def conversion_problem(environment: GroqFlowEnvironment) -> str | None:
             try:
                 error = next(worker.events())["error"]
             except RunnerFailed as failure:
+                if worker.timed_out:
+                    return f"GroqFlow did not convert a tiny graph within {_CONVERSION_SECONDS} s"
                 return failure.message
     if error is None or error > _MAX_CONVERSION_ERROR:
         return f"GroqFlow's conversion to float16 changes a tiny graph: relative error {error}"

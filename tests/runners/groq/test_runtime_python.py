@@ -97,8 +97,9 @@ def test_numpy_beside_the_runtime_is_used_if_the_python_has_none(tmp_path, monke
 def test_the_doctor_lists_what_was_tried_and_a_run_what_was_taken(ready, tiny, groqflow_python):
     wrong = {"MINILMX_GROQ_RUNTIME_PYTHON": "/nowhere/python"}
     checks = json.loads(ready.mlx("groq", "doctor", "--json", **wrong).stdout)
-    (found,) = [check["found"] for check in checks if check["name"] == "groq.runner.tsp"]
-    assert f"with {groqflow_python}; not with /nowhere/python: it cannot be started" in found
+    (check,) = [check for check in checks if check["name"] == "groq.runner.tsp"]
+    assert f"with {groqflow_python}; not with /nowhere/python: it cannot be started" in check["found"]
+    assert check["warning"]
     outcome = ready.mlx("run", tiny, "--runner", "groq", "-o", "e.npy", stdin="a\n", **wrong)
     assert outcome.code == 0, outcome
     record = json.loads((ready.folder / "e.npy.run.json").read_text())
