@@ -24,7 +24,8 @@ from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.base import ON_CHIP_SECONDS, Details
+from minilmx.runners.base import Details, chip_latencies
+from minilmx.runners.groq.pythonpath import child_variables
 from minilmx.runners.registry import choose_graph, require_runner, share_settings
 
 # Processes that are started for the first embedding.
@@ -52,11 +53,11 @@ class ContenderTiming(Timing):
     """One contender's figures: a timing of its median round, tokenizing included.
 
     All times are in seconds. `rounds` is how long each round took. All latencies are of one batch
-    from end to end, over the batches of all rounds; `on_chip` is an accelerator's own estimate of
-    one batch, not a measurement, or None. `padding_share` is the share of padding in what was
-    computed, 0 to 1. `first_embedding` is the time from the start of a process to its first
-    embedding, the median of three, and `peak_bytes` is the most memory that the contender's process
-    held.
+    from end to end, over the batches of all rounds. `on_chip_compute_seconds`, `with_pcie_seconds` and
+    `sdk_call_seconds` are an accelerator's, as in a result, or None. `padding_share` is the share of
+    padding in what was computed, 0 to 1. `first_embedding` is the time from the start of a process to
+    its first embedding, the median of three, and `peak_bytes` is the most memory that the contender's
+    process held.
     """
 
     contender: Contender
@@ -65,7 +66,9 @@ class ContenderTiming(Timing):
     rounds: tuple[float, ...]
     latency_median: float
     latency_p95: float
-    on_chip: float | None
+    on_chip_compute_seconds: float | None
+    with_pcie_seconds: float | None
+    sdk_call_seconds: float | None
     tokens_per_second: float
     padding_share: float
     first_embedding: float
@@ -138,7 +141,6 @@ def measure(
         median = statistics.median(rounds_seconds)
         latencies = np.concatenate([lap.notes["batch_seconds"] for lap in mine])
         details = mine[-1].notes["details"]
-        on_chip = details.get(ON_CHIP_SECONDS)
         timings.append(
             ContenderTiming(
                 batches=len(mine[0].notes["batch_seconds"]),
@@ -151,7 +153,7 @@ def measure(
                 rounds=rounds_seconds,
                 latency_median=float(np.median(latencies)),
                 latency_p95=float(np.percentile(latencies, 95)),
-                on_chip=on_chip if isinstance(on_chip, float) else None,
+                **chip_latencies(details),
                 tokens_per_second=tokens / median,
                 padding_share=_padding_share(artifact.with_graph(each.graph), tokenized),
                 first_embedding=first_embedding,
@@ -203,6 +205,7 @@ class Child:
         command = [program.python, "-P", _CHILD, program.folder or "", program.module]
         self._process = subprocess.Popen(
             [*command, json.dumps(program.options, default=str)],
+            env=child_variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -19,7 +19,7 @@ from minilmx.eval.noise import NoiseFloor, measure_noise
 from minilmx.models.artifact import Artifact, SearchPrompts
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.base import ON_CHIP_SECONDS, Details
+from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_settings
 
 
@@ -30,7 +30,8 @@ class RunnerResult:
     `finite` is whether every number of its embeddings is finite, also with the prompts of a search.
     `similarities` are those of the N pairs, by the model's similarity, None if one is not defined. `timing`
     is of the runner alone, without tokenizing and without the prompts of a search; None if it is not
-    recorded. `estimated_on_chip_seconds` is an accelerator's own estimate for one batch, if it has one.
+    recorded. The last three are an accelerator's latencies of one batch, if it has them: the cycles of the
+    compute alone, an estimate with the transfers, and a measurement within the call of its SDK.
     """
 
     runner: str
@@ -41,7 +42,9 @@ class RunnerResult:
     similarities: tuple[float, ...] | None
     comparison: Comparison | None
     timing: Timing | None
-    estimated_on_chip_seconds: float | None
+    on_chip_compute_seconds: float | None
+    with_pcie_seconds: float | None
+    sdk_call_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +157,6 @@ def _result(
     comparison: Comparison | None,
 ) -> RunnerResult:
     found, similarity = embeddings[artifact.prompt], artifact.similarity
-    on_chip = details.get(ON_CHIP_SECONDS)
     similarities = pair_similarities(found.values, similarity)
     scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold, similarity)
     return RunnerResult(
@@ -171,5 +173,5 @@ def _result(
             latency_seconds=float(found.batch_seconds.mean()),
             sentences_per_second=len(found.values) / found.seconds,
         ),
-        estimated_on_chip_seconds=float(on_chip) if isinstance(on_chip, int | float) else None,
+        **chip_latencies(details),
     )

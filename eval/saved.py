@@ -22,6 +22,7 @@ from minilmx.eval.results import Result, check_limits
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import parse_json, read_document
 from minilmx.models.manifest import COSINE
+from minilmx.runners.base import chip_latencies
 from minilmx.runners.provenance import record_provenance
 
 _NO_RECORD = "no record"
@@ -143,7 +144,7 @@ def _result(first: SavedRun, run: SavedRun, rows: list[str]) -> RunnerResult:
         similarities=None,
         comparison=None if run is first else _compare_rows(first, run.values, rows),
         timing=record.timing if record else None,
-        estimated_on_chip_seconds=None,
+        **chip_latencies(record.details if record else {}),
     )
 
 

@@ -21,8 +21,19 @@ from minilmx.progress import Progress
 
 Details = Mapping[str, str | int | float | None]
 
-# The key under which a runner's details give its own estimate of one batch on the chip, in seconds.
-ON_CHIP_SECONDS = "estimated_on_chip_seconds"
+# The keys under which an accelerator's runner gives the latencies of one batch in its details, in seconds:
+# the cycles of the compute alone, an estimate with the transfers, and a measurement within the call.
+ON_CHIP_COMPUTE_SECONDS = "on_chip_compute_seconds"
+WITH_PCIE_SECONDS = "with_pcie_seconds"
+SDK_CALL_SECONDS = "sdk_call_seconds"
+
+
+def chip_latencies(details: Details) -> dict[str, Any]:
+    """The three latencies of one batch that an accelerator's runner gives, in seconds, or None."""
+    keys = (ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS, SDK_CALL_SECONDS)
+    found = {key: details.get(key) for key in keys}
+    return {key: float(value) if isinstance(value, int | float) else None for key, value in found.items()}
+
 
 STATIC_GRAPHS = frozenset({GraphKind.FIXED, GraphKind.PACKED})
 ALL_GRAPHS = frozenset(GraphKind)

@@ -126,11 +126,14 @@ def default_runners(artifact: Artifact) -> tuple[list[str], str]:
     if precision != FLOAT32:
         return ["torch", "onnxruntime"], f"{precision}: comparing the PyTorch model with onnxruntime"
     groq = find_runner("groq")
-    if groq.missing(groq.options()) is None:
+    missing = groq.missing(groq.options())
+    if missing is None:
         return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
+    cards = importlib.import_module("minilmx.runners.groq.machine").find_cards()
+    found = f"a GroqCard was found, but cannot be used: {missing}" if cards.exist else "no GroqCard was found"
     return (
         ["onnxruntime", "groq-emulator"],
-        "no GroqCard was found: comparing onnxruntime and groq-emulator, an emulation on the CPU",
+        f"{found}: comparing onnxruntime and groq-emulator, an emulation on the CPU",
     )
 
 

@@ -184,7 +184,9 @@ def _judge(
             similarities=None,
             comparison=compared,
             timing=None,
-            estimated_on_chip_seconds=None,
+            on_chip_compute_seconds=None,
+            with_pcie_seconds=None,
+            inside_sdk_call_seconds=None,
         )
         for side, precision, values, compared in zip(
             sides, precisions, embeddings, (None, comparison), strict=True

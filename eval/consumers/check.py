@@ -24,6 +24,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.sample_texts import odd_texts
 from minilmx.models.tokenizer import Tokenizer, load_tokenizer
 from minilmx.progress import SILENT, Progress
+from minilmx.runners.groq.pythonpath import child_variables
 
 BATCH_SIZES = (1, 7, 32)
 AGREES, DISAGREES, FAILS, MISSING = "agrees", "disagrees", "fails", "not installed"
@@ -204,7 +205,7 @@ def _run(
         process = subprocess.Popen(
             [place.program, script],
             cwd=folder,
-            env=os.environ | _ENVIRONMENT,
+            env=child_variables() | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

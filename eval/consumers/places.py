@@ -10,6 +10,7 @@ from pathlib import Path
 
 from minilmx.errors import EvalError
 from minilmx.eval.consumers.registry import CONSUMERS, Consumer
+from minilmx.runners.groq.pythonpath import child_variables
 
 _SECONDS = 60
 # Runs in any Python from 3.8 on: prints the versions of the distributions named in its arguments.
@@ -70,7 +71,13 @@ def _python(python: Path) -> Place:
 def installed_versions(python: Path, names: Sequence[str]) -> dict[str, str]:
     """The versions of the distributions that a Python has. Raises EvalError."""
     try:
-        done = subprocess.run([python, "-c", _ASK, *names], capture_output=True, timeout=_SECONDS, check=True)
+        done = subprocess.run(
+            [python, "-c", _ASK, *names],
+            env=child_variables(),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=True,
+        )
         versions: dict[str, str] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EvalError(f"{python} does not run as a Python: {error}") from error

@@ -132,14 +132,8 @@ def _speed(
     return Metric(name, label, unit, digits, better, Group.SPEED, found, limit, about, True, optional=True)
 
 
-def _on_chip_ms(result: "RunnerResult") -> float | None:
-    seconds = result.estimated_on_chip_seconds
+def _milliseconds(seconds: float | None) -> float | None:
     return 1000 * seconds if seconds else None
-
-
-def _on_chip_rate(result: "RunnerResult") -> float | None:
-    seconds = result.estimated_on_chip_seconds
-    return 1 / seconds if seconds else None
 
 
 _LOWER, _HIGHER = Better.LOWER, Better.HIGHER
@@ -207,8 +201,12 @@ METRICS: tuple[Metric, ...] = (
            "max_latency_ms", "Longest mean time of one batch of any runner, in milliseconds."),
     _speed("inferences_per_second", "inferences/s (measured)", "1/s", ",.1f", _HIGHER,
            lambda result: result.timing and result.timing.batches / result.timing.seconds),
-    _speed("on_chip_ms", "on-chip latency ms (estimated)", "ms", ",.3f", _LOWER, _on_chip_ms),
-    _speed("on_chip_per_second", "on-chip inferences/s (estimated)", "1/s", ",.1f", _HIGHER, _on_chip_rate),
+    _speed("on_chip_compute_ms", "on-chip compute ms (cycles)", "ms", ",.4f", _LOWER,
+           lambda result: _milliseconds(result.on_chip_compute_seconds)),
+    _speed("with_pcie_ms", "with PCIe ms (GroqFlow's estimate)", "ms", ",.4f", _LOWER,
+           lambda result: _milliseconds(result.with_pcie_seconds)),
+    _speed("sdk_call_ms", "inside the SDK call ms (measured)", "ms", ",.4f", _LOWER,
+           lambda result: _milliseconds(result.sdk_call_seconds)),
 )  # fmt: skip
 
 METRIC = {metric.name: metric for metric in METRICS}

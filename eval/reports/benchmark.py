@@ -100,11 +100,15 @@ def _remarks(benchmark: Benchmark) -> list[str]:
     remarks = []
     for timing in benchmark.timings:
         name = timing.contender.name
-        if timing.on_chip is not None:
-            remarks.append(
-                f"{name}: {1000 * timing.latency_median:,.3f} ms per batch from end to end (measured), "
-                f"{1000 * timing.on_chip:,.3f} ms on the chip (the compiler's estimate)"
-            )
+        latencies = (
+            ("inside the SDK call (measured)", timing.sdk_call_seconds),
+            ("with PCIe (GroqFlow's estimate)", timing.with_pcie_seconds),
+            ("of on-chip compute (cycles)", timing.on_chip_compute_seconds),
+        )
+        if any(seconds is not None for _, seconds in latencies):
+            stated = [("per batch from end to end (measured)", timing.latency_median), *latencies]
+            parts = (f"{1000 * seconds:,.3f} ms {what}" for what, seconds in stated if seconds is not None)
+            remarks.append(f"{name}: {', '.join(parts)}")
         for key in ("emulation", "caution"):
             if key in timing.details:
                 remarks.append(f"{name}: {timing.details[key]}; its times say nothing about a GroqCard")

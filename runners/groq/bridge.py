@@ -1,6 +1,7 @@
 """Starting a worker process and exchanging messages with it."""
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -17,6 +18,10 @@ from minilmx.runners.groq.worker import read_frame, write_frame
 
 WORKER = Path(__file__).with_name("worker.py")
 _STOP_SECONDS = 5.0
+# How long a program may take to load, and to run once: hundreds of times what either was seen to take.
+# GroqFlow's own path does both in each call.
+LOADING_SECONDS = 180.0
+CALL_SECONDS = 120.0
 
 Event = dict[str, Any]
 Tensors = dict[str, NDArray[Any]]
@@ -26,13 +31,16 @@ class Worker:
     """One worker process with one job; it leaves no process behind, however it ends.
 
     It runs in a session of its own, so that Ctrl-C reaches only minilmx, and everything that the worker
-    started can be ended with it. Its standard error, with the compiler's output, goes to `log`.
+    started can be ended with it. A worker that holds a program gets the time to close it before any signal,
+    because a card whose program ends abnormally may need an administrator. Its standard error, with the
+    compiler's output, goes to `log`.
     """
 
     def __init__(
         self, python: Path, job: Event, log: Path, variables: Mapping[str, str] | None = None
     ) -> None:
         """Start the worker on a job (see worker.py). Raises RunnerFailed."""
+        self.python = python
         self.log = log
         self.timed_out = False
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,45 +79,63 @@ class Worker:
             if event["event"] == "result":
                 return
 
-    def ready(self) -> Event:
-        """Wait until the program is loaded."""
+    def ready(self, limit_seconds: float = LOADING_SECONDS) -> Event:
+        """Wait until the program is loaded. Raises RunnerFailed, also after the limit."""
+        self._wait(limit_seconds, "the program was not loaded")
         return self._receive()[0]
 
-    def call(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Event, Tensors]:
-        """Run the program once. Raises RunnerFailed."""
+    def call(
+        self, inputs: Mapping[str, NDArray[np.int64]], limit_seconds: float = CALL_SECONDS
+    ) -> tuple[Event, Tensors]:
+        """Run the program once. Raises RunnerFailed, also after the limit."""
         with suppress(OSError):  # it has ended, and its last event says why
             write_frame(self._process.stdin, {}, inputs)
+        self._wait(limit_seconds, "the program did not return")
         return self._receive()
 
     def stop(self) -> None:
-        """End the worker and every process of its session."""
-        self._signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
-        self._signal(signal.SIGKILL)
+        """End the worker and every process of its session: by closing its input, and then by signals."""
+        self._close_input()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                self._process.wait(_STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                self._signal(number)
+        self._signal(signal.SIGKILL)  # what it started and left
         self._process.wait()
 
     def close(self) -> None:
-        """Free everything, and end the worker if it does not end by itself."""
+        """Free everything, and end the worker."""
         if self._timer is not None:
             self._timer.cancel()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(OSError):  # unwritten data that has no reader
-                    stream.close()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.stop()
-        self._signal(signal.SIGKILL)
+        self.stop()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is not None:
-            self.stop()
         self.close()
+
+    def _wait(self, seconds: float, failure: str) -> None:
+        """Wait for an answer, and end the worker without one."""
+        assert self._process.stdout is not None
+        poller = select.poll()
+        poller.register(self._process.stdout, select.POLLIN)
+        if poller.poll(1000 * seconds):
+            return
+        self.stop()
+        raise RunnerFailed(
+            f"{failure} within {seconds:g} seconds, as if the card were held or had failed",
+            f"See which process holds it with `tsp-ctl status`, and read the log {self.log}.",
+        )
+
+    def _close_input(self) -> None:
+        if self._process.stdin is not None:
+            with suppress(OSError):  # unwritten data that has no reader
+                self._process.stdin.close()
 
     def _receive(self) -> tuple[Event, Tensors]:
         try:

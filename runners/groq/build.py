@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, feed_batches
@@ -27,8 +27,9 @@ from minilmx.runners.groq.cache import (
     read_done,
 )
 from minilmx.runners.groq.environment import GroqFlowEnvironment, require_environment
-from minilmx.runners.groq.machine import DEVTOOLS, package_version
+from minilmx.runners.groq.machine import DEVTOOLS, MIN_SDK_VERSION, package_version, too_old
 from minilmx.runners.groq.preflight import check_before_build
+from minilmx.runners.groq.trial import conversion_problem
 from minilmx.runners.onnxruntime import SessionRunner
 
 OUTPUT_NAME = "sentence_embedding"
@@ -47,8 +48,9 @@ def build_artifact(
 ) -> Build:
     """Build the artifact's graph with GroqFlow, or take its build from the cache unless `rebuild`.
 
-    Raises RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if GroqFlow cannot build the
-    graph, the build fails or takes too long, or the converted graph is wrong.
+    Raises RunnerUnavailable if GroqFlow is not installed or does not work, or the SDK is too old, and
+    RunnerFailed if GroqFlow cannot build the graph, the build fails or takes too long, or the converted
+    graph is wrong.
     """
     environment = require_environment()
     sdk = package_version(DEVTOOLS)
@@ -59,15 +61,16 @@ def build_artifact(
             if found is not None:
                 progress.message(f"build: from the cache, {folder}")
                 return found
-        preflight = check_before_build(artifact)
-        for warning in preflight.warnings:
+        if too_old(sdk):
+            raise RunnerUnavailable(f"the version of {DEVTOOLS}: {sdk}; expected {MIN_SDK_VERSION} or later")
+        if problem := conversion_problem(environment):
+            raise RunnerUnavailable(problem, "Run `mlx groq setup`.")
+        for warning in check_before_build(artifact):
             progress.message(f"preflight: {warning}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            facts = _run_groqflow(
-                artifact, environment, folder, preflight.chips, time_limit_seconds, progress
-            )
+            facts = _run_groqflow(artifact, environment, folder, time_limit_seconds, progress)
             error = _check_conversion(artifact, folder, facts)
             progress.message(f"FP16 conversion checked on the CPU: relative error {error:.1e}")
             return mark_done(folder, artifact, sdk, facts)
@@ -80,7 +83,6 @@ def _run_groqflow(
     artifact: Artifact,
     environment: GroqFlowEnvironment,
     folder: Path,
-    chips: int,
     time_limit_seconds: float,
     progress: Progress,
 ) -> Event:
@@ -93,7 +95,7 @@ def _run_groqflow(
         "build_name": BUILD_NAME,
         "cache_dir": str(folder),
         "inputs": str(example),
-        "chips": chips,
+        "chips": 1,
     }
     log = folder / LOG
     progress.message(f"building with GroqFlow; to follow it: tail -f {log}")

@@ -20,6 +20,7 @@ from minilmx.files.documents import parse_json
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.cache import DAMAGED, PROGRAM, STATE, STATISTICS, Build, read_build
+from minilmx.runners.groq.machine import release
 
 SCHEMA_VERSION = 1
 _INDEX = "bundle.json"
@@ -50,7 +51,7 @@ def write_bundle(build: Build, artifact: Artifact, output: Path, *, replace: boo
 def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder: Path) -> Build:
     """Check a bundle against an artifact and unpack it into an empty folder.
 
-    `runtime` is the version of groq-runtime here; if both are known, it must be the version of the SDK
+    `runtime` is the version of groq-runtime here; if both are known, it must be the release of the SDK
     that compiled the program. Trusts no path, link or size in the file. Raises RunnerFailed for
     anything that is not as stated.
     """
@@ -68,7 +69,9 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
                     f"{artifact.graph_file.name}",
                     "Choose the same graph for building and running.",
                 )
-            if None not in (build.sdk, runtime) and build.sdk != runtime:
+            if (chips := build.facts["chips"] or 1) != 1:
+                raise RunnerFailed(f"{bundle} was built for {chips} chips; expected a program of one chip")
+            if build.sdk and runtime and release(build.sdk) != release(runtime):
                 raise RunnerFailed(
                     f"{bundle} was compiled with SDK {build.sdk}, and groq-runtime here is {runtime}",
                     "Build it again with that SDK.",

@@ -16,11 +16,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import parse_json, read_document
+from minilmx.files.locking import hold_lock
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import WORKER, Event
@@ -68,12 +67,18 @@ class Build:
         return {name: self.folder / name for name in names if (self.folder / name).is_file()}
 
     @property
-    def on_chip_seconds(self) -> float | None:
-        """GroqFlow's estimate for one batch: cycles at 900 MHz and the transfers over PCIe.
+    def on_chip_compute_seconds(self) -> float | None:
+        """One batch on the chip: the compiler's cycles at 900 MHz. None without cycles."""
+        return self._estimate("deterministic_compute_latency")
 
-        groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance. None without cycles.
-        """
-        seconds = self.facts["info"].get("estimated_latency")
+    @property
+    def with_pcie_seconds(self) -> float | None:
+        """GroqFlow's estimate for one batch: the compute and the transfers. None without cycles."""
+        return self._estimate("estimated_latency")
+
+    def _estimate(self, name: str) -> float | None:
+        """groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance."""
+        seconds = self.facts["info"].get(name)
         return float(seconds) if self.facts["total_cycles"] and seconds else None
 
     @property
@@ -165,13 +170,8 @@ def read_done(folder: Path, progress: Progress) -> Build | None:
 def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold the lock of a build's folder; the system releases it when the process ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f"{folder.name}.lock")
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        progress.message("another process is building this artifact: waiting for it")
-        held = lock.acquire()
-    with held:
+    waiting = "another process is building this artifact: waiting for it"
+    with hold_lock(folder.parent / f"{folder.name}.lock", progress, waiting):
         yield
 
 

@@ -2,32 +2,32 @@
 
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from minilmx.runners.groq import machine
+from minilmx.runners.groq import machine, runtime
 from minilmx.runners.groq.cache import cache_root
 from minilmx.runners.groq.environment import (
     GroqFlowEnvironment,
-    clean_variables,
     find_environment,
     missing_environment,
-    runtime_python,
     wrong_pins,
 )
+from minilmx.runners.groq.trial import conversion_problem
 
 _SALES = "ask Groq for the GroqWare SDK (sales@groq.com)"
 # A build keeps the ONNX file three times and the program: well under this for MiniLM.
 _FREE_DISK_BYTES = 2 * 10**9
-_SKIPPED = ", not checked: GROQFLOW_SKIP_SDK_CHECK is set"
+# GroqFlow's README asks for 32 GB to build; the kernel and the firmware keep a part of it.
+_MEMORY_BYTES = 30 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One check. `found` says what was found, and `remedy` what to do if the check is not `ok`.
 
-    `needed_to` is "build", "run" or "both".
+    If it is `ok` and a `warning`, nothing is refused, and `remedy` says what to know. `needed_to` is
+    "build", "run" or "both".
     """
 
     name: str
@@ -35,25 +35,28 @@ class Check:
     found: str
     remedy: str
     needed_to: str
+    warning: bool = False
 
 
 def examine() -> list[Check]:
     """Check everything that building and running need."""
     environment = find_environment()
-    # Read once, because a package manager takes half a second to answer.
-    devtools, runtime = (machine.package_version(name) for name in (machine.DEVTOOLS, machine.RUNTIME))
+    # Read once, because a package manager can take seconds to answer.
+    devtools, installed = (machine.package_version(name) for name in (machine.DEVTOOLS, machine.RUNTIME))
+    tools = [_check_tool(name) for name in machine.TOOLS]
+    runs = _check_runtime(environment)
     return [
         _check_environment(environment),
-        _check_pins(environment),
-        *(_check_tool(name) for name in machine.TOOLS),
-        _check_system(),
-        _check_package(machine.DEVTOOLS, devtools, "build"),
-        _check_package(machine.RUNTIME, runtime, "run"),
-        _check_support(environment, devtools or runtime),
-        _check_runtime(environment),
+        _check_conversion(environment),
+        *tools,
+        _check_package(machine.DEVTOOLS, devtools, all(tool.ok for tool in tools), "build"),
+        _check_package(machine.RUNTIME, installed, runs.ok, "run"),
+        _check_tested(environment, devtools or installed),
+        runs,
         _check_cards(),
         _check_cache(),
         _check_disk(),
+        _check_memory(),
     ]
 
 
@@ -77,10 +80,17 @@ def _check_environment(environment: GroqFlowEnvironment | None) -> Check:
     return Check("GroqFlow", True, found, "", "build")
 
 
-def _check_pins(environment: GroqFlowEnvironment | None) -> Check:
-    wrong = wrong_pins(environment) if environment else ["GroqFlow is missing"]
-    found = "; ".join(wrong) or "as pinned"
-    return Check("GroqFlow pins", not wrong, found, "run `mlx groq setup`", "build")
+def _check_conversion(environment: GroqFlowEnvironment | None) -> Check:
+    """Whether GroqFlow's conversion to float16 works; an environment with the pinned packages is known to."""
+    name, remedy = "FP16 conversion", "run `mlx groq setup`"
+    if environment is None:
+        return Check(name, False, "GroqFlow is missing", remedy, "build")
+    problem = conversion_problem(environment)
+    if problem is not None:
+        return Check(name, False, problem, remedy, "build")
+    others = wrong_pins(environment)
+    found = f"works, with other packages than the tested ones: {'; '.join(others)}" if others else "as tested"
+    return Check(name, True, found, "", "build")
 
 
 def _check_tool(name: str) -> Check:
@@ -89,69 +99,56 @@ def _check_tool(name: str) -> Check:
     return Check(name, path is not None, found, f"install groq-devtools: {_SALES}", "build")
 
 
-def _check_system() -> Check:
-    system, skipped = machine.read_os(), machine.sdk_check_is_skipped()
-    known = {row[1] for row in machine.SUPPORT}
-    remedy = f"use {' or '.join(sorted(known))}, or set GROQFLOW_SKIP_SDK_CHECK=True"
-    found = f"{system.name} {system.version}".strip() or "unknown"
-    found += _SKIPPED if skipped else ""
-    return Check("operating system", system.name in known or skipped, found, remedy, "both")
+def _check_package(package: str, version: str | None, is_here: bool, needed_to: str) -> Check:
+    """Whether a package is new enough; what `is_here` may be of a version that nothing states."""
+    ok = is_here if version is None else not machine.too_old(version)
+    unknown = "unknown version" if is_here else "not installed"
+    least = machine.MIN_SDK_VERSION
+    remedy = f"{package} {least} or later is needed: {_SALES}"
+    return Check(package, ok, version or unknown, remedy, needed_to, warning=version is None)
 
 
-def _check_package(package: str, version: str | None, needed_to: str) -> Check:
-    least = ".".join(map(str, machine.MIN_SDK_VERSION))
-    new_enough = machine.version_tuple(version or "") >= machine.MIN_SDK_VERSION
-    skipped = machine.sdk_check_is_skipped()
-    found = (version or "not installed") + (_SKIPPED if skipped and not new_enough else "")
-    remedy = f"install {package} {least} or later: {_SALES}"
-    return Check(package, new_enough or skipped, found, remedy, needed_to)
-
-
-def _check_support(environment: GroqFlowEnvironment | None, version: str | None) -> Check:
-    """Whether the SDK's release supports both this system and GroqFlow's Python."""
-    system, skipped = machine.read_os(), machine.sdk_check_is_skipped()
-    python = environment.python_version if environment else None
-    rows = [row for row in machine.SUPPORT if (row[1], row[2]) == (system.name, system.version)]
-    releases = ", ".join(f"SDK {row[0]} with Python {row[3]}" for row in rows) or "no SDK release"
-    found = f"SDK {version or 'missing'}, {system.name} {system.version}, Python {python or 'missing'}"
-    found += _SKIPPED if skipped else ""
-    numbers = machine.version_tuple(version or "")
-    ok = skipped or any((numbers, python) == (machine.version_tuple(row[0]), row[3]) for row in rows)
-    remedy = f"{system.name} {system.version} is supported by {releases}"
-    return Check("SDK support", ok, found, remedy, "build")
+def _check_tested(environment: GroqFlowEnvironment | None, version: str | None) -> Check:
+    """Advice: whether this SDK, system and Python are known to work together. GroqFlow refuses no others."""
+    system, python = machine.read_os(), environment.python_version if environment else None
+    found = f"SDK {version or 'unknown'}, {system.name} {system.version}, Python {python or 'unknown'}"
+    same_system = [row for row in machine.TESTED if row[1:3] == (system.name, system.version)]
+    releases = " or ".join(f"SDK {row[0]} with Python {row[3]}" for row in same_system)
+    tested = any(
+        (machine.release(row[0]), row[3]) == (machine.release(version or ""), python) for row in same_system
+    )
+    remedy = f"not known to work together; {releases or 'nothing'} is on {system.name} {system.version}"
+    return Check("tested together", True, found, "" if tested else remedy, "build", warning=not tested)
 
 
 def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
-    """Whether the Python that runs programs can import the runtime's module."""
+    """Whether a Python can drive the runtime, and all that were tried before it."""
     name, folder = "groq.runner.tsp", machine.find_runtime()
-    remedy = f"install groq-runtime, or put its site-packages on PYTHONPATH: {_SALES}"
-    if folder is None:
-        return Check(name, False, "not on PYTHONPATH or under /opt/groq/runtime", remedy, "run")
-    python = runtime_python(environment)
-    code = f"import numpy, sys; sys.path.insert(0, {str(folder)!r}); import groq.runner.tsp"
-    try:
-        done = subprocess.run(
-            [str(python), "-c", code],
-            env=clean_variables(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=20,
-            check=False,
-        )
-        error = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        ok = done.returncode == 0
-    except (OSError, subprocess.SubprocessError) as failure:
-        ok, error = False, str(failure)
-    found = f"{folder} with {python}" if ok else f"{python} cannot import it: {error}"
-    return Check(name, ok, found, remedy, "run")
+    place = str(folder) if folder else "not on PYTHONPATH or under /opt/groq/runtime"
+    attempts = runtime.try_pythons(folder, environment)
+    remedy = (
+        "install groq-runtime, put its site-packages on PYTHONPATH, or name a Python that drives it in "
+        f"{runtime.RUNTIME_PYTHON_VARIABLE}: {_SALES}"
+    )
+    if not attempts or attempts[-1].problem is not None:
+        return Check(name, False, f"{place}; {runtime.describe(attempts)}", remedy, "run")
+    failed = "".join(f"; not with {each.python}: {each.problem}" for each in attempts[:-1])
+    found = f"{place} with {attempts[-1].python}{failed}"
+    ignored = bool(failed) and runtime.RUNTIME_PYTHON_VARIABLE in os.environ  # it is tried first
+    remedy = f"{runtime.RUNTIME_PYTHON_VARIABLE} names a Python that cannot be used" if ignored else ""
+    return Check(name, True, found, remedy, "run", warning=ignored)
 
 
 def _check_cards() -> Check:
-    cards = machine.count_cards()
-    found = "unknown: lspci does not run here" if cards is None else f"{cards} seen by lspci"
-    remedy = "install pciutils" if cards is None else "install a GroqCard, or use another machine"
-    return Check("GroqCards", bool(cards), found, remedy, "run")
+    cards = machine.find_cards()
+    listed = "lspci does not run here" if cards.listed is None else f"{cards.listed} seen by lspci"
+    shown = cards.listed is None or cards.device_files
+    devices = f", {len(cards.device_files)} device files /dev/groq*" if shown else ""
+    if not cards.exist:
+        remedy = "install a GroqCard, or use another machine"
+        return Check("GroqCards", False, listed + devices, remedy, "run")
+    remedy = "" if cards.listed else "install pciutils to see how many cards there are"
+    return Check("GroqCards", True, listed + devices, remedy, "run", warning=not cards.listed)
 
 
 def _check_cache() -> Check:
@@ -173,3 +170,11 @@ def _check_disk() -> Check:
     found = f"{free / 1e9:.1f} GB free in {folder}"
     remedy = f"free {_FREE_DISK_BYTES / 1e9:g} GB, or set XDG_CACHE_HOME"
     return Check("free disk", free >= _FREE_DISK_BYTES, found, remedy, "build")
+
+
+def _check_memory() -> Check:
+    """Advice: a graph may need less than GroqFlow's README asks for."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    enough = total >= _MEMORY_BYTES
+    remedy = "" if enough else "Groq asks for 32 GB to build: the compiler may be ended for lack of memory"
+    return Check("memory", True, f"{total / 1e9:.0f} GB", remedy, "build", warning=not enough)

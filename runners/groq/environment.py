@@ -1,24 +1,34 @@
 """Finding GroqFlow's own Python environment, and checking its packages.
 
 GroqFlow 4.3.1 cannot be imported in minilmx's Python: it needs Python 3.8 to 3.10 and packages of 2023.
-`mlx groq setup` creates its environment, which is found where that command puts it or through the
-environment variable MINILMX_GROQFLOW_PYTHON.
+The environment variable MINILMX_GROQFLOW_PYTHON names its Python. Otherwise it is looked for where
+`mlx groq setup` puts it, in the virtual or conda environment that is active, and in conda's other ones.
 """
 
+import json
 import os
 import re
-import sys
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from minilmx.errors import RunnerUnavailable
 from minilmx.runners.groq import pins
-from minilmx.runners.groq.machine import groq_python
 
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
 LEAN_MODULES = Path(__file__).parent / "lean-modules"
+_ASK_SECONDS = 60
+_ASK = """
+import sys
+sys.path = [folder for folder in sys.path if folder]
+import json
+from importlib import metadata
+found = {}
+for each in metadata.distributions():
+    found.setdefault((each.metadata["Name"] or "").lower().replace("_", "-"), each.version)
+print(json.dumps(["%d.%d" % sys.version_info[:2], found]))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +51,16 @@ class GroqFlowEnvironment:
 
 
 def clean_variables() -> dict[str, str]:
-    """This process's environment variables without those that would mislead another Python."""
-    return {
+    """This process's environment variables without those that would mislead another Python.
+
+    Nor does it see the packages in ~/.local, which Python takes before those of a conda environment.
+    """
+    kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("PYTHON") and name not in ("VIRTUAL_ENV", "CONDA_PREFIX")
     }
+    return {**kept, "PYTHONNOUSERSITE": "1"}
 
 
 def default_prefix() -> Path:
@@ -58,7 +72,26 @@ def default_prefix() -> Path:
 def find_environment() -> GroqFlowEnvironment | None:
     """GroqFlow's environment, or None if it does not exist or lacks GroqFlow."""
     stated = os.environ.get(PYTHON_VARIABLE)
-    return read_environment(Path(stated) if stated else default_prefix() / "bin" / "python")
+    pythons = [Path(stated)] if stated else _likely_pythons()
+    return next((found for python in pythons if (found := read_environment(python))), None)
+
+
+def conda_prefixes() -> list[Path]:
+    """The folders of conda's environments, base included: conda lists them in the home folder."""
+    try:
+        text = (Path.home() / ".conda" / "environments.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    active = os.environ.get("CONDA_PREFIX", "")
+    return [Path(line) for line in dict.fromkeys([active, *text.splitlines()]) if line.strip()]
+
+
+def _likely_pythons() -> Iterator[Path]:
+    """The Pythons of environments whose files say that GroqFlow is installed, editable or not."""
+    active = os.environ.get("VIRTUAL_ENV")
+    for prefix in (default_prefix(), *([Path(active)] if active else []), *conda_prefixes()):
+        if any(prefix.glob("lib/python3.*/site-packages/*groqflow*")):
+            yield prefix / "bin" / "python"
 
 
 def require_environment() -> GroqFlowEnvironment:
@@ -78,16 +111,20 @@ def missing_environment() -> str:
 
 
 def read_environment(python: Path) -> GroqFlowEnvironment | None:
-    """What is installed beside a virtual environment's Python, read from its files without starting it."""
-    folders = sorted(python.parent.parent.glob("lib/python3.*/site-packages"))
-    if not os.access(python, os.X_OK) or not folders:
+    """What is installed in a Python, however it was installed there, or None without GroqFlow."""
+    try:
+        done = subprocess.run(
+            [str(python), "-c", _ASK],
+            env=clean_variables(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ASK_SECONDS,
+            check=True,
+        )
+        version, versions = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    found = metadata.distributions(path=[str(folders[0])])
-    named = ((each.metadata["Name"], each) for each in found)  # pip's leftovers have no name
-    versions = {name.lower().replace("_", "-"): each.version for name, each in named if name}
-    if "groqflow" not in versions:
-        return None
-    return GroqFlowEnvironment(python, folders[0].parent.name.removeprefix("python"), versions)
+    return GroqFlowEnvironment(python, version, versions) if "groqflow" in versions else None
 
 
 def wrong_pins(environment: GroqFlowEnvironment) -> list[str]:
@@ -100,11 +137,6 @@ def wrong_pins(environment: GroqFlowEnvironment) -> list[str]:
         if not fits:
             wrong.append(f"{name} is {found or 'missing'}, expected {operator}{version}")
     return wrong
-
-
-def runtime_python(environment: GroqFlowEnvironment | None) -> Path:
-    """The Python that runs programs: the SDK's own, GroqFlow's (which has numpy), or this one."""
-    return groq_python() or (environment.python if environment else Path(sys.executable))
 
 
 def _major(version: str) -> int:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,20 @@ from minilmx.runners.groq import pins
 from minilmx.runners.groq.environment import (
     GroqFlowEnvironment,
     clean_variables,
+    conda_prefixes,
     default_prefix,
     read_environment,
     wrong_pins,
 )
-from minilmx.runners.groq.machine import output_of
+from minilmx.runners.groq.machine import (
+    DEVTOOLS,
+    RUNTIME,
+    TESTED,
+    output_of,
+    package_version,
+    read_os,
+    release,
+)
 from minilmx.runners.groq.trial import try_environment
 
 _MARKER = "minilmx-setup.json"
@@ -44,12 +53,38 @@ def set_up(
     """Create GroqFlow's environment and try it; an environment that exists already is only tried.
 
     `size` is "lean" (what the ONNX path needs) or "full" (what Groq's guide installs); `python` is a Python
-    3.8 to 3.10, by default one on PATH or under pyenv; `prefix` is the folder to create. Raises
+    3.8 to 3.10, by default the first on PATH or of pyenv, uv or conda that can create environments, of the
+    version that the installed SDK wants if there is one; `prefix` is the folder to create. Raises
     RunnerUnavailable if such a Python is not found, and RunnerFailed if the installation fails, after
     which nothing is left at `prefix`, or if GroqFlow does not work.
     """
-    environment = _install((prefix or default_prefix()).absolute(), size, python or _find_python(), progress)
+    pythons = [python] if python else _find_pythons()
+    environment = _install_with_first((prefix or default_prefix()).absolute(), size, pythons, progress)
     return Installation(environment, try_environment(environment))
+
+
+class _CannotCreate(RunnerFailed):
+    """A Python without a module that environments need, as Debian and Ubuntu ship it."""
+
+
+def _install_with_first(
+    prefix: Path, size: str, pythons: Iterable[Path], progress: Progress
+) -> GroqFlowEnvironment:
+    """Install with the first Python that can create environments. Raises RunnerUnavailable, RunnerFailed."""
+    failures: list[str] = []
+    for python in pythons:
+        try:
+            return _install(prefix, size, python, progress)
+        except _CannotCreate as error:
+            progress.message(error.message)
+            failures.append(error.message)
+    if failures:
+        raise RunnerFailed("; ".join(failures))
+    raise RunnerUnavailable(
+        f"Python {', '.join(_versions())}: not found on PATH or under pyenv, uv or conda",
+        "Install one (`uv python install 3.10`, `conda create -n groq python=3.10`, `pyenv install 3.10`, "
+        "`apt install python3.10-venv`), or name the Python to use.",
+    )
 
 
 def _install(prefix: Path, size: str, interpreter: Path, progress: Progress) -> GroqFlowEnvironment:
@@ -80,7 +115,10 @@ def _install(prefix: Path, size: str, interpreter: Path, progress: Progress) -> 
         raise RunnerFailed(f"{prefix} cannot be created: {error.strerror}") from error
     try:
         progress.message(f"creating {prefix} with {interpreter}")
-        _run([str(interpreter), "-m", "venv", str(prefix)])
+        try:
+            _run([str(interpreter), "-m", "venv", str(prefix)])
+        except RunnerFailed as error:
+            raise _CannotCreate(error.message) from error
         progress.message(f"installing GroqFlow {pins.GROQFLOW_VERSION}, {size}")
         pip = [str(environment_python), "-m", "pip", "install", "--quiet"]
         _run([*pip, *(["--no-deps"] if size == "lean" else []), *requirements])
@@ -95,24 +133,41 @@ def _install(prefix: Path, size: str, interpreter: Path, progress: Progress) -> 
     return found
 
 
-def _find_python() -> Path:
-    """A Python 3.10, 3.9 or 3.8 on PATH or under pyenv. Raises RunnerUnavailable."""
-    versions = pins.PYTHON_VERSIONS[::-1]
-    root = os.environ.get("PYENV_ROOT")
+def _versions() -> list[str]:
+    """The Pythons that GroqFlow runs on, first the one that the installed SDK wants, and then the newest."""
+    newest_first = list(pins.PYTHON_VERSIONS[::-1])
+    sdk, system = package_version(DEVTOOLS) or package_version(RUNTIME), read_os()
+    if sdk is None:
+        return newest_first
+    rows = [row for row in TESTED if _minor_release(sdk) == _minor_release(row[0])]
+    rows.sort(key=lambda row: row[1] != system.name)
+    return list(dict.fromkeys([*(row[3] for row in rows[:1]), *newest_first]))
+
+
+def _find_pythons() -> Iterator[Path]:
+    """The Pythons that GroqFlow runs on, on PATH and of pyenv, uv and conda."""
+    root, data = os.environ.get("PYENV_ROOT"), os.environ.get("XDG_DATA_HOME")
     # Without PYENV_ROOT, pyenv keeps its Pythons in the home folder, or this Python is one of them.
-    home = Path.home() / ".pyenv" / "versions"
-    folders = [Path(root) / "versions"] if root else [home, Path(sys.base_prefix).parent]
-    for version in versions:
+    home = Path.home()
+    pyenv = [Path(root) / "versions"] if root else [home / ".pyenv/versions", Path(sys.base_prefix).parent]
+    stated = os.environ.get("UV_PYTHON_INSTALL_DIR")
+    uv = Path(stated) if stated else Path(data or home / ".local" / "share") / "uv" / "python"
+    for version in _versions():
         on_path = shutil.which(f"python{version}")
-        paths = [path for folder in folders for path in sorted(folder.glob(f"{version}.*/bin/python"))]
-        for candidate in (*([Path(on_path)] if on_path else []), *reversed(paths)):
-            if _python_version(candidate) in pins.PYTHON_VERSIONS:  # a pyenv shim may not start
-                return candidate
-    raise RunnerUnavailable(
-        f"Python {', '.join(versions)}: not found on PATH or under pyenv",
-        "Install one (`pyenv install 3.10`, `apt install python3.10-venv`, `uv python install 3.10`), or "
-        "name the Python to use.",
-    )
+        found = [
+            *([Path(on_path)] if on_path else []),
+            *(path for folder in pyenv for path in sorted(folder.glob(f"{version}.*/bin/python"))[::-1]),
+            *sorted(uv.glob(f"cpython-{version}.*/bin/python{version}"))[::-1],
+            *(prefix / "bin" / f"python{version}" for prefix in conda_prefixes()),
+        ]
+        for candidate in found:
+            if _python_version(candidate) == version:  # a pyenv shim may not start
+                yield candidate
+
+
+def _minor_release(version: str) -> tuple[int, ...]:
+    """Three numbers: what is tested with 0.10.0 is tried with 0.10.0.1, too."""
+    return (*release(version), 0, 0, 0)[:3]
 
 
 def _python_version(python: Path) -> str | None:
@@ -141,9 +196,8 @@ def _run(command: Sequence[str]) -> None:
         process.communicate()
         raise
     if process.returncode != 0:
-        lines = (stderr.strip() or stdout.strip()).splitlines()
-        last = lines[-1] if lines else "no output"
-        raise RunnerFailed(f"{' '.join(command[:4])} failed: {last}")
+        printed = " ".join(f"{stdout} {stderr}".split()) or "no output"
+        raise RunnerFailed(f"{' '.join(command[:4])} failed: {printed}")
 
 
 def _read_marker(marker: Path) -> object:

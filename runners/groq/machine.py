@@ -1,4 +1,4 @@
-"""Groq's SDK and hardware on this machine, looked for as GroqFlow 4.3.1 does."""
+"""Groq's SDK and hardware on this machine."""
 
 import os
 import re
@@ -6,18 +6,24 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+
+from minilmx.runners.groq.pythonpath import child_variables, runtime_folders
 
 TOOLS = ("onnxmodelanalyzer", "groq-compiler", "aa-latest")
 DEVTOOLS, RUNTIME = "groq-devtools", "groq-runtime"
 # groqflow/common/sdk_helpers.py: MIN_RELEASE_VERSION, and a card's PCI vendor and device id.
-MIN_SDK_VERSION = (0, 9, 2, 1)
+MIN_SDK_VERSION = "0.9.2.1"
 _CARD = "1de0:0000"
-_TOOL_FOLDER = Path("/usr/local/groq/bin")
+TOOL_FOLDER = Path("/usr/local/groq/bin")
 _RUNTIME_FOLDER = Path("/opt/groq/runtime/site-packages")
+_PACKAGE_MANAGER_SECONDS = 60
 
-# The Python that each SDK release supports, by operating system: GroqFlow's installation guide.
-SUPPORT = (
+# What is known to work together, SDK release, operating system and Python: GroqFlow's installation guide, and
+# for 0.11.0 the public documentation of the ALCF AI Testbed's GroqRack. Advice: GroqFlow refuses none.
+TESTED = (
+    ("0.11.0", "Ubuntu", "22.04", "3.10"),
     ("0.9.2.1", "Ubuntu", "22.04", "3.10"),
     ("0.10.0", "Ubuntu", "22.04", "3.10"),
     ("0.9.3", "Ubuntu", "18.04", "3.8"),
@@ -35,46 +41,96 @@ class OperatingSystem:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The cards that `lspci -n` lists (None: it does not run here), and the driver's device files.
+
+    How many device files a card has is not documented, so they do not say how many cards there are.
+    """
+
+    listed: int | None
+    device_files: tuple[Path, ...]
+
+    @property
+    def exist(self) -> bool:
+        """Whether there is at least one."""
+        return bool(self.listed or self.device_files)
+
+
 def sdk_check_is_skipped() -> bool:
-    """Whether the user disabled GroqFlow's check of the SDK's packages and the operating system."""
+    """Whether the user disabled the check of the SDK's version, as GroqFlow's users do."""
     return os.environ.get("GROQFLOW_SKIP_SDK_CHECK") == "True"
 
 
 def find_tool(name: str) -> Path | None:
     """An SDK tool on PATH, or in /usr/local/groq/bin."""
-    found = shutil.which(name) or shutil.which(name, path=str(_TOOL_FOLDER))
+    found = shutil.which(name) or shutil.which(name, path=str(TOOL_FOLDER))
     return Path(found) if found else None
 
 
-def count_cards() -> int | None:
-    """GroqCards that `lspci -n` lists, or None if lspci is not installed or fails."""
+def find_cards(devices: Path = Path("/dev")) -> Cards:
+    """What this machine shows of its GroqCards."""
     lspci = shutil.which("lspci") or shutil.which("/usr/bin/lspci")
     output = output_of([lspci, "-n"]) if lspci else None
-    return None if output is None else sum(_CARD in line for line in output.splitlines())
+    listed = None if output is None else sum(_CARD in line for line in output.splitlines())
+    return Cards(listed, tuple(sorted(devices.glob("groq*"))))
 
 
 def package_version(package: str) -> str | None:
-    """The installed version of an SDK package according to the package manager, or None."""
-    if read_os().name.startswith("Rocky"):
-        output, pattern = output_of(["dnf", "info", package]), r"^Version\s*:\s*(\S+)"
-    else:
-        output, pattern = output_of(["apt-cache", "policy", package]), r"^\s*Installed:\s*(\S+)"
-    found = re.search(pattern, output or "", re.MULTILINE)
-    return found.group(1) if found and found.group(1) != "(none)" else None
+    """The installed version of an SDK package, or None if nothing states it.
+
+    dpkg-query and rpm answer at once. apt-cache and dnf, which GroqFlow asks, read the same databases and
+    can take many seconds, so they are asked only if the others do not exist. The version of groq-runtime
+    can also be read in the runtime's folder.
+    """
+    for queries in (
+        (
+            (["dpkg-query", "-W", "-f=${db:Status-Status} ${Version}\n", package], r"^installed (\S+)"),
+            (["apt-cache", "policy", package], r"^\s*Installed:\s*(?!\(none\))(\S+)"),
+        ),
+        (
+            (["rpm", "-q", "--qf", "%{VERSION}\\n", package], r"^(\d\S*)"),
+            (["dnf", "info", "--installed", package], r"^Version\s*:\s*(\S+)"),
+        ),
+    ):
+        for command, pattern in queries:
+            if shutil.which(command[0]):
+                output = output_of(command, _PACKAGE_MANAGER_SECONDS)
+                if found := re.search(pattern, output or "", re.MULTILINE):
+                    return found.group(1)
+                break
+    return _stated_by_the_runtime() if package == RUNTIME else None
 
 
-def version_tuple(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without a release candidate: "0.10.0~rc1" is (0, 10, 0)."""
-    return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[~+-]", version)[0]))
+def _stated_by_the_runtime() -> str | None:
+    """The version of the distribution `groq` in the runtime's folder."""
+    folder = find_runtime()
+    found = metadata.distributions(name="groq", path=[str(folder)]) if folder else ()
+    return next((each.version for each in found), None)
 
 
-def read_os() -> OperatingSystem:
+def release(version: str) -> tuple[int, ...]:
+    """The numbers of a release without what a packager adds: "1:0.10.0-2~rc1" is (0, 10)."""
+    numbers = re.match(r"[\d.]*", version.rpartition(":")[2])
+    assert numbers is not None  # it matches an empty text, too
+    found = [int(number) for number in numbers.group().split(".") if number]
+    while found and found[-1] == 0:
+        found.pop()
+    return tuple(found)
+
+
+def too_old(version: str | None) -> bool:
+    """Whether GroqFlow refuses this version of the SDK; not if it is unknown or the check is disabled."""
+    return version is not None and release(version) < release(MIN_SDK_VERSION) and not sdk_check_is_skipped()
+
+
+def read_os(path: Path = Path("/etc/os-release")) -> OperatingSystem:
     """This machine's operating system; its fields are empty if it does not state them."""
     fields = {}
     try:
-        for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition("=")
-            fields[key] = value.strip('"')
+            fields[key.strip()] = value.strip().strip("\"'")
     except OSError:
         pass  # not a Linux distribution
     return OperatingSystem(fields.get("NAME", ""), fields.get("VERSION_ID", ""))
@@ -82,22 +138,21 @@ def read_os() -> OperatingSystem:
 
 def find_runtime() -> Path | None:
     """The folder that holds groq.runner: on PYTHONPATH, as Groq's guide sets it, or its usual place."""
-    stated = [Path(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    folders = [*stated, _RUNTIME_FOLDER]
+    folders = [*map(Path, runtime_folders()), _RUNTIME_FOLDER]
     return next((path for path in folders if (path / "groq" / "runner").is_dir()), None)
-
-
-def groq_python() -> Path | None:
-    """The Python that comes with the SDK, or None if it has none."""
-    path = _TOOL_FOLDER / "python"
-    return path if os.access(path, os.X_OK) else None
 
 
 def output_of(command: Sequence[str], time_limit_seconds: float = 4) -> str | None:
     """What a program prints, or None if it does not exist, fails, or takes too long."""
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=time_limit_seconds, check=True
+            command,
+            env=child_variables(),  # dnf is a Python program
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=time_limit_seconds,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

@@ -5,7 +5,6 @@ unmodified package. Only the closed compiler knows which operators it supports.
 """
 
 import math
-from dataclasses import dataclass
 
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
@@ -20,7 +19,6 @@ from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
 OPSETS = range(MIN_OPSET, MAX_OPSET + 1)
 # groqflow/common/build.py, calculate_num_chips: about 50M parameters per chip, then a power of two.
 _PARAMETERS_PER_CHIP = 50_000_000
-_MAX_CHIPS = 64
 # Operators that were seen to pass GroqFlow's own stages, conversion to float16 included.
 KNOWN_OPS = {
     *("Add", "Cast", "Clip", "Constant", "Div", "Equal", "Erf", "Gather", "MatMul", "Mul", "Pow"),
@@ -31,22 +29,17 @@ KNOWN_OPS = {
 _LOW_HEADROOM = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """How many chips a build is for, and warnings about the graph, in words."""
-
-    chips: int
-    warnings: tuple[str, ...]
-
-
 def chips_needed(parameters: int) -> int:
     """Chips that GroqFlow builds for: one per 50M parameters, rounded up to a power of two."""
     needed = max(1, math.ceil(parameters / _PARAMETERS_PER_CHIP))
     return 1 << (needed - 1).bit_length()
 
 
-def check_before_build(artifact: Artifact) -> Preflight:
-    """Check an artifact against GroqFlow's limits. Raises RunnerFailed, which names every problem."""
+def check_before_build(artifact: Artifact) -> list[str]:
+    """Check an artifact against GroqFlow's limits and ours, and return warnings about the graph, in words.
+
+    Raises RunnerFailed, which names every problem.
+    """
     facts = read_facts(load_onnx(artifact.graph_file))
     problems = _problems(facts, artifact)
     if problems:
@@ -64,7 +57,7 @@ def check_before_build(artifact: Artifact) -> Preflight:
     unknown = sorted(set(facts.ops) - KNOWN_OPS)
     if unknown:
         warnings.append(f"operators that were not tried with GroqFlow: {', '.join(unknown)}")
-    return Preflight(chips_needed(facts.parameters), tuple(warnings))
+    return warnings
 
 
 def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
@@ -90,8 +83,11 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
         if not all(isinstance(dim, int) for dim in tensor.shape):
             problems.append(f"output {tensor}, expected a static shape")
     chips = chips_needed(facts.parameters)
-    if chips > _MAX_CHIPS:
-        problems.append(f"{chips} chips needed, expected at most {_MAX_CHIPS}")
+    if chips > 1:  # GroqFlow writes a program per chip then, and runs them with another call
+        problems.append(
+            f"{facts.parameters:,} parameters, which take {chips} chips; expected at most "
+            f"{_PARAMETERS_PER_CHIP:,}, because minilmx runs programs of one chip only"
+        )
     return problems
 
 

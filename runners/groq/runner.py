@@ -14,19 +14,23 @@ from numpy.typing import NDArray
 from minilmx.arguments import require_choice
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
-from minilmx.runners.base import ON_CHIP_SECONDS, Batch, Details, Runner, RunnerEntry
-from minilmx.runners.groq.bridge import Event, Worker
+from minilmx.runners.base import (
+    ON_CHIP_COMPUTE_SECONDS,
+    SDK_CALL_SECONDS,
+    WITH_PCIE_SECONDS,
+    Batch,
+    Details,
+    Runner,
+    RunnerEntry,
+)
+from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Event, Worker
 from minilmx.runners.groq.build import OUTPUT_NAME, build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
 from minilmx.runners.groq.doctor import missing_to_run
-from minilmx.runners.groq.environment import (
-    clean_variables,
-    find_environment,
-    require_environment,
-    runtime_python,
-)
+from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
 from minilmx.runners.groq.machine import RUNTIME, find_runtime, package_version
+from minilmx.runners.groq.runtime import require_runtime_python
 
 GROQFLOW = "groqflow"
 
@@ -55,22 +59,30 @@ class GroqRunner(Runner):
         self._execution = execution
         self._resources = resources
         self._program_seconds: list[float] = []
+        self._call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
         self._log = cache_root() / f"run-{os.getpid()}.log"
         self._worker = resources.enter_context(_start(build, execution, self._log))
         self._ready: Event = self._worker.ready()
 
     @property
     def details(self) -> Details:
-        """Chips, load time, and latency on the chip as GroqFlow estimates it."""
+        """Chips, load time, and the latencies of one batch."""
         details: dict[str, str | int | float] = {
             "execution": self._execution,
+            "runtime_python": str(self._worker.python),
             "chips": int(self._build.facts["chips"] or 1),
             "load_seconds": float(self._ready["load_seconds"]),
             "program_seconds": sum(self._program_seconds),
         }
-        on_chip = self._build.on_chip_seconds
-        if on_chip:
-            details[ON_CHIP_SECONDS] = on_chip
+        # On GroqFlow's own path, a call starts a process and loads the program.
+        measured = self._program_seconds if self._execution != GROQFLOW else []
+        for key, seconds in (
+            (ON_CHIP_COMPUTE_SECONDS, self._build.on_chip_compute_seconds),
+            (WITH_PCIE_SECONDS, self._build.with_pcie_seconds),
+            (SDK_CALL_SECONDS, sum(measured) / len(measured) if measured else None),
+        ):
+            if seconds is not None:
+                details[key] = seconds
         if self._build.is_stand_in or "standin" in self.versions["sdk"]:
             details["caution"] = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
         return details
@@ -85,7 +97,7 @@ class GroqRunner(Runner):
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
-        event, tensors = self._worker.call(batch.feeds())
+        event, tensors = self._worker.call(batch.feeds(), self._call_seconds)
         self._program_seconds.append(float(event["seconds"]))
         return tensors[OUTPUT_NAME]
 
@@ -94,8 +106,6 @@ class GroqRunner(Runner):
         self._resources.close()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is not None:
-            self._worker.stop()
         self.close()
         if error is None:
             self._log.unlink(missing_ok=True)
@@ -116,7 +126,7 @@ def _start(build: Build, execution: str, log: Path) -> Worker:
         python, variables = environment.python, environment.variables()
     else:
         job = {"verb": "execute", "iop": str(build.program), "outputs": [OUTPUT_NAME]}
-        python, variables = runtime_python(find_environment()), clean_variables()
+        python, variables = require_runtime_python(runtime, find_environment()), clean_variables()
     if runtime is not None:
         job["runtime_path"] = str(runtime)
     return Worker(python, job, log, variables)

@@ -10,11 +10,13 @@ protocol, ending processes, GroqFlow's traps, the verbs, main.
 
 The first line on stdin is the job, as JSON; one job per process. On stdout come events, one JSON line each;
 the last is a `result` (exit code 0) or an `error` (exit code 1). Closing stdin, or the parent's death, ends
-the worker and every process under it. A line, in either direction, with the key "tensors" is followed by
-their bytes: see `write_frame` and `read_frame`, which the parent uses too.
+the worker and every process under it; one that runs programs gets some seconds to end its call and to close
+the program. A line, in either direction, with the key "tensors" is followed by their bytes: see `write_frame`
+and `read_frame`, which the parent uses too.
 
 Jobs (`verb` and its fields):
     build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
+    convert       onnx, inputs: convert to float16 as a build does, and run both on the CPU (error)
     execute       iop, outputs (names to send back), runtime_path (optional)
     groqflow-run  build_name, cache_dir, outputs, runtime_path (optional), onnx_sha256 (optional)
 The last two send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
@@ -32,16 +34,19 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 
 GRACE_SECONDS = 0.5
+# A program is closed, not killed: a card whose program ends abnormally may need an administrator.
+CLOSING_SECONDS = 3
 TOOLS = ("onnxmodelanalyzer", "groq-compiler", "aa-latest")
 
 
@@ -102,6 +107,9 @@ def take_over_streams():
 # Ending processes
 
 
+runs_programs = threading.Event()
+
+
 def end_session(*_):
     """On SIGTERM: end every process of this session, because GroqFlow leaves groq-compiler running."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -110,14 +118,21 @@ def end_session(*_):
     os.killpg(0, signal.SIGKILL)
 
 
+def end_in_order(*_):
+    """On SIGTERM, if this process holds a program: end by the way that closes it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def end_with_parent(requests):
     """Wait until the other end of stdin is closed, and end the job if it does not end soon after that."""
     poller = select.poll()
     poller.register(requests.fileno(), 0)  # only the hang-up
     poller.poll()
-    time.sleep(GRACE_SECONDS)
+    time.sleep(CLOSING_SECONDS if runs_programs.is_set() else GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(4 * GRACE_SECONDS)  # inside a C call, the main thread does not handle the signal
+    # Inside a C call, the main thread does not handle the signal.
+    time.sleep(CLOSING_SECONDS if runs_programs.is_set() else 4 * GRACE_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 
@@ -138,6 +153,9 @@ def import_groqflow():
     os.environ["GROQMODEL_BACKEND"] = "local"
     # Trap: log_compile.txt stays empty until the compiler ends. This sends its lines to stderr at once.
     os.environ["ONNXFLOW_DEBUG"] = "True"
+    # Trap: GroqFlow's check needs a package manager, and an /etc/os-release that it knows. The parent has
+    # checked the SDK's version.
+    os.environ["GROQFLOW_SKIP_SDK_CHECK"] = "True"
     # Settings of a user's shell that change what is built, or break the import if their value is wrong.
     for name in ("GROQIT_REBUILD_POLICY", "GROQFLOW_USE_TORCH_IMPORTER", "GROQFLOW_BAKE_SDK"):
         os.environ.pop(name, None)
@@ -266,9 +284,15 @@ def versions():
 # The verbs
 
 
-def build(job, requests, send):
+def read_inputs(job):
     import numpy as np
 
+    with failing("job", f"the example inputs in {job['inputs']} cannot be read"):
+        with np.load(job["inputs"], allow_pickle=False) as file:
+            return dict(file)
+
+
+def build(job, requests, send):
     onnx_path, cache_dir = os.path.abspath(job["onnx"]), os.path.abspath(job["cache_dir"])
     folder = os.path.join(cache_dir, job["build_name"])
     # Trap: GroqFlow takes each .aa and .iop file with "output." anywhere in its path for a program.
@@ -277,9 +301,7 @@ def build(job, requests, send):
     # Trap: it runs another model that is cached here, with only a warning. So the folder must be empty.
     if os.path.isdir(folder) and os.listdir(folder):
         raise Failure("job", f"{folder} holds another build; expected an empty folder")
-    with failing("job", f"the example inputs in {job['inputs']} cannot be read"):
-        with np.load(job["inputs"], allow_pickle=False) as file:
-            inputs = dict(file)
+    inputs = read_inputs(job)
     groqflow = import_groqflow()
     report_stages(send)
     with failing("build", "GroqFlow's build failed"):
@@ -323,16 +345,48 @@ def build_facts(model):
     return dict(facts, program_bytes=sizes, info=info)
 
 
-def serve(job, requests, send, load):
-    """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts."""
+def convert(job, requests, send):
+    """Convert as onnxflow's ConvertOnnxToFp16 does; GroqFlow does not notice an invalid graph."""
+    inputs = read_inputs(job)
+    import_groqflow()
+    with failing("environment", "GroqFlow's conversion to float16 does not work"):
+        import numpy as np
+        import onnx
+        import onnxmltools
+        import onnxruntime
+
+        def run(graph, feeds):
+            settings = {"providers": ["CPUExecutionProvider"]}
+            return onnxruntime.InferenceSession(graph.SerializeToString(), **settings).run(None, feeds)[0]
+
+        def halve(value):
+            return value.astype(np.float16) if value.dtype == np.float32 else value
+
+        expected = run(onnx.load(job["onnx"]), inputs)
+        half = onnxmltools.utils.float16_converter.convert_float_to_float16(
+            onnx.load(job["onnx"]), disable_shape_infer=True
+        )
+        onnx.checker.check_model(half)
+        found = run(half, {name: halve(value) for name, value in inputs.items()}).astype(np.float32)
+        error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    send({"event": "result", "error": error if np.isfinite(error) else None})
+
+
+def serve(job, requests, send, load, prepare=lambda inputs: inputs):
+    """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts.
+
+    `seconds` of an answer is the time within the program alone.
+    """
     import numpy as np
 
     started = time.perf_counter()
+    runs_programs.set()
     program, facts = load()
     send(dict(facts, event="ready", load_seconds=time.perf_counter() - started))
     for call, (_, inputs) in enumerate(iter(lambda: read_frame(requests), None), 1):
-        started = time.perf_counter()
         with failing("program", f"call {call} failed"):
+            inputs = prepare(inputs)
+            started = time.perf_counter()
             outputs = program(inputs)
             seconds = time.perf_counter() - started
             if not set(job["outputs"]) <= set(outputs):
@@ -344,15 +398,19 @@ def serve(job, requests, send, load):
 
 def execute(job, requests, send):
     """Hold the program: GroqFlow's own way starts a process and loads the program again for every call."""
-    import numpy as np  # before runtime_path, which may hold another numpy, is on the path
+    with suppress(ImportError):  # it may be beside the runtime only
+        import numpy  # noqa: F401  before runtime_path, which may hold another one, is on the path
 
     if job.get("runtime_path"):
         sys.path.insert(0, job["runtime_path"])
 
-    def downcast(value):
+    signal.signal(signal.SIGTERM, end_in_order)
+
+    def downcast(inputs):
         """As GroqFlow's save_inputs does: the card does not take int64, and its floats are float16."""
-        narrow = {"int64": np.int32, "float32": np.float16, "float64": np.float16}.get(value.dtype.name)
-        return value if narrow is None else value.astype(narrow)
+        narrow = {"int64": "int32", "float32": "float16", "float64": "float16"}
+        kinds = {name: narrow.get(value.dtype.name, value.dtype) for name, value in inputs.items()}
+        return {name: value.astype(kinds[name]) for name, value in inputs.items()}
 
     def load():
         with failing("environment", f"{sys.executable} cannot import groq.runner.tsp, Groq's runtime"):
@@ -361,20 +419,25 @@ def execute(job, requests, send):
         with failing("program", f"{job['iop']} cannot be loaded"):
             runner = tsp.create_tsp_runner(os.path.abspath(job["iop"]))
         facts = {"sdk": getattr(groq, "__version__", None)}
-        return lambda inputs: runner(**{name: downcast(value) for name, value in inputs.items()}), facts
+        return lambda inputs: runner(**inputs), facts
 
-    serve(job, requests, send, load)
+    serve(job, requests, send, load, downcast)
 
 
 def groqflow_run(job, requests, send):
     """GroqFlow's own way to run what was built: never groqit, which might build."""
+    import numpy as np
+
     cache_dir = os.path.abspath(job["cache_dir"])
     log = os.path.join(cache_dir, job["build_name"], "log_runner.txt")
 
     def load():
         groqflow = import_groqflow()
         if job.get("runtime_path"):  # for GroqFlow's execute.py only: it may hold another numpy and protobuf
-            os.environ["PYTHONPATH"] = job["runtime_path"]
+            folders = [job["runtime_path"]]
+            if shutil.which("/usr/local/groq/bin/python") is None:  # which GroqFlow prefers to this Python
+                folders.insert(0, os.path.dirname(os.path.dirname(np.__file__)))
+            os.environ["PYTHONPATH"] = os.pathsep.join(folders)
         with failing("program", f"the build in {cache_dir} cannot be loaded"):
             model = groqflow.groqmodel.load(job["build_name"], cache_dir)
         state = model.state
@@ -418,7 +481,7 @@ def groqflow_run(job, requests, send):
     serve(job, requests, send, load)
 
 
-VERBS = {"build": build, "execute": execute, "groqflow-run": groqflow_run}
+VERBS = {"build": build, "convert": convert, "execute": execute, "groqflow-run": groqflow_run}
 
 
 def main():

@@ -1,5 +1,6 @@
 """mlx run to a folder of shards: any inputs, interrupted and resumed anywhere, one run at a time."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -708,6 +709,21 @@ def test_a_second_run_on_a_folder_is_refused(tiny: Path, mlx: Mlx, tmp_path: Pat
     process.communicate(timeout=10)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--force")
     assert outcome.code == 0, outcome  # a killed run does not hold the lock
+
+
+def test_a_file_system_without_locks_is_a_warning(
+    tiny: Path, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shared homes are that are mounted without them."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    write_corpus(tmp_path / "in", 100)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
+    assert outcome.code == 0, outcome
+    assert "out is on a file system without locks" in outcome.stderr
 
 
 def damage(folder: Path, how: str) -> None:

@@ -52,16 +52,15 @@ class Machine:
             "TMPDIR": str(folder / "tmp"),
         }
         self.variables.pop(PYTHON_VARIABLE, None)
+        sources = list(filter(None, [os.environ.get("PYTHONPATH")]))  # of minilmx, if it is not installed
+        self.variables["PYTHONPATH"] = os.pathsep.join(sources)
         for name in ("home", "tmp"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         if python is not None:
             self.variables |= {
                 "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
-                "PYTHONPATH": os.pathsep.join(
-                    [str(GROQWARE / "site-packages"), *filter(None, [os.environ.get("PYTHONPATH")])]
-                ),
+                "PYTHONPATH": os.pathsep.join([str(GROQWARE / "site-packages"), *sources]),
                 "GROQWARE_PYTHON": python,
-                "GROQFLOW_SKIP_SDK_CHECK": "True",
                 PYTHON_VARIABLE: python,
             }
 
@@ -88,9 +87,9 @@ class Machine:
         assert message.startswith("Error: "), outcome
         return message
 
-    def start(self, *arguments, **switches):
+    def start(self, *arguments, command=(sys.executable, "-m", "minilmx"), **switches):
         return subprocess.Popen(
-            [sys.executable, "-m", "minilmx", *map(str, arguments)],
+            [*command, *map(str, arguments)],
             cwd=self.folder,
             env={**self.variables, **switches},
             stdin=subprocess.PIPE,

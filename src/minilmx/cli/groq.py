@@ -26,7 +26,7 @@ def groq() -> None:
 @click.option(
     "--python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python 3.8 to 3.10. [default: one on PATH or under pyenv]",
+    help="A Python 3.8 to 3.10. [default: one on PATH or of pyenv, uv or conda, as the SDK wants it]",
 )
 @click.option(
     "--prefix",
@@ -57,7 +57,8 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
 def doctor(as_json: bool) -> None:
     """Check everything that a run on a GroqCard needs, one line per check.
 
-    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3.
+    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3. A
+    warning refuses nothing.
     """
     from minilmx.runners.groq.doctor import examine
 
@@ -67,8 +68,8 @@ def doctor(as_json: bool) -> None:
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            state = "ok" if check.ok else "MISSING"
-            remedy = "" if check.ok else f": {check.remedy}"
+            state = "MISSING" if not check.ok else "warning" if check.warning else "ok"
+            remedy = "" if state == "ok" else f": {check.remedy}"
             click.echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
     if not all(check.ok for check in checks):
         sys.exit(3)
@@ -119,10 +120,15 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
         ("chips", str(facts["chips"])),
         ("program", ", ".join(f"{name} {size:,} bytes" for name, size in facts["program_bytes"].items())),
     ]
-    if seconds := done.on_chip_seconds:
-        speed = f"{1000 * seconds:.3f} ms per batch, {1 / seconds:,.0f} inferences/s"
-        rows.append(("cycles", f"{facts['total_cycles']:,}"))
-        rows.append(("on chip", f"{speed} (estimated by GroqFlow's formula)"))
+    cycles = f"{facts['total_cycles'] or 0:,} cycles at 900 MHz"
+    latencies = (
+        ("on-chip compute", done.on_chip_compute_seconds, cycles),
+        ("with PCIe", done.with_pcie_seconds, "GroqFlow's estimate"),
+    )
+    for name, seconds, source in latencies:
+        if seconds:
+            speed = f"{1000 * seconds:.3f} ms per batch, {1 / seconds:,.0f} inferences/s"
+            rows.append((name, f"{speed} ({source})"))
     if facts["warning"]:
         rows.append(("warning", facts["warning"]))
     if bundle is not None:
@@ -130,4 +136,4 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
     if done.is_stand_in:
         rows.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
     for name, value in rows:
-        click.echo(f"{name:<11} {value}")
+        click.echo(f"{name:<15} {value}")

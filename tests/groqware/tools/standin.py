@@ -31,6 +31,21 @@ def announce(tool):
     print(f"{MARK} (the stand-in for {tool})", file=sys.stderr, flush=True)
 
 
+def lock_card():
+    """Hold the card, which the file GROQWARE_CARD_LOCK stands for, or hang if it is held.
+
+    Returns what frees it, which only a program that ends in order calls.
+    """
+    path = os.environ.get("GROQWARE_CARD_LOCK")
+    if not path:
+        return lambda: None
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        time.sleep(600)
+    return lambda: os.unlink(path)
+
+
 def hang(stubborn=False):
     """Sleep for ten minutes; when stubborn, ignore SIGTERM, and so does a child process of it."""
     if stubborn:

@@ -1,6 +1,8 @@
 """Builds: the cache and its key, damage, two builders at once, the time limit, wrong conversions."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -23,8 +25,11 @@ def test_a_build_reports_its_facts(machine, tiny):
     assert lines["chips"] == "1"
     assert re.search(r"compile/output.aa [\d,]+ bytes, compile/output.iop [\d,]+ bytes", lines["program"])
     nodes = sum(int(count) for count in re.findall(r" (\d+)(?:,|$)", lines["ops"]))
-    assert int(lines["cycles"].replace(",", "")) >= 1000 + 45 * nodes
-    assert re.search(r"on chip +0\.\d{3} ms per batch, [\d,]+ inferences/s \(estimated", outcome.stdout)
+    compute = r"^on-chip compute +0\.\d{3} ms per batch, [\d,]+ inferences/s \(([\d,]+) cycles at 900 MHz\)$"
+    cycles = re.search(compute, outcome.stdout, re.MULTILINE).group(1)
+    assert int(cycles.replace(",", "")) >= 1000 + 45 * nodes
+    pcie = r"^with PCIe +0\.\d{3} ms per batch, [\d,]+ inferences/s \(GroqFlow's estimate\)$"
+    assert re.search(pcie, outcome.stdout, re.MULTILINE)
     assert "stand-in" in lines["caution"]
     for stage in ("receive_onnx", "fp16_conversion", "compile", "assemble"):
         assert re.search(rf"^ +\d+\.\d s  {stage}$", outcome.stderr, re.MULTILINE)
@@ -120,6 +125,19 @@ def test_two_processes_that_build_at_the_same_time_build_once(machine, tiny):
     assert machine.is_quiet()
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_home_without_locks_is_a_warning(ready, tiny, monkeypatch, code):
+    """As shared homes are that are mounted without them."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    outcome = ready.mlx("groq", "build", tiny, **BROKEN_COMPILER)
+    assert outcome.code == 0, outcome
+    assert f"{ready.cache} is on a file system without locks" in outcome.stderr
+
+
 def test_a_build_that_takes_too_long_is_ended(machine, tiny):
     started = time.monotonic()
     words = ("groq", "build", tiny, "--time-limit", 0.03)
@@ -174,17 +192,72 @@ def test_an_invalid_conversion_to_float16_is_found(machine, tiny, wrong_groqflow
     assert machine.builds() == (set(), set())
 
 
-def test_another_version_of_the_converter_is_reported_before_it_is_used(machine, tiny, wrong_groqflow):
-    packages = next(wrong_groqflow.parent.parent.glob("lib/python3.*/site-packages"))
+def restate(python, version):
+    """Let the metadata of an environment's converter state another version."""
+    packages = next(python.parent.parent.glob("lib/python3.*/site-packages"))
     metadata = next(packages.glob("onnxconverter_common-*.dist-info"))
-    text = (metadata / "METADATA").read_text().replace("\nVersion: 1.13.0", "\nVersion: 1.16.0")
+    text = (metadata / "METADATA").read_text().replace("\nVersion: 1.13.0", f"\nVersion: {version}")
     metadata.unlink()
     metadata.mkdir()
     (metadata / "METADATA").write_text(text)
-    message = machine.fails(
-        "run", tiny, "--runner", "groq", stdin="a\n", MINILMX_GROQFLOW_PYTHON=str(wrong_groqflow)
+
+
+NOT_WRONG = ("np.float16(np_array)", "np.float16(np_array)")
+AS_IN_1_16 = ("attr.i = 10", "attr.i = 1")
+
+
+@pytest.mark.parametrize("wrong_groqflow", [NOT_WRONG], indirect=True, ids=["right"])
+def test_another_version_of_the_converter_is_accepted_if_it_converts_rightly(machine, wrong_groqflow):
+    restate(wrong_groqflow, "1.14.0")
+    outcome = machine.mlx("groq", "doctor", MINILMX_GROQFLOW_PYTHON=str(wrong_groqflow))
+    assert outcome.code == 0, outcome
+    assert "works, with other packages than the tested ones: onnxconverter-common is 1.14.0" in outcome.stdout
+
+
+WRONG = {
+    "a tenth": (("np.float16(np_array)", "np.float16(1.1 * np_array)"), "changes a tiny graph"),
+    "as in 1.16": (AS_IN_1_16, "conversion to float16 does not work: "),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong_groqflow", "fragment"), WRONG.values(), indirect=["wrong_groqflow"], ids=list(WRONG)
+)
+def test_another_version_of_the_converter_that_is_wrong_is_refused(machine, tiny, wrong_groqflow, fragment):
+    restate(wrong_groqflow, "1.16.0")
+    variable = {"MINILMX_GROQFLOW_PYTHON": str(wrong_groqflow)}
+    message = machine.fails("groq", "build", tiny, **variable)  # before it is used for ten minutes
+    assert fragment in message
+    assert not list(machine.cache.glob("*/build.log"))
+
+
+def test_an_editable_groqflow_in_a_conda_environment_is_found(machine, groqflow_python):
+    """As Groq's guide installs it with an old pip: a link to the sources, which hold the metadata."""
+    original = next(Path(groqflow_python).parent.parent.glob("lib/python3.*/site-packages"))
+    prefix, sources = machine.folder / "miniconda3" / "envs" / "groqflow", machine.folder / "groqflow"
+    packages = prefix / "lib" / original.parent.name / "site-packages"
+    packages.mkdir(parents=True)
+    sources.mkdir()
+    for path in original.iterdir():
+        ours = path.name == "groqflow"
+        if not path.match("groqflow-*.dist-info"):
+            ((sources if ours else packages) / path.name).symlink_to(path)
+    (sources / "groqflow.egg-info").mkdir()
+    (sources / "groqflow.egg-info" / "PKG-INFO").write_text(
+        "Metadata-Version: 2.1\nName: groqflow\nVersion: 4.3.1\n"
     )
-    assert "onnxconverter-common is 1.16.0, expected ==1.13.0" in message
+    (packages / "groqflow.egg-link").write_text(f"{sources}\n.")
+    (packages / "easy-install.pth").write_text(f"{sources}\n")
+    (prefix / "bin").mkdir()
+    (prefix / "bin" / "python").symlink_to(Path(groqflow_python).resolve())
+    shutil.copy(Path(groqflow_python).parent.parent / "pyvenv.cfg", prefix)
+    conda = machine.folder / "home" / ".conda"
+    conda.mkdir()
+    (conda / "environments.txt").write_text(f"{machine.folder / 'miniconda3'}\n{prefix}\n")
+    del machine.variables["MINILMX_GROQFLOW_PYTHON"]
+    outcome = machine.mlx("groq", "doctor")
+    assert outcome.code == 0, outcome
+    assert f"GroqFlow 4.3.1, lean, on Python 3.10, {prefix}" in outcome.stdout
 
 
 def test_the_example_of_build_for_groq_runs(machine, built_minilm, artifact):

@@ -133,6 +133,7 @@ TAMPERINGS = {
     "no artifact": (restated(lambda index: index.pop("artifact_sha256")), "bundle.json is damaged"),
     "artifact": (restated(lambda index: index.update(artifact_sha256="0" * 64)), "another artifact"),
     "SDK": (restated(lambda index: index.update(sdk="0.9.3")), "compiled with SDK 0.9.3"),
+    "several chips": (restated(lambda index: index["facts"].update(chips=4)), "was built for 4 chips"),
     "SDK a number": (restated(lambda index: index.update(sdk=1)), "bundle.json is damaged"),
     "files a list": (restated(lambda index: index.update(files=[])), "bundle.json is damaged"),
     "no files": (restated(lambda index: index.update(files={})), "bundle.json lists"),

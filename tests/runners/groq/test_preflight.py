@@ -1,5 +1,8 @@
 """What GroqFlow would refuse is reported before it starts."""
 
+import re
+
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -96,6 +99,19 @@ def test_weights_in_another_file_are_refused(machine, crafted):
     saving = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
     message = machine.fails("groq", "build", crafted(lambda model: None, **saving))
     assert "weights in another file" in message
+    assert not list(machine.cache.glob("*/build.log"))
+
+
+def large(model):
+    """One parameter more than a chip takes, as integers: the multilingual L12 has 117 million."""
+    values = np.zeros(50_000_001, np.uint8)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(values, "unused"))
+
+
+def test_a_model_of_several_chips_is_refused_before_groqflow_starts(machine, crafted):
+    message = machine.fails("groq", "build", crafted(large))
+    assert re.search(r"50,00\d,\d{3} parameters, which take 2 chips; expected at most 50,000,000", message)
+    assert "programs of one chip only" in message
     assert not list(machine.cache.glob("*/build.log"))
 
 

@@ -1,8 +1,10 @@
 """Running on the held program and on GroqFlow's own path, and what is recorded."""
 
 import json
+import re
 
 import numpy as np
+import pytest
 
 SENTENCES = "".join(f"sentence number {number}\n" for number in range(10))  # three batches of four
 RUN = ("--runner", "groq")
@@ -37,27 +39,49 @@ def test_a_run_records_its_latency_and_that_it_is_not_from_a_card(ready, tiny):
     assert 0 < 3 * record["timing"]["latency_seconds"] <= record["timing"]["seconds"]
     assert 0 < details["program_seconds"] < record["timing"]["seconds"]
     assert details["load_seconds"] > 0
-    assert 1e-6 < details["estimated_on_chip_seconds"] < 1e-3
+    compute, pcie = details["on_chip_compute_seconds"], details["with_pcie_seconds"]
+    assert 1e-6 < compute < 1e-4
+    # GroqFlow's formula: 10 us each way, and three times 4 x 16 int32 in, (16 + 1) x 4 x 8 float16 out.
+    assert pcie - compute == pytest.approx(2e-5 + (3 * 4 * 16 * 4 + 17 * 4 * 8 * 2) / 24e9)
+    assert details["sdk_call_seconds"] == pytest.approx(details["program_seconds"] / 3)
     assert record["versions"]["sdk"] == "0.10.0+standin.not.a.card"
     assert record["versions"]["groqflow"] == "4.3.1"
     assert details["chips"] == 1
     assert details["caution"].startswith("a stand-in for Groq's SDK")
 
 
-def test_eval_shows_both_latencies_and_that_it_is_not_from_a_card(ready, tiny):
+def test_a_saved_run_keeps_the_latencies_of_the_card(ready, tiny):
+    _, record = run(ready, tiny)
+    assert ready.mlx("run", tiny, "-o", "cpu.npy", stdin=SENTENCES).code == 0
+    compared = ready.mlx("compare", "cpu.npy", "e.npy", "--json")
+    groq = json.loads(compared.stdout)["evaluations"][0]["runners"][1]
+    for name in ("on_chip_compute_seconds", "with_pcie_seconds", "sdk_call_seconds"):
+        assert groq[name] == record["details"][name]
+
+
+def test_groqflows_own_path_measures_no_call_of_the_sdk(ready, tiny):
+    """It starts a process per call, so the time is that of much more."""
+    _, record = run(ready, tiny, "--groq-execution", "groqflow")
+    assert "sdk_call_seconds" not in record["details"]
+
+
+def test_eval_shows_all_latencies_and_that_it_is_not_from_a_card(ready, tiny):
     words = ("eval", tiny, "--runner", "onnxruntime", *RUN, "--limit", 3)
     shown = ready.mlx(*words, "-o", "r.json")
     assert shown.code == 0, shown
-    rows = {line[:36].strip(): line[36:].split() for line in shown.stdout.splitlines()}
+    table = [re.split(r" {2,}", line.strip()) for line in shown.stdout.splitlines()]
+    rows = {label: values for label, *values in table}
     assert len(rows["latency ms (measured)"]) == 2
     assert len(rows["inferences/s (measured)"]) == 2
-    assert len(rows["on-chip latency ms (estimated)"]) == 1
-    assert len(rows["on-chip inferences/s (estimated)"]) == 1
+    assert len(rows["on-chip compute ms (cycles)"]) == 1
+    assert len(rows["with PCIe ms (GroqFlow's estimate)"]) == 1
+    assert len(rows["inside the SDK call ms (measured)"]) == 1
     assert "groq: a stand-in for Groq's SDK: its numbers are not from a GroqCard." in shown.stdout
     document = json.loads((ready.folder / "r.json").read_text())
     cpu, groq = document["evaluations"][0]["runners"]
-    assert cpu["estimated_on_chip_seconds"] is None
-    assert groq["estimated_on_chip_seconds"] > 0
+    assert cpu["on_chip_compute_seconds"] is cpu["sdk_call_seconds"] is None
+    assert 0 < groq["on_chip_compute_seconds"] < groq["with_pcie_seconds"]
+    assert 0 < groq["sdk_call_seconds"] < groq["timing"]["latency_seconds"]
     assert "stand-in" in groq["details"]["caution"]
     assert "caution" not in cpu["details"]
 

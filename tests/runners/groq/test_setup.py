@@ -26,8 +26,8 @@ def test_a_python_of_another_version_is_refused(bare_machine):
 
 def test_without_a_suitable_python_the_error_says_how_to_get_one(bare_machine):
     message = bare_machine.fails("groq", "setup", PATH="/nowhere", PYENV_ROOT="/nowhere")
-    assert "Python 3.10, 3.9, 3.8: not found on PATH or under pyenv" in message
-    assert "pyenv install 3.10" in message
+    assert "Python 3.10, 3.9, 3.8: not found on PATH or under pyenv, uv or conda" in message
+    assert "uv python install 3.10" in message
 
 
 def test_a_folder_that_minilmx_did_not_create_is_not_changed(bare_machine, python):
@@ -42,16 +42,81 @@ def test_a_folder_that_minilmx_did_not_create_is_not_changed(bare_machine, pytho
     assert (prefix / "precious").read_text() == "data"
 
 
+BROKEN_VENV = """echo 'The virtual environment was not created: ensurepip is not available.'
+echo 'Install the python3.10-venv package.' >&2
+exit 1"""
+# An environment whose pip says where it is, and fails.
+FAILING_PIP = """mkdir -p "$3/bin"
+printf '#!/bin/sh\\necho pip of %s >&2; exit 1\\n' "$0" >"$3/bin/python"
+chmod +x "$3/bin/python\""""
+
+
+def write_python(path, version, venv):
+    """A program that answers with this version, and to `-m venv` with these lines of sh."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    answer = f"echo {version.replace('.', ' ')}"
+    path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\nif [ $1 = -c ]; then {answer}; exit; fi\n{venv}\n")
+    path.chmod(0o755)
+    return path
+
+
 def test_a_python_that_cannot_create_environments_is_named_and_leaves_nothing(bare_machine):
-    python = bare_machine.folder / "python3.10"
-    python.write_text(
-        "#!/bin/sh\n[ $1 = -c ] && echo 3 10 && exit\necho ensurepip is not available\nexit 1\n"
-    )
-    python.chmod(0o755)
+    python = write_python(bare_machine.folder / "python3.10", "3.10", BROKEN_VENV)
     message = bare_machine.fails("groq", "setup", "--python", python, "--prefix", "env")
     assert f"{python} -m venv" in message
-    assert "failed: ensurepip is not available" in message
+    assert "failed: The virtual environment was not created: ensurepip is not available. Install" in message
     assert not (bare_machine.folder / "env").exists()
+
+
+@pytest.fixture
+def places(bare_machine):
+    """Where a Python may be, {name: path of that version's}, with nothing else to be found."""
+    home = Path(bare_machine.variables["HOME"])
+    conda = bare_machine.folder / "miniconda3" / "envs" / "groq"
+    (home / ".conda").mkdir()
+    (home / ".conda" / "environments.txt").write_text(f"/nowhere\n{conda}\n")
+    bare_machine.variables |= {"PATH": str(bare_machine.folder / "bin"), "PYENV_ROOT": str(home / "pyenv")}
+    return {
+        "PATH": lambda version: bare_machine.folder / "bin" / f"python{version}",
+        "pyenv": lambda version: home / "pyenv" / "versions" / f"{version}.13" / "bin" / "python",
+        "uv": lambda version: (
+            bare_machine.folder / f"data/uv/python/cpython-{version}.18-linux/bin/python{version}"
+        ),
+        "conda": lambda version: conda / "bin" / f"python{version}",
+    }
+
+
+@pytest.mark.parametrize("place", ["PATH", "pyenv", "uv", "conda"])
+def test_pythons_are_found_wherever_they_are(bare_machine, places, place):
+    python = write_python(places[place]("3.9"), "3.9", FAILING_PIP)
+    message = bare_machine.fails("groq", "setup", "--prefix", "env")
+    assert f"failed: pip of {python}" in message
+
+
+def test_the_next_python_is_taken_if_one_cannot_create_environments(bare_machine, places):
+    broken = [write_python(places[place]("3.10"), "3.10", BROKEN_VENV) for place in ("PATH", "uv")]
+    python = write_python(places["conda"]("3.10"), "3.10", FAILING_PIP)
+    outcome = bare_machine.mlx("groq", "setup", "--prefix", "env")
+    assert f"failed: pip of {python}" in outcome.stderr
+    for each in broken:
+        assert f"{each} -m venv" in outcome.stderr
+    python.unlink()
+    message = bare_machine.fails("groq", "setup", "--prefix", "env")
+    assert all(str(each) in message for each in broken)
+    assert not (bare_machine.folder / "env").exists()
+
+
+@pytest.mark.parametrize(
+    ("sdk", "version"), [("0.9.3.1", "3.8"), ("0.10.0.1", "3.10"), ("0.11.0", "3.10"), ("none", "3.10")]
+)
+def test_the_python_that_the_sdk_wants_comes_first(bare_machine, places, groqware, sdk, version):
+    pythons = {each: write_python(places["uv"](each), each, FAILING_PIP) for each in ("3.8", "3.10")}
+    write_python(places["PATH"]("3.9"), "3.9", FAILING_PIP)
+    (bare_machine.folder / "bin" / "dpkg-query").symlink_to(groqware / "bin" / "dpkg-query")
+    message = bare_machine.fails(
+        "groq", "setup", "--prefix", "env", GROQWARE_DEVTOOLS=sdk, GROQWARE_RUNTIME=sdk
+    )
+    assert f"failed: pip of {pythons[version]}" in message
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def embed_corpus(
     read_clock, write_clock = Clock(), Clock()
     folder, kind = output.folder, _FORMATS[output.format]
     kind.check_installed()
-    with locked(folder):
+    with locked(folder, progress):
         with read_clock:
             corpus = scan_corpus(find_files(inputs, folder), reading, output.rows)
         kind.check_columns(list(corpus.schema))

@@ -11,19 +11,21 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import parse_json, read_document
+from minilmx.files.locking import hold_lock
+from minilmx.progress import SILENT, Progress
 
 LEDGER_SUFFIX = ".ledger.jsonl"
 _SHARD_PREFIX = "shard-"
@@ -111,7 +113,7 @@ class Ledger:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, progress: Progress = SILENT) -> Iterator[None]:
     """Create the folder if needed and keep all other runs out of it.
 
     Raises OutputError if another run is using it or it cannot be written. If no ledger is
@@ -121,17 +123,17 @@ def locked(folder: Path) -> Iterator[None]:
     check_writable(ledger_path(folder), replace=True)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} cannot be written: it is a file; expected a folder")
-    is_new, lock = not folder.exists(), FileLock(folder / _LOCK_NAME)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire(blocking=False)
-    except (Timeout, FileNotFoundError) as error:  # the other run may remove the folder as it ends
-        raise OutputError(
-            f"{folder}: another run is writing to it", "Wait until it ends, or choose another folder."
-        ) from error
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    with held:
+    is_new = not folder.exists()
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold_lock(folder / _LOCK_NAME, progress))
+        except (Timeout, FileNotFoundError) as error:  # the other run may remove the folder as it ends
+            raise OutputError(
+                f"{folder}: another run is writing to it", "Wait until it ends, or choose another folder."
+            ) from error
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
         try:
             yield
         finally:

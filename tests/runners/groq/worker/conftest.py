@@ -29,7 +29,6 @@ def environment(python, **switches):
         "PYTHONPATH": str(LEAN_MODULES),
         "PATH": f"{GROQWARE / 'bin'}:{os.environ['PATH']}",
         "GROQWARE_PYTHON": python,
-        "GROQFLOW_SKIP_SDK_CHECK": "True",
         **switches,
     }
 

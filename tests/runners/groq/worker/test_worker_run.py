@@ -30,13 +30,19 @@ def test_the_ready_event_names_the_runtime(start, built):
     assert "not.a.card" in ready["sdk"]
 
 
-def test_execute_needs_no_groqflow(start, built):
-    """The Python that runs the tests has numpy, and onnxruntime for the stand-in, but not GroqFlow."""
-    worker = start(built.job("execute"), python=sys.executable)
+def test_execute_needs_no_groqflow(start, built, tmp_path):
+    (tmp_path / "groqflow.py").write_text("raise ImportError('it is not to be imported')")
+    worker = start(built.job("execute"), PYTHONPATH=str(tmp_path))
     assert worker.receive()[0]["event"] == "ready"
     _, outputs = worker.call(built.batch())
     np.testing.assert_allclose(outputs["sentence_embedding"], built.expected(built.batch()), atol=1e-2)
     worker.close()
+
+
+def test_a_python_that_the_runtime_is_not_for_is_named(start, built):
+    error = start(built.job("execute"), python=sys.executable).finish()
+    assert error["kind"] == "environment"
+    assert sys.executable in error["message"]
 
 
 def test_a_single_output_which_groqflow_returns_bare(start, project):
@@ -49,8 +55,9 @@ def test_a_single_output_which_groqflow_returns_bare(start, project):
 
 
 @pytest.mark.parametrize("verb", ["execute", "groqflow-run"])
-def test_float16_outputs_come_back_as_float32(start, built, verb):
-    worker = start(built.job(verb), GROQWARE_RUNNER="float16")
+@pytest.mark.parametrize("declared", ["", "float32"])
+def test_outputs_of_either_type_come_back_as_float32(start, built, verb, declared):
+    worker = start(built.job(verb), GROQWARE_RUNNER=declared)
     worker.receive()
     _, outputs = worker.call(built.batch())
     assert outputs["sentence_embedding"].dtype == np.float32
