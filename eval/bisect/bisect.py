@@ -186,7 +186,7 @@ def _judge(
             timing=None,
             on_chip_compute_seconds=None,
             with_pcie_seconds=None,
-            inside_sdk_call_seconds=None,
+            sdk_call_seconds=None,
         )
         for side, precision, values, compared in zip(
             sides, precisions, embeddings, (None, comparison), strict=True
