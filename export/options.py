@@ -13,8 +13,8 @@ from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.interface import MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, POOLINGS, GraphKind, Shape, Source
-from minilmx.models.pooling import count_positions, stated_sequence_length
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.pooling import most_tokens
+from minilmx.models.source import ModelSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
         return length
     if length != "model":
         raise ExportError(f"the sequence length: {length!r}; expected a number or 'model'")
-    positions = count_positions(read_json(source.encoder, "config.json", dict))
-    limit = stated_sequence_length(source) or positions
+    limit = most_tokens(source)
     if limit is None:
         raise ExportError(f"the sequence length of {source.name}: not stated; expected a number of tokens")
     return limit

@@ -87,6 +87,11 @@ def stated_sequence_length(source: ModelSource) -> int | None:
     return None
 
 
+def most_tokens(source: ModelSource) -> int | None:
+    """The most tokens of a text that the model reads: those stated, otherwise its positions."""
+    return stated_sequence_length(source) or count_positions(read_json(source.encoder, "config.json", dict))
+
+
 def choose_widths(source: ModelSource, model_dimension: int, dimension: int | None) -> tuple[int, int]:
     """The numbers that are kept of a token embedding, before pooling, and of a finished embedding.
 
