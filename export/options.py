@@ -11,7 +11,7 @@ from minilmx.export.fixed_consumers import FOLDER
 from minilmx.export.folder import COPIED, READ, find_setting
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.interface import MAX_OPSET, MIN_OPSET
+from minilmx.models.interface import GROQ_MAX_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, POOLINGS, GraphKind, Shape, Source
 from minilmx.models.pooling import most_tokens
 from minilmx.models.source import ModelSource
@@ -38,8 +38,9 @@ class ExportOptions:
     dimension: int | None = None
 
     def __post_init__(self) -> None:
-        if self.opset is not None and not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise ExportError(f"the opset: {self.opset}; expected {MIN_OPSET} to {MAX_OPSET}")
+        newest = MAX_OPSET if self.from_onnx else GROQ_MAX_OPSET
+        if self.opset is not None and not MIN_OPSET <= self.opset <= newest:
+            raise ExportError(f"the opset: {self.opset}; expected {MIN_OPSET} to {newest}")
         sizes = (self.shape.batch_size, self.shape.sequence_length, self.segments or 1)
         if not 1 <= min(sizes) <= max(sizes) <= MAX_SIZE:
             packed = f" with {self.segments} texts per packed row" if self.segments else ""
