@@ -112,8 +112,9 @@ def tensor_bytes(tensor: "TensorProto") -> int:
     if name in ("UNDEFINED", "STRING") or min(tensor.dims, default=0) < 0:
         kind = f"{name.lower()} {list(tensor.dims)}"
         raise ValueError(f"the weight {tensor.name!r:.80} of the type {kind}; expected numbers")
-    bits = _NARROW_BITS.get(name) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return -(-math.prod(tensor.dims) * bits // 8)
+    bits: int = _NARROW_BITS.get(name) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    size: int = math.prod(tensor.dims) * bits
+    return -(-size // 8)
 
 
 def total_bytes(model: "ModelProto") -> int:
@@ -203,7 +204,7 @@ def _move_out(tensor: "TensorProto", folder: Path, stream: BinaryIO, location: s
     fields = {"location": location, "offset": str(offset), "length": str(stream.tell() - offset)}
     tensor.ClearField("raw_data")
     tensor.ClearField("external_data")
-    tensor.data_location = _EXTERNAL
+    tensor.data_location = tensor.EXTERNAL
     for key, value in fields.items():
         tensor.external_data.add(key=key, value=value)
 

@@ -24,7 +24,6 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
     sentence-transformers' default, which is mean pooling, and is not normalised. Raises ModelError for
     modules or poolings that minilmx does not know.
     """
-    _refuse_what_changes_texts(source)
     if source.is_plain:
         pooling = source.pooling or POOLINGS[0]
         if pooling not in POOLINGS:
@@ -58,16 +57,6 @@ def pooled_dimension(source: ModelSource) -> int | None:
     config = read_json(source.folder, f"{path}/config.json", dict)
     stated = config.get("embedding_dimension", config.get("word_embedding_dimension"))
     return stated if isinstance(stated, int) else None
-
-
-def _refuse_what_changes_texts(source: ModelSource) -> None:
-    """Refuse a setting by which sentence-transformers lowers the case of each text."""
-    name, key = "sentence_bert_config.json", "do_lower_case"
-    if read_settings_file(source.encoder, name).get(key):
-        raise ModelError(
-            f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
-            "texts unchanged and the embeddings would differ"
-        )
 
 
 def stated_sequence_length(source: ModelSource) -> int | None:

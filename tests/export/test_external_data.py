@@ -30,8 +30,8 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 
 def move_weights(folder: Path, **saving: Any) -> Path:
     path = folder / "onnx" / "model.onnx"
-    saving = {"location": "model.onnx_data", "size_threshold": 0} | saving
-    onnx.save(onnx.load(path), path, save_as_external_data=True, **saving)
+    settings: dict[str, Any] = {"location": "model.onnx_data", "size_threshold": 0} | saving
+    onnx.save(onnx.load(path), path, save_as_external_data=True, **settings)
     return folder
 
 
@@ -236,7 +236,7 @@ def large(
     request: pytest.FixtureRequest, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[ExportedArtifact, ExportedArtifact]:
     """An artifact of a model that exceeds the limit, and one of the same model that does not."""
-    options = {"from_onnx": True, "batch_size": 3, "sequence_length": 16}
+    options: dict[str, Any] = {"from_onnx": True, "batch_size": 3, "sequence_length": 16}
     if request.param == "pytorch":
         source = request.getfixturevalue("bert_original")
         options["from_onnx"] = False
