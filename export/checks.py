@@ -7,7 +7,15 @@ import onnx
 
 from minilmx.errors import ExportError
 from minilmx.export.options import ExportOptions
-from minilmx.models.interface import INPUT_NAMES, MAX_IR_VERSION, OUTPUT_NAMES, PACKED_INPUT_NAMES
+from minilmx.models.external_data import data_file, external_fault
+from minilmx.models.interface import (
+    GROQ_MAX_IR_VERSION,
+    GROQ_MAX_OPSET,
+    INPUT_NAMES,
+    MAX_IR_VERSION,
+    OUTPUT_NAMES,
+    PACKED_INPUT_NAMES,
+)
 from minilmx.models.manifest import GraphKind, Tensor
 from minilmx.models.onnx_file import GraphFacts, as_tensor, load_onnx, read_facts
 
@@ -23,9 +31,10 @@ def check_graphs(
     """Check the ONNX files of an artifact and return their facts. Raises ExportError, naming the fault.
 
     ONNX's own checker and strict shape inference pass; opset and IR version are as wanted; there is one
-    operator domain and one file; inputs and outputs have our names, dtypes and shapes; and all but the
-    dynamic-shape graph have a number for every dim of every value. Token embeddings have as many numbers
-    as embeddings, `dimension`, unless `hidden_dimension` says otherwise.
+    operator domain; the weights are in the file, or beside it if it would be too large; inputs and outputs
+    have our names, dtypes and shapes; and all but the dynamic-shape graph have a number for every dim of
+    every value. Token embeddings have as many numbers as embeddings, `dimension`, unless `hidden_dimension`
+    says otherwise.
     """
     interfaces = {
         kind: _interface(kind, options, dimension, hidden_dimension or dimension) for kind in graphs
@@ -39,7 +48,7 @@ def _check(
     static = kind != GraphKind.DYNAMIC
     model = load_onnx(path)
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))
         # What the checker's full_check does, with the result kept.
         inferred = onnx.shape_inference.infer_shapes(
             model, check_type=True, strict_mode=True, data_prop=static
@@ -47,16 +56,17 @@ def _check(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path.name}: ONNX's checker refuses it: {error}") from error
     facts = read_facts(model)
-    if facts.opset != options.opset or facts.ir_version > MAX_IR_VERSION:
+    newest = GROQ_MAX_IR_VERSION if facts.opset <= GROQ_MAX_OPSET else MAX_IR_VERSION
+    if facts.opset != options.opset or facts.ir_version > newest:
         raise ExportError(
             f"{path.name}: opset {facts.opset} and IR version {facts.ir_version}; expected opset "
-            f"{options.opset} and an IR version of at most {MAX_IR_VERSION}"
+            f"{options.opset} and an IR version of at most {newest}"
         )
     if facts.domains != ("",):
         domains = ", ".join(filter(None, facts.domains))
         raise ExportError(f"{path.name}: operators of {domains}; expected only ONNX's own")
-    if facts.external_data:
-        raise ExportError(f"{path.name}: weights in another file; expected a single file")
+    if fault := external_fault(path, data_file(path)):
+        raise ExportError(f"{path.name}: {fault}")
     inputs, outputs = interface
     # PyTorch may leave a dim of a dynamic output without a name.
     for what, found, expected, with_shape in (

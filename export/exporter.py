@@ -12,7 +12,7 @@ from minilmx.errors import ExportError, ModelError
 from minilmx.export.checks import check_graphs
 from minilmx.export.fixed_consumers import write_fixed_consumers
 from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
-from minilmx.export.freeze import DynamicModel, find_onnx_file
+from minilmx.export.freeze import DynamicModel, find_onnx_file, find_weights
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import (
     ExportOptions,
@@ -27,7 +27,8 @@ from minilmx.export.tokens import AutoTokens, TextParity, stated_tokenizer
 from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
-from minilmx.models.interface import DEFAULT_OPSET
+from minilmx.models.external_data import fits_one_file, total_bytes
+from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET
 from minilmx.models.manifest import (
     COSINE,
     FLOAT32,
@@ -42,7 +43,7 @@ from minilmx.models.manifest import (
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.pooling import read_modules, stated_sequence_length
 from minilmx.models.settings import read_settings
-from minilmx.models.source import ModelSource, weights_digest
+from minilmx.models.source import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.progress import SILENT, Progress
@@ -107,7 +108,8 @@ def export_model(
         onnx_file = (file, load_onnx(file))
         stated = read_facts(onnx_file[1])
         opset, precision = stated.opset, _precision_of(file, stated, options)
-        weights_sha256 = sha256_of_file(file)
+        weights = find_weights(*onnx_file)
+        weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
         if options.opset not in (None, opset):
             raise ExportError(
                 f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
@@ -117,6 +119,16 @@ def export_model(
     else:
         onnx_file, packages, precision = None, ["torch", "transformers"], options.precision
         opset, weights_sha256 = options.opset or DEFAULT_OPSET, weights_digest(source)
+    if precision != (stated.precision if options.from_onnx else FLOAT32):
+        size_bytes = total_bytes(onnx_file[1]) if onnx_file else float32_bytes(source)
+        if not fits_one_file(size_bytes):
+            raise ExportError(
+                f"precision {precision}: {size_bytes:,} bytes of weights; expected less than 2 GiB, as "
+                "onnxruntime quantises",
+                "Export the model as float32.",
+            )
+    if opset > GROQ_MAX_OPSET:
+        progress.message(f"opset {opset}: not for a GroqCard, whose tools take up to {GROQ_MAX_OPSET}")
     options = replace(options, opset=opset, precision=precision)
     output = output or Path(artifact_name(source, options))
     recorded, tools = record_source(source, weights_sha256), tool_versions(*packages)

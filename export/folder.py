@@ -124,6 +124,8 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
     length = "scaled to unit length" if manifest.normalized else "not scaled"
     if manifest.truncation and not manifest.truncation.renormalized:
         length += f", then truncated from {manifest.truncation.model_dimension} numbers"
+    own = manifest.max_sequence_length
+    read = f"; the model itself reads up to {own}" if own and own > shape.sequence_length else ""
     prompt = (manifest.prompts or {}).get(manifest.default_prompt or "", "")
     texts = [json.dumps(prompt + text, ensure_ascii=False) for text in ("One sentence.", "Another one.")]
     prompts = []
@@ -148,6 +150,8 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
         + ", ".join(f"`{tensor.name}`" for tensor in manifest.fixed.inputs)
         + ". Outputs, float32: `last_hidden_state` and `sentence_embedding` "
         f"({manifest.embedding_dimension} numbers, {manifest.pooling} pooling, {length}).",
+        "",
+        f"Texts are truncated at {shape.sequence_length} tokens, in every graph{read}.",
         "",
         *prompts,
         "```python",

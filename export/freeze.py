@@ -15,6 +15,15 @@ from minilmx.errors import ExportError, ModelError
 from minilmx.export.model import Outputs
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
+from minilmx.models.external_data import (
+    data_file,
+    embed,
+    external_tensors,
+    find_span,
+    fits_one_file,
+    save_model,
+    total_bytes,
+)
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
@@ -24,8 +33,10 @@ from minilmx.models.tokenizer import TokenBatch
 
 _HIDDEN, _POOLED = OUTPUT_NAMES
 _CANDIDATES = ("onnx/model.onnx", "model.onnx")
-# IR 8 is the first that holds opset 17; a lower number is what older tools read.
+# The first IR that holds opset 17.
 _IR_VERSION = 8
+# The first opset in which the axes of ReduceMax are an input.
+_AXES_AS_INPUT = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +69,6 @@ class DynamicModel:
         token embeddings are pooled by modules.json in any case. Raises ModelError or ExportError for any
         other file.
         """
-        if read_facts(proto).external_data:
-            raise ExportError(f"{file}: weights in another file; expected a single file")
         config = read_json(source.encoder, "config.json", dict)
         width = config.get("hidden_size")
         if not isinstance(width, int):
@@ -87,6 +96,8 @@ class DynamicModel:
         pools = _POOLED in stated and dimension is None
         outputs = (stated[0], _POOLED) if pools else (stated[0],)
         session = open_session(file)
+        if fits_one_file(total_bytes(proto)):
+            embed(proto, file.parent)
         model = cls(
             file,
             session,
@@ -127,8 +138,13 @@ class DynamicModel:
 
     def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
         """Write the dynamic-shape graph, or the one with every dim folded to a number."""
-        proto = self.proto if kind == GraphKind.DYNAMIC else _freeze(self.proto, options.shape)
-        path.write_bytes(proto.SerializeToString(deterministic=True))
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        with TemporaryDirectory(dir=path.parent) as temporary:
+            folder = self.file.parent
+            if kind != GraphKind.DYNAMIC:
+                proto, folder = _freeze(proto, options.shape, folder, Path(temporary)), Path(temporary)
+            save_model(proto, path, folder)
 
 
 def find_onnx_file(source: ModelSource) -> Path:
@@ -137,6 +153,22 @@ def find_onnx_file(source: ModelSource) -> Path:
         if (source.folder / name).is_file():
             return source.folder / name
     raise ModelError(f"{source.folder}: no ONNX file; expected {' or '.join(_CANDIDATES)}")
+
+
+def find_weights(file: Path, proto: onnx.ModelProto) -> list[Path]:
+    """The files that hold the weights of an ONNX file: itself, and those of its external data, sorted.
+
+    Raises ExportError for external data that is not in a regular file in its folder, with one hard link:
+    another one may be to a file outside the folder.
+    """
+    try:
+        data = {find_span(tensor, file.parent).file for tensor in external_tensors(proto)}
+    except ValueError as error:
+        raise ExportError(f"{file}: {error}") from error
+    for each in data:
+        if (links := each.stat().st_nlink) > 1:
+            raise ExportError(f"{each}: {links} hard links; expected a file of its own", "Copy the file.")
+    return [file, *sorted(data)]
 
 
 def _give_interface(model: DynamicModel) -> None:
@@ -150,7 +182,7 @@ def _give_interface(model: DynamicModel) -> None:
         _rename(graph, outputs[0], _HIDDEN)
     if _POOLED not in outputs:
         _rename(graph, _POOLED, "pooling/unused")
-        _add_pooling(graph, model.pooling, model.normalized)
+        _add_pooling(graph, read_facts(proto).opset, model.pooling, model.normalized)
     if model.embedding_dimension < model.hidden_dimension:
         _rename(graph, _POOLED, "pooling/full_embedding")
         _truncate(graph, "pooling/full_embedding", model.embedding_dimension, _POOLED)
@@ -164,7 +196,12 @@ def _give_interface(model: DynamicModel) -> None:
             helper.make_tensor_value_info(_POOLED, float32, [dims[0], model.embedding_dimension]),
         ]
     )
-    proto.ir_version = _IR_VERSION
+    proto.ir_version = _ir_version(proto)
+
+
+def _ir_version(proto: onnx.ModelProto) -> int:
+    """The lowest that holds the model's opset, which older tools read."""
+    return max(_IR_VERSION, helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True))
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -183,8 +220,8 @@ def _truncate(graph: onnx.GraphProto, values: str, kept: int, output: str) -> No
     graph.node.append(helper.make_node("Slice", [values, *names], [output], name=f"/{output}/truncate"))
 
 
-def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None:
-    """Append the same pooling as export/graph.py's, as nodes of opset 13 to 17."""
+def _add_pooling(graph: onnx.GraphProto, opset: int, pooling: str, normalized: bool) -> None:
+    """Append the same pooling as export/graph.py's, as nodes of the file's opset."""
 
     def constant(name: str, value: float | list[int]) -> str:
         kind = np.int64 if isinstance(value, list) else np.float32
@@ -208,7 +245,10 @@ def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None
         padding = add("Sub", constant("one", 1.0), mask, output="padding")
         masked = add("Mul", padding, constant("masked", MASKED), output="masked_padding")
         hidden = add("Add", _HIDDEN, masked, output="masked_hidden")
-        pooled = add("ReduceMax", hidden, output=last, axes=[1], keepdims=0)
+        if opset < _AXES_AS_INPUT:
+            pooled = add("ReduceMax", hidden, output=last, axes=[1], keepdims=0)
+        else:
+            pooled = add("ReduceMax", hidden, tokens_axis, output=last, keepdims=0)
     else:
         hidden = add("Mul", _HIDDEN, mask, output="masked_hidden")
         total = add("ReduceSum", hidden, tokens_axis, output="total", keepdims=0)
@@ -223,37 +263,40 @@ def _add_pooling(graph: onnx.GraphProto, pooling: str, normalized: bool) -> None
         add("Div", pooled, norm, output=_POOLED)
 
 
-def _freeze(proto: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
+def _freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path) -> onnx.ModelProto:
     """Replace the dynamic axes by numbers and fold what was computed from them.
 
-    onnxruntime's basic optimisations do the folding: they use only standard operators.
+    onnxruntime's basic optimisations do the folding: they use only standard operators. `weights` is the
+    folder of the graph's external data, and `temporary` that of the result's.
     """
-    frozen = onnx.ModelProto()
-    frozen.CopyFrom(proto)
     numbers = {"batch_size": shape.batch_size, "sequence_length": shape.sequence_length}
     for value in (*frozen.graph.input, *frozen.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_value = numbers[dim.dim_param]
-    with TemporaryDirectory() as folder:
-        target = Path(folder) / "folded.onnx"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(target)
-        try:
-            onnxruntime.InferenceSession(
-                frozen.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=["MatMulAddFusion"],  # would bring in Gemm
-            )
-        except Exception as error:
-            raise ExportError(f"the graph: onnxruntime cannot freeze it: {error}") from error
-        folded = load_onnx(target)
+    target = temporary / "folded.onnx"
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    if external_tensors(frozen):
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", data_file(target).name
+        )
+    try:
+        onnxruntime.InferenceSession(
+            frozen.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["MatMulAddFusion"],  # would bring in Gemm
+        )
+    except Exception as error:
+        raise ExportError(f"the graph: onnxruntime cannot freeze it: {error}") from error
+    folded = load_onnx(target)
     used = {node.domain for node in folded.graph.node}
     kept = [entry for entry in folded.opset_import if entry.domain in used]
     del folded.opset_import[:]
     folded.opset_import.extend(kept)
-    folded.ir_version = _IR_VERSION
+    folded.ir_version = _ir_version(folded)
     return folded

@@ -7,15 +7,16 @@ accelerator that computes in float16:
 - a norm is at least 1e-6, not 1e-12.
 """
 
-import io
 import logging
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from minilmx.errors import ExportError
 from minilmx.export.options import ExportOptions
+from minilmx.models.external_data import fits_one_file, may_be_external, save_model
 from minilmx.models.interface import (
     DEFAULT_OPSET,
     INPUT_NAMES,
@@ -25,6 +26,7 @@ from minilmx.models.interface import (
     PACKED_INPUT_NAMES,
 )
 from minilmx.models.manifest import GraphKind
+from minilmx.models.onnx_file import load_onnx
 from minilmx.models.pytorch import SentenceModel
 
 
@@ -132,17 +134,17 @@ class TracedModel(SentenceModel):
             inputs["token_type_ids"] = torch.zeros_like(example)
         axes = {name: {0: "batch_size", 1: "sequence_length"} for name in (*INPUT_NAMES, OUTPUT_NAMES[0])}
         axes[OUTPUT_NAMES[1]] = {0: "batch_size"}
-        stream = io.BytesIO()
         for name in ("torch.onnx", "torch.jit"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with TemporaryDirectory(dir=path.parent) as temporary, warnings.catch_warnings():
+            traced = Path(temporary) / "traced.onnx"
             # The exporter warns that it is deprecated, and about each Python branch that it traces.
             warnings.simplefilter("ignore")
             try:
                 torch.onnx.export(
                     module.eval(),
                     tuple(inputs.values()),
-                    stream,  # type: ignore[arg-type] # the TorchScript exporter writes to streams
+                    str(traced),  # PyTorch puts the weights of a large model beside it
                     dynamo=False,
                     opset_version=options.opset or DEFAULT_OPSET,
                     input_names=list(inputs),
@@ -151,7 +153,10 @@ class TracedModel(SentenceModel):
                 )
             except Exception as error:
                 raise ExportError(f"the {kind} graph: PyTorch cannot trace it: {error}") from error
-        path.write_bytes(stream.getvalue())
+            if fits_one_file(traced.stat().st_size) and not may_be_external(traced):
+                traced.replace(path)
+            else:
+                save_model(load_onnx(traced), path, Path(temporary))
 
     def _check_packable(self) -> None:
         found = None

@@ -11,10 +11,10 @@ from minilmx.export.fixed_consumers import FOLDER
 from minilmx.export.folder import COPIED, READ, find_setting
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.interface import MAX_OPSET, MIN_OPSET
+from minilmx.models.interface import GROQ_MAX_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, POOLINGS, GraphKind, Shape, Source
-from minilmx.models.pooling import count_positions, stated_sequence_length
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.pooling import most_tokens
+from minilmx.models.source import ModelSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,9 @@ class ExportOptions:
     dimension: int | None = None
 
     def __post_init__(self) -> None:
-        if self.opset is not None and not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise ExportError(f"the opset: {self.opset}; expected {MIN_OPSET} to {MAX_OPSET}")
+        newest = MAX_OPSET if self.from_onnx else GROQ_MAX_OPSET
+        if self.opset is not None and not MIN_OPSET <= self.opset <= newest:
+            raise ExportError(f"the opset: {self.opset}; expected {MIN_OPSET} to {newest}")
         sizes = (self.shape.batch_size, self.shape.sequence_length, self.segments or 1)
         if not 1 <= min(sizes) <= max(sizes) <= MAX_SIZE:
             packed = f" with {self.segments} texts per packed row" if self.segments else ""
@@ -68,8 +69,7 @@ def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
         return length
     if length != "model":
         raise ExportError(f"the sequence length: {length!r}; expected a number or 'model'")
-    positions = count_positions(read_json(source.encoder, "config.json", dict))
-    limit = stated_sequence_length(source) or positions
+    limit = most_tokens(source)
     if limit is None:
         raise ExportError(f"the sequence length of {source.name}: not stated; expected a number of tokens")
     return limit

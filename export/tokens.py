@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
+from tokenizers import normalizers
 
 from minilmx.errors import ExportError, ModelError
 from minilmx.export.folder import read_tokenizer_settings
@@ -24,7 +25,7 @@ from minilmx.export.parity import MAX_ABS_EMBEDDING, open_session, relative_diff
 from minilmx.models.interface import OUTPUT_NAMES
 from minilmx.models.made_tokenizer import load_auto_tokenizer, make_tokenizer
 from minilmx.models.sample_texts import odd_texts, sample_texts
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.source import ModelSource, read_json, read_settings_file
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer, load_tokenizer
 
 _MOST_ADDED_TOKENS = 8
@@ -68,6 +69,8 @@ class AutoTokens:
         self.library = f"transformers {metadata.version('transformers')}"
         self._stated = _load(source)
         self._auto = load_auto_tokenizer(source.encoder)
+        for tokenizer in (self._stated, self._auto.backend_tokenizer):
+            _lower_texts(source, tokenizer)
         found, made = (type(each.model).__name__ for each in (self._stated, self._auto.backend_tokenizer))
         if found != made:
             raise ModelError(
@@ -205,7 +208,24 @@ def stated_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
         )
     direction = settings.get("truncation_side", (tokenizer.truncation or {}).get("direction", "right"))
     tokenizer.enable_truncation(512, direction=direction)
+    _lower_texts(source, tokenizer)
     return tokenizer
+
+
+def _lower_texts(source: ModelSource, tokenizer: tokenizers.Tokenizer) -> None:
+    """Lower the case of texts before anything else if the model's settings ask for it.
+
+    As sentence-transformers does it, which looks for the step only at the top of the normalizer.
+    """
+    if not read_settings_file(source.encoder, "sentence_bert_config.json").get("do_lower_case"):
+        return
+    normalizer = tokenizer.normalizer
+    if isinstance(normalizer, normalizers.Sequence):
+        steps = [normalizer[index] for index in range(len(normalizer))]
+    else:
+        steps = [] if normalizer is None else [normalizer]
+    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
 
 def _load(source: ModelSource) -> tokenizers.Tokenizer:

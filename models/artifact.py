@@ -15,6 +15,7 @@ from msgspec import structs
 from minilmx.errors import ArtifactError
 from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import read_document
+from minilmx.models.external_data import data_file, external_fault, is_cached_blob
 from minilmx.models.manifest import (
     COSINE,
     MANIFEST_NAME,
@@ -134,6 +135,12 @@ class Artifact:
         return self.path / self.graph.path
 
     @property
+    def graph_data(self) -> Path | None:
+        """The file with the weights of the graph that runners run, if they do not fit into the graph."""
+        file = data_file(self.graph_file)
+        return file if any(self.path / each.path == file for each in self.manifest.files) else None
+
+    @property
     def graph_sha256(self) -> str:
         """The digest of the ONNX file that runners run."""
         paths = {file.path: file.sha256 for file in self.manifest.files}
@@ -211,7 +218,7 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
     for file in artifact.manifest.files:
         path = artifact.path / file.path
         folders = (artifact.path / part for part in Path(file.path).parents[:-1])
-        if any(folder.is_symlink() for folder in folders) or (path.is_symlink() and not _is_cached(path)):
+        if any(folder.is_symlink() for folder in folders) or (path.is_symlink() and not is_cached_blob(path)):
             problems[file.path] = "is a symbolic link"
         elif not path.is_file():
             problems[file.path] = "is missing"
@@ -226,15 +233,23 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
     for file, digest in zip(whole, digests, strict=True):
         if digest != file.sha256:
             problems[file.path] = f"has SHA-256 {digest}; expected {file.sha256}"
+    for kind in artifact.graph_kinds:
+        graph: Graph = getattr(artifact.manifest, kind)
+        if graph.path not in problems and (fault := _external_fault(artifact, graph.path)):
+            problems[graph.path] = fault
     return problems
 
 
-def _is_cached(link: Path) -> bool:
-    """Whether a link leads to a blob of its own repository in the hub's cache: the cache's normal form."""
-    snapshots = (folder.parent for folder in link.parent.resolve().parents if folder.name == "snapshots")
-    return any(
-        repo.name.startswith("models--") and link.resolve().parent == repo / "blobs" for repo in snapshots
-    )
+def _external_fault(artifact: Artifact, graph: str) -> str | None:
+    """What is wrong with the weights of a graph in another file, which the manifest must list, or None."""
+    file = artifact.path / graph
+    data = data_file(file)
+    is_listed = any(artifact.path / each.path == data for each in artifact.manifest.files)
+    try:
+        fault = external_fault(file, data if is_listed else None)
+    except ArtifactError:
+        return "is not an ONNX file"
+    return fault and f"has {fault}"
 
 
 def unlisted_files(artifact: Artifact) -> list[str]:

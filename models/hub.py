@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minilmx.errors import ModelError
+from minilmx.models.external_data import named_data_files
 from minilmx.models.source import INDEX, VOCABULARIES, WEIGHTS, ModelSource, list_shards, weights_files
 from minilmx.models.support import check_model
 from minilmx.progress import Progress
 
-_ONNX = "onnx/model.onnx"
+_ONNX = "onnx/model.onnx"  # its external data, if it has any, begins with this name
 # What decides whether minilmx supports a model; these patterns match in every folder.
 _SETTINGS = ["*config.json", "*modules.json", "*sentence_*_config.json", "*.safetensors.index.json"]
 _TOKENIZER = ["*.json", "*.txt", "*.model", "README.md"]
@@ -109,7 +110,9 @@ def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSo
     if wanted.settings_only:
         return source
     check_model(source, onnx=wanted.onnx)
-    weights = [_ONNX] if wanted.onnx else [str(file.relative_to(folder)) for file in weights_files(source)]
+    weights = (
+        [f"{_ONNX}*"] if wanted.onnx else [str(file.relative_to(folder)) for file in weights_files(source)]
+    )
     progress.message(f"downloading {wanted.id} at {commit} from the hub")
     return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
 
@@ -143,7 +146,10 @@ def _missing(wanted: Wanted, folder: Path) -> str | None:
         return None  # the export says what is wrong with the file
     weights = [WEIGHTS] if (encoder / WEIGHTS).is_file() else shards or [WEIGHTS]
     needed = [encoder / "config.json"]
-    needed += [folder / _ONNX] if wanted.onnx else [encoder / name for name in weights]
+    if wanted.onnx:
+        needed += [folder / _ONNX, *named_data_files(folder / _ONNX)]
+    else:
+        needed += [encoder / name for name in weights]
     for file in needed:
         if not file.is_file():
             return file.relative_to(folder).as_posix()

@@ -6,12 +6,13 @@ PACKED_INPUT_NAMES = ("input_ids", "position_ids", "segment_ids")
 # Token embeddings come first: libraries that read the first output expect them there.
 OUTPUT_NAMES = ("last_hidden_state", "sentence_embedding")
 
-# Below 13 the operators differ; above 17 GroqFlow 4.3.1's tools cannot run the result.
-MIN_OPSET, MAX_OPSET = 13, 17
+# Below 13 the operators differ; 28 and IR 14 are the newest of onnx 1.23.
+MIN_OPSET, MAX_OPSET = 13, 28
+MAX_IR_VERSION = 14
 DEFAULT_OPSET = 16
 
-# The newest IR that GroqFlow 4.3.1's onnx 1.14.0 reads.
-MAX_IR_VERSION = 9
+# The newest that GroqFlow 4.3.1's tools run, with onnx 1.14.0: what is exported from PyTorch weights.
+GROQ_MAX_OPSET, GROQ_MAX_IR_VERSION = 17, 9
 
 # For masked positions, and for the smallest norm to divide by: numbers that float16 can hold.
 # In float16, float32's lowest number would be minus infinity, and 1e-12 would be zero.

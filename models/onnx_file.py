@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, ValueInfoProto
 
 from minilmx.errors import ArtifactError
+from minilmx.models.external_data import external_tensors
 from minilmx.models.manifest import Tensor
 
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -64,7 +65,7 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         outputs=tuple(as_tensor(value) for value in model.graph.output),
         ops=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
         parameters=sum(_size(tensor) for tensor in initializers),
-        external_data=any(tensor.data_location == TensorProto.EXTERNAL for tensor in initializers),
+        external_data=bool(external_tensors(model)),
         precision=_precision(model.graph),
         token_rows=_token_rows(model.graph),
     )

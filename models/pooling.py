@@ -24,7 +24,6 @@ def read_modules(source: ModelSource) -> tuple[str, bool]:
     sentence-transformers' default, which is mean pooling, and is not normalised. Raises ModelError for
     modules or poolings that minilmx does not know.
     """
-    _refuse_what_changes_texts(source)
     if source.is_plain:
         pooling = source.pooling or POOLINGS[0]
         if pooling not in POOLINGS:
@@ -60,16 +59,6 @@ def pooled_dimension(source: ModelSource) -> int | None:
     return stated if isinstance(stated, int) else None
 
 
-def _refuse_what_changes_texts(source: ModelSource) -> None:
-    """Refuse a setting by which sentence-transformers lowers the case of each text."""
-    name, key = "sentence_bert_config.json", "do_lower_case"
-    if read_settings_file(source.encoder, name).get(key):
-        raise ModelError(
-            f"{source.id} sets {key} in {name}; expected it unset, because minilmx embeds "
-            "texts unchanged and the embeddings would differ"
-        )
-
-
 def stated_sequence_length(source: ModelSource) -> int | None:
     """The most tokens that sentence-transformers feeds the model; None if the model does not state it.
 
@@ -85,6 +74,11 @@ def stated_sequence_length(source: ModelSource) -> int | None:
         if isinstance(stated, int) and 1 <= stated <= MAX_SIZE:
             return min(stated, positions or stated)
     return None
+
+
+def most_tokens(source: ModelSource) -> int | None:
+    """The most tokens of a text that the model reads: those stated, otherwise its positions."""
+    return stated_sequence_length(source) or count_positions(read_json(source.encoder, "config.json", dict))
 
 
 def choose_widths(source: ModelSource, model_dimension: int, dimension: int | None) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,9 @@ T = TypeVar("T")
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pt", "model.pt", "model.ckpt")
+
+# The largest header that the safetensors library reads.
+_MOST_HEADER_BYTES = 100_000_000
 
 # Vocabularies of which transformers makes a tokenizer if there is no tokenizer.json.
 VOCABULARIES = ("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
@@ -223,10 +227,33 @@ def weights_digest(source: ModelSource) -> str:
     Raises ModelError.
     """
     files = weights_files(source)
-    if len(files) == 1 and files[0].name == WEIGHTS:
-        return sha256_of_file(files[0])
+    return sha256_of_file(files[0]) if files[0].name == WEIGHTS else digest_together(files)
+
+
+def digest_together(files: list[Path]) -> str:
+    """The SHA-256 of the names and digests of several files. Raises OSError."""
     lines = (f"{file.name} {digest}\n" for file, digest in zip(files, sha256_of_files(files), strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def float32_bytes(source: ModelSource) -> int:
+    """How many bytes the weights have as float32, from the headers of the safetensors files.
+
+    Raises ModelError for a file without a header.
+    """
+    numbers = 0
+    for file in weights_files(source):
+        try:
+            with file.open("rb") as stream:
+                header = json.loads(
+                    stream.read(min(int.from_bytes(stream.read(8), "little"), _MOST_HEADER_BYTES))
+                )
+            numbers += sum(
+                math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__"
+            )
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ModelError(f"{file}: not a safetensors file: {error}") from error
+    return 4 * numbers
 
 
 def list_modules(source: ModelSource) -> list[tuple[str, str]]:

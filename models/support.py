@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from minilmx.errors import ModelError
-from minilmx.models.pooling import read_modules
+from minilmx.models.pooling import most_tokens, read_modules
 from minilmx.models.settings import SETTINGS
 from minilmx.models.source import (
     INDEX,
@@ -22,12 +22,17 @@ _CHOOSE = "Choose an embedding model, which gives one vector per text."
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model's settings say. `tokenizer` and `weights` describe in words where these come from."""
+    """What a model's settings say.
+
+    `max_sequence_length` is how many tokens of a text the model reads, None if nothing states it. `tokenizer`
+    and `weights` describe in words where these come from.
+    """
 
     architecture: str
     pooling: str
     normalized: bool
     embedding_dimension: int | None
+    max_sequence_length: int | None
     tokenizer: str
     weights: str
 
@@ -75,6 +80,7 @@ def read_model_facts(source: ModelSource) -> ModelFacts:
         pooling,
         normalized,
         dimension if isinstance(dimension, int) else None,
+        most_tokens(source),
         describe_tokenizer(source),
         f"{len(weights)} shards" if (encoder / INDEX).is_file() and len(weights) > 1 else weights[0].name,
     )

@@ -146,6 +146,12 @@ def _open(artifact: Artifact, options: ThreadOptions, progress: Progress) -> Run
             f"the precision of the artifact: {artifact.manifest.precision}; expected float32",
             "Export the model in float32.",
         )
+    if artifact.graph_data:
+        raise RunnerUnavailable(
+            f"the weights of the artifact: in {artifact.graph_data.name}, as they have more than 2 GiB; "
+            "expected them in the graph",
+            "Use another runner.",
+        )
     try:
         return EmulatorRunner(artifact, options.threads)
     except onnx.shape_inference.InferenceError as error:

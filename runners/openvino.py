@@ -165,6 +165,12 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
             f"the precision of the artifact: {artifact.manifest.precision}; expected float32",
             "Use the float32 artifact and the runner's precision int8.",
         )
+    if options.precision == "int8" and artifact.graph_data:
+        raise RunnerUnavailable(
+            f"precision int8: weights in {artifact.graph_data.name}, as they have more than 2 GiB; expected "
+            "them in the graph",
+            "Choose the precision f32 or bf16.",
+        )
     try:
         if options.precision == "int8":
             proto = load_onnx(artifact.graph_file)

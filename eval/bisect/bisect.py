@@ -101,6 +101,12 @@ def bisect(
     _require_fit(artifact, other)
     for name in (reference, candidate):
         _require_visible(name)
+    for each in (artifact, other):
+        if each.graph_data:
+            raise EvalError(
+                f"{each.path}: weights in {each.graph_data.name}, as they have more than 2 GiB; expected "
+                "them in the graph"
+            )
     texts = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(pairs.texts)
     model = load_onnx(artifact.graph_file)
     other_model = model if other is artifact else load_onnx(other.graph_file)

@@ -90,7 +90,8 @@ def _describe(benchmark: Benchmark) -> str:
     machine = f"{benchmark.provenance.processor} ({benchmark.provenance.cpus} CPUs)"
     return (
         f"{benchmark.artifact}: {benchmark.sentences:,} sentences of {benchmark.dataset}, "
-        f"{benchmark.tokens:,} tokens, {len(benchmark.timings[0].rounds)} rounds on {machine}, "
+        f"{benchmark.tokens:,} tokens, {benchmark.truncated_sentences:,} truncated, "
+        f"{len(benchmark.timings[0].rounds)} rounds on {machine}, "
         "tokenizing included"
     )
 

@@ -9,14 +9,14 @@ import math
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
-from minilmx.models.interface import MAX_IR_VERSION, MAX_OPSET, MIN_OPSET
+from minilmx.models.interface import GROQ_MAX_IR_VERSION, GROQ_MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
 
-OPSETS = range(MIN_OPSET, MAX_OPSET + 1)
+OPSETS = range(MIN_OPSET, GROQ_MAX_OPSET + 1)
 # groqflow/common/build.py, calculate_num_chips: about 50M parameters per chip, then a power of two.
 _PARAMETERS_PER_CHIP = 50_000_000
 # Operators that were seen to pass GroqFlow's own stages, conversion to float16 included.
@@ -43,7 +43,10 @@ def check_before_build(artifact: Artifact) -> list[str]:
     facts = read_facts(load_onnx(artifact.graph_file))
     problems = _problems(facts, artifact)
     if problems:
-        raise RunnerFailed(f"GroqFlow cannot build {artifact.graph_file.name}: {'; '.join(problems)}")
+        raise RunnerFailed(
+            f"GroqFlow cannot build {artifact.graph_file.name}: {'; '.join(problems)}",
+            "Export the model from its PyTorch weights." if facts.opset not in OPSETS else None,
+        )
     largest = _largest_magnitude(artifact)
     if largest > FLOAT16_MAX:
         raise RunnerFailed(
@@ -66,8 +69,8 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
         problems.append(f"precision {artifact.manifest.precision}, expected float32")
     if facts.opset not in OPSETS:
         problems.append(f"opset {facts.opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
-    if facts.ir_version > MAX_IR_VERSION:
-        problems.append(f"IR version {facts.ir_version}, expected at most {MAX_IR_VERSION}")
+    if facts.ir_version > GROQ_MAX_IR_VERSION:
+        problems.append(f"IR version {facts.ir_version}, expected at most {GROQ_MAX_IR_VERSION}")
     if not facts.domains or facts.domains[0] != "":
         problems.append(f"operator sets {facts.domains}, expected ONNX's own first")
     if facts.external_data:

@@ -41,9 +41,15 @@ def test_inspect_says_that_a_model_is_supported(model: Path, mlx: Callable[..., 
     assert outcome.code == 0, outcome
     assert "architecture bert" in outcome.stdout
     assert "embedding    8 numbers, mean pooling, normalized" in outcome.stdout
+    assert "tokens       up to 64" in outcome.stdout
     assert "tokenizer    tokenizer.json" in outcome.stdout
     assert "weights      model.safetensors" in outcome.stdout
     assert "supported    yes" in outcome.stdout
+
+
+def test_inspect_shows_the_most_tokens_that_a_model_reads(model: Path, mlx: Callable[..., Any]) -> None:
+    change(model / "sentence_bert_config.json", max_seq_length=24)
+    assert "tokens       up to 24" in mlx("inspect", model).stdout
 
 
 def test_inspect_describes_a_model_as_json(model: Path, mlx: Callable[..., Any]) -> None:
@@ -64,6 +70,7 @@ def test_inspect_describes_a_model_as_json(model: Path, mlx: Callable[..., Any])
         "pooling": "mean",
         "normalized": False,
         "embedding_dimension": 8,
+        "max_sequence_length": 64,
         "tokenizer": "made from vocab.txt",
         "weights": "2 shards",
         "supported": True,

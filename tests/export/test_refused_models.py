@@ -223,8 +223,3 @@ def test_a_tokenizer_with_more_ids_than_the_model_has(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
     message = refusal(folder)
     assert "the token 'a' has the id 5000, and the model has 140 token embeddings" in message
-
-
-def test_a_setting_that_would_change_the_texts(folder: Path) -> None:
-    change_json(folder / "sentence_bert_config.json", do_lower_case=True)
-    assert "do_lower_case" in refusal(folder)

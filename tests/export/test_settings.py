@@ -214,6 +214,26 @@ class TestSequenceLength:
         assert open_artifact(Path("short")).manifest.max_sequence_length == 24
         assert "the model reads up to 24 tokens" in mlx("inspect", "short").stdout
 
+    def test_a_run_says_where_it_truncated_and_what_the_model_reads(self, edit: Edit, mlx: Mlx) -> None:
+        mlx("export", edit(), "--sequence-length", 16, "--output", "short")
+        mlx("export", edit(), "--sequence-length", "model", "--output", "long")
+        Path("texts.txt").write_text("a cat sat on the mat\nthe dog\n", encoding="utf-8")
+        for output in ([], ["-o", "out.npy"], ["-o", "out/"]):
+            said = mlx("run", "short", "texts.txt", *output).stderr
+            assert "1 truncated at 16 tokens (the model reads up to 24)" in said
+        assert "0 truncated" in mlx("run", "long", "texts.txt").stderr
+
+    @pytest.mark.parametrize("length", [16, "model"])
+    def test_every_graph_of_an_artifact_truncates_alike(self, edit: Edit, length: int | str) -> None:
+        artifact = export(edit(), sequence_length=length, pack=2)
+        texts = ["a cat sat on the mat and then it slept on the mat again"]
+        found = []
+        for graph in ("fixed", "dynamic", "packed"):
+            with minilmx.load(artifact, graph=graph) as model:
+                found.append(model.encode(texts))
+        for vectors in found[1:]:
+            assert_same(vectors, found[0])
+
     def test_the_export_takes_the_models_own_limit(self, edit: Edit, mlx: Mlx) -> None:
         outcome = mlx("export", edit(), "--sequence-length", "model", "--output", "out")
         assert outcome.code == 0, outcome

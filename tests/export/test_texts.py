@@ -255,6 +255,69 @@ def test_texts_have_the_embeddings_of_sentence_transformers(
     check_ids(folder, artifact.path)
 
 
+def cased(folder: Path) -> None:
+    settings(folder, do_lower_case=False)
+
+
+def lowered_already(folder: Path) -> None:
+    """A tokenizer whose own normalizer lowers the case, after another step."""
+    settings(folder, tokenizer_class="PreTrainedTokenizerFast")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def left_alone(folder: Path) -> None:
+    """A tokenizer with several steps, none of which lowers the case."""
+    lowered_already(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+LOWERED: dict[str, tuple[str, Change]] = {
+    "cased BERT": ("Bert", cased),
+    "uncased BERT": ("Bert", setting()),
+    "no normalizer": ("Roberta", bytes_file),
+    "pieces": ("XLMRoberta", pieces_file),
+    "several steps": ("Bert", left_alone),
+    "lowered already": ("Bert", lowered_already),
+}
+
+
+def lower_texts(folder: Path) -> None:
+    path = folder / "sentence_bert_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_lower_case": True}))
+
+
+@pytest.mark.parametrize("name", LOWERED)
+def test_texts_are_lowered_as_sentence_transformers_lowers_them(
+    originals: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    kind, change = LOWERED[name]
+    folder = copy(originals[kind], tmp_path)
+    change(folder)
+    lower_texts(folder)
+    artifact = export(folder)
+    with minilmx.load(artifact, threads=1) as model:
+        found = model.encode(TEXTS)
+        assert np.array_equal(model.encode(["Hello WORLD"]), model.encode(["hello world"]))
+    assert np.abs(found - expected(folder)).max() <= 1e-5
+
+
+def test_an_onnx_file_gets_texts_in_lower_case_too(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "models" / "odd"))
+    rewrite(folder, lambda content: content["normalizer"].update(lowercase=False))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+    options = ExportOptions(Shape(3, 24), from_onnx=True)
+    artifact = export_model(resolve_model(str(folder)), tmp_path / "out", options)
+    with minilmx.load(artifact, threads=1) as model:
+        lower, upper, unknown = model.encode(["hello", "HELLO", "日"])
+    assert np.array_equal(lower, upper)
+    assert not np.array_equal(lower, unknown)
+
+
 def refusal(folder: Path, kind: type[MinilmxError] = ModelError) -> str:
     with pytest.raises(kind) as caught:
         export(folder)

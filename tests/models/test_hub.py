@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import onnx
 import pytest
 
 from minilmx.models.source import bundled_model
@@ -345,6 +346,24 @@ def test_shards_are_downloaded_by_their_index(tmp_path: Path, hub: Hub) -> None:
     [result], _ = resolve(tmp_path, hub.variables, ASKED)
     assert result[:2] == ["hub", COMMIT], result
     assert {name for name in hub.downloaded if name.endswith(".safetensors")} == set(shards)
+
+
+def test_an_onnx_file_comes_with_its_external_data(tmp_path: Path, hub: Hub, tiny_folder: Path) -> None:
+    file = tmp_path / "model.onnx"
+    model = onnx.load(tiny_folder / "onnx" / "model.onnx")
+    onnx.save(model, file, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    hub.files |= {
+        f"onnx/{name}": (tmp_path / name).read_bytes() for name in ("model.onnx", "model.onnx_data")
+    }
+    hub.files["onnx/model_quantized.onnx"] = b"never downloaded"
+    asked = ("some-org/some-model", None, True)
+    [result], _ = resolve(tmp_path, hub.variables, asked)
+    assert result[:2] == ["hub", COMMIT], result
+    assert {name for name in hub.downloaded if "onnx" in name} == {"onnx/model.onnx", "onnx/model.onnx_data"}
+    assert "model.safetensors" not in hub.downloaded
+    (Path(result[3]) / "onnx" / "model.onnx_data").unlink()  # as an interrupted download leaves it
+    [again], _ = resolve(tmp_path, OFFLINE, asked)
+    assert "is in the hub cache without onnx/model.onnx_data" in again
 
 
 RERANKER = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}

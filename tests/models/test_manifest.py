@@ -224,8 +224,8 @@ CLOSED = [
     ("pooling", "mean\n", "mean, cls, max"),
     ("precision", "float16", "float32, int8"),
     ("opset", 12, "`int` >= 13"),
-    ("opset", 18, "`int` <= 17"),
-    ("ir_version", 10, "`int` <= 9"),
+    ("opset", 29, "`int` <= 28"),
+    ("ir_version", 15, "`int` <= 14"),
     ("graphs.dynamic.inputs.0.shape.0", 0, "`int` >= 1"),
 ]
 

@@ -15,6 +15,14 @@ def describe_length(artifact: "Artifact") -> str:
     return f"the model reads up to {own} tokens; this artifact {verb} {length}"
 
 
+def describe_truncated(count: int, artifact: "Artifact") -> str:
+    """How many texts were truncated; if the model itself reads more tokens, also where and what it reads."""
+    own, length = artifact.manifest.max_sequence_length, artifact.shape.sequence_length
+    if not count or not own or own <= length:
+        return f"{count} truncated"
+    return f"{count} truncated at {length} tokens (the model reads up to {own})"
+
+
 def describe_truncation(artifact: "Artifact") -> str:
     """Which part of the model's own embedding the artifact's is; empty if it is the whole of it."""
     truncation = artifact.manifest.truncation

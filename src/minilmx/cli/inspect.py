@@ -147,6 +147,7 @@ def _inspect_model(model: str, as_json: bool) -> None:
             rows += [
                 ("architecture", document["architecture"]),
                 ("embedding", f"{size}, {document['pooling']} pooling, {unit}"),
+                ("tokens", document["max_sequence_length"] and f"up to {document['max_sequence_length']}"),
                 ("tokenizer", document["tokenizer"]),
                 ("weights", document["weights"]),
                 ("supported", "yes"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minilmx.cli.describe import describe_truncated
 from minilmx.cli.options import (
     ARTIFACT,
     FORCE,
@@ -151,6 +152,7 @@ def _run_to_file(
 ) -> None:
     from minilmx import api
     from minilmx.cli.progress import console_progress
+    from minilmx.models.artifact import read_artifact
 
     with console_progress() as progress:
         if output is None:
@@ -162,7 +164,7 @@ def _run_to_file(
     click.echo(
         f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph){prompted} in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
-        f"{record.truncated_sentences} truncated",
+        f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
         err=True,
     )
 
@@ -197,6 +199,7 @@ def _run_to_folder(
 ) -> None:
     from minilmx import api
     from minilmx.cli.progress import console_progress
+    from minilmx.models.artifact import read_artifact
 
     with console_progress() as progress:
         summary = api.embed_corpus(
@@ -210,7 +213,8 @@ def _run_to_folder(
     click.echo(
         f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
         f"{summary.runner} ({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
-        f"({summary.embedded_rows / summary.seconds:,.0f}/s), {summary.truncated_rows} truncated; runner "
+        f"({summary.embedded_rows / summary.seconds:,.0f}/s), "
+        f"{describe_truncated(summary.truncated_rows, read_artifact(artifact))}; runner "
         f"{summary.runner_seconds:.2f} s, reading {summary.reading_seconds:.2f} s, writing "
         f"{summary.writing_seconds:.2f} s",
         err=True,

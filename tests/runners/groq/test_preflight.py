@@ -96,7 +96,7 @@ def test_a_graph_beyond_groqflows_limits_is_refused_before_groqflow_starts(machi
 
 
 def test_weights_in_another_file_are_refused(machine, crafted):
-    saving = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    saving = {"save_as_external_data": True, "location": "model_b4_s16.onnx_data", "size_threshold": 0}
     message = machine.fails("groq", "build", crafted(lambda model: None, **saving))
     assert "weights in another file" in message
     assert not list(machine.cache.glob("*/build.log"))
