@@ -10,6 +10,7 @@ product between them: it multiplies integers.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,7 @@ def quantize(path: Path, kind: GraphKind) -> None:
     products = {node.output[0] for node in round_weights_to_int8(model, _WEIGHT_STEPS)}
     graph = model.graph
     for name, value in _CONSTANTS.items():
-        graph.initializer.append(numpy_helper.from_array(value, name))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     nodes: list[NodeProto] = []
     rounded: set[str] = set()
     for node in graph.node:
@@ -127,7 +128,7 @@ def _add_in_order(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _node(op: str, inputs: list[str], output: str, **attributes: object) -> NodeProto:
+def _node(op: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(op, inputs, [output], name=output, **attributes)
 
 
