@@ -481,8 +481,8 @@ def check(
     opened = _opened(artifact)
     if opened.manifest.precision != FLOAT32:
         raise EvalError(
-            f"{opened.path}: precision {opened.manifest.precision}, whose embeddings differ between graphs and "
-            "libraries; expected float32",
+            f"{opened.path}: precision {opened.manifest.precision}, whose embeddings differ from library to "
+            "library; expected float32",
             "Check the float32 artifact of the same model.",
         )
     for name in consumers:
