@@ -104,7 +104,7 @@ def choose_contenders(artifact: Artifact, runners: Sequence[str], graphs: Sequen
     for name in dict.fromkeys(runners):
         entry = require_runner(name)
         for graph in graphs or [kind for kind in artifact.graph_kinds if kind in entry.graphs]:
-            contenders.append(Contender(name, choose_graph(artifact, [name], graph).graph_kind))
+            contenders.append(Contender(name, choose_graph(artifact, name, graph).graph_kind))
     return list(dict.fromkeys(contenders))
 
 

@@ -1,4 +1,4 @@
-"""Run several runners on identical token batches and compare what they return."""
+"""Run several runners on identical tokens and compare what they return."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.header import DataHeader, header_fields
+from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
 from minilmx.eval.metrics.retrieval import Sides
@@ -27,6 +28,8 @@ from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_s
 class RunnerResult:
     """One runner over all 2N sentences. `comparison` is with the reference; None for itself.
 
+    `graph` is the artifact's graph that ran, None if it is not recorded. `invariance` is None for saved
+    embeddings, which cannot be made again, and for embeddings that are not finite.
     `finite` is whether every number of its embeddings is finite, also with the prompts of a search.
     `similarities` are those of the N pairs, by the model's similarity, None if one is not defined. `timing`
     is of the runner alone, without tokenizing and without the prompts of a search; None if it is not
@@ -35,12 +38,14 @@ class RunnerResult:
     """
 
     runner: str
+    graph: str | None
     details: Details
     versions: Mapping[str, str]
     finite: bool
     scores: Scores
     similarities: tuple[float, ...] | None
     comparison: Comparison | None
+    invariance: BatchInvariance | None
     timing: Timing | None
     on_chip_compute_seconds: float | None
     with_pcie_seconds: float | None
@@ -77,26 +82,29 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the artifact on graded pairs; the first runner is the reference.
 
-    Every runner gets the very same token batches. `graph` is "auto" (the dynamic-shape graph if
-    every runner takes it, otherwise the fixed one), "dynamic", "fixed" or "packed". Each runner takes
-    those of the settings that it has. With `ladder`, the steps from PyTorch to the hardware are
-    run as well. Raises RunnerError before the first runner runs if another is not available here
-    or a setting belongs to none, and EvalError for no runner or one that is named twice.
+    Every runner gets the very same tokens, through the graph that it runs by default: `graph` is "auto"
+    (for each runner the dynamic-shape graph if it takes that, otherwise the fixed one), "dynamic", "fixed" or
+    "packed". Each runner takes those of the settings that it has. With `ladder`, the steps from PyTorch to
+    the hardware are run as well. Raises RunnerError before the first runner runs if another is not available
+    here or a setting belongs to none, and EvalError for no runner or one that is named twice.
     """
     if not runners or len(set(runners)) != len(runners):
         raise EvalError(f"runners: {', '.join(runners) or 'none'}; expected runners that differ")
     shares = share_settings(runners, settings or {})
     for name in runners:
         require_runner(name, **shares[name])
-    artifact = choose_graph(artifact, runners, graph)
+    views = {name: choose_graph(artifact, name, graph) for name in runners}
+    first = views[runners[0]]
     inputs = _tokenize(artifact, pairs.texts)
     tokenized = inputs[artifact.prompt]
     results: list[RunnerResult] = []
     reference: dict[str, Embeddings] | None = None
     for name in runners:
-        with Embedder(artifact, name, artifact.graph_kind, progress, **shares[name]) as embedder:
+        view = views[name]
+        with Embedder(view, name, view.graph_kind, progress, **shares[name]) as embedder:
             advance = progress.start(name, sum(map(len, inputs.values())))
             found = {text: embedder.encode_tokenized(each, advance) for text, each in inputs.items()}
+            invariance = measure_invariance(embedder, tokenized, found[artifact.prompt])
             details = dict(embedder.runner.details)
             versions = dict(embedder.runner.versions)
         comparison = None
@@ -110,18 +118,18 @@ def evaluate(
                 _search(artifact, reference, found),
             )
         reference = reference or found
-        results.append(_result(name, details, versions, found, artifact, pairs, comparison))
+        results.append(_result(name, details, versions, found, view, pairs, comparison, invariance))
     several = len(runners) > 1 and results[0].finite
     return Evaluation(
         **header_fields(
             artifact, tokenized, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
         ),
         search_prompts=artifact.search_prompts or UNSET,
-        texts_per_row=artifact.texts_per_row,
+        texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
-        noise=measure_noise(artifact, runners[0], tokenized, shares[runners[0]]) if several else None,
-        ladder=climb(artifact, tokenized, settings or {}) if ladder else None,
+        noise=measure_noise(first, runners[0], tokenized, shares[runners[0]]) if several else None,
+        ladder=climb(first, tokenized, settings or {}) if ladder else None,
     )
 
 
@@ -155,18 +163,21 @@ def _result(
     artifact: Artifact,
     pairs: SentencePairs,
     comparison: Comparison | None,
+    invariance: BatchInvariance | None,
 ) -> RunnerResult:
     found, similarity = embeddings[artifact.prompt], artifact.similarity
     similarities = pair_similarities(found.values, similarity)
     scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold, similarity)
     return RunnerResult(
         runner=name,
+        graph=artifact.graph_kind,
         details=details,
         versions=versions,
         finite=all(each.finite for each in embeddings.values()),
         scores=scores,
         similarities=None if scores.spearman is None else tuple(similarities.tolist()),
         comparison=comparison,
+        invariance=invariance,
         timing=Timing(
             batches=found.batches,
             seconds=found.seconds,

@@ -133,6 +133,7 @@ def _result(first: SavedRun, run: SavedRun, rows: list[str]) -> RunnerResult:
     record = run.record
     return RunnerResult(
         runner=run.name,
+        graph=record.graph if record else None,
         details={
             **(record.details if record else {}),
             "runner": record.runner if record else _NO_RECORD,
@@ -143,6 +144,7 @@ def _result(first: SavedRun, run: SavedRun, rows: list[str]) -> RunnerResult:
         scores=Scores(None, None),
         similarities=None,
         comparison=None if run is first else _compare_rows(first, run.values, rows),
+        invariance=None,
         timing=record.timing if record else None,
         **chip_latencies(record.details if record else {}),
     )

@@ -42,8 +42,8 @@ class Verdict:
     begins with. It also says how many of the limits that were set are kept.
 
     `passed` is None if there is nothing to judge. Otherwise it is true if every limit is kept, every
-    comparison without a limit of its own is SAME, and every number is finite. A limit on speed does not
-    count as a comparison's own.
+    comparison without a limit of its own is SAME, and every number is finite. A limit on speed or on batch
+    invariance does not count as a comparison's own.
     """
 
     answer: Answer | None
@@ -169,6 +169,8 @@ def _passed(
 
 def _unlimited(comparisons: Sequence[ComparisonVerdict], checks: Sequence[Check]) -> list[ComparisonVerdict]:
     limited = {
-        (each.language, each.runner) for each in checks if LIMITED[each.limit].group is not Group.SPEED
+        (each.language, each.runner)
+        for each in checks
+        if LIMITED[each.limit].group not in (Group.BATCHES, Group.SPEED)
     }
     return [each for each in comparisons if (each.language, each.runner) not in limited]

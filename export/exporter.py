@@ -22,7 +22,7 @@ from minilmx.export.options import (
     tool_versions,
 )
 from minilmx.export.parity import Parity, check_parity
-from minilmx.export.quantize import QuantizationCost, measure_cost, quantize_weights
+from minilmx.export.quantize import QuantizationCost, measure_cost, quantize
 from minilmx.export.tokens import AutoTokens, TextParity, stated_tokenizer
 from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
@@ -172,8 +172,8 @@ def export_model(
         cost = None
         if options.precision != facts[GraphKind.FIXED].precision:
             progress.message("quantising the graphs")
-            for path in graphs.values():
-                quantize_weights(path)
+            for kind, path in graphs.items():
+                quantize(path, kind)
             cost = measure_cost(graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run)
             facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
         manifest = structs.replace(

@@ -1,28 +1,42 @@
 """Float32 graphs to int8: smaller and faster on a CPU, at a cost that is measured and reported.
 
-Weights of matrix products become signed int8, one scale per output channel; activations are
-quantised while the graph runs, one scale per tensor (onnxruntime's dynamic quantisation). So an
-embedding depends a little on what else is in its batch. Token embeddings stay float32: quantising
-them makes nothing faster.
+Weights of matrix products become signed int8, one scale per output channel. Activations become uint8
+while the graph runs, one scale per token, so an embedding does not depend on what else is in its batch.
+Token embeddings and the products inside attention stay float32.
+
+The graph says so with ONNX's own QuantizeLinear and DequantizeLinear, which onnxruntime fuses with the
+product between them: it multiplies integers.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx import NodeProto, helper, numpy_helper
 
 from minilmx.errors import ExportError
 from minilmx.export.parity import Reference, open_session
+from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.interface import OUTPUT_NAMES
-from minilmx.models.manifest import Shape
+from minilmx.models.manifest import GraphKind, Shape
+from minilmx.models.onnx_file import load_onnx
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 
 # Models that quantise well stay above 0.95; below 0.9 an embedding is no longer the model's.
 LEAST_COSINE = 0.9
+
+# CPUs without VNNI add two products of a uint8 and an int8 in 16 bits: 2 x 255 x 64 is the most that
+# fits. Larger weights would give other numbers there; these are exact on every CPU.
+_WEIGHT_STEPS = 64
+_LEAST, _STEP, _MIDDLE, _ONES = "int8/least", "int8/step", "int8/middle", "int8/ones"
+_CONSTANTS = {
+    _LEAST: np.array(1e-30, np.float32),  # of a row of zeros
+    _STEP: np.array(1 / 127, np.float32),
+    _MIDDLE: np.array(128, np.uint8),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +52,84 @@ class QuantizationCost:
     min_cosine: float
 
 
-def quantize_weights(path: Path) -> None:
-    """Replace a float32 ONNX file by its int8 form. Raises ExportError."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+def quantize(path: Path, kind: GraphKind) -> None:
+    """Replace a float32 ONNX file of opset 13 to 17 by its int8 form."""
+    model = load_onnx(path)
+    products = {node.output[0] for node in round_weights_to_int8(model, _WEIGHT_STEPS)}
+    graph = model.graph
+    for name, value in _CONSTANTS.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    nodes: list[NodeProto] = []
+    rounded: set[str] = set()
+    for node in graph.node:
+        if node.output[0] in products:
+            values = node.input[0]
+            if values not in rounded:  # the query, key and value of a layer share theirs
+                nodes += _round_rows(values)
+                rounded.add(values)
+            nodes += _multiply(node, values)
+        else:
+            nodes.append(node)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    if kind == GraphKind.PACKED:
+        _add_in_order(graph)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
-    smaller = path.with_suffix(".int8")
-    with _quiet():
-        try:
-            quantize_dynamic(
-                path,
-                smaller,
-                op_types_to_quantize=["MatMul"],
-                per_channel=True,
-                reduce_range=False,
-                weight_type=QuantType.QInt8,
-            )
-        except Exception as error:
-            raise ExportError(f"{path.name}: onnxruntime cannot quantise it: {error}") from error
-    smaller.replace(path)
+
+def _round_rows(values: str) -> list[NodeProto]:
+    """Divide each row, the last axis, by its largest magnitude, and round it to 1 to 255 around 128."""
+    return [
+        _node("ReduceMax", [values], f"{values}/highest", axes=[-1], keepdims=1),
+        _node("ReduceMin", [values], f"{values}/lowest", axes=[-1], keepdims=1),
+        _node("Neg", [f"{values}/lowest"], f"{values}/minus_lowest"),
+        _node("Max", [f"{values}/highest", f"{values}/minus_lowest", _LEAST], f"{values}/largest"),
+        _node("Div", [values, f"{values}/largest"], f"{values}/unit"),
+        _node("QuantizeLinear", [f"{values}/unit", _STEP, _MIDDLE], f"{values}/uint8"),
+        _node("DequantizeLinear", [f"{values}/uint8", _STEP, _MIDDLE], f"{values}/rounded"),
+    ]
+
+
+def _multiply(product: NodeProto, values: str) -> list[NodeProto]:
+    """The product of the rounded rows, each multiplied by its largest magnitude."""
+    (name,) = product.output
+    product.input[0], product.output[0] = f"{values}/rounded", f"{name}/of_units"
+    return [product, _node("Mul", [f"{name}/of_units", f"{values}/largest"], name)]
+
+
+def _add_in_order(graph: onnx.GraphProto) -> None:
+    """Divide by the sum of a Softmax after the product that follows it, and let a product take that sum.
+
+    A Softmax adds in an order that depends on where in a row a text starts, and the last bit of a
+    number decides which way it is rounded to int8. A product adds one by one, and zeros, the weights of
+    other texts, change nothing.
+    """
+    length = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    graph.initializer.append(numpy_helper.from_array(np.ones((length, 1), np.float32), _ONES))
+    weights = {node.output[0] for node in graph.node if node.op_type == "Softmax"}
+    weights -= {name for node in graph.node if node.op_type != "MatMul" for name in node.input}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        name = node.output[0]
+        if name in weights:
+            (scores,) = node.input
+            nodes += [
+                _node("ReduceMax", [scores], f"{name}/largest", axes=[-1], keepdims=1),
+                _node("Sub", [scores, f"{name}/largest"], f"{name}/shifted"),
+                _node("Exp", [f"{name}/shifted"], name),
+                _node("MatMul", [name, _ONES], f"{name}/sum"),
+            ]
+        elif node.op_type == "MatMul" and node.input[0] in weights:
+            node.output[0] = f"{name}/undivided"
+            nodes += [node, _node("Div", [f"{name}/undivided", f"{node.input[0]}/sum"], name)]
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _node(op: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(op, inputs, [output], name=output, **attributes)
 
 
 def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Reference) -> QuantizationCost:
@@ -79,14 +153,3 @@ def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Ref
             "Export the model as float32.",
         )
     return QuantizationCost(len(tokenized), float(np.abs(model - int8).max()), cosine)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """onnxruntime's quantiser logs advice, on the root logger, that changes nothing here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

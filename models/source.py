@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import math
 import re
 from dataclasses import dataclass, replace

@@ -52,7 +52,7 @@ class TokenizedTexts:
         """The number of tokens per text, with special tokens and after truncation: int64 [N]."""
         return np.asarray(self.tokens.attention_mask.sum(axis=1), dtype=np.int64)
 
-    def take(self, rows: slice) -> "TokenizedTexts":
+    def take(self, rows: slice | NDArray[np.int64]) -> "TokenizedTexts":
         """The texts in `rows`, as a copy."""
         tokens = TokenBatch(**{name: array[rows].copy() for name, array in self.tokens.feeds().items()})
         return replace(self, tokens=tokens, truncated=self.truncated[rows])

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
+from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.manifest import FLOAT32, GraphKind
 from minilmx.models.onnx_file import load_onnx
 from minilmx.progress import Progress
@@ -109,32 +108,6 @@ class OpenvinoRunner(Runner):
         """Free the compiled graph. Closing again does nothing."""
         self._requests = threading.local()
         self._compiled = None
-
-
-def round_weights_to_int8(model: onnx.ModelProto) -> None:
-    """Store the constant right operand [K, N] of each MatMul as int8, in place.
-
-    Symmetric, |w| <= 127 steps, with one scale per column; a DequantizeLinear follows, which OpenVINO
-    reads as a compressed weight.
-    """
-    graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    found = []
-    for node in graph.node:
-        if node.op_type != "MatMul" or node.input[1] not in weights:
-            continue
-        tensor = weights.pop(node.input[1])
-        exact = numpy_helper.to_array(tensor)
-        scale = np.maximum(np.abs(exact).max(axis=0), np.finfo(np.float32).tiny) / 127
-        rounded = np.round(exact / scale).astype(np.int8)
-        parts = (rounded, scale.astype(np.float32), np.zeros(scale.shape, np.int8))
-        names = [f"{tensor.name}/{part}" for part in ("int8", "scale", "zero")]
-        graph.initializer.remove(tensor)
-        graph.initializer.extend(map(numpy_helper.from_array, parts, names))
-        found.append(helper.make_node("DequantizeLinear", names, [tensor.name], axis=1))
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*found, *nodes])
 
 
 def _import_openvino() -> Any:

@@ -84,19 +84,17 @@ def require_runner(name: str | RunnerEntry, **settings: Any) -> RunnerEntry:
     return entry
 
 
-def choose_graph(artifact: Artifact, runners: Sequence[str | RunnerEntry], graph: str) -> Artifact:
+def choose_graph(artifact: Artifact, runner: str | RunnerEntry, graph: str) -> Artifact:
     """The artifact with the graph that was asked for.
 
-    "auto" is the dynamic-shape graph if every runner takes it, otherwise the fixed one. Raises
-    RunnerError if a runner does not take the graph, ArtifactError if the artifact has no such graph.
+    "auto" is the dynamic-shape graph if the runner takes it, otherwise the fixed one. Raises
+    RunnerError if the runner does not take the graph, ArtifactError if the artifact has no such graph.
     """
-    entries = [find_runner(name) for name in runners]
+    entry = find_runner(runner)
     if graph == AUTO:
-        dynamic = all(GraphKind.DYNAMIC in entry.graphs for entry in entries)
-        graph = GraphKind.DYNAMIC if dynamic else GraphKind.FIXED
+        graph = GraphKind.DYNAMIC if GraphKind.DYNAMIC in entry.graphs else GraphKind.FIXED
     chosen = artifact.with_graph(graph)
-    for entry in entries:
-        _require_graph(entry, chosen)
+    _require_graph(entry, chosen)
     return chosen
 
 

@@ -183,12 +183,14 @@ def _judge(
     results = [
         RunnerResult(
             runner=side.runner if alone else f"{side.runner} on {side.artifact}",
+            graph=None,
             details={"runner": side.runner} | ({} if side.emulation else {"precision": precision}),
             versions={},
             finite=side.finite,
             scores=score_pairs(values[:half], values[half:], pairs.gold, similarity),
             similarities=None,
             comparison=compared,
+            invariance=None,
             timing=None,
             on_chip_compute_seconds=None,
             with_pcie_seconds=None,

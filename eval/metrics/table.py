@@ -27,6 +27,7 @@ class Group(StrEnum):
     CORRELATION = "Correlation with the gold scores"
     DRIFT = "Drift from"
     ORDER = "Order and search"
+    BATCHES = "Alone and in other batches"
     SPEED = "Speed, end to end"
 
 
@@ -37,7 +38,8 @@ class Metric:
     `value(result, reference)` is None if the number is not defined. An `absolute` metric is
     defined for the reference, too; all others compare a runner with the reference. `limit` is
     the name of the limit on it and `about` its help text; both are empty if it has none. An
-    `optional` metric is shown only if a runner has a number for it.
+    `optional` metric is shown only if a runner has a number for it. `absent` is shown in
+    place of a number that is missing.
     """
 
     name: str
@@ -51,10 +53,11 @@ class Metric:
     about: str = ""
     absolute: bool = False
     optional: bool = False
+    absent: str = "undefined"
 
     def format(self, value: float | None) -> str:
         """A value as every report shows it."""
-        return "undefined" if value is None else format(value, self.digits)
+        return self.absent if value is None else format(value, self.digits)
 
     def cell(self, result: "RunnerResult", reference: "RunnerResult") -> str:
         """The value of a runner as a cell.
@@ -65,6 +68,8 @@ class Metric:
             return ""
         drift = result.comparison.drift if result.comparison else None
         if self.group is Group.DRIFT and drift and not drift.finite:
+            return "not finite"
+        if self.group is Group.BATCHES and not result.finite:
             return "not finite"
         value = self.value(result, reference)
         return "" if self.optional and value is None else self.format(value)
@@ -116,6 +121,14 @@ def _drift(name: str, label: str, digits: str, better: Better, limit: str, about
 
 def _of(part: str, name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
     return Metric(name, label, "", digits, better, Group.ORDER, _compared(part, name), limit, about)
+
+
+def _batches(name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
+    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
+        return getattr(result.invariance, name, None)
+
+    return Metric(f"batch_{name}", label, "", digits, better, Group.BATCHES, find, limit, about, True,
+                  absent="not measured")  # fmt: skip
 
 
 def _speed(
@@ -193,6 +206,10 @@ METRICS: tuple[Metric, ...] = (
         "min_recall_at_10_in_old_index", "As min_recall_at_10, for new queries in the reference's index."),
     _of("retrieval", "changed_queries", "queries with another first 10", ",.0f", _LOWER,
         "max_changed_queries", "Most queries whose first 10 neighbours change."),
+    _batches("min_cosine", "min cosine in other batches", ".8f", _HIGHER, "min_batch_cosine",
+             "Smallest cosine of a text's embeddings alone and in other batches, of any runner."),
+    _batches("max_abs", "max abs in other batches", ".2e", _LOWER, "max_batch_abs",
+             "Largest absolute difference of a text's embeddings alone and in other batches, of any runner."),
     _speed("sentences_per_second", "sentences/s", "sentences/s", ",.1f", _HIGHER,
            lambda result: result.timing and result.timing.sentences_per_second,
            "min_sentences_per_second", "Fewest sentences per second of any runner."),

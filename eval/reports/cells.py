@@ -7,7 +7,7 @@ from msgspec import UnsetType
 
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
-from minilmx.eval.metrics.table import METRIC, METRICS, Group, Metric
+from minilmx.eval.metrics.table import LIMITED, METRIC, METRICS, Group, Metric
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
 from minilmx.eval.verdict import ComparisonVerdict, not_finite
@@ -16,7 +16,10 @@ from minilmx.models.manifest import COSINE
 REFERENCE = "reference"
 MAX_CHARACTERS = 400
 # The metrics that tables of several results have room for.
-KEY_METRICS = tuple(METRIC[name] for name in ("spearman", "max_abs", "min_cosine", "recall_at_10", "swaps"))
+KEY_METRICS = tuple(
+    METRIC[name]
+    for name in ("spearman", "max_abs", "min_cosine", "recall_at_10", "swaps", "batch_min_cosine")
+)
 LANGUAGE_COLUMNS = ("language", "runner", "pairs", *(metric.label for metric in KEY_METRICS))
 VERDICT_COLUMNS = ("", "runner", "reason", "preset")
 CHECK_COLUMNS = ("", "runner", "limit", "allowed", "found")
@@ -41,6 +44,8 @@ def runner_rows(evaluation: Evaluation) -> list[RowGroup]:
             if metric.group is group and _is_shown(metric, evaluation)
         ]
         heading = f"{group} {reference.runner}" if group is Group.DRIFT else str(group)
+        if group is Group.BATCHES and reference.invariance:
+            heading += f", {reference.invariance.sentences} sentences"
         if group is Group.DRIFT and rows:
             noise = evaluation.noise.largest if evaluation.noise else None
             multiples = (noise_multiple(each, noise) for each in evaluation.runners)
@@ -54,7 +59,7 @@ def _is_shown(metric: Metric, evaluation: Evaluation) -> bool:
     """Whether a metric has a row, which may say that a number is not defined."""
     if not metric.absolute and len(evaluation.runners) == 1:
         return False
-    if evaluation.pairs and not metric.optional:
+    if metric.group is Group.BATCHES or (evaluation.pairs and not metric.optional):
         return True
     reference = evaluation.runners[0]
     return any(metric.value(each, reference) is not None for each in evaluation.runners)
@@ -110,7 +115,7 @@ def verdict_cells(verdict: ComparisonVerdict) -> tuple[str, ...]:
 def check_cells(check: Check) -> tuple[str, ...]:
     """One limit as cells; see CHECK_COLUMNS."""
     runner = f"{check.runner} {check.language}" if check.language else check.runner
-    shown = "undefined" if check.found is None else f"{check.found:.6g}"
+    shown = LIMITED[check.limit].absent if check.found is None else f"{check.found:.6g}"
     return "PASS" if check.passed else "FAIL", runner, check.limit, f"{check.allowed:g}", shown
 
 
@@ -168,11 +173,16 @@ def noise_multiple(result: RunnerResult, noise: float | None) -> str:
 
 
 def describe_shape(evaluation: Evaluation) -> str:
-    """The graph's shape in words."""
+    """The fixed graph's shape in words, and which graph each runner ran."""
     if evaluation.batch_size is None:
         return "shape not recorded"
+    by_graph: dict[str, list[str]] = {}
+    for each in evaluation.runners:
+        if each.graph is not None:
+            by_graph.setdefault(each.graph, []).append(each.runner)
+    graphs = "".join(f"; {graph} graph: {', '.join(names)}" for graph, names in by_graph.items())
     packed = f", packed {evaluation.texts_per_row} per row" if evaluation.texts_per_row > 1 else ""
-    return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}"
+    return f"batch size {evaluation.batch_size}, sequence length {evaluation.sequence_length}{packed}{graphs}"
 
 
 def clip(text: str, size: int = MAX_CHARACTERS) -> str:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.limits import Check
+from minilmx.eval.metrics.table import METRICS, Group
 from minilmx.eval.reports.cells import check_line
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
@@ -58,6 +59,7 @@ def _suite(evaluation: Evaluation, result: Result) -> Xml.Element:
         ("artifact_sha256", evaluation.artifact_sha256),
         ("inputs_sha256", evaluation.inputs_sha256),
         ("minilmx", evaluation.provenance.minilmx),
+        *_invariance(evaluation),
     ):
         Xml.SubElement(properties, "property", {"name": name, "value": _text(value)})
     own = [check for check in result.checks if check.language == evaluation.language]
@@ -80,6 +82,14 @@ def _suite(evaluation: Evaluation, result: Result) -> Xml.Element:
     ]
     Xml.SubElement(suite, "system-out").text = _text("\n".join([result.verdict.sentence, *notes]))
     return suite
+
+
+def _invariance(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """How far each runner's embeddings move in other batches, as properties."""
+    for metric in METRICS:
+        if metric.group is Group.BATCHES:
+            for each in evaluation.runners:
+                yield f"{each.runner}: {metric.label}", metric.cell(each, evaluation.runners[0])
 
 
 def _limits(checks: list[Check]) -> Iterator[Case]:

@@ -23,11 +23,14 @@ def caution(name: str, details: Details) -> list[str]:
 
 
 def explanations(result: RunnerResult) -> list[str]:
-    """What the comparison with the reference means, for correlation and for a search."""
+    """Whether an embedding depends on its batch, and what the comparison with the reference means, for
+    correlation and for a search."""
+    notes = []
+    if result.invariance and not result.invariance.kept:
+        notes.append(f"{result.runner}: {result.invariance.meaning}")
     comparison = result.comparison
     if comparison is None:
-        return []
-    notes = []
+        return notes
     if comparison.correlation:
         notes.append(f"{result.runner}: {comparison.correlation.meaning}")
     if comparison.retrieval:

@@ -245,7 +245,7 @@ def embed_corpus(
     require_choice("dtype", dtype, ("float32", "float16"))
     require_choice("engine", engine, ("local", "ray"))
     require_local(Path(output))
-    chosen = choose_graph(_opened(artifact, prompt), [runner], graph)
+    chosen = choose_graph(_opened(artifact, prompt), runner, graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
         if engine == "ray":
@@ -481,8 +481,8 @@ def check(
     opened = _opened(artifact)
     if opened.manifest.precision != FLOAT32:
         raise EvalError(
-            f"{opened.path}: precision {opened.manifest.precision}, whose embeddings depend on what else is "
-            "in a batch; expected float32",
+            f"{opened.path}: precision {opened.manifest.precision}, whose embeddings differ from library to "
+            "library; expected float32",
             "Check the float32 artifact of the same model.",
         )
     for name in consumers:
@@ -530,7 +530,7 @@ def build_for_groq(
     target = None if bundle is None else Path(bundle)
     if target is not None:
         check_writable(target, replace=replace)
-    chosen = choose_graph(_opened(artifact), ["groq"], graph)
+    chosen = choose_graph(_opened(artifact), "groq", graph)
     build = build_artifact(chosen, time_limit_seconds=time_limit_seconds, rebuild=replace, progress=progress)
     if target is not None:
         write_bundle(build, chosen, target, replace=replace)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, numpy_helper
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ExportError, OutputError, RunnerFailed, RunnerUnavailable
@@ -45,9 +47,52 @@ def test_its_matrix_products_are_int8_and_its_operators_are_onnx_own(int8: Expor
     assert artifact.manifest.precision == "int8"
     for view in (artifact, artifact.with_graph("dynamic"), artifact.with_graph("packed")):
         facts = read_facts(load_onnx(view.graph_file))
-        assert facts.ops["MatMulInteger"] == 36
+        # 36 weights; the query, key and value of each of 6 layers share their activations.
+        assert (facts.ops["QuantizeLinear"], facts.ops["DequantizeLinear"]) == (24, 36 + 24)
         assert facts.domains == ("",)
         assert view.graph_file.stat().st_size < 60e6  # float32 has 90 MB
+
+
+@pytest.mark.parametrize("graph", ["fixed", "dynamic", "packed"])
+def test_onnxruntime_multiplies_integers(int8: ExportedArtifact, graph: str, tmp_path: Path) -> None:
+    settings = onnxruntime.SessionOptions()
+    settings.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    settings.log_severity_level = 3
+    onnxruntime.InferenceSession(int8.with_graph(graph).graph_file, settings)
+    ops = read_facts(load_onnx(tmp_path / "optimized.onnx")).ops
+    assert (ops["MatMulIntegerToFloat"], ops.get("DequantizeLinear")) == (36, None)
+
+
+def test_its_integers_are_exact_on_every_cpu(int8: ExportedArtifact) -> None:
+    """Without VNNI, the sum of two products of a uint8 and a weight must fit into 16 bits."""
+    weights = [
+        numpy_helper.to_array(tensor)
+        for tensor in load_onnx(int8.graph_file).graph.initializer
+        if tensor.data_type == TensorProto.INT8
+    ]
+    largest = max(int(np.abs(values.astype(int)).max()) for values in weights)
+    assert largest == 64
+    assert 2 * 255 * largest <= 2**15 - 1
+
+
+@pytest.mark.parametrize("graph", ["fixed", "dynamic", "packed"])
+def test_an_embedding_is_the_same_alone_in_any_batch_and_in_any_order(
+    int8: ExportedArtifact, graph: str
+) -> None:
+    texts = [*load_pairs("bundled").texts[::8], "", "word " * 60, "Ein Zug fährt nach Köln."]
+    order = np.random.default_rng(0).permutation(len(texts))
+    with Embedder(int8, "onnxruntime", graph) as embedder:
+        together = embedder.encode(texts).astype(np.float64)
+        others = [
+            np.concatenate(
+                [embedder.encode(texts[start : start + size]) for start in range(0, len(texts), size)]
+            )
+            for size in (1, 2, 7, 32)
+        ]
+        others.append(embedder.encode([texts[row] for row in order])[np.argsort(order)])
+    for found in others:
+        assert np.abs(found - together).max() < 1e-6
+        assert 1 - (found * together).sum(axis=1).min() < 1e-6
 
 
 def test_every_graph_of_it_gives_nearly_the_models_embeddings(

@@ -82,7 +82,7 @@ class Embedder:
         RunnerError, also for a setting that the runner does not have, and ArtifactError for a
         graph that the artifact does not have, or a tokenizer with ids that the graph does not know.
         """
-        self.artifact = choose_graph(artifact, [runner], graph)
+        self.artifact = choose_graph(artifact, runner, graph)
         self._require_token_rows()
         self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
         self.truncated_rows = 0
