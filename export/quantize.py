@@ -8,6 +8,7 @@ The graph says so with ONNX's own QuantizeLinear and DequantizeLinear, which onn
 product between them: it multiplies integers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from minilmx.export.parity import Reference, open_session
 from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.interface import OUTPUT_NAMES
 from minilmx.models.manifest import GraphKind, Shape
-from minilmx.models.onnx_file import load_onnx
+from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 
@@ -32,11 +33,15 @@ LEAST_COSINE = 0.9
 # fits. Larger weights would give other numbers there; these are exact on every CPU.
 _WEIGHT_STEPS = 64
 _LEAST, _STEP, _MIDDLE, _ONES = "int8/least", "int8/step", "int8/middle", "int8/ones"
+_LAST_AXIS = "int8/last_axis"
 _CONSTANTS = {
     _LEAST: np.array(1e-30, np.float32),  # of a row of zeros
     _STEP: np.array(1 / 127, np.float32),
     _MIDDLE: np.array(128, np.uint8),
 }
+
+
+Reduce = Callable[[str, str, str], NodeProto]  # an operator, its input and its output, over the last axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,14 @@ class QuantizationCost:
 
 
 def quantize(path: Path, kind: GraphKind) -> None:
-    """Replace a float32 ONNX file of opset 13 to 17 by its int8 form."""
+    """Replace a float32 ONNX file by its int8 form."""
     model = load_onnx(path)
     products = {node.output[0] for node in round_weights_to_int8(model, _WEIGHT_STEPS)}
     graph = model.graph
+    reduce: Reduce = _reduce_by_attribute
+    if read_facts(model).opset >= 18:
+        reduce = _reduce_by_input
+        graph.initializer.append(numpy_helper.from_array(np.array([-1]), _LAST_AXIS))
     for name, value in _CONSTANTS.items():
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     nodes: list[NodeProto] = []
@@ -65,7 +74,7 @@ def quantize(path: Path, kind: GraphKind) -> None:
         if node.output[0] in products:
             values = node.input[0]
             if values not in rounded:  # the query, key and value of a layer share theirs
-                nodes += _round_rows(values)
+                nodes += _round_rows(values, reduce)
                 rounded.add(values)
             nodes += _multiply(node, values)
         else:
@@ -73,15 +82,15 @@ def quantize(path: Path, kind: GraphKind) -> None:
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     if kind == GraphKind.PACKED:
-        _add_in_order(graph)
+        _add_in_order(graph, reduce)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _round_rows(values: str) -> list[NodeProto]:
+def _round_rows(values: str, reduce: Reduce) -> list[NodeProto]:
     """Divide each row, the last axis, by its largest magnitude, and round it to 1 to 255 around 128."""
     return [
-        _node("ReduceMax", [values], f"{values}/highest", axes=[-1], keepdims=1),
-        _node("ReduceMin", [values], f"{values}/lowest", axes=[-1], keepdims=1),
+        reduce("ReduceMax", values, f"{values}/highest"),
+        reduce("ReduceMin", values, f"{values}/lowest"),
         _node("Neg", [f"{values}/lowest"], f"{values}/minus_lowest"),
         _node("Max", [f"{values}/highest", f"{values}/minus_lowest", _LEAST], f"{values}/largest"),
         _node("Div", [values, f"{values}/largest"], f"{values}/unit"),
@@ -97,7 +106,7 @@ def _multiply(product: NodeProto, values: str) -> list[NodeProto]:
     return [product, _node("Mul", [f"{name}/of_units", f"{values}/largest"], name)]
 
 
-def _add_in_order(graph: onnx.GraphProto) -> None:
+def _add_in_order(graph: onnx.GraphProto, reduce: Reduce) -> None:
     """Divide by the sum of a Softmax after the product that follows it, and let a product take that sum.
 
     A Softmax adds in an order that depends on where in a row a text starts, and the last bit of a
@@ -114,7 +123,7 @@ def _add_in_order(graph: onnx.GraphProto) -> None:
         if name in weights:
             (scores,) = node.input
             nodes += [
-                _node("ReduceMax", [scores], f"{name}/largest", axes=[-1], keepdims=1),
+                reduce("ReduceMax", scores, f"{name}/largest"),
                 _node("Sub", [scores, f"{name}/largest"], f"{name}/shifted"),
                 _node("Exp", [f"{name}/shifted"], name),
                 _node("MatMul", [name, _ONES], f"{name}/sum"),
@@ -130,6 +139,15 @@ def _add_in_order(graph: onnx.GraphProto) -> None:
 
 def _node(op: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(op, inputs, [output], name=output, **attributes)
+
+
+def _reduce_by_attribute(op: str, values: str, output: str) -> NodeProto:
+    return _node(op, [values], output, axes=[-1], keepdims=1)
+
+
+def _reduce_by_input(op: str, values: str, output: str) -> NodeProto:
+    """From opset 18 on, ReduceMax and ReduceMin take their axes as an input."""
+    return _node(op, [values, _LAST_AXIS], output, keepdims=1)
 
 
 def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Reference) -> QuantizationCost:

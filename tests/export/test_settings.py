@@ -380,7 +380,7 @@ class TestSearchPrompts:
         for runner in ("onnxruntime", "groq-emulator"):
             vectors = []
             for name in (query, document):
-                with minilmx.load(artifact, runner, "fixed", prompt=name) as model:
+                with minilmx.load(artifact, runner, prompt=name) as model:
                     vectors.append(model.encode(texts))
             sides.append(Sides(*vectors))
         return measure_retrieval(sides[0], sides[1], texts)
