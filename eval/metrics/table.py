@@ -27,7 +27,7 @@ class Group(StrEnum):
     CORRELATION = "Correlation with the gold scores"
     DRIFT = "Drift from"
     ORDER = "Order and search"
-    BATCHES = "Alone and in other batches"
+    BATCHES = "In other batches"
     SPEED = "Speed, end to end"
 
 

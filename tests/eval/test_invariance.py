@@ -102,7 +102,7 @@ def test_every_report_shows_it_for_every_runner(result: Result) -> None:
         text = result.render(form)
         assert "min cosine in other batches" in text, form
         assert "max abs in other batches" in text, form
-    assert "Alone and in other batches, 24 sentences" in result.render("table")
+    assert "In other batches, 24 sentences" in result.render("table")
     assert 'name="groq-emulator: min cosine in other batches" value="1.00000000"' in result.render("junit")
 
 
