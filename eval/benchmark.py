@@ -22,7 +22,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.header import DataHeader, header_fields
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
-from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
+from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.groq.pythonpath import child_variables
@@ -133,7 +133,7 @@ def measure(
             children.append(stack.enter_context(child))
             first_embeddings.append(first_embedding)
         laps = race(children, texts, rounds, progress)
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(texts)
+    tokenized = open_tokenizer(artifact, artifact.prompt).encode(texts)
     tokens = int(tokenized.token_counts.sum())
     timings = []
     for each, mine, first_embedding in zip(contenders, laps, first_embeddings, strict=True):

@@ -18,7 +18,7 @@ from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pa
 from minilmx.eval.metrics.retrieval import Sides
 from minilmx.eval.noise import NoiseFloor, measure_noise
 from minilmx.models.artifact import Artifact, SearchPrompts
-from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
+from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_settings
@@ -138,7 +138,7 @@ def _tokenize(artifact: Artifact, texts: list[str]) -> dict[str, TokenizedTexts]
     sides = artifact.search_prompts
     names = (artifact.prompt_name, *((sides.query, sides.document) if sides else ()))
     return {
-        prompt: Tokenizer(artifact.tokenizer_file, artifact.shape, prompt).encode(texts)
+        prompt: open_tokenizer(artifact, prompt).encode(texts)
         for prompt in dict.fromkeys(map(artifact.prompt_text, names))
     }
 

@@ -5,7 +5,9 @@ known schema, paths inside the folder, and the size and digest of every file.
 """
 
 import hashlib
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,7 +16,8 @@ from msgspec import structs
 
 from minilmx.errors import ArtifactError
 from minilmx.files.digest import sha256_of_files
-from minilmx.files.documents import read_document
+from minilmx.files.documents import open_regular, read_document
+from minilmx.files.private import CAN_SEAL, private_copy
 from minilmx.models.external_data import data_file, external_fault, is_cached_blob
 from minilmx.models.manifest import (
     COSINE,
@@ -172,6 +175,45 @@ class Artifact:
         """The Hugging Face tokenizer file."""
         return self.path / "tokenizer.json"
 
+    def read(self, file: Path) -> bytes:
+        """The bytes of one of the listed files, exactly as the manifest states them.
+
+        Whoever interprets a file takes these bytes: the file itself can change at any time. Raises
+        ArtifactError if it has changed since the artifact was opened.
+        """
+        stated = self._stated(file)
+        with _translated(self), io.BufferedReader(open_regular(file)) as stream:
+            content = stream.read(stated.size_bytes)
+        self._require_digest(stated, hashlib.sha256(content).hexdigest())
+        return content
+
+    @contextmanager
+    def private_graph(self) -> Iterator[Path | bytes]:
+        """The graph that runners run, for a library that takes a path, while the context lasts.
+
+        A path to a copy in memory that nobody can change, or the bytes on a system without such copies; the
+        file itself if its weights are in another file. Raises ArtifactError as `read` does.
+        """
+        if self.graph_data:  # more than 2 GiB: the library finds the other file beside this one
+            yield self.graph_file
+            return
+        if not CAN_SEAL:
+            yield self.read(self.graph_file)
+            return
+        stated = self._stated(self.graph_file)
+        with ExitStack() as stack:
+            with _translated(self):
+                file, digest = stack.enter_context(private_copy(self.graph_file, stated.size_bytes))
+            self._require_digest(stated, digest)
+            yield file
+
+    def _stated(self, file: Path) -> File:
+        return next(each for each in self.manifest.files if self.path / each.path == file)
+
+    def _require_digest(self, stated: File, digest: str) -> None:
+        if digest != stated.sha256:
+            raise _damage(self.path, stated.path, _other_digest(stated, digest))
+
     @property
     def size_bytes(self) -> int:
         """The size of all listed files together."""
@@ -188,8 +230,25 @@ def open_artifact(path: Path) -> Artifact:
     if problems:
         more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
         file, problem = next(iter(problems.items()))
-        raise ArtifactError(f"the artifact {path} is damaged: {file} {problem}{more}", "Export it again.")
+        raise _damage(path, file, f"{problem}{more}")
     return artifact
+
+
+def _damage(path: Path, file: str, problem: str) -> ArtifactError:
+    return ArtifactError(f"the artifact {path} is damaged: {file} {problem}", "Export it again.")
+
+
+def _other_digest(stated: File, digest: str) -> str:
+    return f"has SHA-256 {digest}; expected {stated.sha256}"
+
+
+@contextmanager
+def _translated(artifact: Artifact) -> Iterator[None]:
+    """Raise an OSError as an ArtifactError."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"the artifact {artifact.path} cannot be read: {error}") from error
 
 
 def read_artifact(path: Path) -> Artifact:
@@ -226,13 +285,11 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
             problems[file.path] = f"has {path.stat().st_size} bytes; expected {file.size_bytes}"
         else:
             whole.append(file)
-    try:
+    with _translated(artifact):
         digests = sha256_of_files(artifact.path / file.path for file in whole)
-    except OSError as error:
-        raise ArtifactError(f"the artifact {artifact.path} cannot be read: {error}") from error
     for file, digest in zip(whole, digests, strict=True):
         if digest != file.sha256:
-            problems[file.path] = f"has SHA-256 {digest}; expected {file.sha256}"
+            problems[file.path] = _other_digest(file, digest)
     for kind in artifact.graph_kinds:
         graph: Graph = getattr(artifact.manifest, kind)
         if graph.path not in problems and (fault := _external_fault(artifact, graph.path)):

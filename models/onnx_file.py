@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, ValueInfoProto
 
 from minilmx.errors import ArtifactError
+from minilmx.models.artifact import Artifact
 from minilmx.models.external_data import external_tensors
 from minilmx.models.manifest import Tensor
 
@@ -51,6 +52,15 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise ArtifactError(f"{path}: not an ONNX file: {error}") from error
+
+
+def load_graph(artifact: Artifact) -> onnx.ModelProto:
+    """Parse the graph that runners run. Raises ArtifactError, also if the file has changed."""
+    content = artifact.read(artifact.graph_file)
+    try:
+        return onnx.load_model_from_string(content)
+    except Exception as error:
+        raise ArtifactError(f"{artifact.graph_file}: not an ONNX file: {error}") from error
 
 
 def read_facts(model: onnx.ModelProto) -> GraphFacts:

@@ -12,6 +12,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from minilmx.errors import ArtifactError
+from minilmx.models.artifact import Artifact
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import Shape
 
@@ -84,11 +85,14 @@ class TokenizedTexts:
 class Tokenizer:
     """A Hugging Face tokenizer that pads and truncates to a fixed shape."""
 
-    def __init__(self, file: Path, shape: Shape, prompt: str = "") -> None:
-        """Load tokenizer.json; `prompt` is prepended to every text. Raises ArtifactError for another file."""
+    def __init__(self, file: Path, shape: Shape, prompt: str = "", document: bytes | None = None) -> None:
+        """Load tokenizer.json; `prompt` is prepended to every text. Raises ArtifactError for another file.
+
+        `document` is the content of the file if it was read already.
+        """
         self.shape = shape
         self._prompt = prompt
-        self._tokenizer = load_tokenizer(file)
+        self._tokenizer = load_tokenizer(file, document)
         padding = self._tokenizer.padding or {}
         direction = (self._tokenizer.truncation or {}).get("direction", "right")
         self._tokenizer.enable_truncation(shape.sequence_length, direction=direction)
@@ -134,9 +138,14 @@ class Tokenizer:
         return tokens, truncated
 
 
-def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
-    """Load a tokenizer.json. Raises ArtifactError if it cannot be read."""
+def open_tokenizer(artifact: Artifact, prompt: str = "") -> Tokenizer:
+    """The artifact's tokenizer, at its sequence length. Raises ArtifactError as Artifact.read does."""
+    return Tokenizer(artifact.tokenizer_file, artifact.shape, prompt, artifact.read(artifact.tokenizer_file))
+
+
+def load_tokenizer(file: Path, document: bytes | None = None) -> tokenizers.Tokenizer:
+    """Load a tokenizer.json, whose content may have been read already. Raises ArtifactError."""
     try:
-        return tokenizers.Tokenizer.from_file(str(file))
+        return tokenizers.Tokenizer.from_buffer(file.read_bytes() if document is None else document)
     except Exception as error:
         raise ArtifactError(f"{file} is not a tokenizer file: {error}") from error

@@ -19,7 +19,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32
-from minilmx.models.onnx_file import load_onnx
+from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.onnxruntime import SessionRunner
@@ -36,7 +36,7 @@ class EmulatorRunner(SessionRunner):
     name = "groq-emulator"
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
-        graph = round_to_float16(load_onnx(artifact.graph_file))
+        graph = round_to_float16(load_graph(artifact))
         # No optimization: it would fuse nodes and skip the rounding between them.
         super().__init__(
             graph.SerializeToString(),

@@ -120,14 +120,15 @@ class SessionRunner(Runner):
 
 
 def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -> Runner:
-    return SessionRunner(
-        artifact.graph_file,
-        threads=options.threads,
-        graph_optimization=options.graph_optimization,
-        # The fixed graph runs as on a card: one batch after another.
-        concurrent=artifact.graph_kind != GraphKind.FIXED,
-        precision=artifact.manifest.precision,
-    )
+    with artifact.private_graph() as graph:
+        return SessionRunner(
+            graph,
+            threads=options.threads,
+            graph_optimization=options.graph_optimization,
+            # The fixed graph runs as on a card: one batch after another.
+            concurrent=artifact.graph_kind != GraphKind.FIXED,
+            precision=artifact.manifest.precision,
+        )
 
 
 ENTRY = RunnerEntry(

@@ -21,7 +21,7 @@ from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.manifest import FLOAT32, GraphKind
-from minilmx.models.onnx_file import load_onnx
+from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.provenance import available_cpus
@@ -146,11 +146,11 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
         )
     try:
         if options.precision == "int8":
-            proto = load_onnx(artifact.graph_file)
+            proto = load_graph(artifact)
             round_weights_to_int8(proto)
             model = openvino.Core().read_model(proto.SerializeToString())
         else:
-            model = openvino.Core().read_model(artifact.graph_file)
+            model = openvino.Core().read_model(artifact.read(artifact.graph_file))
         threads = options.threads or available_cpus()
         # The fixed graph runs as on a card: one batch after another.
         concurrency = 1 if artifact.graph_kind == GraphKind.FIXED else threads

@@ -22,8 +22,8 @@ from minilmx.eval.metrics.correlation import score_pairs
 from minilmx.eval.verdict import Verdict, judge
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
-from minilmx.models.onnx_file import load_onnx
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.onnx_file import load_graph
+from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq_emulator import round_to_float16
 from minilmx.runners.registry import AUTO, find_runner
@@ -107,9 +107,9 @@ def bisect(
                 f"{each.path}: weights in {each.graph_data.name}, as they have more than 2 GiB; expected "
                 "them in the graph"
             )
-    texts = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(pairs.texts)
-    model = load_onnx(artifact.graph_file)
-    other_model = model if other is artifact else load_onnx(other.graph_file)
+    texts = open_tokenizer(artifact, artifact.prompt).encode(pairs.texts)
+    model = load_graph(artifact)
+    other_model = model if other is artifact else load_graph(other)
     boundaries, theirs = find_boundaries(model), find_boundaries(other_model)
     if [boundary.name for boundary in theirs] != [boundary.name for boundary in boundaries]:
         raise EvalError(

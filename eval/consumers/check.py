@@ -22,7 +22,7 @@ from minilmx.eval.metrics.drift import measure_drift
 from minilmx.eval.verdict import Answer
 from minilmx.models.artifact import Artifact
 from minilmx.models.sample_texts import odd_texts
-from minilmx.models.tokenizer import Tokenizer, load_tokenizer
+from minilmx.models.tokenizer import load_tokenizer, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq.pythonpath import child_variables
 
@@ -177,13 +177,15 @@ def _check_one(
 
 def _odd_texts(artifact: Artifact) -> list[str]:
     """Texts that show a difference between two tokenizers, with the artifact's last added tokens."""
-    added = load_tokenizer(artifact.tokenizer_file).get_added_tokens_decoder()
+    added = load_tokenizer(
+        artifact.tokenizer_file, artifact.read(artifact.tokenizer_file)
+    ).get_added_tokens_decoder()
     return odd_texts(artifact.shape.sequence_length, [str(added[number]) for number in sorted(added)[-8:]])
 
 
 def _other_ids(artifact: Artifact, texts: list[str], found: list[list[int]]) -> str | None:
     """The first text whose token ids are not the artifact's, or None."""
-    tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).tokens
+    tokens = open_tokenizer(artifact).encode(texts).tokens
     for text, ids, row, mask in zip(texts, found, tokens.input_ids, tokens.attention_mask, strict=True):
         if ids != row[mask == 1].tolist():
             return text

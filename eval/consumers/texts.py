@@ -6,7 +6,7 @@ import numpy as np
 
 from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
 from minilmx.models.artifact import Artifact
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.tokenizer import open_tokenizer
 
 _MOST = 32
 _TRUNCATED = 3
@@ -23,7 +23,7 @@ def varied_texts(artifact: Artifact) -> list[str]:
     longest = 2 * artifact.shape.sequence_length
     joined = accumulate(sentences[:longest], lambda text, more: f"{text} {more}")
     candidates = [*sentences, *words, *joined]
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape, artifact.prompt).encode(candidates)
+    tokenized = open_tokenizer(artifact, artifact.prompt).encode(candidates)
     whole = {
         int(count): text
         for count, truncated, text in zip(

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
-from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, feed_batches
 from minilmx.models.sample_texts import sample_texts
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.cache import (
@@ -89,9 +88,11 @@ def _run_groqflow(
     """Build in a worker process. Raises RunnerFailed."""
     example = folder / "example_inputs.npz"
     np.savez(example, **_example_batches(artifact)[0][0].feeds())  # type: ignore[arg-type] # numpy's stub
+    graph = folder / artifact.graph_file.name
+    graph.write_bytes(artifact.read(artifact.graph_file))  # the artifact's own file could change
     job = {
         "verb": "build",
-        "onnx": str(artifact.graph_file.resolve()),
+        "onnx": str(graph.resolve()),
         "build_name": BUILD_NAME,
         "cache_dir": str(folder),
         "inputs": str(example),
@@ -114,7 +115,8 @@ def _run_groqflow(
                 ) from error
             raise
     progress.message(f"{time.perf_counter() - started:7.1f} s  done")
-    expected = sha256_of_file(artifact.graph_file)
+    graph.unlink()
+    expected = artifact.graph_sha256
     if event["onnx_sha256"] != expected:
         raise RunnerFailed(
             f"the SHA-256 of the ONNX file that GroqFlow built: {event['onnx_sha256']}; expected {expected}",
@@ -136,7 +138,11 @@ def _check_conversion(artifact: Artifact, folder: Path, facts: Event) -> float:
     hint = f"Check the pinned packages with `mlx groq doctor`, or read the log {folder / LOG}."
     worst = 0.0
     try:
-        with _open_session(artifact.graph_file) as reference, _open_session(graph) as converted:
+        with (
+            artifact.private_graph() as original,
+            _open_session(original) as reference,
+            _open_session(graph) as converted,
+        ):
             for batch, owners in _example_batches(artifact):
                 expected = reference.run(batch)[owners >= 0]
                 found = converted.run(batch)[owners >= 0].astype(np.float32)
@@ -153,12 +159,12 @@ def _check_conversion(artifact: Artifact, folder: Path, facts: Event) -> float:
     return worst
 
 
-def _open_session(graph: Path) -> SessionRunner:
+def _open_session(graph: Path | bytes) -> SessionRunner:
     return SessionRunner(graph, threads=None, graph_optimization="all", concurrent=False)
 
 
 def _example_batches(artifact: Artifact) -> list[tuple[Batch, NDArray[np.int64]]]:
     """A few batches of real sentences, from one word to truncated, and the text of each embedding."""
     texts = sample_texts(artifact.shape.sequence_length)[::4]
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    tokenized = open_tokenizer(artifact).encode(texts)
     return list(feed_batches(tokenized, artifact))

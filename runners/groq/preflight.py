@@ -11,9 +11,9 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.interface import GROQ_MAX_IR_VERSION, GROQ_MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import FLOAT32
-from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
+from minilmx.models.onnx_file import GraphFacts, load_graph, read_facts
 from minilmx.models.sample_texts import sample_texts
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.tokenizer import open_tokenizer
 from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
 
 OPSETS = range(MIN_OPSET, GROQ_MAX_OPSET + 1)
@@ -40,7 +40,7 @@ def check_before_build(artifact: Artifact) -> list[str]:
 
     Raises RunnerFailed, which names every problem.
     """
-    facts = read_facts(load_onnx(artifact.graph_file))
+    facts = read_facts(load_graph(artifact))
     problems = _problems(facts, artifact)
     if problems:
         raise RunnerFailed(
@@ -97,7 +97,7 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
 def _largest_magnitude(artifact: Artifact) -> float:
     """The largest magnitude of any value while the emulator embeds some sentences."""
     texts = sample_texts(artifact.shape.sequence_length)[::3]
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    tokenized = open_tokenizer(artifact).encode(texts)
     with EmulatorRunner(artifact, None) as emulator:
         for batch, _ in feed_batches(tokenized, artifact):
             emulator.run(batch)

@@ -29,7 +29,7 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     import json
 
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
-    from minilmx.models.onnx_file import load_onnx, read_facts
+    from minilmx.models.onnx_file import load_graph, read_facts
 
     if snippet is None and _is_model(artifact):
         _inspect_model(artifact, as_json)
@@ -43,7 +43,7 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     manifest, problems, unlisted = found.manifest, find_problems(found), unlisted_files(found)
     facts = None
     if manifest.fixed.path not in problems:
-        facts = read_facts(load_onnx(found.fixed_graph))
+        facts = read_facts(load_graph(found))  # the fixed one
     if as_json:
         document = json.loads(manifest.to_json()) | {
             "artifact_sha256": found.digest,

@@ -18,7 +18,7 @@ from minilmx.embedding.record import RunRecord, Timing, artifact_fields
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
-from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
+from minilmx.models.tokenizer import TokenizedTexts, Tokenizer, open_tokenizer
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Runner, RunnerEntry
 from minilmx.runners.registry import AUTO, choose_graph, open_runner
@@ -94,15 +94,15 @@ class Embedder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The artifact's tokenizer, at its sequence length."""
-        return Tokenizer(self.artifact.tokenizer_file, self.artifact.shape, self.artifact.prompt)
+        return open_tokenizer(self.artifact, self.artifact.prompt)
 
     def _require_token_rows(self) -> None:
         """Refuse a tokenizer with ids beyond the graph's token embeddings: OpenVINO would return numbers."""
         rows = self.artifact.manifest.token_rows or None
         if rows is None:  # an older artifact: the graph knows
-            from minilmx.models.onnx_file import load_onnx, read_facts
+            from minilmx.models.onnx_file import load_graph, read_facts
 
-            rows = read_facts(load_onnx(self.artifact.graph_file)).token_rows
+            rows = read_facts(load_graph(self.artifact)).token_rows
         beyond = rows and self.tokenizer.token_beyond(rows)
         if beyond:
             raise ArtifactError(

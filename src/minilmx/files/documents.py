@@ -1,6 +1,7 @@
 """Documents, such as a manifest, a record or settings: small regular files that are read strictly."""
 
 import errno
+import io
 import json
 import os
 import stat
@@ -11,16 +12,21 @@ from typing import Any, NoReturn
 MAX_BYTES = 64 * 1024**2  # a result has hundreds of kilobytes, a model's largest settings a few megabytes
 
 
+def open_regular(path: Path) -> io.FileIO:
+    """Open a file to read. Raises OSError for what is not a regular file, without waiting for a pipe."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return io.FileIO(handle)
+
+
 def read_document(path: Path) -> bytes:
     """The bytes of a document.
 
-    Raises OSError for what is not a regular file, without waiting for a pipe, and for a file of more than
-    MAX_BYTES, without reading on.
+    Raises OSError for what is not a regular file, and for a file of more than MAX_BYTES, without reading on.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    with io.BufferedReader(open_regular(path)) as stream:
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES // 1024**2} MiB", str(path))
