@@ -150,7 +150,9 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
             round_weights_to_int8(proto)
             model = openvino.Core().read_model(proto.SerializeToString())
         else:
-            model = openvino.Core().read_model(artifact.read(artifact.graph_file))
+            # Weights in another file are found beside the graph's path.
+            graph = artifact.graph_file if artifact.graph_data else artifact.read(artifact.graph_file)
+            model = openvino.Core().read_model(graph)
         threads = options.threads or available_cpus()
         # The fixed graph runs as on a card: one batch after another.
         concurrency = 1 if artifact.graph_kind == GraphKind.FIXED else threads

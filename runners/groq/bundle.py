@@ -77,6 +77,7 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
                     "Build it again with that SDK.",
                 )
             _unpack_files(tar, files, folder, bundle)
+            _require_nothing_else(tar, files, bundle)
     except FileNotFoundError as error:
         raise RunnerFailed(f"the bundle {bundle} does not exist") from error
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -142,6 +143,30 @@ def _unpack_files(tar: tarfile.TarFile, files: Mapping[str, Any], folder: Path, 
             raise RunnerFailed(f"{bundle} is damaged: {member.name} does not match its digest")
     if left:
         raise RunnerFailed(f"{bundle} is cut off: {', '.join(sorted(left))} missing")
+
+
+def _require_nothing_else(tar: tarfile.TarFile, files: Mapping[str, Any], bundle: Path) -> None:
+    """Refuse whatever `write_bundle` does not write: other headers, data in the padding or after the end."""
+    stream = tar.fileobj
+    assert stream is not None  # it is open
+    stream.seek(0)
+    first = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "strict")
+    sizes = {name: entry["size_bytes"] for name, entry in sorted(files.items())}
+    position = 0
+    for name, size in {_INDEX: first.size, **sizes}.items():
+        stream.seek(position)
+        if stream.read(tarfile.BLOCKSIZE) != _member(name, size).tobuf(tarfile.USTAR_FORMAT):
+            raise RunnerFailed(f"{bundle}: the header of {name} is not as minilmx writes it")
+        position += tarfile.BLOCKSIZE + size
+        stream.seek(position)
+        padding = -size % tarfile.BLOCKSIZE
+        if any(stream.read(padding)):
+            raise RunnerFailed(f"{bundle}: data in the padding after {name}; expected zeros")
+        position += padding
+    end = position + 2 * tarfile.BLOCKSIZE
+    zeros = bytes(end - position + -end % tarfile.RECORDSIZE)
+    if stream.read(len(zeros) + 1) != zeros:
+        raise RunnerFailed(f"{bundle}: other data after the last file; expected {len(zeros)} zeros")
 
 
 def _encode(index: Mapping[str, Any]) -> bytes:

@@ -122,6 +122,8 @@ def _start(build: Build, execution: str, log: Path) -> Worker:
             "cache_dir": str(build.folder),
             "outputs": [OUTPUT_NAME],
             "onnx_sha256": build.facts["onnx_sha256"],
+            "output_names": build.facts["output_names"],
+            "chips_used": build.facts["chips"],
         }
         python, variables = environment.python, environment.variables()
     else:

@@ -18,7 +18,8 @@ Jobs (`verb` and its fields):
     build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
     convert       onnx, inputs: convert to float16 as a build does, and run both on the CPU (error)
     execute       iop, outputs (names to send back), runtime_path (optional)
-    groqflow-run  build_name, cache_dir, outputs, runtime_path (optional), onnx_sha256 (optional)
+    groqflow-run  build_name, cache_dir, outputs, runtime_path (optional),
+                  onnx_sha256, output_names, chips_used (optional: what the build's state must say)
 The last two send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
 frame of outputs (seconds; always float32) until stdin ends. `runtime_path` holds groq.*, usually
 /opt/groq/runtime/site-packages. Wrong shapes and numbers that are not finite are passed on, because the
@@ -424,6 +425,59 @@ def execute(job, requests, send):
     serve(job, requests, send, load, downcast)
 
 
+# The fields that GroqFlow writes, and those that a job states, by the job's names for them.
+STATE_KEYS = {
+    *("build_status", "cache_dir", "config", "downcast_applied", "expected_input_dtypes"),
+    *("expected_input_shapes", "expected_output_names", "groqflow_version", "info", "intermediate_results"),
+    *("model_hash", "model_type", "monitor", "num_chips_used", "onnxflow_version", "quantization_samples"),
+    *("rebuild", "uid", "use_sdk"),
+}
+STATED = {
+    "onnx_sha256": "model_hash",
+    "output_names": "expected_output_names",
+    "chips_used": "num_chips_used",
+}
+
+
+def check_state(job, cache_dir):
+    """Refuse a state that differs from what the job states, before GroqFlow reads it.
+
+    A state names the folder that GroqFlow runs and writes into, and the class that runs it. GroqFlow's own
+    reader also makes objects of other Python classes.
+    """
+    import yaml
+
+    class Reader(yaml.SafeLoader):
+        """Plain values, and the tuples in which GroqFlow writes shapes."""
+
+    Reader.add_constructor(
+        "tag:yaml.org,2002:python/tuple", lambda reader, node: tuple(reader.construct_sequence(node))
+    )
+    name = job["build_name"]
+    path = os.path.join(cache_dir, name, f"{name}_state.yaml")
+    with failing("program", f"the build in {cache_dir} cannot be loaded"):
+        with open(path, encoding="utf-8") as file:
+            state = yaml.load(file, Reader)
+        unknown = sorted(set(state) - STATE_KEYS)
+        found = dict(state, build_name=state["config"]["build_name"])
+    if unknown:  # some make GroqFlow write the state's file while it reads it
+        raise Failure(
+            "program", f"the build in {cache_dir}: its state has the unknown field {unknown[0]!r:.80}"
+        )
+    expected = {
+        "build_name": name,
+        "build_status": "successful_build",
+        "model_type": "onnx_file",
+        "quantization_samples": False,
+    }
+    expected.update({key: job[stated] for stated, key in STATED.items() if stated in job})
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise Failure(
+                "program", f"the build in {cache_dir}: {key} is {found.get(key)!r:.80}; expected {value!r}"
+            )
+
+
 def groqflow_run(job, requests, send):
     """GroqFlow's own way to run what was built: never groqit, which might build."""
     import numpy as np
@@ -438,6 +492,7 @@ def groqflow_run(job, requests, send):
             if shutil.which("/usr/local/groq/bin/python") is None:  # which GroqFlow prefers to this Python
                 folders.insert(0, os.path.dirname(os.path.dirname(np.__file__)))
             os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+        check_state(job, cache_dir)
         with failing("program", f"the build in {cache_dir} cannot be loaded"):
             model = groqflow.groqmodel.load(job["build_name"], cache_dir)
         state = model.state
@@ -445,16 +500,6 @@ def groqflow_run(job, requests, send):
         # memory only: an ordinary assignment would write the state's file, which a digest may cover.
         vars(state)["cache_dir"] = cache_dir
         model = type(model)(state)
-        if state.build_status.value != "successful_build":
-            raise Failure(
-                "program", f"the build in {cache_dir}: {state.build_status.value}; expected successful_build"
-            )
-        if job.get("onnx_sha256") not in (None, state.model_hash):
-            raise Failure(
-                "program",
-                f"the build in {cache_dir} is of another model: {state.model_hash}; expected "
-                f"{job['onnx_sha256']}",
-            )
         return lambda inputs: run(model, inputs), {}
 
     def run(model, inputs):

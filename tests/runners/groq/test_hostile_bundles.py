@@ -249,6 +249,56 @@ def test_a_compressed_bundle_is_refused(tiny, bundle, tmp_path, folder):
         unpack_bundle(path, open_artifact(tiny), SDK, folder)
 
 
+def appended(data):
+    def change(whole, tar):
+        return whole + data
+
+    return change
+
+
+def in_the_padding_of(name):
+    def change(whole, tar):
+        member = tar.getmember(name)
+        at = member.offset_data + member.size
+        assert member.size % 512
+        return whole[:at] + b"x" + whole[at + 1 :]
+
+    return change
+
+
+def in_the_last_blocks(whole, tar):
+    return whole[:-1] + b"x"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (appended(b"\0" * 512), "other data after the last file"),
+        (appended(b"PK\x03\x04 another archive"), "other data after the last file"),
+        (in_the_last_blocks, "other data after the last file"),
+        (in_the_padding_of(STATE), f"data in the padding after {STATE}"),
+        (in_the_padding_of("bundle.json"), "data in the padding after bundle.json"),
+        (lambda whole, tar: whole[:-512], "other data after the last file"),
+    ],
+    ids=["zeros", "archive", "last blocks", "padding", "padding of the index", "shorter"],
+)
+def test_data_between_and_after_the_files_is_refused(tiny, bundle, tmp_path, folder, change, words):
+    path = tmp_path / "longer.tar"
+    with tarfile.open(bundle) as tar:
+        path.write_bytes(change(bundle.read_bytes(), tar))
+    with pytest.raises(RunnerFailed, match=words):
+        unpack_bundle(path, open_artifact(tiny), SDK, folder)
+
+
+@pytest.mark.parametrize("field", [{"mtime": 1}, {"mode": 0o755}, {"uname": "root"}])
+def test_a_header_with_other_fields_is_refused(tiny, bundle, tmp_path, folder, field):
+    tampered = Tampered(bundle)
+    for name, value in field.items():
+        setattr(tampered.members[tampered.at(STATE)][0], name, value)
+    with pytest.raises(RunnerFailed, match=f"the header of {STATE} is not as minilmx writes it"):
+        unpack_bundle(tampered.write(tmp_path / "t.tar"), open_artifact(tiny), SDK, folder)
+
+
 def test_the_command_refuses_a_tampered_bundle_and_unpacks_nothing(machine, tiny, bundle):
     tampered = Tampered(bundle)
     flip(PROGRAM)(tampered)

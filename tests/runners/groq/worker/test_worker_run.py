@@ -157,7 +157,8 @@ def test_a_moved_build_runs_at_its_new_place_and_its_state_is_not_changed(start,
 
 def test_a_build_of_another_model_is_refused(start, built):
     error = start(built.job("groqflow-run", onnx_sha256="0" * 64)).finish()
-    assert "is of another model" in error["message"]
+    assert f"; expected '{'0' * 64}'" in error["message"]
+    assert ": model_hash is '" in error["message"]
 
 
 @pytest.mark.parametrize("text", ["{garbled", "", "config: 1"])
@@ -167,6 +168,38 @@ def test_a_garbled_state_is_refused(start, built, tmp_path, text):
     error = start(built.job("groqflow-run", cache_dir=str(tmp_path / "moved"))).finish()
     assert error["kind"] == "program"
     assert "cannot be loaded" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("build_name: tiny", "build_name: other", "build_name is 'other'; expected 'tiny'"),
+        ("build_name: tiny", "build_name: ../other", "build_name is '../other'; expected 'tiny'"),
+        ("config:", "build_name: tiny\nconfig:", "unknown field 'build_name'"),
+        ("monitor:", "save_when_setting_attribute: true\nmonitor:", "unknown field 'save_when_setting"),
+        ("model_type: onnx_file", "model_type: pytorch", "model_type is 'pytorch'; expected 'onnx_file'"),
+        ("monitor: false", "monitor: !!python/name:os.getcwd", "cannot be loaded"),
+        ("- sentence_embedding", "- last_hidden_state", "expected_output_names is ["),
+    ],
+)
+def test_a_state_that_names_another_program_is_refused_and_nothing_is_written(
+    start, built, tmp_path, before, after, words
+):
+    shutil.copytree(built.cache, tmp_path / "moved")
+    shutil.copytree(built.cache / "tiny", tmp_path / "moved/other")
+    (tmp_path / "moved/other/tiny_state.yaml").rename(tmp_path / "moved/other/other_state.yaml")
+    state = tmp_path / "moved/tiny/tiny_state.yaml"
+    text = state.read_text().replace(str(built.cache), str(tmp_path / "outside"))
+    assert text.count(before) >= 1
+    state.write_text(text.replace(before, after, 1))
+    held = sorted((tmp_path / "moved").rglob("*"))
+    names = ["last_hidden_state", "sentence_embedding"]
+    job = built.job("groqflow-run", cache_dir=str(tmp_path / "moved"), output_names=names)
+    error = start(job).finish()
+    assert error["kind"] == "program"
+    assert words in error["message"]
+    assert sorted((tmp_path / "moved").rglob("*")) == held
+    assert not (tmp_path / "outside").exists()
 
 
 def test_a_damaged_program_is_refused(start, built, tmp_path):
