@@ -2,13 +2,14 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from minilmx.export.folder import write_json
 from minilmx.models.manifest import Manifest
 from minilmx.models.tokenizer import load_tokenizer
 
 FOLDER = "fixed"
-_SAME = (
+SAME = (
     "config.json",
     "config_sentence_transformers.json",
     "modules.json",
@@ -27,7 +28,7 @@ def write_fixed_consumers(folder: Path, manifest: Manifest) -> None:
     """
     graph = folder / manifest.fixed.path
     target, length = graph.parent, manifest.shape.sequence_length
-    for name in _SAME:
+    for name in SAME:
         if (folder / name).is_file():
             (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / name, target / name)
@@ -35,10 +36,15 @@ def write_fixed_consumers(folder: Path, manifest: Manifest) -> None:
     # Not `length`: fastembed ignores it.
     tokenizer.enable_padding(**(tokenizer.padding or {}) | {"pad_to_multiple_of": length})
     tokenizer.save(str(target / "tokenizer.json"), pretty=False)
-    settings = {
+    write_json(target / "sentence_bert_config.json", fixed_settings(manifest))
+
+
+def fixed_settings(manifest: Manifest) -> dict[str, Any]:
+    """The content of sentence_bert_config.json beside the fixed graph."""
+    length = manifest.shape.sequence_length
+    return {
         "max_seq_length": length,
         "do_lower_case": False,
-        "model_args": {"file_name": graph.name},
+        "model_args": {"file_name": Path(manifest.fixed.path).name},
         "processing_kwargs": {"text": {"padding": "max_length", "max_length": length}},
     }
-    write_json(target / "sentence_bert_config.json", settings)

@@ -31,6 +31,12 @@ COPIED = (
     SETTINGS,
 )
 _SPECIAL_TOKENS = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "cls", "mask")]
+# What tokenizer_config.json of an artifact may hold.
+TOKENIZER_SETTINGS = {
+    *_SPECIAL_TOKENS,
+    *("clean_up_tokenization_spaces", "model_input_names", "model_max_length"),
+    *("pad_token", "tokenizer_class", "truncation_side"),
+}
 
 
 def find_setting(source: ModelSource, name: str) -> Path:
@@ -79,7 +85,6 @@ def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, sha
 
 def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) -> None:
     """Write what libraries such as sentence-transformers look for in a model's folder."""
-    pooling = manifest.pooling
     for name in COPIED:
         if (file := find_setting(source, name)).is_file():
             shutil.copyfile(file, folder / name)
@@ -89,6 +94,14 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
         # The token embeddings are truncated already, perhaps to more numbers.
         if content.pop("truncate_dim", None) is not None:
             write_json(settings, content)
+    (folder / "1_Pooling").mkdir()
+    for name, made in own_files(manifest).items():
+        write_json(folder / name, made)
+
+
+def own_files(manifest: Manifest) -> dict[str, Any]:
+    """The content of the files that the manifest alone decides, by their paths in the artifact."""
+    pooling = manifest.pooling
     kinds = ["Transformer", "Pooling"] + ["Normalize"] * manifest.normalized
     modules = [
         {
@@ -99,22 +112,17 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
         }
         for index, kind in enumerate(kinds)
     ]
-    write_json(folder / "modules.json", modules)
     limit = {"max_seq_length": manifest.shape.sequence_length, "do_lower_case": False}
-    write_json(folder / "sentence_bert_config.json", limit)
-    (folder / "1_Pooling").mkdir()
-    write_json(
-        folder / "1_Pooling" / "config.json",
-        # Both forms: sentence-transformers 5.4 and later read the name, older ones the booleans.
-        {
-            "word_embedding_dimension": manifest.hidden_dimension,
-            "pooling_mode": pooling,
-            "pooling_mode_cls_token": pooling == "cls",
-            "pooling_mode_mean_tokens": pooling == "mean",
-            "pooling_mode_max_tokens": pooling == "max",
-            "pooling_mode_mean_sqrt_len_tokens": False,
-        },
-    )
+    # Both forms: sentence-transformers 5.4 and later read the name, older ones the booleans.
+    pooled = {
+        "word_embedding_dimension": manifest.hidden_dimension,
+        "pooling_mode": pooling,
+        "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_mean_tokens": pooling == "mean",
+        "pooling_mode_max_tokens": pooling == "max",
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    return {"modules.json": modules, "sentence_bert_config.json": limit, "1_Pooling/config.json": pooled}
 
 
 def write_model_card(folder: Path, manifest: Manifest) -> None:

@@ -160,6 +160,7 @@ class AutoTokens:
                 str(self.source.folder),
                 device="cpu",
                 local_files_only=True,
+                trust_remote_code=False,
                 model_kwargs={"dtype": "float32", "use_safetensors": True},
             )
             reference.max_seq_length = options.shape.sequence_length

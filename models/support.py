@@ -48,6 +48,16 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
             "Merge the adapter into its base model, and save the result.",
         )
     config = read_json(source.encoder, "config.json", dict)
+    for name, content in (
+        ("config.json", config),
+        ("tokenizer_config.json", read_settings_file(source.encoder, "tokenizer_config.json")),
+    ):
+        if "auto_map" in content:
+            raise ModelError(
+                f"{source.encoder / name}: auto_map {content['auto_map']!r:.80}, which names code of the "
+                "model; expected none",
+                "Code of a model is never run. Choose a model of transformers' own classes.",
+            )
     kind = read_settings_file(source.folder, SETTINGS).get("model_type", "SentenceTransformer")
     if kind == "CrossEncoder":
         raise _reranker(source, kind)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import EvalError
+from minilmx.eval.consumers.form import require_own_form
 from minilmx.eval.consumers.places import Place
 from minilmx.eval.consumers.registry import Consumer
 from minilmx.eval.consumers.snippets.template import render_snippet
@@ -38,6 +39,8 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+# What a library needs to start; nothing else of the user's environment, such as a token, reaches it.
+_KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "PYTHONPATH", "TMPDIR")
 _EXPORT_AGAIN = "export the model again; if that changes nothing, use the versions of: "
 
 
@@ -78,8 +81,10 @@ def check_consumers(
 
     `reference` holds the artifact's own embeddings of the N texts, float32 [N, D]. Each consumer
     embeds all of them in batches of 1, 7 and 32. Raises EvalError if a consumer has no snippet for
-    this artifact.
+    this artifact, and
+    ArtifactError if a file of the artifact is not as the export writes it.
     """
+    require_own_form(artifact)
     for consumer in consumers:
         having = [place for place in places if _fits(place, consumer) and not place.lacks(consumer)]
         if not having:
@@ -205,9 +210,9 @@ def _run(
         (folder / "node_modules").symlink_to(place.path, target_is_directory=True)
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            [place.program, script],
+            [place.program, *(["-s"] if place.language == "py" else []), script],
             cwd=folder,
-            env=child_variables() | _ENVIRONMENT,
+            env={name: value for name, value in child_variables().items() if name in _KEPT} | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
