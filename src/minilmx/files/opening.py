@@ -3,13 +3,14 @@
 import bz2
 import gzip
 import io
+import os
 import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, NoReturn, TypeVar, cast
 
 from minilmx.errors import DatasetError
 from minilmx.files.formats import EXTENSIONS, STANDARD_INPUT, file_kind
@@ -85,11 +86,18 @@ def files_at(url: str) -> list[str]:
             names = system.glob(name)
         else:  # a name with a known extension is a file: no request is needed to know it
             names = [name] if file_kind(url) in EXTENSIONS else system.find(name)
+            if "file" in system.protocol:  # fsspec leaves out folders that it may not read
+                for _ in os.walk(name, onerror=_raise):
+                    pass
         if not names:
             raise FileNotFoundError(url)
         return [system.unstrip_protocol(each) for each in names]
 
     return _translated(url, find)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _translated(url: str, use: Callable[[Any], Found]) -> Found:

@@ -108,7 +108,7 @@ def embed_corpus(
     kind.check_installed()
     with locked(folder, progress):
         with read_clock:
-            corpus = scan_corpus(find_files(inputs, folder), reading, output.rows)
+            corpus = scan_corpus(find_files(inputs, folder, progress), reading, output.rows)
         kind.check_columns(list(corpus.schema))
         with write_clock:
             if restart:
