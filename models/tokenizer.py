@@ -1,20 +1,29 @@
 """Turns texts into token batches at an artifact's fixed shape."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
+from tokenizers import models, normalizers, pre_tokenizers
 
-from minilmx.errors import ArtifactError
+from minilmx.errors import ArtifactError, DatasetError
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import Shape
+
+# A tokenizer takes some 180 bytes per character, so this many at a time, and one text of at most so many.
+_GROUP_CHARACTERS = 2**19
+MAX_CHARACTERS = 2**20
+_CHARACTERS_PER_TOKEN = 16  # nearly always enough; otherwise a longer start of the text is taken
+_END_OF_WORD = re.compile(r"\S(?=[ \t\n\r])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +109,15 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._pad_id = int(padding.get("pad_id", 0))
         self._pad_type_id = int(padding.get("pad_type_id", 0))
+        self._can_cut = direction == "right" and _takes_words_alone(self._tokenizer)
         self._empty = self._arrays([""])[0]
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenize N texts, padded and truncated to the sequence length."""
+        """Tokenize N texts, padded and truncated to the sequence length.
+
+        Of a long text, only the start is tokenized if that provably gives the same tokens. Raises
+        DatasetError for another of more than MAX_CHARACTERS.
+        """
         tokens, truncated = self._arrays([self._prompt + text for text in texts] if self._prompt else texts)
         return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id)
 
@@ -119,8 +133,37 @@ class Tokenizer:
             return None
         return f"the token {token!r} has the id {highest}, and the model has {rows} token embeddings"
 
-    def _arrays(self, texts: Sequence[str]) -> tuple[TokenBatch, NDArray[np.bool_]]:
-        encodings = self._tokenizer.encode_batch(list(texts))
+    def _arrays(self, texts: Sequence[str], characters: int = 0) -> tuple[TokenBatch, NDArray[np.bool_]]:
+        """The tokens of all texts, of long ones from a start of at least so many characters."""
+        characters = characters or _CHARACTERS_PER_TOKEN * self.shape.sequence_length
+        starts = [self._start(text, characters) for text in texts]
+        parts = [self._padded(self._tokenizer.encode_batch(group)) for group in _groups(starts)]
+        arrays = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        *tokens, truncated = arrays
+        cut = np.array([len(start) < len(text) for start, text in zip(starts, texts, strict=True)], np.bool_)
+        short = np.flatnonzero(cut & ~truncated)  # the start may have fewer tokens than the text
+        if len(short):
+            longer, truncated[short] = self._arrays([texts[row] for row in short], 4 * characters)
+            for array, rows in zip(tokens, astuple(longer), strict=True):
+                array[short] = rows
+        return TokenBatch(*tokens), truncated
+
+    def _start(self, text: str, characters: int) -> str:
+        """What is tokenized of a text: its start up to the end of a word, or all of it."""
+        if len(text) <= characters:
+            return text
+        if self._can_cut and (found := _END_OF_WORD.search(text, characters - 1, MAX_CHARACTERS)):
+            return text[: found.end()]
+        if len(text) > MAX_CHARACTERS:
+            raise DatasetError(
+                f"the text {text[:80]!r} has {len(text):,} characters, and its start does not determine its "
+                f"first {self.shape.sequence_length} tokens; expected at most {MAX_CHARACTERS:,}",
+                "Shorten it.",
+            )
+        return text
+
+    def _padded(self, encodings: Sequence[tokenizers.Encoding]) -> tuple[NDArray[Any], ...]:
+        """The arrays of a TokenBatch, and whether each text was truncated."""
         counts = np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
         given = np.arange(self.shape.sequence_length) < counts[:, None]
 
@@ -129,13 +172,43 @@ class Tokenizer:
             padded[given] = np.fromiter(chain.from_iterable(rows), np.int64, counts.sum())
             return padded
 
-        tokens = TokenBatch(
+        return (
             pad((encoding.ids for encoding in encodings), self._pad_id),
             given.astype(np.int64),
             pad((encoding.type_ids for encoding in encodings), self._pad_type_id),
+            np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
         )
-        truncated = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
-        return tokens, truncated
+
+
+def _groups(texts: list[str]) -> Iterator[list[str]]:
+    """The texts in order, of limited size together; one empty group if there are none."""
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and characters + len(text) > _GROUP_CHARACTERS:
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    yield group
+
+
+def _takes_words_alone(tokenizer: tokenizers.Tokenizer) -> bool:
+    """Whether the tokens of a text begin with those of each start that ends before white space.
+
+    So it is if nothing depends on both sides of such a place: no added token has white space in it; BERT's
+    normalizer treats each character alone, except accents, which never combine with white space; BERT's
+    pre-tokenizer and GPT-2's pattern divide there; and a model without dropout is given each word alone.
+    """
+    normalizer, words = tokenizer.normalizer, tokenizer.pre_tokenizer
+    is_local = normalizer is None or isinstance(normalizer, normalizers.BertNormalizer)
+    divides = isinstance(words, pre_tokenizers.BertPreTokenizer) or (
+        isinstance(words, pre_tokenizers.ByteLevel) and words.use_regex
+    )
+    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    is_plain = not any(re.search(r"\s", content) for content in added)
+    is_fixed = not (isinstance(tokenizer.model, models.BPE) and tokenizer.model.dropout)
+    return is_local and divides and is_plain and is_fixed
 
 
 def open_tokenizer(artifact: Artifact, prompt: str = "") -> Tokenizer:

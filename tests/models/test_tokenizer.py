@@ -2,20 +2,23 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import models, pre_tokenizers, processors, trainers
 
-from minilmx.errors import ArtifactError, ModelError
+from minilmx.errors import ArtifactError, DatasetError, ModelError
 from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
-from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
+from minilmx.models.tokenizer import MAX_CHARACTERS, TokenBatch, TokenizedTexts, Tokenizer, load_tokenizer
 
 texts = st.lists(st.text(st.characters(codec="utf-8"), max_size=40), max_size=11)
 
@@ -150,3 +153,137 @@ def test_a_padding_token_outside_of_the_vocabulary_is_refused(tiny_folder: Path,
     with pytest.raises(ModelError, match="no padding token '<nothing>'; expected"):
         export_model(resolve_model(str(copy)), tmp_path / "out", ExportOptions(Shape(1, 8), from_onnx=True))
     assert not (tmp_path / "out").exists()
+
+
+WORDS = [
+    "a",
+    "b1",
+    "Grüße",
+    "e\u0301",
+    "你好",
+    "x.y",
+    "[SEP]",
+    "</s>",
+    "don't",
+    "12",
+    "\u200b",
+    "\x1c",
+    "q" * 120,
+    "Σ",
+]
+SPACES = [" ", "  ", "\n", "\t", "\r\n", "\x85", "\xa0", "\u2003", " \u0301", "\x0b", ""]
+LONG = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(SPACES)), max_size=30).map(
+    lambda pairs: "".join(chain(*pairs)) * 10
+)
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer.json like RoBERTa's, with a special token that takes the white space before it."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<s>", "<pad>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(["a b1 Grüße you don't  know 12", *WORDS], trainer)
+    tokenizer.add_special_tokens([tokenizers.AddedToken("[SEP]", lstrip=True)])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    file = tmp_path_factory.mktemp("byte-level") / "tokenizer.json"
+    tokenizer.save(str(file))
+    return file
+
+
+@pytest.mark.parametrize("kind", ["BERT", "byte level"])
+@given(texts=st.lists(LONG, max_size=2))
+@settings(max_examples=80, deadline=None)
+def test_the_start_of_a_long_text_gives_the_tokens_of_the_whole_text(
+    kind: str, texts: list[str], tiny_original: Artifact, byte_level: Path
+) -> None:
+    file = byte_level if kind == "byte level" else tiny_original.tokenizer_file
+    reference = load_tokenizer(file)
+    reference.enable_truncation(8)
+    tokenized = Tokenizer(file, Shape(2, 8)).encode(texts)
+    for row, text in enumerate(texts):
+        encoding = reference.encode(text)
+        count = len(encoding.ids)
+        assert tokenized.tokens.input_ids[row, :count].tolist() == encoding.ids
+        assert tokenized.token_counts[row] == count
+        assert tokenized.truncated[row] == bool(encoding.overflowing)
+
+
+def changed(file: Path, folder: Path, **changes: object) -> Path:
+    """A copy of a tokenizer.json with other settings."""
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return path
+
+
+def test_a_giant_text_is_tokenized_by_its_start(tokenizer: Tokenizer) -> None:
+    start = "a cat, " * 100
+    tokenized = tokenizer.encode([start * 10**5, start])
+    assert tokenized.truncated.tolist() == [True, True]
+    first, second = tokenized.tokens.input_ids
+    assert first.tolist() == second.tolist()
+    few = " " * 30_000 + "a cat"  # no token comes early
+    assert (
+        tokenizer.encode([few]).tokens.input_ids.tolist()
+        == tokenizer.encode(["a cat"]).tokens.input_ids.tolist()
+    )
+
+
+LEFT = {"direction": "Left", "max_length": 16, "strategy": "LongestFirst", "stride": 0}
+STRIPPED = {"type": "Strip", "strip_left": True, "strip_right": True}
+GIANT = "a " * (MAX_CHARACTERS // 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("x" * (MAX_CHARACTERS + 1), {}),
+        (" " * MAX_CHARACTERS + "x", {}),
+        (GIANT, {"truncation": LEFT}),
+        (GIANT, {"normalizer": STRIPPED}),
+        (
+            GIANT,
+            {
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": {"String": "b"},
+                    "behavior": "Isolated",
+                    "invert": False,
+                }
+            },
+        ),
+        (GIANT, {"pre_tokenizer": None}),
+    ],
+    ids=[
+        "one word",
+        "no word",
+        "truncated on the left",
+        "another normalizer",
+        "another pre-tokenizer",
+        "none",
+    ],
+)
+def test_a_giant_text_whose_start_proves_nothing_is_refused(
+    text: str, changes: dict[str, object], tiny_original: Artifact, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer(changed(tiny_original.tokenizer_file, tmp_path, **changes), tiny_original.shape)
+    with pytest.raises(DatasetError) as caught:
+        tokenizer.encode(["a", text])
+    assert caught.value.message == (
+        f"the text {text[:80]!r} has {len(text):,} characters, and its start does not determine its first 16 "
+        "tokens; expected at most 1,048,576"
+    )
+
+
+def test_an_added_token_with_a_space_in_it_is_found_in_a_long_text(
+    tiny_original: Artifact, tmp_path: Path
+) -> None:
+    """A text that was cut within the token would have other tokens."""
+    added = tokenizers.Tokenizer.from_file(str(tiny_original.tokenizer_file))
+    added.add_tokens([tokenizers.AddedToken("(b " + "c " * 400 + "d)")])
+    added.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", tiny_original.shape)
+    text = "a (b " + "c " * 400 + "d) e"
+    assert int(tokenizer.encode([text]).token_counts[0]) == 5

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from minilmx.runners.registry import AUTO, choose_graph, open_runner
 # Texts tokenized at a time: bounds memory, is plenty for the tokenizer's threads, and has so many
 # texts of each length that few batches of equal length are small.
 _CHUNK_ROWS = 4096
+_CHUNK_CHARACTERS = 2**25  # or fewer texts than that, if they are long
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -119,8 +119,8 @@ class Embedder:
         """Embed N texts: float32 [N, D], in the order of the texts.
 
         `first_row` is how many texts of the user's come before these, for error messages. Raises
-        TypeError for anything but strings, ValueError for one that is not Unicode text, and RunnerFailed,
-        also if an embedding is not finite.
+        TypeError for anything but strings, ValueError for one that is not Unicode text, DatasetError for
+        one that is too long to tokenize, and RunnerFailed, also if an embedding is not finite.
         """
         require_strings("texts", texts)
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
@@ -225,8 +225,7 @@ class Embedder:
 
         Texts are read in the caller's thread, so that Ctrl-C interrupts a wait for standard input.
         """
-        size = self.artifact.shape.batch_size
-        remaining = iter(texts)
+        chunks = _chunks(texts, self.artifact.shape.batch_size)
 
         def tokenize(chunk: list[str]) -> tuple[list[str], TokenizedTexts]:
             tokenized = self.tokenizer.encode(chunk)
@@ -235,13 +234,27 @@ class Embedder:
 
         with ThreadPoolExecutor(1) as ahead:
             upcoming: Future[tuple[list[str], TokenizedTexts]] | None = None
-            while chunk := list(islice(remaining, -(-_CHUNK_ROWS // size) * size)):
+            for chunk in chunks:
                 following = ahead.submit(tokenize, chunk)
                 if upcoming is not None:
                     yield upcoming.result()
                 upcoming = following
             if upcoming is not None:
                 yield upcoming.result()
+
+
+def _chunks(texts: Iterable[str], batch: int) -> Iterator[list[str]]:
+    """Lists of whole batches, of limited length and size; only the last may end in a part of a batch."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) % batch == 0 and (len(chunk) >= _CHUNK_ROWS or characters >= _CHUNK_CHARACTERS):
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def require_finite(

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from itertools import chain
 
 from minilmx.errors import DatasetError
-from minilmx.files.formats import TextFormat, place
+from minilmx.files.formats import MAX_CHARACTERS, TextFormat, place
 
 
 def read_delimited(
     path: str, lines: Iterator[str], kind: str, text_format: TextFormat
 ) -> Iterator[tuple[int, list[str]]]:
     """The line and the values of each row of a CSV or TSV file, the header's first."""
-    csv.field_size_limit(2**31 - 1)  # the default refuses fields over 128 KiB
+    csv.field_size_limit(MAX_CHARACTERS)  # the default is 128 KiB
     blank, header = 0, next(lines, "")
     while header.isspace():
         blank, header = blank + 1, next(lines, "")

@@ -11,6 +11,7 @@ EXTENSIONS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 KINDS = ("txt", "csv", "tsv", "jsonl", "json")  # that can be stated
 DELIMITED = (".csv", ".tsv")
+MAX_CHARACTERS = 2**26  # of a line, a field or a JSON object
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,13 @@ def file_kind(path: str) -> str:
         inner = Path(path).with_suffix("").suffix.lower()
         kind = kind if inner == ".parquet" else inner
     return ".jsonl" if kind == ".ndjson" else kind
+
+
+def too_long(path: str, line: int) -> DatasetError:
+    """The error for a line, or a JSON object, that could fill the memory."""
+    return DatasetError(
+        f"{place(path, line)}: more than {MAX_CHARACTERS:,} characters; expected a shorter row", "Divide it."
+    )
 
 
 def place(path: str, line: int) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from minilmx.errors import DatasetError
-from minilmx.files.formats import place
+from minilmx.files.formats import MAX_CHARACTERS, place, too_long
 
 Record = tuple[int, dict[str, Any]]
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -31,7 +31,7 @@ def read_json(path: str, pieces: Iterator[str]) -> Iterator[Record]:
 
     `pieces` are consecutive parts of the text, cut anywhere. Raises DatasetError.
     """
-    text = _Text(pieces)
+    text = _Text(path, pieces)
     is_array = text.next_is("[")
     closed = is_array and text.next_is("]")
     more = not closed and text.skip_space()
@@ -54,8 +54,8 @@ def read_json(path: str, pieces: Iterator[str]) -> Iterator[Record]:
 class _Text:
     """A text that is read piece by piece, and where reading has come to."""
 
-    def __init__(self, pieces: Iterator[str]) -> None:
-        self._pieces = pieces
+    def __init__(self, path: str, pieces: Iterator[str]) -> None:
+        self._path, self._pieces = path, pieces
         self._decoder = json.JSONDecoder()
         self.text, self.at, self.line = "", 0, 1
 
@@ -76,13 +76,18 @@ class _Text:
         return False
 
     def decode(self) -> Any:
-        """The value that starts here, which is then passed. Raises ValueError and RecursionError."""
+        """The value that starts here, which is then passed.
+
+        Raises ValueError, RecursionError and, for a value that is too long, DatasetError.
+        """
         count = 1
         while True:
             try:
                 value, end = self._decoder.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 cut = error.msg.startswith("Unterminated") or error.pos > len(self.text) - _NEAR_THE_END
+                if cut and len(self.text) - self.at > MAX_CHARACTERS:
+                    raise too_long(self._path, self.line) from error
                 if not cut or not self._read(count):
                     raise
                 count *= 2  # so that a long value is not decoded too often

@@ -1,6 +1,7 @@
 """Text, CSV, TSV, JSON and Parquet files, read as a stream of blocks of rows.
 
-All but Parquet may be compressed (.jsonl.gz, .bz2, .zst). Memory does not grow with the file.
+All but Parquet may be compressed (.jsonl.gz, .bz2, .zst). Memory does not grow with the file: blocks are of
+limited length and size, and a line that would fill the memory is refused.
 """
 
 import hashlib
@@ -9,17 +10,19 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
 
 from minilmx.errors import DatasetError
 from minilmx.files.delimited import read_delimited
-from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, place
+from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
 from minilmx.files.opening import Digest, open_bytes, open_file
 
 _BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
 _PARQUET_BLOCK_ROWS = 4096
+_BLOCK_CHARACTERS = 2**22  # or fewer rows than that, if they are long
 _PIECE_CHARACTERS = 2**18
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes a byte that is not UTF-8
 Item = TypeVar("Item")
@@ -68,23 +71,32 @@ def read_blocks(
     if kind == ".parquet":
         yield from _read_parquet(path, skip, digest)
         return
+    count = _Count()
     if kind == ".json":
-        yield from _record_blocks(path, islice(read_json(path, _read_pieces(path, digest)), skip, None))
+        records = read_json(path, _read_pieces(path, digest, count))
+        yield from _record_blocks(path, islice(records, skip, None), count)
         return
     # csv.reader itself must tell the end of a line from one within quotes.
-    lines = _read_lines(path, "" if kind in DELIMITED else "\n", digest)
+    lines = _read_lines(path, "" if kind in DELIMITED else "\n", digest, count)
     if kind == ".txt":
-        for texts in _batched(islice(map(_without_end, lines), skip, None)):
+        for texts in _batched(islice(map(_without_end, lines), skip, None), count):
             yield Block(path, range(skip + 1, skip + 1 + len(texts)), ["text"], [texts])
             skip += len(texts)
     elif kind == ".jsonl":
-        yield from _record_blocks(path, islice(read_jsonl(path, lines), skip, None))
+        yield from _record_blocks(path, islice(read_jsonl(path, lines), skip, None), count)
     else:
         rows = read_delimited(path, lines, kind, text_format)
         _, names = next(rows, (0, []))
-        for batch in _batched(islice(rows, skip, None)):
+        for batch in _batched(islice(rows, skip, None), count):
             columns = [list(column) for column in zip(*(values for _, values in batch), strict=True)]
             yield Block(path, [line for line, _ in batch], names, columns)
+
+
+@dataclass(slots=True)
+class _Count:
+    """How many characters of a file have been read."""
+
+    characters: int = 0
 
 
 def as_list(column: Any) -> list[Any]:
@@ -103,20 +115,24 @@ def _text(path: str, newline: str, digest: Digest) -> Iterator[io.TextIOWrapper]
             text.detach()  # closing standard input is not ours
 
 
-def _read_lines(path: str, newline: str, digest: Digest) -> Iterator[str]:
-    """Lines with their ends. Raises DatasetError, naming the line, for bytes that are not UTF-8."""
+def _read_lines(path: str, newline: str, digest: Digest, count: _Count) -> Iterator[str]:
+    """Lines with their ends. Raises DatasetError, naming the line, if it is too long or not UTF-8."""
     with _text(path, newline, digest) as text:
-        for number, line in enumerate(text, start=1):
+        for number, line in enumerate(iter(partial(text.readline, MAX_CHARACTERS + 1), ""), start=1):
+            count.characters += len(line)
+            if len(line) > MAX_CHARACTERS:
+                raise too_long(path, number)
             if not line.isascii() and (bad := _UNDECODED.search(line)):
                 raise _not_utf8(path, number, bad)
             yield line
 
 
-def _read_pieces(path: str, digest: Digest) -> Iterator[str]:
+def _read_pieces(path: str, digest: Digest, count: _Count) -> Iterator[str]:
     """Parts of the text of a limited size. Raises DatasetError for bytes that are not UTF-8."""
     line = 1
     with _text(path, "\n", digest) as text:
         while piece := text.read(_PIECE_CHARACTERS):
+            count.characters += len(piece)
             if not piece.isascii() and (bad := _UNDECODED.search(piece)):
                 raise _not_utf8(path, line + piece.count("\n", 0, bad.start()), bad)
             yield piece
@@ -128,8 +144,8 @@ def _not_utf8(path: str, line: int, bad: re.Match[str]) -> DatasetError:
     return DatasetError(f"{place(path, line)}: byte {byte} is not UTF-8", "Save the file as UTF-8.")
 
 
-def _record_blocks(path: str, records: Iterator[Record]) -> Iterator[Block]:
-    for batch in _batched(records):
+def _record_blocks(path: str, records: Iterator[Record], count: _Count) -> Iterator[Block]:
+    for batch in _batched(records, count):
         names = list(dict.fromkeys(name for _, record in batch for name in record))
         columns = [[record.get(name) for _, record in batch] for name in names]
         yield Block(path, [line for line, _ in batch], names, columns)
@@ -158,7 +174,8 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
                 while groups and row + (rows := file.metadata.row_group(groups[0]).num_rows) <= skip:
                     row += rows
                     del groups[0]
-                for batch in file.iter_batches(_PARQUET_BLOCK_ROWS, row_groups=groups) if groups else ():
+                size = min((_rows_per_block(file.metadata.row_group(group)) for group in groups), default=1)
+                for batch in file.iter_batches(size, row_groups=groups) if groups else ():
                     start = max(skip, row)
                     row += len(batch)
                     if start < row:
@@ -171,14 +188,23 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
         raise DatasetError(f"{where} cannot be read as Parquet: {error}") from error
 
 
-def _batched(rows: Iterator[Item]) -> Iterator[list[Item]]:
-    """The rows in lists of up to _BLOCK_ROWS; those before an error are yielded before it."""
+def _rows_per_block(group: Any) -> int:
+    return max(
+        1, min(_PARQUET_BLOCK_ROWS, 4 * _BLOCK_CHARACTERS * group.num_rows // max(1, group.total_byte_size))
+    )
+
+
+def _batched(rows: Iterator[Item], count: _Count) -> Iterator[list[Item]]:
+    """The rows in lists of limited length and size; those before an error are yielded before it."""
     failure = None
     while failure is None:
         batch: list[Item] = []
+        end = count.characters + _BLOCK_CHARACTERS
         try:
             for row in islice(rows, _BLOCK_ROWS):
                 batch.append(row)
+                if count.characters > end:
+                    break
         except DatasetError as error:
             failure = error
         if batch:
