@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -40,13 +40,19 @@ class Block:
     lines: Sequence[int]
     names: Sequence[str]
     columns: Sequence[Any]
+    _positions: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        positions = {name: at for at, name in reversed(list(enumerate(self.names)))}
+        object.__setattr__(self, "_positions", positions)
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def column(self, name: str) -> Any:
         """A column as a list or a pyarrow array; None if the block does not have it."""
-        return self.columns[self.names.index(name)] if name in self.names else None
+        at = self._positions.get(name)
+        return None if at is None else self.columns[at]
 
     def values(self, name: str) -> list[Any]:
         """The values of a column, all None if the block does not have it."""

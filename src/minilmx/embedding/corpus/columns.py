@@ -1,6 +1,6 @@
 """The columns of a corpus that are carried over, as pyarrow arrays of one schema."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from minilmx.errors import DatasetError
@@ -27,7 +27,7 @@ def as_array(block: Block, name: str, kind: Any = None) -> Any:
         ) from error
 
 
-def widen(schema: Any, block: Block, names: Iterable[str]) -> Any:
+def widen(schema: Any, block: Block, names: Sequence[str]) -> Any:
     """Add a block's columns to a pyarrow schema, in types that hold all values so far.
 
     Raises DatasetError, naming the line, if a column has no such type.
@@ -37,14 +37,26 @@ def widen(schema: Any, block: Block, names: Iterable[str]) -> Any:
     if len(set(block.names)) < len(block.names):
         name = next(name for name in block.names if list(block.names).count(name) > 1)
         raise DatasetError(f"{block.path}: two columns are named {name!r}", "Rename one of them.")
+    try:  # all columns in one call: each call takes time for every column that the schema has
+        return _unified(schema, pyarrow.schema({name: as_array(block, name).type for name in names}))
+    except (pyarrow.ArrowException, DatasetError):
+        _require_fit(schema, block, names)
+        raise
+
+
+def _require_fit(schema: Any, block: Block, names: Sequence[str]) -> None:
+    """Raise DatasetError for the first column that does not fit the schema."""
+    import pyarrow
+
+    known = {field.name: field.type for field in schema}
     for name in names:
         kind = as_array(block, name).type
-        try:
-            schema = _unified(schema, pyarrow.schema({name: kind}))
-        except pyarrow.ArrowException as error:
-            known = schema.field(name).type
-            raise _misfit(block, name, known) or _mixed(f"{block.path}: {name}", kind, known) from error
-    return schema
+        if name in known:
+            try:
+                _unified(pyarrow.schema({name: known[name]}), pyarrow.schema({name: kind}))
+            except pyarrow.ArrowException as error:
+                fault = _misfit(block, name, known[name])
+                raise fault or _mixed(f"{block.path}: {name}", kind, known[name]) from error
 
 
 def _misfit(block: Block, name: str, known: Any) -> DatasetError | None:
