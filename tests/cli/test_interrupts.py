@@ -8,7 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
+
+from minilmx.models.artifact import read_artifact, seal
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -104,3 +108,55 @@ def test_a_faulty_runner_ends_in_one_line(tiny: Path, tmp_path: Path, start: Sta
         "Error: the runner onnxruntime failed on a batch: ZeroDivisionError: division by zero\n"
     )
     assert not (tmp_path / "e.npy").exists()
+
+
+@pytest.fixture
+def endless(tiny: Path) -> Path:
+    """An artifact whose graphs run a loop that never ends."""
+    original = read_artifact(tiny)
+    for path in (original.graph_file, tiny / "onnx" / "model.onnx"):
+        model = onnx.load(str(path))
+        name = model.graph.output[0].name
+        (producer,) = [node for node in model.graph.node if name in node.output]
+        producer.output[list(producer.output).index(name)] = "before_the_loop"
+        value = helper.make_tensor_value_info
+        body = helper.make_graph(
+            [
+                helper.make_node("Identity", ["condition"], ["again"]),
+                helper.make_node("Identity", ["value"], ["result"]),
+            ],
+            "body",
+            [
+                value("number", TensorProto.INT64, []),
+                value("condition", TensorProto.BOOL, []),
+                value("value", TensorProto.FLOAT, None),
+            ],
+            [value("again", TensorProto.BOOL, []), value("result", TensorProto.FLOAT, None)],
+        )
+        model.graph.initializer.append(helper.make_tensor("forever", TensorProto.BOOL, [], [True]))
+        loop = helper.make_node("Loop", ["", "forever", "before_the_loop"], [name], body=body)
+        model.graph.node.append(loop)
+        onnx.save(model, str(path))
+    (tiny / "mlx.json").unlink()
+    return seal(tiny, original.manifest).path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("output", ["out/e.npy", "out/e/"])
+def test_a_graph_that_never_ends_can_be_interrupted(
+    output: str, number: signal.Signals, endless: Path, tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "in.txt").write_text("one sentence\n" * 40)
+    (tmp_path / "out").mkdir()
+    process = start("run", endless, "in.txt", "-o", output)
+    for _ in range(1000):
+        if any((tmp_path / "out").glob(".*" if output.endswith("npy") else "*.jsonl")):
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    time.sleep(2)  # until the loop runs
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert (stdout, stderr.lstrip()) == ("", "Error: interrupted\n")
+    assert not [name for name in files(tmp_path / "out") if "ledger" not in name and ".lock" not in name]

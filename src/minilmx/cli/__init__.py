@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from typing import Any, NoReturn
 
 import click
@@ -24,6 +25,7 @@ from minilmx.cli.inspect import inspect
 from minilmx.cli.lists import models, runners
 from minilmx.cli.report import report
 from minilmx.cli.run import run
+from minilmx.cli.watchdog import watched
 from minilmx.errors import MinilmxError
 
 EXIT_USAGE = 2
@@ -88,6 +90,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale; file names pass through as bytes
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    with watched(EXIT_INTERRUPTED) as told:
+        _run(arguments, told)
+
+
+def _run(arguments: list[str] | None, told: threading.Event) -> NoReturn:
     try:
         code = cli.main(arguments, prog_name="mlx", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -95,6 +102,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        told.set()
         _fail("interrupted", EXIT_INTERRUPTED)
     except MinilmxError as error:
         _fail(str(error), EXIT_USAGE if error.unused else EXIT_ERROR)

@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _ENDING = ".mlx-partial"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h and linux/fs.h
 
 _log = logging.getLogger(__name__)
+_held: dict[Path, Path] = {}  # the scratch folders of this process, and the target of each
 
 
 def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
@@ -105,6 +106,13 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             flush(target.parent)
 
 
+def remove_scratch() -> None:
+    """Remove what this process has written and not completed, before it ends without cleaning up."""
+    for scratch, target in list(_held.items()):
+        with suppress(OSError):
+            _remove(scratch, target)
+
+
 def flush(path: Path) -> None:
     """Flush a file, or the names in a folder, to disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
@@ -131,10 +139,12 @@ def _scratch(target: Path) -> Iterator[Path]:
     while handle is None:
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=_ENDING))
         handle = _lock(scratch)  # not if another process takes it for one that was left behind
+    _held[scratch] = target
     try:
         yield scratch
     finally:
         _remove(scratch, target)
+        del _held[scratch]
         os.close(handle)
 
 
