@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -494,6 +495,52 @@ def short() -> Iterator[Path]:
     """A folder with a path short enough for Ray's sockets."""
     with tempfile.TemporaryDirectory(prefix="mlx", ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def listening(pids: list[int]) -> set[str]:
+    """The addresses at which these processes accept connections, in hexadecimal digits."""
+    sockets = set()
+    for pid in pids:
+        with suppress(OSError):
+            sockets |= {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    addresses = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                addresses.add(fields[1].partition(":")[0])
+    return addresses
+
+
+@NO_RAY
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_is_closed_to_others_and_ends_with_the_run(
+    tiny: Path, tmp_path: Path, start: Start, environment: dict[str, str]
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        environment.pop(name, None)
+    with tempfile.TemporaryDirectory() as short:  # the paths of sockets have a limit
+        environment["TMPDIR"] = short
+        write_corpus(tmp_path / "in", 60_000)
+        process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
+        wait_for(lambda: shards_in(tmp_path / "out") >= 1, process)
+        started = descendants(process.pid)
+        assert listening([process.pid, *started]) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+        assert [folder.stat().st_mode & 0o777 for folder in Path(short).glob("*ray*")] == [0o700]
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, stderr
+        assert stderr.splitlines()[-1] == "Error: interrupted"
+        wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in started))
+        assert not list(Path(short).glob("*ray*"))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never happened")
 
 
 @NO_RAY

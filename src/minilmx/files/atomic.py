@@ -106,6 +106,19 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             flush(target.parent)
 
 
+def make_private_folder(prefix: str) -> Path:
+    """A temporary folder that only this user may enter. Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    _held[folder] = folder
+    return folder
+
+
+def remove_private_folder(folder: Path) -> None:
+    """Remove a folder of make_private_folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _held.pop(folder, None)
+
+
 def remove_scratch() -> None:
     """Remove what this process has written and not completed, before it ends without cleaning up."""
     for scratch, target in list(_held.items()):

@@ -195,9 +195,8 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
 
 
 def _rows_per_block(group: Any) -> int:
-    return max(
-        1, min(_PARQUET_BLOCK_ROWS, 4 * _BLOCK_CHARACTERS * group.num_rows // max(1, group.total_byte_size))
-    )
+    size = max(1, int(group.total_byte_size) // max(1, int(group.num_rows)))
+    return max(1, min(_PARQUET_BLOCK_ROWS, 4 * _BLOCK_CHARACTERS // size))
 
 
 def _batched(rows: Iterator[Item], count: _Count) -> Iterator[list[Item]]:

@@ -7,8 +7,11 @@ a node needs minilmx but neither a shared file system nor the artifact.
 
 import importlib
 import os
+import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any, Self
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed, RunnerUnavailable
-from minilmx.files.atomic import atomic_folder
+from minilmx.files.atomic import atomic_folder, make_private_folder, remove_private_folder
 from minilmx.models.artifact import Artifact, find_problems, read_artifact
 from minilmx.models.manifest import MANIFEST_NAME
 
@@ -60,6 +63,7 @@ class RayEngine:
     job: Any
     files: Any
     workers: int
+    folder: Path | None  # of a cluster on this machine
 
     @classmethod
     def open(cls, job: Job, address: str | None, workers: int | None, cpus_per_worker: int) -> Self:
@@ -69,17 +73,28 @@ class RayEngine:
         Ray is not installed, or the cluster cannot be reached or is too small for one worker.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = address or os.environ.get("RAY_ADDRESS", "local")
+        if address == "local":
+            _close_to_others()
         try:
             ray = importlib.import_module("ray")
         except ImportError as error:
             raise RunnerUnavailable(
                 "the Ray engine needs ray, which is not installed", "Run pip install 'minilmx[ray]'."
             ) from error
-        address = address or os.environ.get("RAY_ADDRESS", "local")
+        folder, local = None, {}
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             _require_answer(address)
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
+            if address == "local":
+                folder = make_private_folder("minilmx-ray-")  # Ray opens its own to all
+                local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+            if threading.current_thread() is threading.main_thread() and handler is not None:
+                signal.signal(signal.SIGTERM, handler)  # Ray's would end the process with exit code 15
         except (OSError, ValueError, RuntimeError) as error:
+            if folder is not None:
+                remove_private_folder(folder)
             raise RunnerUnavailable(
                 f"the Ray cluster at {address} cannot be reached: {error}",
                 "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
@@ -87,6 +102,8 @@ class RayEngine:
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if cpus < cpus_per_worker:
             ray.shutdown()
+            if folder is not None:
+                remove_private_folder(folder)
             raise RunnerUnavailable(
                 f"the Ray cluster has {cpus} CPUs; expected at least the {cpus_per_worker} of one worker",
                 "Give each worker fewer CPUs.",
@@ -94,7 +111,7 @@ class RayEngine:
         files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
         actor = ray.remote(num_cpus=cpus_per_worker, max_restarts=0)(_Actor)
         workers = workers or cpus // cpus_per_worker
-        return cls(ray, actor, ray.put(job), ray.put(files), workers)
+        return cls(ray, actor, ray.put(job), ray.put(files), workers, folder)
 
     def start(self) -> RayWorker:
         """Start an actor, which opens the runner once the cluster has room for it."""
@@ -106,8 +123,10 @@ class RayEngine:
         return next(worker for worker in workers if worker.answer == ready)
 
     def close(self) -> None:
-        """Disconnect from the cluster."""
+        """Disconnect from the cluster; end it if it was started here."""
         self.ray.shutdown()
+        if self.folder is not None:
+            remove_private_folder(self.folder)
 
 
 class _Actor:
@@ -119,6 +138,16 @@ class _Actor:
 
     def embed(self, task: Task) -> Embedded:
         return self._embedder.embed(task)
+
+
+def _close_to_others() -> None:
+    """Let a cluster that Ray starts here listen on the loopback interface alone, and ask for a token.
+
+    Ray reads the first setting when it is imported; on Linux it would listen on every interface.
+    """
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _require_answer(address: str) -> None:
