@@ -143,7 +143,7 @@ class Tokenizer:
         cut = np.array([len(start) < len(text) for start, text in zip(starts, texts, strict=True)], np.bool_)
         short = np.flatnonzero(cut & ~truncated)  # the start may have fewer tokens than the text
         if len(short):
-            longer, truncated[short] = self._arrays([texts[row] for row in short], 4 * characters)
+            longer, truncated[short] = self._arrays([texts[int(row)] for row in short], 4 * characters)
             for array, rows in zip(tokens, astuple(longer), strict=True):
                 array[short] = rows
         return TokenBatch(*tokens), truncated
