@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from minilmx.errors import EvalError
+from minilmx.errors import EvalError, boundary
 from minilmx.files.atomic import atomic_file
 from minilmx.files.documents import parse_json, read_document
 
@@ -34,25 +34,20 @@ def load_document(path: Path, *kinds: type[D]) -> D:
     Raises EvalError if it is none of them, of another schema version, or not exactly what would
     be written: unknown and missing fields are refused.
     """
-    try:
+    with boundary(EvalError, f"{path} cannot be read as a result"):
         document = parse_json(read_document(path))
         version, name = document["schema_version"], document["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvalError(f"{path} cannot be read as a result: {error}") from error
     if type(version) is not int or version != SCHEMA_VERSION:
-        raise EvalError(f"{path}: schema version {version!r}; expected {SCHEMA_VERSION}")
+        raise EvalError(f"{path}: schema version {version!r:.40}; expected {SCHEMA_VERSION}")
     named = {kind_of(kind): kind for kind in kinds}
     if not isinstance(name, str) or name not in named:
-        raise EvalError(f"{path}: a document of the kind {name!r}; expected {' or '.join(named)}")
+        raise EvalError(f"{path}: a document of the kind {name!r:.40}; expected {' or '.join(named)}")
     content = {key: value for key, value in document.items() if key not in ("schema_version", "kind")}
-    try:
+    with boundary(EvalError, f"{path} does not follow schema version {SCHEMA_VERSION}"):
         value: D = msgspec.convert(content, named[name])
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {error}") from error
-    # msgspec ignores unknown fields of a dataclass and fills in missing ones that have a default.
-    fault = _difference(_document(value), document, "$")
-    if fault:
-        raise EvalError(f"{path} does not follow schema version {SCHEMA_VERSION}: {fault}")
+        # msgspec ignores unknown fields of a dataclass and fills in missing ones that have a default.
+        if fault := _difference(_document(value), document, "$"):
+            raise ValueError(fault)
     return value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from minilmx.errors import EvalError
+from minilmx.errors import EvalError, boundary
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.metrics.table import LIMITED
 from minilmx.files.documents import read_document
@@ -100,12 +100,10 @@ def read_limits(path: Path) -> LimitRules:
 
     Tables: [default], [runner.NAME], [language.CODE], [runner.NAME.language.CODE].
     """
-    try:
-        document = tomllib.loads(read_document(path).decode("utf-8"))
-    except OSError as error:
-        raise EvalError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise EvalError(f"{path} is not TOML: {error}") from error
+    with boundary(EvalError, f"{path} cannot be read"):
+        content = read_document(path)
+    with boundary(EvalError, f"{path} is not TOML"):
+        document = tomllib.loads(content.decode("utf-8"))
     if not document:
         raise EvalError(f"{path}: no limits; expected at least one", unused=True)
     unknown = set(document) - {"default", "runner", "language"}

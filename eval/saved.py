@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.output_file import RECORD_SUFFIX, read_embeddings, record_path
 from minilmx.embedding.record import RECORD_SCHEMA_VERSION, Header, RunRecord
-from minilmx.errors import EvalError
+from minilmx.errors import EvalError, boundary
 from minilmx.eval.comparison import Comparison
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import LimitRules, limit_rules
@@ -67,20 +67,12 @@ def load_run(path: Path) -> SavedRun:
 
 
 def _read_record(path: Path) -> _SavedRecord:
-    try:
+    with boundary(EvalError, f"{path} cannot be read as a run's record"):
         document = parse_json(read_document(path))
         version = document["schema_version"]
-    except OSError as error:
-        raise EvalError(f"{path} cannot be read as a run's record: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise EvalError(f"{path} cannot be read as a run's record: {reason}") from error
-    if type(version) is not int or version != RECORD_SCHEMA_VERSION:
-        raise EvalError(f"{path}: schema version {version!r}; expected {RECORD_SCHEMA_VERSION}")
-    try:
+        if type(version) is not int or version != RECORD_SCHEMA_VERSION:
+            raise EvalError(f"{path}: schema version {version!r:.40}; expected {RECORD_SCHEMA_VERSION}")
         return msgspec.convert(document, _SavedRecord)
-    except msgspec.ValidationError as error:
-        raise EvalError(f"{path} cannot be read as a run's record: {error}") from error
 
 
 def compare_saved(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from minilmx.errors import ExportError
+from minilmx.errors import ExportError, boundary
 from minilmx.export.options import ExportOptions
 from minilmx.models.external_data import data_file, external_fault
 from minilmx.models.interface import (
@@ -47,15 +47,13 @@ def _check(
 ) -> GraphFacts:
     static = kind != GraphKind.DYNAMIC
     model = load_onnx(path)
-    try:
+    with boundary(ExportError, f"{path.name}: ONNX's checker refuses it"):
         onnx.checker.check_model(str(path))
         # What the checker's full_check does, with the result kept.
         inferred = onnx.shape_inference.infer_shapes(
             model, check_type=True, strict_mode=True, data_prop=static
         )
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{path.name}: ONNX's checker refuses it: {error}") from error
-    facts = read_facts(model)
+    facts = read_facts(model, path)
     newest = GROQ_MAX_IR_VERSION if facts.opset <= GROQ_MAX_OPSET else MAX_IR_VERSION
     if facts.opset != options.opset or facts.ir_version > newest:
         raise ExportError(

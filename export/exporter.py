@@ -106,7 +106,7 @@ def export_model(
     if options.from_onnx:
         file, packages = find_onnx_file(source), ["onnxruntime"]
         onnx_file = (file, load_onnx(file))
-        stated = read_facts(onnx_file[1])
+        stated = read_facts(onnx_file[1], file)
         opset, precision = stated.opset, _precision_of(file, stated, options)
         weights = find_weights(*onnx_file)
         weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
@@ -136,7 +136,7 @@ def export_model(
 
     if output.exists() and not options.replace:
         artifact = reusable_artifact(output, options, recorded, tools, stated_length)
-        reused = read_facts(load_onnx(artifact.fixed_graph))
+        reused = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
         report = ExportReport(reused, None, None, None, time.perf_counter() - started)
         return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
     if output.exists():

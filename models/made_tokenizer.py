@@ -8,7 +8,7 @@ from typing import Any
 
 import tokenizers
 
-from minilmx.errors import ModelError
+from minilmx.errors import ModelError, boundary
 from minilmx.models.source import ModelSource
 from minilmx.models.support import describe_tokenizer
 
@@ -45,11 +45,9 @@ def load_auto_tokenizer(folder: Path, task: str = "load its tokenizer") -> Any:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
-    try:
+    with boundary(ModelError, f"{folder}: transformers cannot {task}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
         tokenizer.backend_tokenizer  # noqa: B018 - a slow tokenizer has none
-    except Exception as error:
-        raise ModelError(f"{folder}: transformers cannot {task}: {error}") from error
     return tokenizer

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from minilmx.errors import ArtifactError
+from minilmx.errors import ArtifactError, boundary
 from minilmx.files.documents import parse_json
 from minilmx.models.interface import (
     INPUT_NAMES,
@@ -194,10 +194,11 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
             f"{name}: schema version {version!r:.40}; expected {SCHEMA_VERSION}",
             "Export the model again, or use the version of minilmx that wrote it.",
         )
-    try:
-        manifest = msgspec.convert(content, Manifest)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise ArtifactError(f"{name}{_explain(str(error), content)}") from error
+    with boundary(ArtifactError, f"{name}: not a manifest"):
+        try:
+            manifest = msgspec.convert(content, Manifest)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ArtifactError(f"{name}{_explain(str(error), content)}") from error
     for field, found, expected in _interfaces(manifest):
         if found != expected:
             stated, needed = (", ".join(map(str, tensors)) or "none" for tensors in (found, expected))

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, ValueInfoProto
 
-from minilmx.errors import ArtifactError
+from minilmx.errors import ArtifactError, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.external_data import external_tensors
 from minilmx.models.manifest import Tensor
 
+_MAX_SIZE = 2**40
 _DTYPES = {"float": "float32", "double": "float64"}
 _INTEGER_WEIGHTS = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}
 _INTEGER_OPS = {
@@ -48,23 +50,24 @@ class GraphFacts:
 
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Parse an ONNX file. Raises ArtifactError if it is not one."""
-    try:
+    with boundary(ArtifactError, f"{path}: not an ONNX file"):
         return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise ArtifactError(f"{path}: not an ONNX file: {error}") from error
 
 
 def load_graph(artifact: Artifact) -> onnx.ModelProto:
     """Parse the graph that runners run. Raises ArtifactError, also if the file has changed."""
     content = artifact.read(artifact.graph_file)
-    try:
+    with boundary(ArtifactError, f"{artifact.graph_file}: not an ONNX file"):
         return onnx.load_model_from_string(content)
-    except Exception as error:
-        raise ArtifactError(f"{artifact.graph_file}: not an ONNX file: {error}") from error
 
 
-def read_facts(model: onnx.ModelProto) -> GraphFacts:
-    """Collect the facts of a loaded ONNX model."""
+def read_facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
+    """Collect the facts of a model that was loaded from `path`. Raises ArtifactError if it is not valid."""
+    with boundary(ArtifactError, f"{path}: not a valid ONNX graph"):
+        return _facts(model)
+
+
+def _facts(model: onnx.ModelProto) -> GraphFacts:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     initializers = model.graph.initializer
     return GraphFacts(
@@ -123,7 +126,8 @@ def _token_rows(graph: onnx.GraphProto) -> int | None:
 
 
 def _size(tensor: TensorProto) -> int:
-    size = 1
-    for dim in tensor.dims:
-        size *= dim
+    size: int = prod(tensor.dims)
+    if any(dim < 0 for dim in tensor.dims) or size > _MAX_SIZE:
+        shape = ", ".join(map(str, tensor.dims))
+        raise ValueError(f"{tensor.name!r:.80} has the shape [{shape:.80}]; expected at most 2^40 numbers")
     return size

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from itertools import chain
 from operator import itemgetter
@@ -14,7 +15,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import models, normalizers, pre_tokenizers
 
-from minilmx.errors import ArtifactError, DatasetError
+from minilmx.errors import ArtifactError, DatasetError, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import Shape
@@ -100,25 +101,30 @@ class Tokenizer:
         `document` is the content of the file if it was read already.
         """
         self.shape = shape
+        self._file = file
         self._prompt = prompt
         self._tokenizer = load_tokenizer(file, document)
-        padding = self._tokenizer.padding or {}
-        direction = (self._tokenizer.truncation or {}).get("direction", "right")
-        self._tokenizer.enable_truncation(shape.sequence_length, direction=direction)
-        # Padding is added to the arrays: the tokenizer's own is slow for short texts.
-        self._tokenizer.no_padding()
-        self._pad_id = int(padding.get("pad_id", 0))
-        self._pad_type_id = int(padding.get("pad_type_id", 0))
-        self._can_cut = direction == "right" and _takes_words_alone(self._tokenizer)
-        self._empty = self._arrays([""])[0]
+        with _boundary(file):
+            padding = self._tokenizer.padding or {}
+            direction = (self._tokenizer.truncation or {}).get("direction", "right")
+            self._tokenizer.enable_truncation(shape.sequence_length, direction=direction)
+            # Padding is added to the arrays: the tokenizer's own is slow for short texts.
+            self._tokenizer.no_padding()
+            self._pad_id = int(padding.get("pad_id", 0))
+            self._pad_type_id = int(padding.get("pad_type_id", 0))
+            self._can_cut = direction == "right" and _takes_words_alone(self._tokenizer)
+            self._empty = self._arrays([""])[0]
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenize N texts, padded and truncated to the sequence length.
 
         Of a long text, only the start is tokenized if that provably gives the same tokens. Raises
-        DatasetError for another of more than MAX_CHARACTERS.
+        DatasetError for another of more than MAX_CHARACTERS, and ArtifactError.
         """
-        tokens, truncated = self._arrays([self._prompt + text for text in texts] if self._prompt else texts)
+        with boundary(ArtifactError, f"{self._file} cannot tokenize a text"):
+            tokens, truncated = self._arrays(
+                [self._prompt + text for text in texts] if self._prompt else texts
+            )
         return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id)
 
     def token_beyond(self, rows: int) -> str | None:
@@ -218,7 +224,9 @@ def open_tokenizer(artifact: Artifact, prompt: str = "") -> Tokenizer:
 
 def load_tokenizer(file: Path, document: bytes | None = None) -> tokenizers.Tokenizer:
     """Load a tokenizer.json, whose content may have been read already. Raises ArtifactError."""
-    try:
+    with _boundary(file):
         return tokenizers.Tokenizer.from_buffer(file.read_bytes() if document is None else document)
-    except Exception as error:
-        raise ArtifactError(f"{file} is not a tokenizer file: {error}") from error
+
+
+def _boundary(file: Path) -> AbstractContextManager[None]:
+    return boundary(ArtifactError, f"{file} is not a tokenizer file")

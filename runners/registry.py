@@ -6,7 +6,7 @@ from dataclasses import fields
 from importlib import metadata
 from typing import Any
 
-from minilmx.errors import MinilmxError, RunnerError, RunnerFailed, RunnerUnavailable
+from minilmx.errors import RunnerError, RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32, GraphKind
 from minilmx.progress import SILENT, Progress
@@ -108,14 +108,8 @@ def open_runner(
     """
     entry = require_runner(name, **settings)
     _require_graph(entry, artifact)
-    try:
+    with boundary(RunnerFailed, f"the runner {entry.name} cannot be opened", named=True):
         return entry.open(artifact, make_options(entry, settings), progress)
-    except MinilmxError:
-        raise
-    except Exception as error:
-        raise RunnerFailed(
-            f"the runner {entry.name} cannot be opened: {type(error).__name__}: {error}"
-        ) from error
 
 
 def default_runners(artifact: Artifact) -> tuple[list[str], str]:

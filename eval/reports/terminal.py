@@ -29,7 +29,7 @@ _WIDEST = 1000
 def to_text(write: Callable[[Console], None]) -> str:
     """The printed text, as wide as the terminal."""
     stream = StringIO()
-    write(Console(file=stream, markup=False, emoji=False, highlight=False))
+    write(Console(file=stream, markup=False, emoji=False, highlight=False, color_system=None))
     return stream.getvalue()
 
 

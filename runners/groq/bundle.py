@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, boundary
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import parse_json
@@ -55,7 +55,9 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
     that compiled the program. Trusts no path, link or size in the file. Raises RunnerFailed for
     anything that is not as stated.
     """
-    try:
+    with boundary(RunnerFailed, f"{bundle} cannot be read as a bundle"):
+        if not bundle.exists():
+            raise RunnerFailed(f"the bundle {bundle} does not exist")
         with tarfile.open(bundle, "r:") as tar:
             build, files = _read_index(tar, bundle, folder)
             if build.artifact_sha256 != artifact.digest:
@@ -78,10 +80,6 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
                 )
             _unpack_files(tar, files, folder, bundle)
             _require_nothing_else(tar, files, bundle)
-    except FileNotFoundError as error:
-        raise RunnerFailed(f"the bundle {bundle} does not exist") from error
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise RunnerFailed(f"{bundle} cannot be read as a bundle: {error}") from error
     if sha256_of_file(folder / MANIFEST_NAME) != artifact.digest:
         raise RunnerFailed(f"{bundle}: its {MANIFEST_NAME} is not the artifact's")
     return build

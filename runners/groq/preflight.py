@@ -40,7 +40,7 @@ def check_before_build(artifact: Artifact) -> list[str]:
 
     Raises RunnerFailed, which names every problem.
     """
-    facts = read_facts(load_graph(artifact))
+    facts = read_facts(load_graph(artifact), artifact.graph_file)
     problems = _problems(facts, artifact)
     if problems:
         raise RunnerFailed(

@@ -14,7 +14,7 @@ from minilmx.arguments import require_choice, require_count, require_int, requir
 from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
-from minilmx.errors import EvalError
+from minilmx.errors import EvalError, boundary
 from minilmx.files.atomic import require_local
 from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.files.texts import NULL, open_texts, read_texts
@@ -561,7 +561,9 @@ def limits_of(result: "Result", limits: "LimitsLike" = None, preset: str | None 
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.results import check_limits
 
-    return check_limits(result.evaluations, limit_rules(limits), preset)
+    rules = limit_rules(limits)
+    with boundary(EvalError, "the result cannot be judged"):
+        return check_limits(result.evaluations, rules, preset)
 
 
 def _opened(artifact: ArtifactLike, prompt: str | None = None) -> Artifact:

@@ -15,6 +15,9 @@ A message says what was wrong, what was found and what was expected; the hint sa
 command line prints both and exits with code 3, or 2 for a setting that would change nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MinilmxError(Exception):
     """Base of all errors that minilmx raises on purpose.
@@ -76,3 +79,37 @@ class EvalError(MinilmxError):
 
 class OutputError(MinilmxError):
     """A file or folder that cannot be written."""
+
+
+@contextmanager
+def boundary(
+    kind: type[MinilmxError], what: str, hint: str | None = None, *, named: bool = False
+) -> Iterator[None]:
+    """Raise `kind`, "<what>: <reason>", for whatever a parser, or a runner, raises on what it was given.
+
+    That includes the panic of a Rust library, which is not an Exception. Errors of minilmx pass, and so does
+    what ends the process. `named` is whether the reason begins with the class of the error.
+    """
+    try:
+        yield
+    except MinilmxError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        why = f"{type(error).__name__}: {error}" if named else reason(error)
+        raise kind(f"{what}: {why}", hint) from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of a Rust library: its class cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, LookupError | ArithmeticError) or not str(error).strip():
+        return f"{type(error).__name__}: {error}".strip(": ")
+    return str(error)

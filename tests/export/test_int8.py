@@ -46,7 +46,7 @@ def test_its_matrix_products_are_int8_and_its_operators_are_onnx_own(int8: Expor
     artifact = open_artifact(int8.path)
     assert artifact.manifest.precision == "int8"
     for view in (artifact, artifact.with_graph("dynamic"), artifact.with_graph("packed")):
-        facts = read_facts(load_onnx(view.graph_file))
+        facts = read_facts(load_onnx(view.graph_file), view.graph_file)
         # 36 weights; the query, key and value of each of 6 layers share their activations.
         assert (facts.ops["QuantizeLinear"], facts.ops["DequantizeLinear"]) == (24, 36 + 24)
         assert facts.domains == ("",)

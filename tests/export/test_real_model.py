@@ -57,7 +57,7 @@ def embed_fixed(artifact: Artifact, texts: list[str]) -> Vectors:
 
 
 def test_the_fixed_graph_has_exactly_the_operators_of_the_contract(artifact: Artifact) -> None:
-    facts = read_facts(load_onnx(artifact.fixed_graph))
+    facts = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
     assert set(facts.ops) == ENCODER_OPS | POOLING_OPS
     assert facts.domains == ("",)
 
@@ -73,7 +73,9 @@ def test_every_dim_of_the_fixed_graph_is_a_number(artifact: Artifact) -> None:
 
 
 def test_both_graphs_have_the_interface_that_the_design_states(artifact: Artifact) -> None:
-    fixed, dynamic = (read_facts(load_onnx(path)) for path in (artifact.fixed_graph, artifact.dynamic_graph))
+    fixed, dynamic = (
+        read_facts(load_onnx(path), path) for path in (artifact.fixed_graph, artifact.dynamic_graph)
+    )
     assert [str(tensor) for tensor in (*fixed.inputs, *fixed.outputs)] == [
         *(f"{name} int64 [8, 48]" for name in INPUTS),
         "last_hidden_state float32 [8, 48, 384]",

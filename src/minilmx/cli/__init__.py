@@ -18,6 +18,7 @@ from minilmx.cli.bench import bench
 from minilmx.cli.bisect import bisect
 from minilmx.cli.check import check
 from minilmx.cli.compare import compare
+from minilmx.cli.console import echo
 from minilmx.cli.evaluate import evaluate
 from minilmx.cli.export import export
 from minilmx.cli.groq import groq
@@ -25,6 +26,7 @@ from minilmx.cli.inspect import inspect
 from minilmx.cli.lists import models, runners
 from minilmx.cli.report import report
 from minilmx.cli.run import run
+from minilmx.cli.streams import OutputLost, prepare_streams
 from minilmx.cli.watchdog import watched
 from minilmx.errors import MinilmxError
 
@@ -38,23 +40,7 @@ _EPILOG = (
 )
 
 
-class _Commands(click.Group):
-    """A group in which a closed pipe is an error of ours: click would exit with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError as error:
-            raise _PipeClosed from error
-        return result
-
-
-class _PipeClosed(Exception):
-    """The reader of our output went away, as `head` does."""
-
-
-@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(minilmx.__version__, prog_name="mlx")
 def cli() -> None:
     """Are the embeddings still the same on the accelerator?
@@ -87,43 +73,53 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _interrupt)
-    for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale; file names pass through as bytes
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    prepare_streams()
     with watched(EXIT_INTERRUPTED) as told:
-        _run(arguments, told)
+        _finish(*_run(sys.argv[1:] if arguments is None else arguments, told))
 
 
-def _run(arguments: list[str] | None, told: threading.Event) -> NoReturn:
+def _finish(code: int, message: str) -> NoReturn:
+    """Exit, after all output was written."""
     try:
-        code = cli.main(arguments, prog_name="mlx", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.stdout.flush()
+    except OutputLost as error:
+        code, message = (code, message) if code > 1 else (EXIT_ERROR, str(error))
+    if message:
+        echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _run(arguments: list[str], told: threading.Event) -> tuple[int, str]:
+    """The exit code of a command, and what went wrong.
+
+    This is what cli.main does, which would exit with 1, a broken limit's code, if a pipe is closed.
+    """
+    try:
+        with cli.make_context("mlx", list(arguments)) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code, ""
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        usage = io.StringIO()
+        error.show(usage)
+        echo(usage.getvalue(), err=True, nl=False)
+        return error.exit_code, ""
     except (click.Abort, KeyboardInterrupt):
         told.set()
-        _fail("interrupted", EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED, "interrupted"
     except MinilmxError as error:
-        _fail(str(error), EXIT_USAGE if error.unused else EXIT_ERROR)
-    except _PipeClosed:
-        # Nothing is left to say, and the interpreter must not try when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_ERROR)
-    except Exception as error:
+        return EXIT_USAGE if error.unused else EXIT_ERROR, str(error)
+    except OutputLost as error:
+        return EXIT_ERROR, str(error)
+    except MemoryError:
+        return EXIT_ERROR, "there is not enough memory"
+    except BaseException as error:  # a panic of a Rust library, or another's sys.exit: 1 means a broken limit
         if os.environ.get("MLX_TRACEBACK"):
             raise
-        _fail(
-            f"unexpected {type(error).__name__}: {error} (a fault in minilmx: set MLX_TRACEBACK=1 "
-            "to see where)",
-            EXIT_ERROR,
-        )
+        fault = f"unexpected {type(error).__name__}: {error}"
+        return EXIT_ERROR, f"{fault} (a fault in minilmx: set MLX_TRACEBACK=1 to see where)"
+    return 0, ""
 
 
 def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
-    sys.exit(code)

@@ -1,12 +1,11 @@
 """mlx bisect"""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minilmx.cli.console import show
+from minilmx.cli.console import echo, show
 from minilmx.cli.options import (
     ARTIFACT,
     DATASET,
@@ -111,10 +110,10 @@ def bisect(
         )
     if output is not None:
         save_document(result, output, replace=force)
-        click.echo(f"result: {output}", err=True)
+        echo(f"result: {output}", err=True)
     if as_json:
         click.echo(to_json(result), nl=False)
     else:
         show(lambda console: print_bisection(result, console))
     if not result.verdict.passed:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)

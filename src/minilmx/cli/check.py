@@ -1,7 +1,6 @@
 """mlx check"""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def check(
     else:
         _print(findings)
     if any(finding.state in ("disagrees", "fails") for finding in findings):
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _print(findings: Sequence["Finding"]) -> None:
@@ -116,10 +116,10 @@ def _print(findings: Sequence["Finding"]) -> None:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         return "  ".join([*padded, *([place] if place and several else [])]).rstrip()
 
-    click.echo(answer(findings))
-    click.echo(line(titles, "in"))
+    echo(answer(findings))
+    echo(line(titles, "in"))
     for finding, row in zip(findings, rows, strict=True):
-        click.echo(line(row, finding.place))
+        echo(line(row, finding.place))
         for text in (finding.reason, finding.remedy):
             if text:
-                click.echo(f"{'':<{widths[0]}}  {text}")
+                echo(f"{'':<{widths[0]}}  {text}")

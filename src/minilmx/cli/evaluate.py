@@ -1,12 +1,11 @@
 """mlx eval"""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from minilmx.cli.console import show
+from minilmx.cli.console import echo, show
 from minilmx.cli.options import (
     DATASET,
     FORCE,
@@ -196,6 +195,6 @@ def finish(result: "Result", output: Path | None, force: bool, as_json: bool, *,
     else:
         show(lambda console: print_result(result, console))
     if save:
-        click.echo(f"result: {path}", err=True)
+        echo(f"result: {path}", err=True)
     if result.passed is False:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_length, describe_truncation
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
@@ -170,4 +171,4 @@ def export(
         )
     lines["seconds"] = f"{artifact.report.seconds:.1f}"
     for name, value in lines.items():
-        click.echo(f"{name:<11} {value}")
+        echo(f"{name:<11} {value}")

@@ -1,12 +1,12 @@
 """mlx groq setup, doctor, build"""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
 
 
@@ -46,10 +46,10 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
     with console_progress() as progress:
         done = set_up(size, python, prefix, progress)
     found = done.environment
-    click.echo(f"GroqFlow {found.versions['groqflow']} ({size}) in {found.python.parent.parent}")
-    click.echo(f"trial build: {done.trial}")
+    echo(f"GroqFlow {found.versions['groqflow']} ({size}) in {found.python.parent.parent}")
+    echo(f"trial build: {done.trial}")
     if prefix is not None:
-        click.echo(f"to use it in minilmx: export {PYTHON_VARIABLE}={found.python}")
+        echo(f"to use it in minilmx: export {PYTHON_VARIABLE}={found.python}")
 
 
 @groq.command()
@@ -70,9 +70,9 @@ def doctor(as_json: bool) -> None:
         for check in checks:
             state = "MISSING" if not check.ok else "warning" if check.warning else "ok"
             remedy = "" if state == "ok" else f": {check.remedy}"
-            click.echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
+            echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
     if not all(check.ok for check in checks):
-        sys.exit(3)
+        raise click.exceptions.Exit(3)
 
 
 @groq.command()
@@ -136,4 +136,4 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
     if done.is_stand_in:
         rows.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
     for name, value in rows:
-        click.echo(f"{name:<15} {value}")
+        echo(f"{name:<15} {value}")

@@ -1,12 +1,12 @@
 """mlx inspect"""
 
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_length, describe_truncation
 
 
@@ -38,12 +38,12 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     if snippet is not None:
         from minilmx.eval.consumers.snippets.template import render_snippet
 
-        click.echo(render_snippet(snippet, found), nl=False)
+        echo(render_snippet(snippet, found), nl=False)
         return
     manifest, problems, unlisted = found.manifest, find_problems(found), unlisted_files(found)
     facts = None
     if manifest.fixed.path not in problems:
-        facts = read_facts(load_graph(found))  # the fixed one
+        facts = read_facts(load_graph(found), found.graph_file)  # the fixed one
     if as_json:
         document = json.loads(manifest.to_json()) | {
             "artifact_sha256": found.digest,
@@ -96,9 +96,9 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         rows += [("unlisted", name) for name in unlisted]
         rows.append(("verified", f"no: {len(problems)} damaged" if problems else "yes"))
         for name, value in rows:
-            click.echo(f"{name:<11} {value}")
+            echo(f"{name:<11} {value}")
     if problems:
-        sys.exit(3)
+        raise click.exceptions.Exit(3)
 
 
 def _is_model(name: str) -> bool:
@@ -156,6 +156,6 @@ def _inspect_model(model: str, as_json: bool) -> None:
             rows += [("supported", f"no: {document['reason']}"), ("what to do", document["hint"])]
         for name, value in rows:
             if value:
-                click.echo(f"{name:<12} {value}")
+                echo(f"{name:<12} {value}")
     if not document["supported"]:
-        sys.exit(3)
+        raise click.exceptions.Exit(3)

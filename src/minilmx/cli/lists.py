@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 import click
 
+from minilmx.cli.console import echo
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -22,8 +24,8 @@ def models(as_json: bool) -> None:
     for model in KNOWN_MODELS.values():
         pinned = model.revision[:12] if model.revision else "resolved at export"
         score = f"STSb {model.spearman:.2f}" if model.spearman else "STSb unknown"
-        click.echo(f"{model.name:<{width}}  {score:<12}  {pinned:<22}  {model.about}")
-    click.echo("\nSTSb: published Spearman x100 on STSBenchmark, English test split (MTEB).")
+        echo(f"{model.name:<{width}}  {score:<12}  {pinned:<22}  {model.about}")
+    echo("\nSTSb: published Spearman x100 on STSBenchmark, English test split (MTEB).")
 
 
 @click.command()
@@ -46,6 +48,6 @@ def runners(as_json: bool) -> None:
         return
     width = max(len(name) for name, _, _ in rows)
     for name, about, missing in rows:
-        click.echo(f"{name:<{width}}  {'missing' if missing else 'ready':<7}  {about}")
+        echo(f"{name:<{width}}  {'missing' if missing else 'ready':<7}  {about}")
         if missing:
-            click.echo(f"{'':<{width}}           {missing}")
+            echo(f"{'':<{width}}           {missing}")

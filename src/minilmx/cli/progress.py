@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
+from minilmx.cli.console import echo, visible
 from minilmx.progress import Advance, Progress
 
 if TYPE_CHECKING:
@@ -21,14 +20,14 @@ class ConsoleProgress(Progress):
 
     def message(self, text: str) -> None:
         """Print one line."""
-        click.echo(text, err=True)
+        echo(text, err=True)
 
     def start(self, label: str, total: int | None) -> Advance:
         """Start a bar."""
         bars = self._bars
         if bars is None:
             return lambda count: None
-        task = bars.add_task(label, total=total)
+        task = bars.add_task(visible(label), total=total)
         return lambda count: bars.advance(task, count)
 
 

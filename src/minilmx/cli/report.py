@@ -1,11 +1,11 @@
 """mlx report"""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from minilmx.cli.console import echo
 from minilmx.cli.evaluate import (
     LIMITS_FILE,
     PRESET,
@@ -62,6 +62,7 @@ def report(
     `mlx eval` does. It also exits with 1 if a RESULT has embeddings that are not finite.
     """
     from minilmx import api
+    from minilmx.errors import EvalError, boundary
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.reports.benchmark import render_benchmark
     from minilmx.eval.reports.cells import first_lines
@@ -92,16 +93,18 @@ def report(
             )
         require_comparison(preset, stated, len(judged[0].evaluations[0].runners))
         judged = [api.limits_of(judged[0], rules, preset)]
-    text = render_benchmark(form, benchmarks[0]) if benchmarks else render(form, judged, runner)
-    broken = any(not_finite(each.evaluations) for each in judged)
+    # A document may follow its schema and contradict itself.
+    with boundary(EvalError, f"{', '.join(map(str, results))} cannot be shown"):
+        text = render_benchmark(form, benchmarks[0]) if benchmarks else render(form, judged, runner)
+        broken = any(not_finite(each.evaluations) for each in judged)
     if output is None:
-        click.echo(text, nl=False)
+        (echo if form in ("table", "markdown") else click.echo)(text, nl=False)
     else:
         with atomic_file(output, replace=force) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if broken:
             for line in first_lines(judged):
-                click.echo(line, err=True)
-        click.echo(f"report: {output}", err=True)
+                echo(line, err=True)
+        echo(f"report: {output}", err=True)
     if broken or (limited and judged[0].passed is False):
-        sys.exit(1)
+        raise click.exceptions.Exit(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_truncated
 from minilmx.cli.options import (
     ARTIFACT,
@@ -161,7 +162,7 @@ def _run_to_file(
             record = api.embed_file(artifact, source, output, replace=force, progress=progress, **common)
     where, timing = f" to {output}" if output else "", record.timing
     prompted = f" and the prompt {record.prompt}" if record.prompt else ""
-    click.echo(
+    echo(
         f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph){prompted} in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
         f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
@@ -210,7 +211,7 @@ def _run_to_folder(
     empty = f", {summary.empty_rows} more without a text skipped" if settings["on_empty"] == "skip" else ""
     if settings["on_empty"] == "null":
         empty = f", {summary.empty_rows} of them without a text"
-    click.echo(
+    echo(
         f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
         f"{summary.runner} ({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
         f"({summary.embedded_rows / summary.seconds:,.0f}/s), "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from minilmx.arguments import require_strings
 from minilmx.embedding.record import RunRecord, Timing, artifact_fields
-from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed
+from minilmx.errors import ArtifactError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer, open_tokenizer
@@ -102,7 +102,7 @@ class Embedder:
         if rows is None:  # an older artifact: the graph knows
             from minilmx.models.onnx_file import load_graph, read_facts
 
-            rows = read_facts(load_graph(self.artifact)).token_rows
+            rows = read_facts(load_graph(self.artifact), self.artifact.graph_file).token_rows
         beyond = rows and self.tokenizer.token_beyond(rows)
         if beyond:
             raise ArtifactError(
@@ -206,14 +206,8 @@ class Embedder:
 
     def _run_checked(self, batch: Batch, expected: tuple[int, ...]) -> NDArray[np.float32]:
         name = self.runner.name
-        try:
+        with boundary(RunnerFailed, f"the runner {name} failed on a batch", named=True):
             result: object = self.runner.run(batch)
-        except MinilmxError:
-            raise
-        except Exception as error:
-            raise RunnerFailed(
-                f"the runner {name} failed on a batch: {type(error).__name__}: {error}"
-            ) from error
         if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
             raise RunnerFailed(
                 f"the runner {name} returned {_describe(result)}; expected float32 {list(expected)}"

@@ -1,6 +1,7 @@
 """Embeddings in a file (.npy, .npz, .parquet or .jsonl), with the record of the run beside it."""
 
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.record import RunRecord
-from minilmx.errors import OutputError
+from minilmx.errors import OutputError, boundary
 from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
 
 RECORD_SUFFIX = ".run.json"
+_PIECE_BYTES = 2**20
 Rows = NDArray[np.float32]
 # Chunks of texts with their embeddings, float32 [n, D].
 Chunks = Iterable[tuple[Sequence[str], Rows]]
@@ -70,10 +72,11 @@ def save_embeddings(
 def read_embeddings(path: Path) -> Rows:
     """Read a file of save_embeddings, without unpickling: float32 [N, D]. Raises OutputError."""
     readers = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
-    try:
-        values = readers[path.suffix.lower()](path)
-    except (KeyError, ValueError, OSError) as error:
-        raise OutputError(f"{path} cannot be read as embeddings: {error}") from error
+    read = readers.get(path.suffix.lower())
+    if read is None:
+        raise OutputError(f"{path}: unknown extension; expected one of {', '.join(readers)}")
+    with boundary(OutputError, f"{path} cannot be read as embeddings"):
+        values = read(path)
     if values.ndim != 2 or values.dtype != np.float32:
         raise OutputError(f"{path}: {values.dtype} {list(values.shape)}; expected float32 [N, D]")
     return values
@@ -152,14 +155,31 @@ def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
 
 
 def _read_npy(path: Path) -> Rows:
-    values: Rows = np.load(path, allow_pickle=False)
-    return values
+    with path.open("rb") as stream:
+        return _array(stream, path.stat().st_size)
 
 
 def _read_npz(path: Path) -> Rows:
-    with np.load(path, allow_pickle=False) as file:
-        values: Rows = file["embeddings"]
-    return values
+    with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as stream:
+        return _array(stream, archive.getinfo("embeddings.npy").file_size)
+
+
+def _array(stream: IO[bytes], size_bytes: int) -> Rows:
+    """The array of a .npy file of this size. Raises ValueError before it takes memory for a false header."""
+    major, _ = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read (allow_pickle=False)")
+    if dtype != np.dtype("<f4") or len(shape) != 2:
+        raise ValueError(f"{dtype} {list(shape)}; expected float32 [N, D]")
+    expected, left = math.prod(shape) * dtype.itemsize, size_bytes - stream.tell()
+    if min(shape) < 0 or expected != left:
+        raise ValueError(f"{left} bytes follow the header; expected {expected}, for {list(shape)}")
+    content = bytearray()
+    while piece := stream.read(_PIECE_BYTES):  # what is there, as a zip may state any size
+        content += piece
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _read_jsonl(path: Path) -> Rows:
@@ -167,6 +187,8 @@ def _read_jsonl(path: Path) -> Rows:
         rows = [json.loads(line)["embedding"] for line in stream]
     if None in rows:
         raise ValueError(f"{rows.count(None)} rows have no embedding")
+    if not all(type(number) in (int, float) for row in rows for number in row):
+        raise ValueError("an embedding is not a list of numbers")
     return np.array(rows, dtype=np.float32)
 
 

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import math
 import os
 import stat
 from collections.abc import Iterable
@@ -36,11 +37,16 @@ def read_document(path: Path) -> bytes:
 def parse_json(document: bytes) -> Any:
     """The value of a JSON document in UTF-8.
 
-    Raises ValueError, also for what Python's json lets pass: an object with two values of one name, NaN
-    and Infinity, and nesting too deep to read.
+    Raises ValueError, also for what Python's json lets pass: an object with two values of one name, NaN,
+    Infinity and numbers beyond float64, and nesting too deep to read.
     """
     try:
-        return json.loads(document.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(
+            document.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+        )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -52,6 +58,13 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"it has two values named {name!r:.80}")
         found[name] = value
     return found
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits:.80} is beyond float64")
+    return number
 
 
 def _constant(name: str) -> NoReturn:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar, cast
 
-from minilmx.errors import DatasetError
+from minilmx.errors import DatasetError, reason
 from minilmx.files.formats import EXTENSIONS, STANDARD_INPUT, file_kind
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -52,7 +52,7 @@ def open_bytes(path: str, digest: Digest) -> Iterator[IO[bytes]]:
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise DatasetError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def state_of(path: str) -> tuple[int, int]:

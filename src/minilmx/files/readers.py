@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from minilmx.errors import DatasetError
+from minilmx.errors import DatasetError, MinilmxError, boundary, reason
 from minilmx.files.delimited import read_delimited
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
@@ -57,7 +57,14 @@ class Block:
     def values(self, name: str) -> list[Any]:
         """The values of a column, all None if the block does not have it."""
         column = self.column(name)
-        return [None] * len(self) if column is None else as_list(column)
+        return [None] * len(self) if column is None else self.listed(column)
+
+    def listed(self, column: Any) -> list[Any]:
+        """One of the columns as a list. Raises DatasetError for a value that Python does not have."""
+        if isinstance(column, list):
+            return column
+        with boundary(DatasetError, f"{self.path}, rows {self.lines[0]} to {self.lines[-1]}, cannot be read"):
+            return list(column.to_pylist())
 
 
 def read_blocks(
@@ -68,6 +75,11 @@ def read_blocks(
     Rows before a bad one are yielded before its error is raised. The file's bytes are added to
     `digest`, a hash object, as they are read.
     """
+    with boundary(DatasetError, f"{path} cannot be read"):
+        yield from _read_blocks(path, skip, digest, text_format)
+
+
+def _read_blocks(path: str, skip: int, digest: Digest, text_format: TextFormat) -> Iterator[Block]:
     kind = text_format.kind_of(path)
     if kind not in EXTENSIONS:
         raise DatasetError(
@@ -103,11 +115,6 @@ class _Count:
     """How many characters of a file have been read."""
 
     characters: int = 0
-
-
-def as_list(column: Any) -> list[Any]:
-    """A column of a block as a list."""
-    return column if isinstance(column, list) else list(column.to_pylist())
 
 
 @contextmanager
@@ -189,9 +196,11 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
                         yield Block(path, range(start + 1, row + 1), batch.schema.names, kept.columns)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except Exception as error:
+        if isinstance(error, MinilmxError):
+            raise
         where = f"{path}, after row {row}," if row else path
-        raise DatasetError(f"{where} cannot be read as Parquet: {error}") from error
+        raise DatasetError(f"{where} cannot be read as Parquet: {reason(error)}") from error
 
 
 def _rows_per_block(group: Any) -> int:

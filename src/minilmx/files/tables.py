@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from minilmx.files.formats import BY_NAME, TextFormat
-from minilmx.files.readers import as_list, read_blocks
+from minilmx.files.readers import read_blocks
 from minilmx.files.texts import bad_text, is_empty, is_text, no_rows, no_such_column
 
 
@@ -41,7 +41,7 @@ def read_table(path: str, text_format: TextFormat = BY_NAME) -> Table:
         raise no_rows(path)
     names = tuple(blocks[0].names)
     if all(tuple(block.names) == names for block in blocks):  # by position: names may occur twice
-        parts = [[as_list(column) for column in block.columns] for block in blocks]
+        parts = [[block.listed(column) for column in block.columns] for block in blocks]
     else:
         names = tuple(dict.fromkeys(name for block in blocks for name in block.names))
         parts = [[block.values(name) for name in names] for block in blocks]

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from filelock import Timeout
 
-from minilmx.errors import OutputError
+from minilmx.errors import OutputError, boundary
 from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import parse_json, read_document
@@ -190,7 +190,7 @@ def _line(document: Mapping[str, Any]) -> bytes:
 
 def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
     """The header and the shards; a truncated last line is ignored."""
-    try:
+    with boundary(OutputError, f"{path} is damaged", "Choose another folder, or start over."):
         *lines, _ = read_document(path).split(b"\n")
         header: dict[str, Any] = {"format": "parquet", **parse_json(lines[0])}  # older ledgers do not say
         entries = [msgspec.convert(parse_json(line), Entry) for line in lines[1:]]
@@ -204,8 +204,6 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
                     f"shard {entry.shard} is {stated}; expected {expected[0]}, {rows} from {first_row}"
                 )
         return header, entries
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise OutputError(f"{path} is damaged: {error}", "Choose another folder, or start over.") from error
 
 
 def _require_same(folder: Path, written: Mapping[str, Any], header: Mapping[str, Any]) -> None:
