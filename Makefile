@@ -17,7 +17,7 @@ ifeq ($(MAKECMDGOALS),test)
 MAKEFLAGS += --jobs=3
 endif
 
-.PHONY: demo test lint slow-tests bench clean
+.PHONY: demo test lint slow-tests fuzz bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo-installed
@@ -45,6 +45,12 @@ lint: .venv/test-installed
 
 slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/examples
 	$(TEST_ENV) $(PYTEST) -m slow
+
+# Files that are changed at random, for every reader: N cases each. A seed repeats its cases.
+N ?= 1000
+SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+fuzz: .venv/test-installed
+	FUZZ_N=$(N) FUZZ_SEED=$(SEED) $(TEST_ENV) $(PYTEST) tests/fuzz -rP
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -182,7 +182,7 @@ def _give_interface(model: DynamicModel) -> None:
         _rename(graph, outputs[0], _HIDDEN)
     if _POOLED not in outputs:
         _rename(graph, _POOLED, "pooling/unused")
-        _add_pooling(graph, read_facts(proto).opset, model.pooling, model.normalized)
+        _add_pooling(graph, read_facts(proto, model.file).opset, model.pooling, model.normalized)
     if model.embedding_dimension < model.hidden_dimension:
         _rename(graph, _POOLED, "pooling/full_embedding")
         _truncate(graph, "pooling/full_embedding", model.embedding_dimension, _POOLED)

@@ -63,7 +63,7 @@ def quantize(path: Path, kind: GraphKind) -> None:
     products = {node.output[0] for node in round_weights_to_int8(model, _WEIGHT_STEPS)}
     graph = model.graph
     reduce: Reduce = _reduce_by_attribute
-    if read_facts(model).opset >= 18:
+    if read_facts(model, path).opset >= 18:
         reduce = _reduce_by_input
         graph.initializer.append(numpy_helper.from_array(np.array([-1]), _LAST_AXIS))
     for name, value in _CONSTANTS.items():

@@ -14,7 +14,7 @@ from typing import Self
 
 from msgspec import structs
 
-from minilmx.errors import ArtifactError
+from minilmx.errors import ArtifactError, boundary
 from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import open_regular, read_document
 from minilmx.files.private import CAN_SEAL, private_copy
@@ -274,18 +274,20 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
     """
     problems: dict[str, str] = {}
     whole: list[File] = []
-    for file in artifact.manifest.files:
-        path = artifact.path / file.path
-        folders = (artifact.path / part for part in Path(file.path).parents[:-1])
-        if any(folder.is_symlink() for folder in folders) or (path.is_symlink() and not is_cached_blob(path)):
-            problems[file.path] = "is a symbolic link"
-        elif not path.is_file():
-            problems[file.path] = "is missing"
-        elif path.stat().st_size != file.size_bytes:
-            problems[file.path] = f"has {path.stat().st_size} bytes; expected {file.size_bytes}"
-        else:
-            whole.append(file)
-    with _translated(artifact):
+    with boundary(ArtifactError, f"the artifact {artifact.path} cannot be read"):
+        for file in artifact.manifest.files:
+            path = artifact.path / file.path
+            folders = (artifact.path / part for part in Path(file.path).parents[:-1])
+            if any(folder.is_symlink() for folder in folders) or (
+                path.is_symlink() and not is_cached_blob(path)
+            ):
+                problems[file.path] = "is a symbolic link"
+            elif not path.is_file():
+                problems[file.path] = "is missing"
+            elif path.stat().st_size != file.size_bytes:
+                problems[file.path] = f"has {path.stat().st_size} bytes; expected {file.size_bytes}"
+            else:
+                whole.append(file)
         digests = sha256_of_files(artifact.path / file.path for file in whole)
     for file, digest in zip(whole, digests, strict=True):
         if digest != file.sha256:

@@ -59,7 +59,8 @@ def test_onnxruntime_multiplies_integers(int8: ExportedArtifact, graph: str, tmp
     settings.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     settings.log_severity_level = 3
     onnxruntime.InferenceSession(int8.with_graph(graph).graph_file, settings)
-    ops = read_facts(load_onnx(tmp_path / "optimized.onnx")).ops
+    file = tmp_path / "optimized.onnx"
+    ops = read_facts(load_onnx(file), file).ops
     assert (ops["MatMulIntegerToFloat"], ops.get("DequantizeLinear")) == (36, None)
 
 
