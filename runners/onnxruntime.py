@@ -80,7 +80,7 @@ class SessionRunner(Runner):
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
             self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
-                model, settings, providers=[PROVIDER], disabled_optimizers=_DISABLED
+                model, settings, providers=[PROVIDER], disabled_optimizers=_DISABLED, enable_fallback=0
             )
         except Exception as error:
             raise RunnerFailed(f"onnxruntime cannot load the graph: {error}") from error
