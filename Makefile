@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 DEMO := demo/all-MiniLM-L6-v2-b1-s128
-WHEEL_PYTHONS := 3.11 3.13
+WHEEL_PYTHONS := 3.10 3.11 3.13
 # Run a command unless it has passed on this very tree (with -B: in any case).
 ONCE = .venv/bin/python tests/once.py $(if $(findstring B,$(firstword -$(MAKEFLAGS))),--again)
 PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal

@@ -1,7 +1,7 @@
 """Limits, and whether a result keeps them."""
 
 import math
-import tomllib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,11 @@ from minilmx.errors import EvalError, boundary
 from minilmx.eval.evaluation import Evaluation
 from minilmx.eval.metrics.table import LIMITED
 from minilmx.files.documents import read_document
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class Limits(Mapping[str, float]):

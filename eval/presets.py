@@ -5,10 +5,10 @@ docs/evaluation.md, "Presets", states the measurement behind every number.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from minilmx.arguments import StrEnum
 from minilmx.errors import EvalError
 from minilmx.eval.limits import Limits
 

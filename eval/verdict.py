@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from minilmx.arguments import StrEnum
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check

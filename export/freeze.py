@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,7 +61,7 @@ class DynamicModel:
     @classmethod
     def load(
         cls, source: ModelSource, file: Path, proto: onnx.ModelProto, dimension: int | None = None
-    ) -> Self:
+    ) -> "DynamicModel":
         """Take the parsed `file` of `source`, and change `proto` to an artifact's interface.
 
         The first output must be token embeddings; the input token_type_ids may be missing. If there is no

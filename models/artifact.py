@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 from msgspec import structs
 
@@ -61,7 +60,7 @@ class Artifact:
     graph_kind: GraphKind = GraphKind.FIXED
     chosen_prompt: str | None = None
 
-    def with_graph(self, kind: GraphKind | str) -> Self:
+    def with_graph(self, kind: GraphKind | str) -> "Artifact":
         """This artifact with another of its graphs for runners to run.
 
         Raises ArtifactError if it does not have that graph.
@@ -73,7 +72,7 @@ class Artifact:
             )
         return replace(self, graph_kind=GraphKind(kind))
 
-    def with_prompt(self, name: str | None) -> Self:
+    def with_prompt(self, name: str | None) -> "Artifact":
         """This artifact with the text of another prompt before every text; None is the model's default.
 
         Raises ArtifactError if the model does not have that prompt.

@@ -3,13 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from itertools import repeat
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
+from minilmx.arguments import StrEnum
 from minilmx.errors import ArtifactError, boundary
 from minilmx.files.documents import parse_json
 from minilmx.models.interface import (

@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from minilmx.models.pooling import choose_widths, count_positions, first_positio
 from minilmx.models.source import ModelSource, weights_files
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import TokenBatch
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11
 
 try:
     import torch
@@ -49,7 +52,7 @@ class SentenceModel:
     model_dimension: int
 
     @classmethod
-    def load(cls, source: ModelSource, dimension: int | None = None) -> Self:
+    def load(cls, source: ModelSource, dimension: int | None = None) -> "Self":
         """Load a model folder for the CPU, in float32.
 
         `dimension` keeps so many numbers of each token embedding; without it the folder's settings decide

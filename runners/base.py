@@ -8,7 +8,7 @@ so drift measures the runner alone.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch as Batch
 from minilmx.models.manifest import GraphKind
 from minilmx.progress import Progress
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11
 
 Details = Mapping[str, str | int | float | None]
 
@@ -80,7 +83,7 @@ class Runner(ABC):
         """Free what the runner holds. Closing it again does nothing."""
         return
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:

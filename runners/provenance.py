@@ -4,7 +4,7 @@ import math
 import os
 import platform
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import minilmx
@@ -27,7 +27,7 @@ def record_provenance() -> Provenance:
     return Provenance(
         minilmx.__version__,
         platform.python_version(),
-        datetime.now(UTC).isoformat(timespec="seconds"),
+        datetime.now(timezone.utc).isoformat(timespec="seconds"),
         f"{platform.system()} {platform.release()} {platform.machine()}",
         _processor(),
         available_cpus(),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make the environments that tests want beside .venv: one with only the base dependencies for
-# each Python named (for the wheel), and .venv-groqflow with real GroqFlow 4.3.1, made by our own
+# each Python named (for the wheel), .venv-3.8 with numpy 1 (for a card's side without minilmx), and .venv-groqflow with real GroqFlow 4.3.1, made by our own
 # command. A Python that is not found is said and passed over; with REQUIRE set it is an error.
 set -eu
 
@@ -42,4 +42,6 @@ for version in "$@"; do
     # shellcheck disable=SC2086 # the list is meant to fall into words
     make_environment "$version" -c constraints.txt $base pytest pytest-timeout hypothesis pyarrow
 done
+# A Python that only a card's runtime wants: numpy 1, and onnxruntime for the stand-in of the runtime.
+make_environment 3.8 numpy==1.24.4 onnxruntime==1.19.2
 .venv/bin/mlx groq setup --size lean --prefix .venv-groqflow >/dev/null || [ -z "${REQUIRE:-}" ]

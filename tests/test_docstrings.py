@@ -21,7 +21,7 @@ FUNCTIONS = {
 }
 NAMES = sorted({*minilmx.__all__, *FUNCTIONS} - {"__version__"})
 SLOW = ["export_model", "benchmark", "bisect"]  # take more than ten seconds; the first makes the artifact
-NEEDS_GROQ = ["build_for_groq"]  # tests/runners/groq/test_builds.py runs it
+NEEDS_GROQ = ["build_for_groq", "groq_standalone"]  # tests/runners/groq run them
 CONTINUES = {"RunnerEntry": "Runner"}  # uses what the other's example defines
 
 

@@ -5,8 +5,9 @@ Tables, tiles, histories, limits and the limit options of the command line are m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from minilmx.arguments import StrEnum
 
 if TYPE_CHECKING:
     from minilmx.eval.evaluation import RunnerResult

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ class Worker:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Worker":
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:

@@ -537,6 +537,77 @@ def build_for_groq(
     return build
 
 
+def groq_build_job(
+    artifact: Path | str, bundle: Path | str, *, scheduler: str = "pbs", graph: str = AUTO
+) -> str:
+    """A batch script that builds an artifact on one node and writes the bundle; it is not started.
+
+    `scheduler` is "pbs" (a whole node, as at ALCF) or "slurm". Nothing is read, and paths are kept as they
+    are: relative ones are in the folder from which the job is submitted. Raises ValueError for another
+    scheduler.
+
+    Example:
+        >>> groq_build_job("out", "minilm.tar").splitlines()[1]
+        '#PBS -l select=1,place=excl'
+    """
+    from minilmx.runners.groq.job import build_job
+
+    return build_job(scheduler, Path(artifact), Path(bundle), graph)
+
+
+def groq_run_job(
+    artifact: Path | str,
+    bundle: Path | str,
+    source: Path | str,
+    embeddings: Path | str,
+    *,
+    column: str | None = None,
+    scheduler: str = "pbs",
+    graph: str = AUTO,
+) -> str:
+    """A batch script that embeds the file `source` into `embeddings` with a bundle on the card's node.
+
+    As `groq_build_job`; with "slurm" the job asks for one card, as at ORNL.
+
+    Example:
+        >>> script = groq_run_job("out", "minilm.tar", "texts.txt", "card.npy", scheduler="slurm")
+        >>> script.splitlines()[1]
+        '#SBATCH --gres=groq:card:1'
+    """
+    from minilmx.runners.groq.job import run_job
+
+    return run_job(scheduler, Path(artifact), Path(bundle), str(source), Path(embeddings), column, graph)
+
+
+def groq_standalone(
+    artifact: ArtifactLike,
+    bundle: Path | str,
+    source: Path | str,
+    folder: Path | str,
+    *,
+    column: str | None = None,
+    graph: str = AUTO,
+    replace: bool = False,
+) -> int:
+    """Write the card's side of a run as a folder that needs nothing of minilmx; returns the number of texts.
+
+    The folder has the bundle, the token batches of the texts in `source`, and run.py, which needs numpy
+    below 2 and Groq's runtime. What it writes is a run for `compare`. Raises ArtifactError, DatasetError,
+    OutputError, and RunnerFailed for a bundle of another artifact or graph.
+
+    Example:
+        >>> groq_standalone("out", "minilm.tar", "sentences.txt", "to-the-card")
+        2
+    """
+    from minilmx.embedding.standalone import write_folder
+    from minilmx.files.atomic import check_writable
+
+    check_writable(Path(folder), replace=replace, folder=True)
+    chosen = choose_graph(_opened(artifact), "groq", graph)
+    texts = open_texts(str(source), column, BY_NAME, "error")
+    return write_folder(chosen, Path(bundle), texts, Path(folder), replace=replace)
+
+
 def load_result(path: Path | str) -> "Result | Benchmark":
     """Read a saved result of `evaluate`, `compare` or `benchmark`. Raises EvalError.
 

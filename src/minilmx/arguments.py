@@ -1,6 +1,13 @@
-"""Checks of what the public functions are given, before they work: TypeError and ValueError name it."""
+"""What the public functions are given: names, and checks before they work (TypeError and ValueError)."""
 
 from collections.abc import Collection, Mapping, Sequence, Set, Sized
+from enum import Enum
+
+
+class StrEnum(str, Enum):
+    """Names that are strings: enum.StrEnum, which Python 3.10 does not have."""
+
+    __str__ = str.__str__
 
 
 def require_strings(what: str, values: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ CSV = ("run", "tiny", "two.csv", "-o", "out.jsonl")
 SHARDS = ("run", "tiny", "two.csv", "--column", "a", "-o", "shards/")
 COMPARE = ("compare", "a.npy", "b.npy")
 REPORT = ("report", "r.json")
+JOB = ("groq", "job", "tiny", "--bundle", "b.tar")
 BENCH = ("bench", "tiny", "texts.txt", "--rounds", "1", "--graph", "dynamic")
 EXPORT = ("export", "model", "--from-onnx", "--sequence-length", "16", "-o", "made")
 BISECT = ("bisect", "tiny", "--candidate", "groq-emulator")
@@ -36,6 +37,12 @@ BISECT = ("bisect", "tiny", "--candidate", "groq-emulator")
 # Of each option a command, the option, and what happens with it alone: words in the output, an exit code, or
 # a file. A reason in place of words is a test that shows it with the hardware or the library that it needs.
 EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
+    ("groq job", "--scheduler"): ((*JOB, "--scheduler", "pbs"), ("--scheduler", "slurm"), "#SBATCH"),
+    ("groq job", "--embeddings"): ((*JOB, "t.txt", "--scheduler", "pbs"), ("--embeddings", "e.npy"), "e.npy"),
+    ("groq job", "--column"): ((*JOB, "two.csv", "--scheduler", "pbs"), ("--column", "a"), "--column=a"),
+    ("groq job", "--output"): ((*JOB, "--scheduler", "pbs"), ("-o", "build.sh"), "build.sh"),
+    ("groq job", "--force"): ((*JOB, "--scheduler", "pbs", "-o", "texts.txt"), ("--force",), "exit 0"),
+    ("groq job", "--graph"): ((*JOB, "--scheduler", "pbs"), ("--graph", "packed"), "--graph packed"),
     ("export", "--output"): (EXPORT[:-2], ("-o", "made"), "made/mlx.json"),
     ("export", "--batch-size"): (EXPORT, ("--batch-size", "2"), "batch size 2"),
     ("export", "--sequence-length"): (
@@ -118,6 +125,7 @@ ELSEWHERE = {
     "--ray-address": "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
     "--cpus-per-worker": "cli/test_scale.py::test_an_error_with_ray_is_one_line",
     "--format": "cli/test_lance.py::test_the_dataset_holds_the_same_rows_as_the_parquet_shards",
+    "--standalone": "runners/groq/test_jobs.py::test_for_no_texts_or_no_bundle_no_folder_is_written",
     "--threads": "cli/test_run.py::test_the_record_next_to_an_output_describes_the_run",
     "--precision": "runners/test_openvino.py::test_each_graph_agrees_with_onnxruntime",
     "--graph-optimization": "cli/test_scale.py::test_a_folder_with_other_settings_is_refused_and_unchanged",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,8 @@ def test_rows_without_a_text_become_null(
     assert "in.txt: 2 rows without a text: null (lines 2, 4)" in outcome.stderr.splitlines()
     if name == "e.parquet":
         parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+        if int(metadata.version("pyarrow").split(".")[0]) < 26:
+            pytest.skip("pyarrow before 26 writes a null list of a fixed size, but cannot read it")
         rows = parquet.read_table(str(tmp_path / name)).to_pylist()
     else:
         rows = [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def pins(path: Path) -> dict[str, str]:
-    found = re.findall(r"^([\w.-]+)==([^\s;#]+)", path.read_text("utf-8"), re.M)
+    found = re.findall(r"^([\w.-]+)==([^\s;#]+)(?!.*< '3.11')", path.read_text("utf-8"), re.M)
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
 
 

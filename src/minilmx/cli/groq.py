@@ -1,4 +1,4 @@
-"""mlx groq setup, doctor, build"""
+"""mlx groq setup, doctor, build, job"""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from minilmx.cli.console import echo
-from minilmx.cli.options import ARTIFACT
+from minilmx.cli.options import ARTIFACT, FORCE
+from minilmx.files.atomic import atomic_file
+
+_GRAPH = click.option(
+    "--graph",
+    type=click.Choice(["auto", "fixed", "packed"]),
+    default="auto",
+    show_default=True,
+    help="Graph of the artifact to build or run. auto: the fixed one.",
+)
 
 
 @click.group()
@@ -64,7 +73,7 @@ def doctor(as_json: bool) -> None:
 
     checks = examine()
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
@@ -90,13 +99,7 @@ def doctor(as_json: bool) -> None:
     help="Minutes after which the build is stopped.",
 )
 @click.option("--force", is_flag=True, help="Build again, and replace the bundle if it exists.")
-@click.option(
-    "--graph",
-    type=click.Choice(["auto", "fixed", "packed"]),
-    default="auto",
-    show_default=True,
-    help="Graph of the artifact to build. auto: the fixed one.",
-)
+@_GRAPH
 def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, graph: str) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache."""
     from minilmx import api
@@ -137,3 +140,93 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
         rows.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
     for name, value in rows:
         echo(f"{name:<15} {value}")
+
+
+@groq.command()
+@ARTIFACT
+@click.argument("texts", required=False)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The bundle: the build writes it, and the run reads it.",
+)
+@click.option(
+    "--scheduler", type=click.Choice(["pbs", "slurm"]), help="The scheduler that the script is for."
+)
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path),
+    help="File that the run writes the embeddings to. [default: card.npy]",
+)
+@click.option("--column", help="CSV, TSV or Parquet column, or JSONL field, with the sentences.")
+@_GRAPH
+@click.option(
+    "--standalone",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Instead of a script, write a folder for the machine with the card that needs nothing of minilmx.",
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File for the script. [default: standard output]"
+)
+@FORCE
+def job(
+    artifact: Path,
+    texts: str | None,
+    bundle: Path,
+    scheduler: str | None,
+    embeddings: Path | None,
+    column: str | None,
+    graph: str,
+    standalone: Path | None,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Write a batch script for PBS or Slurm. Nothing is started.
+
+    Without TEXTS, a file of sentences, the script builds ARTIFACT and writes the bundle. With TEXTS,
+    it embeds them with the bundle on a node with a card.
+
+    --standalone FOLDER writes the bundle, the token batches of TEXTS and run.py, which needs only
+    numpy below 2 and Groq's runtime: `python run.py card.npy` there, and
+    `mlx compare cpu.npy card.npy` here.
+    """
+    from minilmx import api
+
+    if standalone is not None:
+        if texts is None:
+            raise click.UsageError("--standalone needs TEXTS.")
+        unused = {"--scheduler": scheduler, "--embeddings": embeddings, "--output": output}
+        for name, value in unused.items():
+            if value is not None:
+                raise click.UsageError(f"{name} would change nothing with --standalone.")
+        count = api.groq_standalone(
+            artifact, bundle, texts, standalone, column=column, graph=graph, replace=force
+        )
+        echo(f"{standalone}: {count:,} texts; on the machine with the card: python run.py card.npy")
+        return
+    if scheduler is None:
+        raise click.UsageError("Name the --scheduler, or a folder with --standalone.")
+    if texts is not None:
+        script = api.groq_run_job(
+            artifact,
+            bundle,
+            texts,
+            embeddings or "card.npy",
+            column=column,
+            scheduler=scheduler,
+            graph=graph,
+        )
+    else:
+        for name, value in {"--embeddings": embeddings, "--column": column}.items():
+            if value is not None:
+                raise click.UsageError(f"{name} would change nothing without TEXTS.")
+        script = api.groq_build_job(artifact, bundle, scheduler=scheduler, graph=graph)
+    if output is None:
+        if force:
+            raise click.UsageError("--force would change nothing without --output.")
+        echo(script, nl=False)
+    else:
+        with atomic_file(output, replace=force) as temporary:
+            temporary.write_text(script, encoding="utf-8")

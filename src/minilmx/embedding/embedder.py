@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,32 +82,13 @@ class Embedder:
         graph that the artifact does not have, or a tokenizer with ids that the graph does not know.
         """
         self.artifact = choose_graph(artifact, runner, graph)
-        self._require_token_rows()
+        self.tokenizer = checked_tokenizer(self.artifact)
         self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
         self.truncated_rows = 0
         self.seconds = 0.0  # inside the runner, without tokenizing
         self._rows = self._batches = 0
         self._batch_seconds = 0.0
         self._digest = hashlib.sha256()
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The artifact's tokenizer, at its sequence length."""
-        return open_tokenizer(self.artifact, self.artifact.prompt)
-
-    def _require_token_rows(self) -> None:
-        """Refuse a tokenizer with ids beyond the graph's token embeddings: OpenVINO would return numbers."""
-        rows = self.artifact.manifest.token_rows or None
-        if rows is None:  # an older artifact: the graph knows
-            from minilmx.models.onnx_file import load_graph, read_facts
-
-            rows = read_facts(load_graph(self.artifact), self.artifact.graph_file).token_rows
-        beyond = rows and self.tokenizer.token_beyond(rows)
-        if beyond:
-            raise ArtifactError(
-                f"{self.artifact.tokenizer_file}: {beyond}; expected ids below {rows}",
-                "Export the model again.",
-            )
 
     @property
     def dimension(self) -> int:
@@ -198,7 +178,7 @@ class Embedder:
         """Close the runner. Closing again does nothing."""
         self.runner.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Embedder":
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -219,7 +199,6 @@ class Embedder:
 
         Texts are read in the caller's thread, so that Ctrl-C interrupts a wait for standard input.
         """
-        chunks = _chunks(texts, self.artifact.shape.batch_size)
 
         def tokenize(chunk: list[str]) -> tuple[list[str], TokenizedTexts]:
             tokenized = self.tokenizer.encode(chunk)
@@ -228,7 +207,7 @@ class Embedder:
 
         with ThreadPoolExecutor(1) as ahead:
             upcoming: Future[tuple[list[str], TokenizedTexts]] | None = None
-            for chunk in chunks:
+            for chunk in in_chunks(texts, self.artifact.shape.batch_size):
                 following = ahead.submit(tokenize, chunk)
                 if upcoming is not None:
                     yield upcoming.result()
@@ -237,7 +216,26 @@ class Embedder:
                 yield upcoming.result()
 
 
-def _chunks(texts: Iterable[str], batch: int) -> Iterator[list[str]]:
+def checked_tokenizer(artifact: Artifact) -> Tokenizer:
+    """The artifact's tokenizer, at its sequence length.
+
+    Raises ArtifactError if it has ids beyond the graph's token embeddings: OpenVINO would return numbers.
+    """
+    tokenizer = open_tokenizer(artifact, artifact.prompt)
+    rows = artifact.manifest.token_rows or None
+    if rows is None:  # an older artifact: the graph knows
+        from minilmx.models.onnx_file import load_graph, read_facts
+
+        rows = read_facts(load_graph(artifact), artifact.graph_file).token_rows
+    beyond = rows and tokenizer.token_beyond(rows)
+    if beyond:
+        raise ArtifactError(
+            f"{artifact.tokenizer_file}: {beyond}; expected ids below {rows}", "Export the model again."
+        )
+    return tokenizer
+
+
+def in_chunks(texts: Iterable[str], batch: int) -> Iterator[list[str]]:
     """Lists of whole batches, of limited length and size; only the last may end in a part of a batch."""
     chunk: list[str] = []
     characters = 0

@@ -139,7 +139,7 @@ def _resolved(path: Path) -> Path:
     """The path without links, so that a link is kept and nothing depends on the working folder."""
     try:
         return path.resolve()
-    except RuntimeError as error:  # Python 3.11 and 3.12 on a loop of links
+    except RuntimeError as error:  # before Python 3.13, on a loop of links
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 

@@ -4,12 +4,24 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Any
+
+Digest = Any  # a hash object of hashlib, whose type has no public name
+_PIECE_BYTES = 1 << 18
 
 
 def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hex digits. Raises OSError."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        add_stream(digest, stream)
+    return digest.hexdigest()
+
+
+def add_stream(digest: Digest, stream: IO[bytes]) -> None:
+    """Add the rest of a stream to a digest: hashlib.file_digest, which Python 3.10 does not have."""
+    while piece := stream.read(_PIECE_BYTES):
+        digest.update(piece)
 
 
 def sha256_of_files(paths: Iterable[Path]) -> list[str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar, cast
 
 from minilmx.errors import DatasetError, reason
+from minilmx.files.digest import Digest
 from minilmx.files.formats import EXTENSIONS, STANDARD_INPUT, file_kind
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-Digest = Any  # a hash object of hashlib, whose type has no public name
 Found = TypeVar("Found")
 
 

@@ -4,7 +4,6 @@ All but Parquet may be compressed (.jsonl.gz, .bz2, .zst). Memory does not grow 
 limited length and size, and a line that would fill the memory is refused.
 """
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -12,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from minilmx.errors import DatasetError, MinilmxError, boundary, reason
 from minilmx.files.delimited import read_delimited
+from minilmx.files.digest import Digest, add_stream
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
-from minilmx.files.opening import Digest, open_bytes, open_file
+from minilmx.files.opening import open_bytes, open_file
 
 _BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
 _PARQUET_BLOCK_ROWS = 4096
@@ -180,7 +180,7 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
     try:
         with open_file(path) as stream:
             if digest is not None:  # first, as Parquet is not read from its start to its end
-                hashlib.file_digest(cast("io.BufferedReader", stream), lambda: digest)
+                add_stream(digest, stream)
                 stream.seek(0)
             with pyarrow.parquet.ParquetFile(stream, buffer_size=2**20) as file:
                 groups = list(range(file.num_row_groups))

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
@@ -66,7 +66,7 @@ class RayEngine:
     folder: Path | None  # of a cluster on this machine
 
     @classmethod
-    def open(cls, job: Job, address: str | None, workers: int | None, cpus_per_worker: int) -> Self:
+    def open(cls, job: Job, address: str | None, workers: int | None, cpus_per_worker: int) -> "RayEngine":
         """Connect to a cluster, or start one on this machine if no address is given.
 
         Without `workers` there are as many as the cluster has CPUs for. Raises RunnerUnavailable if
