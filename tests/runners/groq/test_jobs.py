@@ -192,3 +192,18 @@ def test_for_no_texts_or_no_bundle_no_folder_is_written(machine, tiny, bundle):
 def test_the_script_is_written_for_python_38():
     text = Path(minilmx.runners.groq.standalone.__file__).read_text("utf-8")
     ast.parse(text, feature_version=(3, 8))
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_packed_graph_gives_the_runners_own_bits(
+    machine, built_packed, complete, groqflow_python
+):
+    (machine.folder / "t.txt").write_text(SENTENCES * 20)
+    both = ("--graph", "packed", "--bundle", built_packed.folder / "bundle.tar")
+    run = ("run", complete.path, "t.txt", "--runner", "groq", *both, "-o", "expected.npy")
+    assert machine.mlx(*run).code == 0
+    assert machine.mlx("groq", "job", complete.path, "t.txt", *both, "--standalone", "folder").code == 0
+    done = run_standalone(machine, machine.folder / "folder", groqflow_python, "card.npy")
+    assert done.returncode == 0, done.stderr
+    assert (machine.folder / "card.npy").read_bytes() == (machine.folder / "expected.npy").read_bytes()
+    assert machine.mlx("compare", "expected.npy", "card.npy").code == 0
