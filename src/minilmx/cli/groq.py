@@ -73,7 +73,7 @@ def doctor(as_json: bool) -> None:
 
     checks = examine()
     if as_json:
-        echo(json.dumps([asdict(check) for check in checks], indent=2))
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
@@ -226,7 +226,7 @@ def job(
     if output is None:
         if force:
             raise click.UsageError("--force would change nothing without --output.")
-        echo(script, nl=False)
+        click.echo(script, nl=False)
     else:
         with atomic_file(output, replace=force) as temporary:
             temporary.write_text(script, encoding="utf-8")
