@@ -1,7 +1,8 @@
 #!/bin/sh
-# Make the environments that tests want beside .venv: one with only the base dependencies for
-# each Python named (for the wheel), .venv-3.8 with numpy 1 (for a card's side without minilmx), and .venv-groqflow with real GroqFlow 4.3.1, made by our own
-# command. A Python that is not found is said and passed over; with REQUIRE set it is an error.
+# Make the environments that tests want beside .venv: one with only the base dependencies for each
+# Python named (for the wheel), .venv-3.8 with numpy 1 (for a card's side without minilmx), and
+# .venv-groqflow with real GroqFlow 4.3.1, made by our own command. A Python that is not found is named
+# and left out; with REQUIRE set it is an error.
 set -eu
 
 # Beside the Python that runs us is where pyenv keeps the others, whatever HOME is.
