@@ -46,7 +46,6 @@ def use_stand_ins(patch: pytest.MonkeyPatch, cache: Path, built: Any) -> None:
         "PATH",
         "PYTHONPATH",
         "GROQWARE_PYTHON",
-        "GROQFLOW_SKIP_SDK_CHECK",
         "MINILMX_GROQFLOW_PYTHON",
     ):
         patch.setenv(name, built.variables[name])

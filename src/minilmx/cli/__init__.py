@@ -27,7 +27,7 @@ from minilmx.cli.lists import models, runners
 from minilmx.cli.report import report
 from minilmx.cli.run import run
 from minilmx.cli.streams import OutputLost, prepare_streams
-from minilmx.cli.watchdog import watched
+from minilmx.cli.watchdog import SIGNALS, watched
 from minilmx.errors import MinilmxError
 
 EXIT_USAGE = 2
@@ -70,11 +70,17 @@ for _command in _COMMANDS:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `mlx` and exit with its documented code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    handled = threading.Event()
+
+    def interrupt(*_: Any) -> NoReturn:
+        handled.set()
+        raise KeyboardInterrupt
+
+    for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
     prepare_streams()
-    with watched(EXIT_INTERRUPTED) as told:
+    with watched(EXIT_INTERRUPTED, handled) as told:
         _finish(*_run(sys.argv[1:] if arguments is None else arguments, told))
 
 
@@ -119,7 +125,3 @@ def _run(arguments: list[str], told: threading.Event) -> tuple[int, str]:
         fault = f"unexpected {type(error).__name__}: {error}"
         return EXIT_ERROR, f"{fault} (a fault in minilmx: set MLX_TRACEBACK=1 to see where)"
     return 0, ""
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
