@@ -181,7 +181,10 @@ class Artifact:
         ArtifactError if it has changed since the artifact was opened.
         """
         stated = self._stated(file)
-        with _translated(self), io.BufferedReader(open_regular(file)) as stream:
+        with (
+            boundary(ArtifactError, f"{file} cannot be read"),
+            io.BufferedReader(open_regular(file)) as stream,
+        ):
             content = stream.read(stated.size_bytes)
         self._require_digest(stated, hashlib.sha256(content).hexdigest())
         return content
@@ -201,7 +204,7 @@ class Artifact:
             return
         stated = self._stated(self.graph_file)
         with ExitStack() as stack:
-            with _translated(self):
+            with boundary(ArtifactError, f"{self.graph_file} cannot be read"):
                 file, digest = stack.enter_context(private_copy(self.graph_file, stated.size_bytes))
             self._require_digest(stated, digest)
             yield file
@@ -239,15 +242,6 @@ def _damage(path: Path, file: str, problem: str) -> ArtifactError:
 
 def _other_digest(stated: File, digest: str) -> str:
     return f"has SHA-256 {digest}; expected {stated.sha256}"
-
-
-@contextmanager
-def _translated(artifact: Artifact) -> Iterator[None]:
-    """Raise an OSError as an ArtifactError."""
-    try:
-        yield
-    except OSError as error:
-        raise ArtifactError(f"the artifact {artifact.path} cannot be read: {error}") from error
 
 
 def read_artifact(path: Path) -> Artifact:

@@ -2,14 +2,13 @@
 
 import hashlib
 import importlib.util
-import json
 import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from minilmx.errors import ModelError
+from minilmx.errors import ModelError, boundary
 from minilmx.files.digest import sha256_of_file, sha256_of_files
 from minilmx.files.documents import parse_json, read_document
 from minilmx.models.known import KNOWN_MODELS, find_known_model
@@ -244,16 +243,13 @@ def float32_bytes(source: ModelSource) -> int:
     """
     numbers = 0
     for file in weights_files(source):
-        try:
+        with boundary(ModelError, f"{file}: not a safetensors file"):
             with file.open("rb") as stream:
-                header = json.loads(
-                    stream.read(min(int.from_bytes(stream.read(8), "little"), _MOST_HEADER_BYTES))
-                )
+                size_bytes = min(int.from_bytes(stream.read(8), "little"), _MOST_HEADER_BYTES)
+                header = parse_json(stream.read(size_bytes))
             numbers += sum(
                 math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__"
             )
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ModelError(f"{file}: not a safetensors file: {error}") from error
     return 4 * numbers
 
 
