@@ -111,3 +111,10 @@ def test_inspect_shows_what_an_artifact_is(tiny: Path, mlx: Mlx) -> None:
     assert document["verified"] is True
     assert document["shape"] == {"batch_size": 4, "sequence_length": 16}
     assert document["ops"]["Tanh"] == 1
+
+
+def test_a_shell_completes_the_commands(mlx: Mlx, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MLX_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "mlx ev")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert mlx().stdout == "plain,eval\n"

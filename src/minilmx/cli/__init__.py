@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, interrupt)
     prepare_streams()
+    if "_MLX_COMPLETE" in os.environ:
+        cli.main(prog_name="mlx")  # click completes a line of the shell, and exits
     with watched(EXIT_INTERRUPTED, handled) as told:
         _finish(*_run(sys.argv[1:] if arguments is None else arguments, told))
 
