@@ -12,6 +12,7 @@ from minilmx.export.fixed_consumers import SAME, fixed_settings
 from minilmx.export.folder import COPIED, TOKENIZER_SETTINGS, own_files
 from minilmx.files.documents import parse_json
 from minilmx.models.artifact import Artifact, unlisted_files
+from minilmx.models.external_data import SUFFIX
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import GraphKind
 
@@ -34,7 +35,7 @@ def require_own_form(artifact: Artifact) -> None:
         made |= {str(fixed / name): content for name, content in made.items() if name in SAME}
         made[str(fixed / _LIMITS)] = fixed_settings(manifest)
     graphs = {getattr(manifest, kind).path for kind in GraphKind if getattr(manifest, kind)}
-    known = {*made, *graphs, *(f"{path}_data" for path in graphs), *COPIED, *_TOKENIZER, "README.md"}
+    known = {*made, *graphs, *(path + SUFFIX for path in graphs), *COPIED, *_TOKENIZER, "README.md"}
     if fixed.name:
         known |= {str(fixed / name) for name in (*SAME, *_TOKENIZER)}
     for file in manifest.files:
