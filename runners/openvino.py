@@ -73,6 +73,8 @@ class OpenvinoRunner(Runner):
                 "NUM_STREAMS": concurrency,
             },
         )
+        # OpenVINO drops an input that the graph does not use, such as a RoBERTa's token types.
+        self._inputs = frozenset().union(*(port.names for port in self._compiled.inputs))
 
     @property
     def details(self) -> Details:
@@ -96,9 +98,10 @@ class OpenvinoRunner(Runner):
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
+        feeds = {name: ids for name, ids in batch.feeds().items() if name in self._inputs}
         try:
             # Inputs and outputs are shared, not copied; only the embeddings are copied.
-            results = request.infer(batch.feeds(), share_inputs=True, share_outputs=True)
+            results = request.infer(feeds, share_inputs=True, share_outputs=True)
             embeddings: NDArray[np.float32] = results["sentence_embedding"].copy()
         except Exception as error:
             raise RunnerFailed(f"OpenVINO failed on a batch: {error}") from error

@@ -1,5 +1,7 @@
 """Files and folders appear whole or not at all."""
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -23,8 +25,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
-        assert temporary.parent.parent == path.parent
-        assert temporary.parent.name.startswith(".")
+        assert temporary.relative_to(path.parent).parts[0].startswith(".")
     assert path.read_text() == "new"
     assert names(path.parent) == ["file.txt"]
 
@@ -158,6 +159,60 @@ with atomic_file(pathlib.Path("file")) as temporary:
         temporary.write_text("whole")
     assert names(tmp_path) == [".file.notours.mlx-partial", "file"]
     assert caplog.messages == [f"removed {left}, which an earlier run left"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    left = tmp_path / ".file.abcdefgh.mlx-partial"
+    left.mkdir()
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "file").read_text() == "whole"
+    assert names(tmp_path) == [left.name, "file"]  # it may belong to a process that lives
+
+
+def test_nfs_locks_only_what_is_open_for_writing_and_keeps_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As flock(2) says of NFS; a file that is removed while it is open stays in its folder there."""
+
+    lock, remove = fcntl.flock, shutil.rmtree
+    locked: list[int] = []
+
+    def nfs_lock(handle: int, operation: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        lock(handle, operation)
+        locked.append(handle)
+
+    def nfs_remove(folder: Path, ignore_errors: bool) -> None:
+        for handle in locked:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(handle)
+        remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("fcntl.flock", nfs_lock)
+    monkeypatch.setattr("shutil.rmtree", nfs_remove)
+    with atomic_file(tmp_path / "lock") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "lock").read_text() == "whole"
+    assert len(locked) == 1
+    assert names(tmp_path) == ["lock"]
+
+
+def test_a_lock_that_fails_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OutputError, match="Input/output error"), atomic_file(tmp_path / "file"):
+        pass
 
 
 def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:

@@ -14,19 +14,21 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from minilmx.errors import OutputError
+from minilmx.files.locking import UNSUPPORTED
 from minilmx.files.opening import is_url
 
 _ENDING = ".mlx-partial"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h and linux/fs.h
 
 _log = logging.getLogger(__name__)
-_held: dict[Path, Path] = {}  # the scratch folders of this process, and the target of each
+_held: dict[Path, Callable[[], None]] = {}  # what removes each scratch folder of this process
 
 
 def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
@@ -74,7 +76,8 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
         target = _resolved(path)
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
         with _scratch(target) as scratch:
-            temporary = scratch / target.name
+            (scratch / "new").mkdir()
+            temporary = scratch / "new" / target.name
             temporary.touch()
             yield temporary
             temporary.chmod(mode)
@@ -109,7 +112,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 def make_private_folder(prefix: str) -> Path:
     """A temporary folder that only this user may enter. Raises OSError."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
-    _held[folder] = folder
+    _held[folder] = partial(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
@@ -121,9 +124,9 @@ def remove_private_folder(folder: Path) -> None:
 
 def remove_scratch() -> None:
     """Remove what this process has written and not completed, before it ends without cleaning up."""
-    for scratch, target in list(_held.items()):
+    for remove in list(_held.values()):
         with suppress(OSError):
-            _remove(scratch, target)
+            remove()
 
 
 def flush(path: Path) -> None:
@@ -148,57 +151,83 @@ def _scratch(target: Path) -> Iterator[Path]:
     """A hidden folder beside `target`, locked by this process, and removed at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _recover(target)
-    handle = None
-    while handle is None:
+    lock = None
+    while lock is None:
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=_ENDING))
-        handle = _lock(scratch)  # not if another process takes it for one that was left behind
-    _held[scratch] = target
+        lock = _lock(scratch)  # not if another process takes it for one that was left behind
+    _held[scratch] = partial(_remove, scratch, target, lock)
     try:
         yield scratch
     finally:
-        _remove(scratch, target)
+        _remove(scratch, target, lock)
         del _held[scratch]
-        os.close(handle)
 
 
 def _recover(target: Path) -> None:
-    """Complete what a process that no longer lives began for this target, and remove what it left."""
+    """Complete what a process that no longer lives began for this target, and remove what it left.
+
+    On a file system without locks, nothing says that the process no longer lives, and all is left.
+    """
     name = re.compile(re.escape(_prefix(target)) + "[a-z0-9_]{8}" + re.escape(_ENDING))
     with os.scandir(target.parent) as entries:
         found = [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
     for scratch in found:
-        handle = _lock(scratch)
-        if handle is not None:
-            _remove(scratch, target)
-            os.close(handle)
+        lock = _lock(scratch)
+        if lock is None:
+            continue
+        if lock.supported:
+            _remove(scratch, target, lock)
             _log.warning("removed %s, which an earlier run left", scratch)
+        else:
+            os.close(lock.handle)
 
 
 def _prefix(target: Path) -> str:
     return f".{target.name[:50]}."  # shorter than any limit on names
 
 
-def _lock(scratch: Path) -> int | None:
-    """A descriptor of a scratch folder that holds its lock; None if another process has it."""
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    """An open descriptor; `supported` is False on a file system without locks."""
+
+    handle: int
+    supported: bool
+
+
+def _lock(scratch: Path) -> _Lock | None:
+    """The lock of a scratch folder; None if another process has it or has removed the folder.
+
+    Raises OSError for any other reason why it cannot be locked.
+    """
+    path = scratch / "lock"
     try:
-        handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # it was removed in the meantime, or is not one of ours
-        return None
+        # For writing: NFS locks nothing else.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None  # it was removed in the meantime, or is not one of ours
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if scratch.exists():
-            return handle
-    except OSError:
+        if os.path.samestat(os.fstat(handle), path.stat()):
+            return _Lock(handle, supported=True)
+    except (BlockingIOError, FileNotFoundError):
         pass
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            return _Lock(handle, supported=False)
+        os.close(handle)
+        raise
     os.close(handle)
     return None
 
 
-def _remove(scratch: Path, target: Path) -> None:
+def _remove(scratch: Path, target: Path, lock: _Lock) -> None:
     """Remove a scratch folder, but never the only copy of what stood at the target."""
     old = scratch / "old"
-    if old.exists() and not target.exists():
-        old.rename(target)
+    try:
+        if old.exists() and not target.exists():
+            old.rename(target)
+    finally:
+        os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
     shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from minilmx.progress import Progress
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def hold_lock(path: Path, progress: Progress, waiting: str | None = None) -> Ite
             progress.message(waiting)
             lock.acquire()
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _UNSUPPORTED:
+        if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
             raise
         progress.message(
             f"warning: {path.parent} is on a file system without locks: let no other process write there"
