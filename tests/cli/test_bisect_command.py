@@ -87,7 +87,7 @@ def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
 
 def test_the_answer_is_that_of_an_evaluation(artifact: Artifact, mlx: Mlx) -> None:
     """The graph is not optimised here, so that the numbers may differ by rounding, and the words may not."""
-    words = ("--limit", "30", "--threads", "1", "--graph", "fixed")
+    words = ("--limit", "6", "--threads", "1", "--graph", "fixed")
     runners = ("--runner", "onnxruntime", "--runner", "groq-emulator")
     bisected = mlx("bisect", artifact.path, "--candidate", "groq-emulator", *words)
     evaluated = mlx("eval", artifact.path, *runners, *words)

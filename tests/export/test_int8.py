@@ -80,7 +80,7 @@ def test_its_integers_are_exact_on_every_cpu(int8: ExportedArtifact) -> None:
 def test_an_embedding_is_the_same_alone_in_any_batch_and_in_any_order(
     int8: ExportedArtifact, graph: str
 ) -> None:
-    texts = [*load_pairs("bundled").texts[::8], "", "word " * 60, "Ein Zug fährt nach Köln."]
+    texts = [*load_pairs("bundled").texts[::40], "", "word " * 60, "Ein Zug fährt nach Köln."]
     order = np.random.default_rng(0).permutation(len(texts))
     with Embedder(int8, "onnxruntime", graph) as embedder:
         together = embedder.encode(texts).astype(np.float64)
