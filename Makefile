@@ -7,6 +7,8 @@ DEMO := demo/all-MiniLM-L6-v2-b1-s128
 WHEEL_PYTHONS := 3.10 3.11 3.13
 # Run a command unless it has passed on this very tree (with -B: in any case).
 ONCE = .venv/bin/python tests/once.py $(if $(findstring B,$(firstword -$(MAKEFLAGS))),--again)
+# Python compiles what it imports; pip would compile all of PyTorch, for a minute.
+PIP_INSTALL = .venv/bin/python -m pip install -q --no-compile
 PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal
 # One OpenMP thread per worker: two workers' threads that wait for each other on two cores take far longer.
 TEST_ENV = OMP_NUM_THREADS=1 MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
@@ -59,11 +61,11 @@ fuzz: .venv/test-installed
 	.venv/bin/python -m pip install -q "pip>=25.1"
 
 .venv/demo-installed: .venv/bin/python pyproject.toml constraints.txt
-	.venv/bin/python -m pip install -q -c constraints.txt -e '.[export,bundled]'
+	$(PIP_INSTALL) -c constraints.txt -e '.[export,bundled]'
 	@touch $@
 
 .venv/test-installed: .venv/bin/python pyproject.toml constraints.txt
-	.venv/bin/python -m pip install -q -c constraints.txt -e '.[all]' --group dev
+	$(PIP_INSTALL) -c constraints.txt -e '.[all]' --group dev
 	@touch $@
 
 # Other Pythons that some tests want. Where one is not found, its tests say so and are skipped.
@@ -84,7 +86,7 @@ fuzz: .venv/test-installed
 # Side by side with the libraries that people use now: half an hour on a quiet machine. The table
 # that it prints is the one in docs/performance.md.
 bench: .venv/demo-installed
-	.venv/bin/python -m pip install -q -c constraints.txt -e '.[export,openvino,bundled]'
+	$(PIP_INSTALL) -c constraints.txt -e '.[export,openvino,bundled]'
 	PYTHON=.venv/bin/python benchmarks/environments.sh
 	.venv/bin/python benchmarks/compare.py
 
