@@ -85,12 +85,12 @@ def test_two_artifacts_are_compared_and_the_rounded_layer_is_named(
     assert "(preset float32: nothing states a lower precision)" in sentence
 
 
-def test_the_answer_is_that_of_an_evaluation(artifact: Artifact, mlx: Mlx) -> None:
+def test_the_answer_is_that_of_an_evaluation(small: Artifact, mlx: Mlx) -> None:
     """The graph is not optimised here, so that the numbers may differ by rounding, and the words may not."""
     words = ("--limit", "6", "--threads", "1", "--graph", "fixed")
     runners = ("--runner", "onnxruntime", "--runner", "groq-emulator")
-    bisected = mlx("bisect", artifact.path, "--candidate", "groq-emulator", *words)
-    evaluated = mlx("eval", artifact.path, *runners, *words)
+    bisected = mlx("bisect", small.path, "--candidate", "groq-emulator", *words)
+    evaluated = mlx("eval", small.path, *runners, *words)
     lines = [each.stdout.splitlines()[0] for each in (bisected, evaluated)]
     assert len({re.sub(r"[\d.]+e-\d+", "N", line) for line in lines}) == 1
     assert bisected.code == evaluated.code == 0
