@@ -66,7 +66,7 @@ def _test_graph(artifact: Artifact, progress: Progress) -> list[Check]:
     kind = artifact.graph_kind
     progress.message(f"self-test of the {kind} graph")
     try:
-        build = build_artifact(artifact, rebuild=True, progress=progress)
+        build = build_artifact(artifact, progress=progress)
     except RunnerFailed as error:
         return [_check(kind, "compiles", False, error.message, error.hint, "build")]
     ops = f"{sum(build.op_counts.values())} operators, with {_UNPROVEN[kind]}"

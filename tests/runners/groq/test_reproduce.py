@@ -108,6 +108,12 @@ def test_without_an_artifact_the_proof_points_own_is_exported_or_used(prepared, 
     assert "2 pairs of pairs.csv ran; 0 with more than 128 tokens were dropped." in outcome.stdout
 
 
+@pytest.mark.timeout(300)
+def test_the_example_runs(prepared, proof):
+    shutil.copytree(proof.path, prepared.folder / NAME)
+    prepared.run_example("reproduce_groq")
+
+
 def test_another_model_or_shape_is_refused(machine, tiny, artifact):
     message = machine.fails("groq", "reproduce", artifact.path)
     assert "the shape of" in message
