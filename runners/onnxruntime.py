@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
+from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32, GraphKind
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
@@ -42,7 +43,7 @@ class OnnxruntimeOptions(ThreadOptions):
 
 
 class SessionRunner(Runner):
-    """Runs a graph with onnxruntime, with its inputs fed by name, and returns its `sentence_embedding`.
+    """Runs a graph with onnxruntime, with its inputs fed by name, and returns one output.
 
     If `concurrent`, several batches run at once with one thread each, so that no thread waits for
     another between two operators. Otherwise all threads work on one batch.
@@ -58,11 +59,12 @@ class SessionRunner(Runner):
         graph_optimization: str,
         concurrent: bool,
         precision: str = FLOAT32,
+        output: str = SENTENCE_EMBEDDING,
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
         `threads` is the total number (None: one per CPU, or onnxruntime's choice); `precision` is that of
-        the graph.
+        the graph; `output` is the graph's output that `run` returns.
         """
         if concurrent:
             self.concurrency, threads = threads or available_cpus(), 1
@@ -76,6 +78,7 @@ class SessionRunner(Runner):
             settings.intra_op_num_threads = threads
         self._graph_optimization = graph_optimization
         self._precision = precision
+        self._output = output
         self._threads = threads
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
@@ -102,8 +105,8 @@ class SessionRunner(Runner):
         return {"onnxruntime": onnxruntime.__version__}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
-        return self._outputs(["sentence_embedding"], batch)[0]
+        """The output, float32: sentence_embedding is [B, D]. Raises RunnerFailed."""
+        return self._outputs([self._output], batch)[0]
 
     def close(self) -> None:
         """Free the session and its weights. Closing again does nothing."""

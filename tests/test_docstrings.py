@@ -21,7 +21,8 @@ FUNCTIONS = {
 }
 NAMES = sorted({*minilmx.__all__, *FUNCTIONS} - {"__version__"})
 SLOW = ["export_model", "benchmark", "bisect"]  # take more than ten seconds; the first makes the artifact
-NEEDS_GROQ = ["build_for_groq", "groq_standalone"]  # tests/runners/groq run them
+# tests/runners/groq runs these
+NEEDS_GROQ = ["build_for_groq", "groq_standalone", "reproduce_groq", "selftest_groq"]
 CONTINUES = {"RunnerEntry": "Runner"}  # uses what the other's example defines
 
 

@@ -13,4 +13,6 @@ build.py         building an artifact, or taking its build from the cache
 cache.py         the cache of finished builds
 bundle.py        a build as one file, for the machine with the card
 runner.py        the Runner
+selftest.py      a small program that answers what a card does with our graphs, and selftest-artifact/, its
+                 graphs (tests/runners/groq/selftest_model.py writes them)
 """

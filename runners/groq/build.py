@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, feed_batches
+from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
@@ -31,11 +32,10 @@ from minilmx.runners.groq.preflight import check_before_build
 from minilmx.runners.groq.trial import conversion_problem
 from minilmx.runners.onnxruntime import SessionRunner
 
-OUTPUT_NAME = "sentence_embedding"
 DEFAULT_TIME_LIMIT_SECONDS = 3600.0
 # Relative L2 error that an embedding may have after GroqFlow's conversion to float16. MiniLM has
 # 1.2e-3; the invalid graph that onnxconverter-common 1.16 writes cannot even be loaded.
-_MAX_FP16_ERROR = 0.02
+MAX_FP16_ERROR = 0.02
 
 
 def build_artifact(
@@ -122,9 +122,9 @@ def _run_groqflow(
             f"the SHA-256 of the ONNX file that GroqFlow built: {event['onnx_sha256']}; expected {expected}",
             f"Read the log {log}.",
         )
-    if OUTPUT_NAME not in event["output_names"]:
+    if SENTENCE_EMBEDDING not in event["output_names"]:
         raise RunnerFailed(
-            f"the outputs of the program: {', '.join(event['output_names'])}; expected {OUTPUT_NAME}"
+            f"the outputs of the program: {', '.join(event['output_names'])}; expected {SENTENCE_EMBEDDING}"
         )
     return event
 
@@ -140,26 +140,32 @@ def _check_conversion(artifact: Artifact, folder: Path, facts: Event) -> float:
     try:
         with (
             artifact.private_graph() as original,
-            _open_session(original) as reference,
-            _open_session(graph) as converted,
+            open_session(original) as reference,
+            open_session(graph) as converted,
         ):
             for batch, owners in _example_batches(artifact):
                 expected = reference.run(batch)[owners >= 0]
                 found = converted.run(batch)[owners >= 0].astype(np.float32)
-                error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
-                worst = max(worst, float(error.max()) if np.isfinite(error).all() else np.inf)
+                worst = max(worst, largest_error(found, expected))
     except RunnerFailed as error:
         raise RunnerFailed(f"GroqFlow's conversion to float16: {error.message}", hint) from error
-    if worst > _MAX_FP16_ERROR:
+    if worst > MAX_FP16_ERROR:
         raise RunnerFailed(
             f"the relative error of an embedding after GroqFlow's conversion to float16: {worst:.1%}; "
-            f"expected at most {_MAX_FP16_ERROR:.0%}",
+            f"expected at most {MAX_FP16_ERROR:.0%}",
             hint,
         )
     return worst
 
 
-def _open_session(graph: Path | bytes) -> SessionRunner:
+def largest_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest relative L2 error of an embedding, each float32 [N, D]; infinite if one is not finite."""
+    error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    return float(error.max()) if np.isfinite(error).all() else np.inf
+
+
+def open_session(graph: Path | bytes) -> SessionRunner:
+    """The CPU's session of a graph, a file or the bytes. Raises RunnerFailed."""
     return SessionRunner(graph, threads=None, graph_optimization="all", concurrent=False)
 
 

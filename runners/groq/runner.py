@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice
 from minilmx.models.artifact import Artifact
+from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.progress import Progress
 from minilmx.runners.base import (
     ON_CHIP_COMPUTE_SECONDS,
@@ -24,7 +25,7 @@ from minilmx.runners.base import (
     RunnerEntry,
 )
 from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Event, Worker
-from minilmx.runners.groq.build import OUTPUT_NAME, build_artifact
+from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
 from minilmx.runners.groq.doctor import missing_to_run
@@ -53,15 +54,20 @@ class GroqRunner(Runner):
 
     name = "groq"
 
-    def __init__(self, build: Build, execution: str, resources: ExitStack) -> None:
-        """Load the program. `resources` is closed with the runner. Raises RunnerFailed."""
+    def __init__(
+        self, build: Build, execution: str, resources: ExitStack, output: str = SENTENCE_EMBEDDING
+    ) -> None:
+        """Load the program. `resources` is closed with the runner; `output` is the program's output that
+        `run` returns. Raises RunnerFailed.
+        """
         self._build = build
+        self._output = output
         self._execution = execution
         self._resources = resources
         self._program_seconds: list[float] = []
         self._call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
         self._log = cache_root() / f"run-{os.getpid()}.log"
-        self._worker = resources.enter_context(_start(build, execution, self._log))
+        self._worker = resources.enter_context(start_program(build, execution, self._log, [output]))
         self._ready: Event = self._worker.ready()
 
     @property
@@ -83,9 +89,14 @@ class GroqRunner(Runner):
         ):
             if seconds is not None:
                 details[key] = seconds
-        if self._build.is_stand_in or "standin" in self.versions["sdk"]:
+        if self.is_emulated:
             details["caution"] = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
         return details
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the tests' stand-in for the SDK made or runs the program."""
+        return self._build.is_stand_in or "standin" in self.versions["sdk"]
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -96,10 +107,10 @@ class GroqRunner(Runner):
         }
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
+        """The output, float32: sentence_embedding is [B, D]. Raises RunnerFailed."""
         event, tensors = self._worker.call(batch.feeds(), self._call_seconds)
         self._program_seconds.append(float(event["seconds"]))
-        return tensors[OUTPUT_NAME]
+        return tensors[self._output]
 
     def close(self) -> None:
         """End the worker and delete temporary files."""
@@ -111,8 +122,12 @@ class GroqRunner(Runner):
             self._log.unlink(missing_ok=True)
 
 
-def _start(build: Build, execution: str, log: Path) -> Worker:
-    """The worker that runs a build: on the held program, or on GroqFlow's own path."""
+def start_program(build: Build, execution: str, log: Path, outputs: list[str] | None) -> Worker:
+    """The worker that runs a build: on the held program, or on GroqFlow's own path.
+
+    It returns the named `outputs` as float32; of the held program, None is all, with their own types. Raises
+    RunnerUnavailable and RunnerFailed.
+    """
     runtime = find_runtime()
     if execution == GROQFLOW:
         environment = require_environment()
@@ -120,14 +135,14 @@ def _start(build: Build, execution: str, log: Path) -> Worker:
             "verb": "groqflow-run",
             "build_name": BUILD_NAME,
             "cache_dir": str(build.folder),
-            "outputs": [OUTPUT_NAME],
+            "outputs": outputs,
             "onnx_sha256": build.facts["onnx_sha256"],
             "output_names": build.facts["output_names"],
             "chips_used": build.facts["chips"],
         }
         python, variables = environment.python, environment.variables()
     else:
-        job = {"verb": "execute", "iop": str(build.program), "outputs": [OUTPUT_NAME]}
+        job = {"verb": "execute", "iop": str(build.program), "outputs": outputs}
         python, variables = require_runtime_python(runtime, find_environment()), clean_variables()
     if runtime is not None:
         job["runtime_path"] = str(runtime)
@@ -145,7 +160,13 @@ def _copy(build: Build, folder: Path) -> Build:
     return replace(build, folder=folder)
 
 
-def _open(artifact: Artifact, options: GroqOptions, progress: Progress) -> Runner:
+def open_groq_runner(
+    artifact: Artifact, options: GroqOptions, progress: Progress, output: str = SENTENCE_EMBEDDING
+) -> GroqRunner:
+    """Build or unpack the artifact's graph and load it; `run` returns the `output` of the graph.
+
+    Raises RunnerUnavailable or RunnerFailed.
+    """
     with ExitStack() as guard:  # closes everything unless the runner takes it over
         resources = guard.enter_context(ExitStack())
         if options.bundle is not None:
@@ -155,7 +176,7 @@ def _open(artifact: Artifact, options: GroqOptions, progress: Progress) -> Runne
             build = build_artifact(artifact, progress=progress)
             if options.groq_execution == GROQFLOW:
                 build = _copy(build, _temporary_folder(resources))
-        runner = GroqRunner(build, options.groq_execution, resources)
+        runner = GroqRunner(build, options.groq_execution, resources, output)
         guard.pop_all()
     return runner
 
@@ -168,6 +189,6 @@ ENTRY = RunnerEntry(
     "groq",
     "the fixed graph on a GroqCard, compiled by GroqFlow from the artifact's own ONNX",
     lambda options: missing_to_run(from_bundle=options.bundle is not None),
-    _open,
+    open_groq_runner,
     GroqOptions,
 )

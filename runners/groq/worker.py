@@ -17,11 +17,11 @@ and `read_frame`, which the parent uses too.
 Jobs (`verb` and its fields):
     build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
     convert       onnx, inputs: convert to float16 as a build does, and run both on the CPU (error)
-    execute       iop, outputs (names to send back), runtime_path (optional)
+    execute       iop, outputs (names to send back; None: all, in their own types), runtime_path (optional)
     groqflow-run  build_name, cache_dir, outputs, runtime_path (optional),
                   onnx_sha256, output_names, chips_used (optional: what the build's state must say)
 The last two send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
-frame of outputs (seconds; always float32) until stdin ends. `runtime_path` holds groq.*, usually
+frame of outputs (seconds; float32 if they are named) until stdin ends. `runtime_path` holds groq.*, usually
 /opt/groq/runtime/site-packages. Wrong shapes and numbers that are not finite are passed on, because the
 parent checks the outputs of every runner alike.
 
@@ -390,10 +390,14 @@ def serve(job, requests, send, load, prepare=lambda inputs: inputs):
             started = time.perf_counter()
             outputs = program(inputs)
             seconds = time.perf_counter() - started
-            if not set(job["outputs"]) <= set(outputs):
-                raise Failure("program", f"call {call} gave {sorted(outputs)}; expected {job['outputs']}")
-            # The card may return float16.
-            tensors = {name: np.asarray(outputs[name], dtype=np.float32) for name in job["outputs"]}
+            names = job["outputs"]
+            if names is None:
+                tensors = {name: np.asarray(value) for name, value in outputs.items()}
+            elif set(names) <= set(outputs):
+                # The card may return float16.
+                tensors = {name: np.asarray(outputs[name], dtype=np.float32) for name in names}
+            else:
+                raise Failure("program", f"call {call} gave {sorted(outputs)}; expected {names}")
         send({"event": "result", "seconds": seconds}, tensors)
 
 

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from minilmx.eval.bisect.bisect import Bisection
     from minilmx.eval.consumers.check import Finding
     from minilmx.eval.limits import LimitsLike
+    from minilmx.eval.proof_point import Reproduction
     from minilmx.eval.results import Result
     from minilmx.export.exporter import ExportedArtifact
     from minilmx.runners.groq.cache import Build
+    from minilmx.runners.groq.doctor import Check
 
 # What only some of the functions need is imported within them: `mlx run` takes no scipy.
 
@@ -606,6 +608,64 @@ def groq_standalone(
     chosen = choose_graph(_opened(artifact), "groq", graph)
     texts = open_texts(str(source), column, BY_NAME, "error")
     return write_folder(chosen, Path(bundle), texts, Path(folder), replace=replace)
+
+
+def reproduce_groq(
+    artifact: ArtifactLike | None = None,
+    dataset: Path | str = "stsb",
+    *,
+    limit: int | None = None,
+    bundle: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> "Reproduction":
+    """Run Groq's own proof point of all-MiniLM-L6-v2 on a GroqCard, and the same on the CPU.
+
+    As Groq does: batches of one pair at [2, 128], pairs over 128 tokens dropped, `last_hidden_state` pooled
+    on the host, scipy's Spearman correlation. Without an `artifact`, all-MiniLM-L6-v2 is exported to
+    all-MiniLM-L6-v2-b2-s128 here, or reused if it exists. `dataset` is as in `evaluate`, by default Groq's;
+    `limit` keeps its first pairs. `bundle` is a build of another machine. Raises EvalError for another
+    artifact than the proof point's, RunnerUnavailable without a GroqCard, RunnerFailed, DatasetError,
+    ArtifactError, and what `export_model` raises.
+
+    Example:
+        >>> found = reproduce_groq("all-MiniLM-L6-v2-b2-s128", "bundled", limit=2)
+        >>> found.pairs, found.dropped
+        (2, 0)
+    """
+    from minilmx.eval.datasets.pairs import load_pairs, require_limit
+    from minilmx.eval.proof_point import PROOF_SHAPE, reproduce, require_proof_artifact
+
+    require_count("limit", limit)
+    build = None if bundle is None else Path(bundle)
+    if artifact is not None:
+        artifact = _opened(artifact)
+        require_proof_artifact(artifact)
+    require_runner("groq", bundle=build)  # before a download or an export
+    pairs = load_pairs(str(dataset), limit=limit, progress=progress)
+    require_limit(pairs, limit)
+    if artifact is None:
+        size, length = PROOF_SHAPE.batch_size, PROOF_SHAPE.sequence_length
+        artifact = export_model(batch_size=size, sequence_length=length, progress=progress)
+        progress.message(f"artifact: {artifact.path}")
+    return reproduce(artifact, pairs, build, progress)
+
+
+def selftest_groq(*, progress: Progress = SILENT) -> "list[Check]":
+    """Compile two small graphs, fixed and packed, with GroqFlow, and call each 100 times on the GroqCard.
+
+    They are of a shipped BERT of one layer with random weights, and have the operators of a real model's
+    graphs. The checks answer whether they compile, the types that the program takes and gives, whether its
+    results repeat bit by bit, the milliseconds per call, and the error against the CPU. Raises
+    RunnerUnavailable if this machine cannot build for a card and run on it.
+
+    Example:
+        >>> [check.name for check in selftest_groq() if not check.ok]
+        []
+    """
+    from minilmx.runners.groq.selftest import run_selftest
+
+    require_runner("groq")
+    return run_selftest(progress)
 
 
 def load_result(path: Path | str) -> "Result | Benchmark":

@@ -98,11 +98,17 @@ class Machine:
             text=True,
         )
 
-    def run(self, *arguments, stdin=None, **switches):
-        """Exit code, stdout and stderr of a real process."""
-        process = self.start(*arguments, **switches)
+    def run(self, *arguments, stdin=None, **settings):
+        """Exit code, stdout and stderr of a real process; the settings are those of `start`."""
+        process = self.start(*arguments, **settings)
         stdout, stderr = process.communicate(stdin, timeout=300)
         return process.returncode, stdout, stderr
+
+    def run_example(self, function):
+        """Run the example of a function of `minilmx.api` in its docstring, as a real process."""
+        program = "import doctest; from minilmx import api; doctest.run_docstring_examples(api.{}, vars(api))"
+        outcome = self.run("-c", program.format(function), command=(sys.executable,))
+        assert outcome[:2] == (0, ""), outcome
 
     def processes(self):
         """The running processes that this machine started, {pid: command line}."""

@@ -1,8 +1,9 @@
-"""mlx groq setup, doctor, build, job"""
+"""mlx groq setup, doctor, selftest, build, job, reproduce"""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ _GRAPH = click.option(
     show_default=True,
     help="Graph of the artifact to build or run. auto: the fixed one.",
 )
+
+if TYPE_CHECKING:
+    from minilmx.runners.groq.doctor import Check
 
 
 @click.group()
@@ -63,23 +67,54 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
 
 @groq.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def doctor(as_json: bool) -> None:
+@click.option(
+    "--deep", is_flag=True, help="Also run `mlx groq selftest`, about a minute, if nothing is missing."
+)
+def doctor(as_json: bool, deep: bool) -> None:
     """Check everything that a run on a GroqCard needs, one line per check.
 
     Exits with 0 only if this machine could build for a card and run on it, otherwise with 3. A
     warning refuses nothing.
     """
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
     from minilmx.runners.groq.doctor import examine
 
-    checks = examine()
+    checks, answers = examine(), []
+    if not as_json:
+        _print_checks(checks, "MISSING")
+    if deep and all(check.ok for check in checks):
+        with console_progress() as progress:
+            answers = api.selftest_groq(progress=progress)
+        if not as_json:
+            _print_checks(answers, "FAILED")
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
-    else:
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            state = "MISSING" if not check.ok else "warning" if check.warning else "ok"
-            remedy = "" if state == "ok" else f": {check.remedy}"
-            echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
+        click.echo(json.dumps([asdict(check) for check in (*checks, *answers)], indent=2))
+    if not all(check.ok for check in (*checks, *answers)):
+        raise click.exceptions.Exit(3)
+
+
+def _print_checks(checks: "list[Check]", failed: str) -> None:
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        state = failed if not check.ok else "warning" if check.warning else "ok"
+        remedy = "" if state == "ok" else f": {check.remedy}"
+        echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
+
+
+@groq.command()
+def selftest() -> None:
+    """Try small graphs on the GroqCard: what it takes, gives and repeats, how fast and how exactly.
+
+    Compiles the fixed and the packed graph of a shipped BERT of one layer with random weights, and
+    calls each program 100 times, in about a minute. Exits with 3 if a check fails.
+    """
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
+
+    with console_progress() as progress:
+        checks = api.selftest_groq(progress=progress)
+    _print_checks(checks, "FAILED")
     if not all(check.ok for check in checks):
         raise click.exceptions.Exit(3)
 
@@ -230,3 +265,33 @@ def job(
     else:
         with atomic_file(output, replace=force) as temporary:
             temporary.write_text(script, encoding="utf-8")
+
+
+@groq.command()
+@click.argument("artifact", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    default="stsb",
+    show_default=True,
+    help="stsb (Groq's data set), bundled, a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, Parquet).",
+)
+@click.option("--limit", type=click.IntRange(min=2), help="Use only the first pairs.")
+@click.option(
+    "--bundle",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Build of the artifact from another machine (see `mlx groq build --bundle`).",
+)
+def reproduce(artifact: Path | None, dataset: str, limit: int | None, bundle: Path | None) -> None:
+    """Run Groq's own proof point, and print its table beside Groq's published figures.
+
+    all-MiniLM-L6-v2 at [2, 128], pairs over 128 tokens dropped, pooling on the host, scipy's
+    Spearman correlation. Without ARTIFACT, the model is exported to all-MiniLM-L6-v2-b2-s128
+    here, or reused if it exists.
+    """
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
+    from minilmx.eval.reports.proof_point import proof_point_text
+
+    with console_progress() as progress:
+        found = api.reproduce_groq(artifact, dataset, limit=limit, bundle=bundle, progress=progress)
+    echo(proof_point_text(found))

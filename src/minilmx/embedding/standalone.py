@@ -22,9 +22,9 @@ from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
+from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.runners.base import ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS
 from minilmx.runners.groq import standalone
-from minilmx.runners.groq.build import OUTPUT_NAME
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import PROGRAM, Build
 
@@ -77,7 +77,7 @@ def write_folder(
         np.savez_compressed(new / "batches.npz", texts=np.stack(owners), **arrays)
         plan = {
             "program": PROGRAM,
-            "output": OUTPUT_NAME,
+            "output": SENTENCE_EMBEDDING,
             "dimension": artifact.manifest.embedding_dimension,
             "files": {name: sha256_of_file(new / name) for name in ("bundle.tar", "batches.npz")},
             "record": record,

@@ -21,6 +21,8 @@ with open(source, "rb") as file:
 print(f"Compiling {source} ({len(graph)} bytes)", flush=True)
 if failure == "fail":
     sys.exit("groq-compiler: injected failure, nothing was written")
+if failure == "refuse" and argument in standin.op_types(source):
+    sys.exit(f"groq-compiler: injected failure, {argument} of int64 is not supported")
 if failure in ("hang", "stubborn"):
     standin.hang(failure == "stubborn")
 if failure == "slow":

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -260,20 +258,11 @@ def test_an_editable_groqflow_in_a_conda_environment_is_found(machine, groqflow_
     assert f"GroqFlow 4.3.1, lean, on Python 3.10, {prefix}" in outcome.stdout
 
 
-def test_the_example_of_build_for_groq_runs(machine, built_minilm, artifact):
+def test_the_examples_of_a_build_and_of_the_standalone_folder_run(machine, built_minilm, artifact):
     shutil.copytree(built_minilm.cache, machine.cache)
     shutil.copytree(artifact.path, machine.folder / "out")
-    program = """
-import doctest
-from minilmx import api
-doctest.run_docstring_examples(api.build_for_groq, vars(api))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=machine.folder,
-        env=machine.variables,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (0, ""), done
+    machine.run_example("build_for_groq")
     assert (machine.folder / "minilm.tar").is_file()
+    (machine.folder / "sentences.txt").write_text("One sentence.\nAnother one.\n", encoding="utf-8")
+    machine.run_example("groq_standalone")
+    assert (machine.folder / "to-the-card" / "run.py").is_file()

@@ -1,0 +1,55 @@
+"""Groq's published figures of its proof point beside those of this machine, as a text table.
+
+Every published figure is in the log of Groq's minilmv2.py on a real card that `_SOURCE` names.
+"""
+
+from minilmx.eval.proof_point import PROOF_PAIRS, PROOF_SHAPE, Reproduction
+from minilmx.models.known import DEFAULT_MODEL
+
+_SOURCE = (
+    "[1] argonne-lcf/AIaccelerators-SC24-tutorial, Groq/ALCF/minilm.md: the log of Groq's minilmv2.py on a "
+    "GroqCard. All figures of that column are from it."
+)
+_ON_CHIP_COMPUTE = "0.3816 ms (2,620.58/s)"
+_SDK_CALL = "0.466 ms (2,144.87/s)"
+_SPEARMAN, _CPU_SPEARMAN = "0.8204", "0.8203"
+
+
+def proof_point_text(found: Reproduction) -> str:
+    """The table, and what to know about its figures."""
+    rows = [
+        ("figure", "Groq's proof point [1]", "here (emulated)" if found.emulated else "here (GroqCard)"),
+        ("on-chip compute (cycles)", _ON_CHIP_COMPUTE, _latency(found.on_chip_compute_seconds)),
+        ("with PCIe (GroqFlow's estimate)", "not published", _latency(found.with_pcie_seconds)),
+        ("inside the SDK call (measured)", _SDK_CALL, _latency(found.sdk_call_seconds)),
+        ("Spearman", _SPEARMAN, _score(found.spearman)),
+        ("Spearman on the CPU", _CPU_SPEARMAN, _score(found.cpu_spearman)),
+    ]
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    length = PROOF_SHAPE.sequence_length
+    lines = [
+        f"{DEFAULT_MODEL} at [{PROOF_SHAPE.batch_size}, {length}]: {found.pairs:,} pairs of {found.dataset} "
+        f"ran; {found.dropped:,} with more than {length} tokens were dropped.",
+        "",
+        *(f"{label:<{first}}  {published:<{second}}  {here}" for label, published, here in rows),
+        "",
+        _SOURCE,
+        "A call is one pair; the third row is what Groq calls end to end, there the mean of 100 calls. The "
+        "graph here takes the mask as int64, and Groq's as bool. The CPU here is onnxruntime's.",
+    ]
+    if found.emulated:
+        lines.append("emulated: a stand-in for Groq's SDK; its numbers are not from a GroqCard.")
+    if found.pairs != PROOF_PAIRS:
+        lines.append(
+            f"Groq's Spearman is of all {PROOF_PAIRS:,} pairs of stsb_multi_mt, English, test split: the one "
+            "here is of other pairs."
+        )
+    return "\n".join(lines)
+
+
+def _latency(seconds: float | None) -> str:
+    return f"{1000 * seconds:.4g} ms ({1 / seconds:,.2f}/s)" if seconds else "unknown"
+
+
+def _score(spearman: float | None) -> str:
+    return "undefined" if spearman is None else f"{spearman:.4f}"

@@ -1,0 +1,147 @@
+"""Groq's own proof point beside what it gives here, through the real GroqFlow with the stand-in SDK."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from minilmx import api
+from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
+from minilmx.models.artifact import open_artifact
+from minilmx.models.manifest import Shape
+
+STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
+NAME = "all-MiniLM-L6-v2-b2-s128"
+
+
+@pytest.fixture(scope="session")
+def proof(real_source, make_once):
+    """all-MiniLM-L6-v2 at the proof point's shape."""
+
+    def export(folder):
+        export_model(real_source, folder / NAME, ExportOptions(Shape(2, 128)))
+
+    return open_artifact(make_once(NAME, export) / NAME)
+
+
+@pytest.fixture(scope="session")
+def built_proof(proof, build_once):
+    return build_once("built-proof", proof)
+
+
+@pytest.fixture
+def prepared(machine, built_proof):
+    shutil.copytree(built_proof.cache, machine.cache)
+    return machine
+
+
+def rows(stdout):
+    """The cells of each row of the table, by its label."""
+    table = [re.split(r" {2,}", line.strip()) for line in stdout.splitlines()]
+    return {label: cells for label, *cells in table if cells}
+
+
+def spearman_of_the_graphs_own_pooling(artifact, pairs):
+    first, second, scores = zip(*pairs, strict=True)
+    with api.load(artifact) as model:
+        similarities = (model.encode(first) * model.encode(second)).sum(axis=1)
+    return stats.spearmanr(similarities, scores).statistic
+
+
+def write_pairs(path, pairs):
+    lines = [f'"{one}","{other}",{score}' for one, other, score in pairs]
+    path.write_text("\n".join(["sentence1,sentence2,score", *lines, ""]), encoding="utf-8")
+    return path
+
+
+PAIRS = [
+    ("A man plays a guitar.", "A man is playing the guitar.", 4.8),
+    ("A cat sleeps.", "The stock market fell today.", 0.1),
+    ("word " * 200, "word", 3.0),
+    ("Two dogs run in a field.", "Dogs run outside.", 3.4),
+    ("It rains.", "It is raining.", 4.9),
+    ("A short text.", "long " * 127, 1.0),
+]
+
+
+@pytest.mark.timeout(300)
+def test_the_figures_of_groq_stand_beside_those_that_are_called_emulated(prepared, proof):
+    data = write_pairs(prepared.folder / "pairs.csv", PAIRS)
+    outcome = prepared.mlx("groq", "reproduce", proof.path, "--dataset", data)
+    assert outcome.code == 0, outcome
+    table = rows(outcome.stdout)
+    assert table["figure"] == ["Groq's proof point [1]", "here (emulated)"]
+    assert table["on-chip compute (cycles)"][0] == "0.3816 ms (2,620.58/s)"
+    assert table["with PCIe (GroqFlow's estimate)"][0] == "not published"
+    assert table["inside the SDK call (measured)"][0] == "0.466 ms (2,144.87/s)"
+    assert table["Spearman"][0] == "0.8204"
+    assert table["Spearman on the CPU"][0] == "0.8203"
+    compute, pcie, call = (
+        float(table[name][1].split()[0])
+        for name in (
+            "on-chip compute (cycles)",
+            "with PCIe (GroqFlow's estimate)",
+            "inside the SDK call (measured)",
+        )
+    )
+    assert 0 < compute < pcie < call
+    expected = f"{spearman_of_the_graphs_own_pooling(proof, [PAIRS[i] for i in (0, 1, 3, 4)]):.4f}"
+    assert table["Spearman"][1] == table["Spearman on the CPU"][1] == expected
+    assert "4 pairs of pairs.csv ran; 2 with more than 128 tokens were dropped." in outcome.stdout
+    assert "[1] argonne-lcf/AIaccelerators-SC24-tutorial, Groq/ALCF/minilm.md" in outcome.stdout
+    assert "emulated: a stand-in for Groq's SDK; its numbers are not from a GroqCard" in outcome.stdout
+    assert "of all 1,379 pairs of stsb_multi_mt, English, test split" in outcome.stdout
+
+
+@pytest.mark.timeout(300)
+def test_without_an_artifact_the_proof_points_own_is_exported_or_used(prepared, proof, built_proof):
+    shutil.copytree(proof.path, prepared.folder / NAME)
+    shutil.copyfile(built_proof.folder / "bundle.tar", prepared.folder / "b.tar")
+    data = write_pairs(prepared.folder / "pairs.csv", PAIRS)
+    words = ("groq", "reproduce", "--dataset", data, "--limit", 2, "--bundle", "b.tar")
+    outcome = prepared.mlx(*words, GROQWARE_DEVTOOLS="none", GROQWARE_COMPILER="fail")
+    assert outcome.code == 0, outcome
+    assert f"artifact: {NAME}" in outcome.stderr
+    assert "2 pairs of pairs.csv ran; 0 with more than 128 tokens were dropped." in outcome.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_example_runs(prepared, proof):
+    shutil.copytree(proof.path, prepared.folder / NAME)
+    prepared.run_example("reproduce_groq")
+
+
+def test_another_model_or_shape_is_refused(machine, tiny, artifact):
+    message = machine.fails("groq", "reproduce", artifact.path)
+    assert "the shape of" in message
+    assert "8x48; expected 2x128" in message
+    message = machine.fails("groq", "reproduce", tiny)
+    assert "the model of" in message
+    assert "tiny; expected all-MiniLM-L6-v2" in message
+
+
+def test_too_few_pairs_that_fit_are_refused(machine, proof):
+    data = write_pairs(machine.folder / "pairs.csv", PAIRS[1:3])
+    message = machine.fails("groq", "reproduce", proof.path, "--dataset", data)
+    assert "pairs.csv: 1 pair of at most 128 tokens; expected at least two" in message
+
+
+def test_a_machine_without_a_card_is_refused_before_anything_runs(machine, proof):
+    message = machine.fails("groq", "reproduce", proof.path, GROQWARE_CARDS="0")
+    assert message.startswith("Error: the runner groq cannot run here: GroqCards: 0 seen by lspci")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_all_1379_pairs_give_groqs_spearman(prepared, proof, monkeypatch):
+    if not STSB.exists():
+        pytest.skip(f"needs the data set {STSB}")
+    for name, value in prepared.variables.items():
+        monkeypatch.setenv(name, value)
+    found = api.reproduce_groq(proof, STSB)
+    assert (found.pairs, found.dropped, found.emulated) == (1379, 0, True)
+    assert 0.8203 <= found.spearman <= 0.8205
+    assert found.cpu_spearman == pytest.approx(0.8203, abs=5e-5)
