@@ -11,11 +11,11 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from tests.conftest import run_mlx
 
 from minilmx.cli import cli
 from minilmx.eval.metrics.table import LIMITED, Better
 from minilmx.models.artifact import Artifact
-from tests.conftest import run_mlx
 
 Mlx = Callable[..., Any]
 Words = tuple[str, ...]
@@ -147,6 +147,11 @@ ELSEWHERE = {
     "--runner": "eval/reports/test_mteb.py::test_one_of_several_runners_must_be_named",
     "--language": "cli/test_eval.py::test_the_language_chooses_that_of_the_data_set",
     "--ladder": "cli/test_eval.py::test_the_ladder_is_printed_below_the_table",
+    "--deep": "runners/groq/test_selftest.py::test_the_deep_doctor_has_the_answers_too",
+    "--dataset": "runners/groq/test_reproduce.py"
+    "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
+    "--limit": "runners/groq/test_reproduce.py"
+    "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
     "--from": "eval/test_saved.py::test_the_old_option_names_its_replacement",
 }
 # What the Python API calls an option, if not by the same name.
