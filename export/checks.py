@@ -63,7 +63,7 @@ def _check(
     if facts.domains != ("",):
         domains = ", ".join(filter(None, facts.domains))
         raise ExportError(f"{path.name}: operators of {domains}; expected only ONNX's own")
-    if fault := external_fault(path, data_file(path)):
+    if fault := external_fault(path, path.parent, data_file(path)):
         raise ExportError(f"{path.name}: {fault}")
     inputs, outputs = interface
     # PyTorch may leave a dim of a dynamic output without a name.

@@ -1,12 +1,12 @@
 """The artifact: a folder with a fixed-shape ONNX graph, its tokenizer and a manifest.
 
-It is all that passes between machines, runners and people, so opening one verifies everything: a
-known schema, paths inside the folder, and the size and digest of every file.
+It is all that passes between machines, runners and people, so everything in one is verified: a known
+schema, paths inside the folder, and the size and digest of every file, at the latest when it is read.
 """
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ class SearchPrompts:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified artifact, and which of its graphs runners run.
+    """An artifact, and which of its graphs runners run.
 
     `digest` is the SHA-256 of mlx.json, which covers every file. `with_graph` returns the same
     artifact with another `graph_kind`, `with_prompt` with another `chosen_prompt` than the model's default.
@@ -121,6 +121,11 @@ class Artifact:
         return [kind for kind in GraphKind if getattr(self.manifest, kind)]
 
     @property
+    def graph_paths(self) -> list[str]:
+        """The paths of all of its graphs, inside the artifact."""
+        return [getattr(self.manifest, kind).path for kind in self.graph_kinds]
+
+    @property
     def shape(self) -> Shape:
         """The fixed shape: batch size B and sequence length S."""
         return self.manifest.shape
@@ -178,7 +183,7 @@ class Artifact:
         """The bytes of one of the listed files, exactly as the manifest states them.
 
         Whoever interprets a file takes these bytes: the file itself can change at any time. Raises
-        ArtifactError if it has changed since the artifact was opened.
+        ArtifactError if its digest is another, or if it is a graph with weights in a file that is not listed.
         """
         stated = self._stated(file)
         with (
@@ -186,7 +191,7 @@ class Artifact:
             io.BufferedReader(open_regular(file)) as stream,
         ):
             content = stream.read(stated.size_bytes)
-        self._require_digest(stated, hashlib.sha256(content).hexdigest())
+        self._verify(stated, hashlib.sha256(content).hexdigest(), content)
         return content
 
     @contextmanager
@@ -197,6 +202,7 @@ class Artifact:
         file itself if its weights are in another file. Raises ArtifactError as `read` does.
         """
         if self.graph_data:  # more than 2 GiB: the library finds the other file beside this one
+            _require_none(self, find_problems(self, {self.graph_file, self.graph_data}))
             yield self.graph_file
             return
         if not CAN_SEAL:
@@ -206,15 +212,19 @@ class Artifact:
         with ExitStack() as stack:
             with boundary(ArtifactError, f"{self.graph_file} cannot be read"):
                 file, digest = stack.enter_context(private_copy(self.graph_file, stated.size_bytes))
-            self._require_digest(stated, digest)
+            self._verify(stated, digest, file)
             yield file
 
     def _stated(self, file: Path) -> File:
         return next(each for each in self.manifest.files if self.path / each.path == file)
 
-    def _require_digest(self, stated: File, digest: str) -> None:
-        if digest != stated.sha256:
-            raise _damage(self.path, stated.path, _other_digest(stated, digest))
+    def _verify(self, stated: File, digest: str, content: Path | bytes) -> None:
+        """Raise ArtifactError unless this is the content of a file, if it is a graph without other files."""
+        fault = _other_digest(stated, digest) if digest != stated.sha256 else None
+        if fault is None and stated.path in self.graph_paths:
+            fault = _external_fault(self, stated.path, content)
+        if fault:
+            raise _damage(self.path, stated.path, fault)
 
     @property
     def size_bytes(self) -> int:
@@ -222,18 +232,23 @@ class Artifact:
         return sum(file.size_bytes for file in self.manifest.files)
 
 
-def open_artifact(path: Path) -> Artifact:
-    """Open and verify the artifact at `path`.
+def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
+    """Open the artifact at `path`.
 
-    Raises ArtifactError if it does not exist, is incomplete, was changed, or has an unknown schema.
+    Without `verify`, no digests are compared, for whoever reads its files with `Artifact.read` alone, which
+    compares them. Raises ArtifactError if it does not exist, is incomplete, was changed, or has an unknown
+    schema.
     """
     artifact = read_artifact(path)
-    problems = find_problems(artifact)
+    _require_none(artifact, find_problems(artifact, None if verify else ()))
+    return artifact
+
+
+def _require_none(artifact: Artifact, problems: Mapping[str, str]) -> None:
     if problems:
         more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
         file, problem = next(iter(problems.items()))
-        raise _damage(path, file, f"{problem}{more}")
-    return artifact
+        raise _damage(artifact.path, file, f"{problem}{more}")
 
 
 def _damage(path: Path, file: str, problem: str) -> ArtifactError:
@@ -259,10 +274,11 @@ def read_artifact(path: Path) -> Artifact:
     return Artifact(path, parse_manifest(document, str(file)), hashlib.sha256(document).hexdigest())
 
 
-def find_problems(artifact: Artifact) -> Mapping[str, str]:
+def find_problems(artifact: Artifact, contents: Collection[Path] | None = None) -> Mapping[str, str]:
     """What is wrong with each damaged file, in a few words, by its path; empty if nothing is.
 
-    A symbolic link is damage, except one to a blob of the same repository in the hub's cache.
+    `contents` are the files whose bytes are read; None for all. A symbolic link is damage, except one to a
+    blob of the same repository in the hub's cache.
     Raises ArtifactError for a file that cannot be read.
     """
     problems: dict[str, str] = {}
@@ -279,26 +295,25 @@ def find_problems(artifact: Artifact) -> Mapping[str, str]:
                 problems[file.path] = "is missing"
             elif path.stat().st_size != file.size_bytes:
                 problems[file.path] = f"has {path.stat().st_size} bytes; expected {file.size_bytes}"
-            else:
+            elif contents is None or path in contents:
                 whole.append(file)
         digests = sha256_of_files(artifact.path / file.path for file in whole)
     for file, digest in zip(whole, digests, strict=True):
         if digest != file.sha256:
             problems[file.path] = _other_digest(file, digest)
-    for kind in artifact.graph_kinds:
-        graph: Graph = getattr(artifact.manifest, kind)
-        if graph.path not in problems and (fault := _external_fault(artifact, graph.path)):
-            problems[graph.path] = fault
+    for file in whole:
+        if file.path in artifact.graph_paths and file.path not in problems:
+            fault = _external_fault(artifact, file.path, artifact.path / file.path)
+            problems |= {file.path: fault} if fault else {}
     return problems
 
 
-def _external_fault(artifact: Artifact, graph: str) -> str | None:
+def _external_fault(artifact: Artifact, graph: str, content: Path | bytes) -> str | None:
     """What is wrong with the weights of a graph in another file, which the manifest must list, or None."""
-    file = artifact.path / graph
-    data = data_file(file)
+    data = data_file(artifact.path / graph)
     is_listed = any(artifact.path / each.path == data for each in artifact.manifest.files)
     try:
-        fault = external_fault(file, data if is_listed else None)
+        fault = external_fault(content, data.parent, data if is_listed else None)
     except ArtifactError:
         return "is not an ONNX file"
     return fault and f"has {fault}"

@@ -225,10 +225,11 @@ def named_data_files(graph: Path) -> list[Path]:
     return sorted(graph.parent / name for name in names if name == PurePosixPath(name).name)
 
 
-def external_fault(graph: Path, allowed: Path | None) -> str | None:
+def external_fault(graph: Path | bytes, folder: Path, allowed: Path | None) -> str | None:
     """What is wrong with the external data of an ONNX file, with what was expected; None if nothing is.
 
-    All of it must be in the file `allowed`, if there may be any. Raises ArtifactError for anything but ONNX.
+    `graph` is the file, or its content. All of its data must be in the file `allowed` in `folder`, if there
+    may be any. Raises ArtifactError for anything but ONNX.
     """
     if not may_be_external(graph):
         return None
@@ -236,7 +237,7 @@ def external_fault(graph: Path, allowed: Path | None) -> str | None:
 
     try:
         for tensor in external_tensors(load_onnx(graph)):
-            span = find_span(tensor, graph.parent)
+            span = find_span(tensor, folder)
             if span.file != allowed:
                 expected = f"it in {allowed.name}" if allowed else "all weights in the file itself"
                 return f"the weight {tensor.name!r:.80} in {span.file.name!r}; expected {expected}"
@@ -245,30 +246,36 @@ def external_fault(graph: Path, allowed: Path | None) -> str | None:
     return None
 
 
-def may_be_external(graph: Path) -> bool:
-    """Whether an ONNX file may name external data: false only if it certainly does not.
+def may_be_external(graph: Path | bytes) -> bool:
+    """Whether an ONNX file, or its content, may name external data: false only if it certainly does not.
 
     Passes over the numbers of the initializers, so that this takes a fraction of the time of parsing.
     """
+    if isinstance(graph, bytes):
+        return _names_a_location(graph)
     if graph.stat().st_size == 0:
         return False
     with graph.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            for number, start, end in _fields(data, 0, len(data)):
-                if number != _MODEL_GRAPH and data.find(b"location", start, end) >= 0:
-                    return True
-                for inner, first, last in _fields(data, start, end) if number == _MODEL_GRAPH else ():
-                    if inner == _GRAPH_INITIALIZER:
-                        if any(field in _TENSOR_EXTERNAL for field, _, _ in _fields(data, first, last)):
-                            return True
-                    elif data.find(b"location", first, last) >= 0:
+        return _names_a_location(data)
+
+
+def _names_a_location(data: bytes | mmap.mmap) -> bool:
+    try:
+        for number, start, end in _fields(data, 0, len(data)):
+            if number != _MODEL_GRAPH and data.find(b"location", start, end) >= 0:
+                return True
+            for inner, first, last in _fields(data, start, end) if number == _MODEL_GRAPH else ():
+                if inner == _GRAPH_INITIALIZER:
+                    if any(field in _TENSOR_EXTERNAL for field, _, _ in _fields(data, first, last)):
                         return True
-        except (IndexError, ValueError):
-            return True
+                elif data.find(b"location", first, last) >= 0:
+                    return True
+    except (IndexError, ValueError):
+        return True
     return False
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The fields of a protobuf message: number, and where the value starts and ends. Raises ValueError."""
     while start < end:
         tag, start = _varint(data, start)
@@ -289,7 +296,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
         start = last
 
 
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:
     """A number, and where it ends. Raises IndexError at the end of the data."""
     value = shift = 0
     while True:

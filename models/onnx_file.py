@@ -48,17 +48,17 @@ class GraphFacts:
     token_rows: int | None
 
 
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file. Raises ArtifactError if it is not one."""
-    with boundary(ArtifactError, f"{path}: not an ONNX file"):
-        return onnx.load(str(path), load_external_data=False)
+def load_onnx(file: Path | bytes, name: Path | None = None) -> onnx.ModelProto:
+    """Parse an ONNX file, or its content, as `name` in errors. Raises ArtifactError if it is not one."""
+    with boundary(ArtifactError, f"{name or file!s:.200}: not an ONNX file"):
+        if isinstance(file, bytes):
+            return onnx.load_model_from_string(file)
+        return onnx.load(str(file), load_external_data=False)
 
 
 def load_graph(artifact: Artifact) -> onnx.ModelProto:
     """Parse the graph that runners run. Raises ArtifactError, also if the file has changed."""
-    content = artifact.read(artifact.graph_file)
-    with boundary(ArtifactError, f"{artifact.graph_file}: not an ONNX file"):
-        return onnx.load_model_from_string(content)
+    return load_onnx(artifact.read(artifact.graph_file), artifact.graph_file)
 
 
 def read_facts(model: onnx.ModelProto, path: Path) -> GraphFacts:

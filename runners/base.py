@@ -112,7 +112,9 @@ class RunnerEntry:
     `options` is the frozen dataclass of the settings that the runner takes; each needs a default.
     `missing(options)` returns what this machine lacks and how to get it, or None if the runner can
     run. `open(artifact, options, progress)` raises RunnerUnavailable or RunnerFailed. `graphs` says
-    which kinds of graph the runner takes.
+    which kinds of graph the runner takes. `verifies` is whether `open` reads the artifact's files with
+    Artifact.read and Artifact.private_graph alone, which verify them; otherwise `minilmx.load` verifies all
+    files before.
 
     Example:
         With the class of the example of Runner:
@@ -134,3 +136,4 @@ class RunnerEntry:
     open: Callable[[Artifact, Any, Progress], Runner]
     options: type[Any] = NoOptions
     graphs: frozenset[GraphKind] = STATIC_GRAPHS
+    verifies: bool = False

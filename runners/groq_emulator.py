@@ -164,4 +164,5 @@ ENTRY = RunnerEntry(
     lambda options: None,
     _open,
     ThreadOptions,
+    verifies=True,
 )

@@ -141,4 +141,5 @@ ENTRY = RunnerEntry(
     _open,
     OnnxruntimeOptions,
     ALL_GRAPHS,
+    verifies=True,
 )

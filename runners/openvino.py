@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,9 +154,8 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
             round_weights_to_int8(proto)
             model = openvino.Core().read_model(proto.SerializeToString())
         else:
-            # Weights in another file are found beside the graph's path.
-            graph = artifact.graph_file if artifact.graph_data else artifact.read(artifact.graph_file)
-            model = openvino.Core().read_model(graph)
+            with artifact.private_graph() if artifact.graph_data else nullcontext() as path:
+                model = openvino.Core().read_model(path or artifact.read(artifact.graph_file))
         threads = options.threads or available_cpus()
         # The fixed graph runs as on a card: one batch after another.
         concurrency = 1 if artifact.graph_kind == GraphKind.FIXED else threads
@@ -171,4 +171,5 @@ ENTRY = RunnerEntry(
     _open,
     OpenvinoOptions,
     ALL_GRAPHS,
+    verifies=True,
 )

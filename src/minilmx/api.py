@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from minilmx.arguments import require_choice, require_count, require_int, require_strings
 from minilmx.embedding.embedder import Embedder
-from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import EvalError, boundary
-from minilmx.files.atomic import require_local
 from minilmx.files.formats import BY_NAME, TextFormat
-from minilmx.files.texts import NULL, open_texts, read_texts
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, PRECISIONS, GraphKind
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import RunnerEntry
-from minilmx.runners.registry import AUTO, choose_graph, default_runners, option_names, require_runner
+from minilmx.runners.registry import (
+    AUTO,
+    choose_graph,
+    default_runners,
+    find_runner,
+    option_names,
+    require_runner,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +100,7 @@ def export_model(
     """
     from minilmx.export import exporter
     from minilmx.export.options import ExportOptions, resolve_sequence_length
+    from minilmx.files.atomic import require_local
     from minilmx.models.manifest import Shape
     from minilmx.models.source import resolve_model
 
@@ -144,7 +149,8 @@ def load(
         >>> vectors.shape, vectors.dtype
         ((2, 384), dtype('float32'))
     """
-    return Embedder(_opened(artifact, prompt), runner, graph, progress, **options)
+    opened = _opened(artifact, prompt, verify=not find_runner(runner).verifies)
+    return Embedder(opened, runner, graph, progress, **options)
 
 
 def embed_file(
@@ -174,9 +180,12 @@ def embed_file(
         >>> minilmx.embed_file("out", "sentences.txt", "embeddings.npy").sentences
         2
     """
+    from minilmx.embedding.output_file import check_output, save_embeddings
+    from minilmx.files.texts import NULL, open_texts
+
     target = Path(output)
     check_output(target, replace=replace, nulls=on_empty == NULL)
-    opened = _opened(artifact, prompt)
+    opened = _opened(artifact, prompt, verify=not find_runner(runner).verifies)
     texts = open_texts(str(source), column, text_format, on_empty)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
         chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
@@ -233,6 +242,7 @@ def embed_corpus(
     from minilmx.embedding.corpus.local_engine import ProcessEngine
     from minilmx.embedding.corpus.source import Reading
     from minilmx.embedding.corpus.worker import Job
+    from minilmx.files.atomic import require_local
     from minilmx.runners.provenance import available_cpus
 
     names = inputs if isinstance(inputs, str) else [str(e) if isinstance(e, Path) else e for e in inputs]
@@ -443,6 +453,7 @@ def benchmark(
     """
     from minilmx.eval.benchmark import choose_contenders, measure
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
+    from minilmx.files.texts import read_texts
 
     require_strings("runners", runners)
     require_strings("graphs", graphs)
@@ -603,6 +614,7 @@ def groq_standalone(
     """
     from minilmx.embedding.standalone import write_folder
     from minilmx.files.atomic import check_writable
+    from minilmx.files.texts import open_texts
 
     check_writable(Path(folder), replace=replace, folder=True)
     chosen = choose_graph(_opened(artifact), "groq", graph)
@@ -697,6 +709,7 @@ def limits_of(result: "Result", limits: "LimitsLike" = None, preset: str | None 
         return check_limits(result.evaluations, rules, preset)
 
 
-def _opened(artifact: ArtifactLike, prompt: str | None = None) -> Artifact:
-    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    return opened if prompt is None else opened.with_prompt(prompt)
+def _opened(artifact: ArtifactLike, prompt: str | None = None, *, verify: bool = True) -> Artifact:
+    if not isinstance(artifact, Artifact):
+        artifact = artifacts.open_artifact(Path(artifact), verify=verify)
+    return artifact if prompt is None else artifact.with_prompt(prompt)

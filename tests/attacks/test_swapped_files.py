@@ -9,14 +9,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import minilmx
 from minilmx.embedding.corpus.worker import Job, ShardEmbedder
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ArtifactError
 from minilmx.eval.bisect.bisect import bisect
 from minilmx.eval.datasets.pairs import load_pairs
-from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.manifest import GraphKind
 from minilmx.models.onnx_file import load_graph
+from minilmx.runners.base import Runner, RunnerEntry
 from minilmx.runners.groq.preflight import check_before_build
 
 GRAPH = "onnx/model.onnx"
@@ -71,6 +73,46 @@ def test_a_runner_does_not_open_a_graph_that_was_exchanged(
     file = artifact.manifest.fixed.path if runner == "groq-emulator" else GRAPH
     swap(tiny / file, other_weights)
     refuses(lambda: embed(artifact, runner), file)
+
+
+@pytest.mark.parametrize("runner", ["onnxruntime", "openvino", "groq-emulator"])
+def test_load_verifies_the_graph_that_it_opens(tiny: Path, runner: str) -> None:
+    if runner == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("needs openvino")
+    file = open_artifact(tiny).manifest.fixed.path if runner == "groq-emulator" else GRAPH
+    overwrite(tiny / file, other_weights)
+    refuses(lambda: minilmx.load(tiny, runner), file)
+
+
+@pytest.mark.parametrize("file", ["README.md", "tokenizer.json", GRAPH, "model_b4_s16.onnx"])
+def test_a_runner_of_another_package_opens_an_artifact_of_which_every_byte_was_verified(
+    tiny: Path, file: str
+) -> None:
+    def by_path(artifact: Artifact, *_: object) -> Runner:
+        pytest.fail(f"opened {artifact.graph_file}")
+
+    content = bytearray((tiny / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tiny / file).write_bytes(content)
+    refuses(lambda: minilmx.load(tiny, RunnerEntry("other", "", lambda options: None, by_path)), file)
+
+
+@pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])
+def test_a_graph_with_a_weight_in_an_unlisted_file_is_not_loaded(tiny: Path, runner: str) -> None:
+    """Not even if its author exchanged it while the artifact was opened."""
+    artifact = open_artifact(tiny)
+    file = artifact.manifest.fixed.path if runner == "groq-emulator" else GRAPH
+    model = onnx.load(str(tiny / file))
+    model.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    (tiny / file).write_bytes(model.SerializeToString())
+    (tiny / "mlx.json").unlink()
+    hostile = seal(tiny, artifact.manifest)
+    for opened in (hostile, tiny):
+        with pytest.raises(
+            ArtifactError, match=rf"{file} has the weight .* in '/etc/passwd'; expected a file in"
+        ):
+            minilmx.load(opened, runner)
 
 
 @pytest.mark.parametrize("swap", [replace, overwrite])

@@ -26,7 +26,14 @@ def pairs(content: str) -> Callable[[Path], None]:
 
 
 def flip_byte(folder: Path) -> None:
-    graph = next((folder / "tiny-b4-s16").glob("*.onnx"))
+    flip(next((folder / "tiny-b4-s16").glob("*.onnx")))
+
+
+def flip_byte_of_dynamic(folder: Path) -> None:
+    flip(folder / "tiny-b4-s16" / "onnx" / "model.onnx")
+
+
+def flip(graph: Path) -> None:
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
     graph.write_bytes(data)
@@ -80,7 +87,8 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     ("run in.txt in.txt", GOOD, "in.txt is not an artifact: it has no mlx.json"),
     ("eval nowhere", nothing, "nowhere is not an artifact: it does not exist"),
     ("inspect nowhere", nothing, "nowhere is not an artifact: it does not exist"),
-    (RUN, flip_byte, "the artifact tiny-b4-s16 is damaged:"),
+    (f"{RUN} --graph fixed", flip_byte, "the artifact tiny-b4-s16 is damaged:"),
+    (RUN, flip_byte_of_dynamic, "the artifact tiny-b4-s16 is damaged: onnx/model.onnx has SHA-256"),
     (RUN, remove_file, "tokenizer.json is missing. Export it again."),
     (EVAL, flip_byte, "has SHA-256"),
     (EVAL, manifest(lambda m: m.update(schema_version=99)), "mlx.json: schema version 99; expected 1"),

@@ -184,9 +184,8 @@ def _print_embeddings(
     from minilmx.embedding.output_file import write_jsonl
     from minilmx.files.texts import open_texts
 
-    opened = api.open_artifact(artifact)
     texts = open_texts(source, column, text_format, on_empty)
-    with api.load(opened, progress=progress, **settings) as embedder:
+    with api.load(artifact, progress=progress, **settings) as embedder:
         write_jsonl(
             sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
         )

@@ -21,10 +21,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from minilmx.errors import OutputError
-from minilmx.files.locking import UNSUPPORTED
 from minilmx.files.opening import is_url
 
 _ENDING = ".mlx-partial"
+UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # errors of a file system without locks
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h and linux/fs.h
 
 _log = logging.getLogger(__name__)

@@ -1,15 +1,13 @@
 """Locks of folders, also on file systems that have none, as some shared homes."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from minilmx.files.atomic import UNSUPPORTED
 from minilmx.progress import Progress
-
-UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
