@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
+from minilmx.files.opening import is_read_once
 from minilmx.files.tables import Table, read_table
 from minilmx.models.source import is_hub_id
 from minilmx.progress import SILENT, Progress
@@ -154,6 +155,8 @@ def _refuse(dataset: str, reason: str, language: object, split: object) -> None:
 
 def _read_file(path: str, text_format: TextFormat, columns: PairColumns) -> Table:
     """A file of pairs. Like STSb's, a CSV or TSV file with three columns may lack a header."""
+    if is_read_once(path):
+        raise DatasetError(f"a data set cannot come from {path}, which can be read only once", "Use a file.")
     table = read_table(path, text_format)
     if columns != BY_DEFAULT:
         return table

@@ -16,7 +16,7 @@ from typing import Any
 from minilmx.errors import RunnerFailed, boundary
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
-from minilmx.files.documents import parse_json
+from minilmx.files.documents import parse_json, require_regular
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.cache import DAMAGED, PROGRAM, STATE, STATISTICS, Build, read_build
@@ -58,6 +58,7 @@ def unpack_bundle(bundle: Path, artifact: Artifact, runtime: str | None, folder:
     with boundary(RunnerFailed, f"{bundle} cannot be read as a bundle"):
         if not bundle.exists():
             raise RunnerFailed(f"the bundle {bundle} does not exist")
+        require_regular(bundle)
         with tarfile.open(bundle, "r:") as tar:
             build, files = _read_index(tar, bundle, folder)
             if build.artifact_sha256 != artifact.digest:

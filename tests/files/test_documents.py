@@ -1,6 +1,7 @@
 """A document is a small regular file, and its JSON has one meaning."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,26 +45,52 @@ def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
             read_document(path)
 
 
-@pytest.mark.timeout(30)
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [fifo, endless, Path.mkdir], ids=lambda make: make.__name__)
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("tiny/mlx.json", ("inspect", "tiny")),
+        ("tiny/onnx/model.onnx", ("run", "tiny", "texts.txt")),
+        ("tiny", ("run", "tiny", "texts.txt")),
         ("r.json", ("report", "r.json")),
         ("limits.toml", ("eval", "tiny", "--limit", "9", "--limits", "limits.toml")),
+        ("pairs.csv", ("eval", "tiny", "--dataset", "pairs.csv")),
+        ("pairs.jsonl", ("eval", "tiny", "--dataset", "pairs.jsonl")),
         ("a.npy.run.json", ("compare", "a.npy", "a.npy")),
+        ("b.npy", ("compare", "b.npy", "b.npy")),
+        ("b.npz", ("compare", "b.npz", "b.npz")),
+        ("b.jsonl", ("compare", "b.jsonl", "b.jsonl")),
+        ("b.parquet", ("compare", "b.parquet", "b.parquet")),
+        ("in.parquet", ("run", "tiny", "in.parquet")),
         ("out.ledger.jsonl", ("run", "tiny", "texts.txt", "-o", "out/")),
+        ("b.tar", ("groq", "job", "tiny", "texts.txt", "--bundle", "b.tar", "--standalone", "card")),
     ],
 )
-def test_a_pipe_in_place_of_a_document_is_an_error_at_once(
-    name: str, words: tuple[str, ...], tiny: Path, mlx: Mlx, tmp_path: Path
+def test_what_is_not_a_file_is_an_error_at_once(
+    name: str, words: tuple[str, ...], make: Callable[[Path], None], tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     tiny.rename("tiny")
     (tmp_path / "texts.txt").write_text("a\nb\n")
     assert mlx("run", "tiny", "texts.txt", "-o", "a.npy").code == 0
-    (tmp_path / name).unlink(missing_ok=True)
-    os.mkfifo(tmp_path / name)
+    place = tmp_path / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    make(place)
     outcome = mlx(*words)
+    if outcome.code == 2:  # the command line itself refuses a folder
+        assert make is Path.mkdir
+        assert "is a directory" in outcome.stderr or "expected a file" in outcome.stderr
+        return
     assert outcome.code == 3, outcome
-    assert "regular file" in outcome.stderr or "it is a device or a pipe" in outcome.stderr
-    assert len(outcome.stderr.splitlines()) == 1
+    assert outcome.stderr.splitlines()[-1].startswith("Error: "), outcome
+    assert "fault in minilmx" not in outcome.stderr

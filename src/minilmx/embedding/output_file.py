@@ -15,6 +15,7 @@ from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError, boundary
 from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.documents import require_regular
 
 RECORD_SUFFIX = ".run.json"
 _PIECE_BYTES = 2**20
@@ -76,6 +77,7 @@ def read_embeddings(path: Path) -> Rows:
     if read is None:
         raise OutputError(f"{path}: unknown extension; expected one of {', '.join(readers)}")
     with boundary(OutputError, f"{path} cannot be read as embeddings"):
+        require_regular(path)
         values = read(path)
     if values.ndim != 2 or values.dtype != np.float32:
         raise OutputError(f"{path}: {values.dtype} {list(values.shape)}; expected float32 [N, D]")

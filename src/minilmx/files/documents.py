@@ -22,6 +22,11 @@ def open_regular(path: Path) -> io.FileIO:
     return io.FileIO(handle)
 
 
+def require_regular(path: Path) -> None:
+    """Raise OSError for what is not a regular file, before a library that takes a path waits for a pipe."""
+    open_regular(path).close()
+
+
 def read_document(path: Path) -> bytes:
     """The bytes of a document.
 

@@ -11,14 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from minilmx.errors import DatasetError, MinilmxError, boundary, reason
 from minilmx.files.delimited import read_delimited
 from minilmx.files.digest import Digest, add_stream
+from minilmx.files.documents import require_regular
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
-from minilmx.files.opening import open_bytes, open_file
+from minilmx.files.opening import is_url, open_bytes, open_file
 
 _BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
 _PARQUET_BLOCK_ROWS = 4096
@@ -178,6 +180,8 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
         ) from error
     row = 0
     try:
+        if not is_url(path):
+            require_regular(Path(path))
         with open_file(path) as stream:
             if digest is not None:  # first, as Parquet is not read from its start to its end
                 add_stream(digest, stream)
