@@ -8,7 +8,7 @@ import msgspec
 
 from minilmx.errors import EvalError, boundary
 from minilmx.files.atomic import atomic_file
-from minilmx.files.documents import parse_json, read_document
+from minilmx.files.documents import parse_json, read_document, require_version
 
 SCHEMA_VERSION = 4
 D = TypeVar("D")
@@ -37,8 +37,7 @@ def load_document(path: Path, *kinds: type[D]) -> D:
     with boundary(EvalError, f"{path} cannot be read as a result"):
         document = parse_json(read_document(path))
         version, name = document["schema_version"], document["kind"]
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise EvalError(f"{path}: schema version {version!r:.40}; expected {SCHEMA_VERSION}")
+    require_version(version, SCHEMA_VERSION, str(path), EvalError)
     named = {kind_of(kind): kind for kind in kinds}
     if not isinstance(name, str) or name not in named:
         raise EvalError(f"{path}: a document of the kind {name!r:.40}; expected {' or '.join(named)}")

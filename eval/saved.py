@@ -20,7 +20,7 @@ from minilmx.eval.metrics.drift import measure_drift, profile_drift
 from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.eval.results import Result, check_limits
 from minilmx.files.digest import sha256_of_file
-from minilmx.files.documents import parse_json, read_document
+from minilmx.files.documents import parse_json, read_document, require_version
 from minilmx.models.manifest import COSINE
 from minilmx.runners.base import chip_latencies
 from minilmx.runners.provenance import record_provenance
@@ -69,9 +69,7 @@ def load_run(path: Path) -> SavedRun:
 def _read_record(path: Path) -> _SavedRecord:
     with boundary(EvalError, f"{path} cannot be read as a run's record"):
         document = parse_json(read_document(path))
-        version = document["schema_version"]
-        if type(version) is not int or version != RECORD_SCHEMA_VERSION:
-            raise EvalError(f"{path}: schema version {version!r:.40}; expected {RECORD_SCHEMA_VERSION}")
+        require_version(document["schema_version"], RECORD_SCHEMA_VERSION, str(path), EvalError)
         return msgspec.convert(document, _SavedRecord)
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from minilmx.arguments import StrEnum
 from minilmx.errors import ArtifactError, boundary
-from minilmx.files.documents import parse_json
+from minilmx.files.documents import parse_json, require_version
 from minilmx.models.interface import (
     INPUT_NAMES,
     MAX_IR_VERSION,
@@ -188,12 +188,8 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
         raise ArtifactError(f"{name}: {error}; expected a JSON object") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{name}: a JSON {type(content).__name__}; expected a JSON object")
-    version = content.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{name}: schema version {version!r:.40}; expected {SCHEMA_VERSION}",
-            "Export the model again, or use the version of minilmx that wrote it.",
-        )
+    hint = "Export the model again, or use the version of minilmx that wrote it."
+    require_version(content.get("schema_version"), SCHEMA_VERSION, name, ArtifactError, hint)
     with boundary(ArtifactError, f"{name}: not a manifest"):
         try:
             manifest = msgspec.convert(content, Manifest)

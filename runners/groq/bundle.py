@@ -16,7 +16,7 @@ from typing import Any
 from minilmx.errors import RunnerFailed, boundary
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
-from minilmx.files.documents import parse_json, require_regular
+from minilmx.files.documents import parse_json, require_regular, require_version
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.cache import DAMAGED, PROGRAM, STATE, STATISTICS, Build, read_build
@@ -100,10 +100,7 @@ def _read_index(tar: tarfile.TarFile, bundle: Path, folder: Path) -> tuple[Build
     try:
         document = stream.read()
         index = parse_json(document)
-        if type(index["schema_version"]) is not int or index["schema_version"] != SCHEMA_VERSION:
-            raise RunnerFailed(
-                f"{bundle} has schema version {index['schema_version']!r}; expected {SCHEMA_VERSION}"
-            )
+        require_version(index["schema_version"], SCHEMA_VERSION, str(bundle), RunnerFailed)
         if document != _encode(index):  # 1e-5 and 1E-5 are the same number
             raise ValueError("it is not as minilmx writes it")
         build, files = read_build(folder, index, _DIGEST), index["files"]

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minilmx.errors import MinilmxError
+
 MAX_BYTES = 64 * 1024**2  # a result has hundreds of kilobytes, a model's largest settings a few megabytes
 
 
@@ -54,6 +56,14 @@ def parse_json(document: bytes) -> Any:
         )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def require_version(
+    found: object, expected: int, what: str, kind: type[MinilmxError], hint: str | None = None
+) -> None:
+    """Raise `kind` unless a document has this schema version; true and 1.0 are not 1."""
+    if type(found) is not int or found != expected:
+        raise kind(f"{what}: schema version {found!r:.40}; expected {expected}", hint)
 
 
 def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
