@@ -6,10 +6,8 @@ usage; 3 an error; 130 interrupted.
 
 import io
 import os
-import signal
 import sys
-import threading
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -27,7 +25,7 @@ from minilmx.cli.lists import models, runners
 from minilmx.cli.report import report
 from minilmx.cli.run import run
 from minilmx.cli.streams import OutputLost, prepare_streams
-from minilmx.cli.watchdog import SIGNALS, watched
+from minilmx.cli.watchdog import Interruption, watched
 from minilmx.errors import MinilmxError
 
 EXIT_USAGE = 2
@@ -70,20 +68,11 @@ for _command in _COMMANDS:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `mlx` and exit with its documented code."""
-    handled = threading.Event()
-
-    def interrupt(*_: Any) -> NoReturn:
-        handled.set()
-        raise KeyboardInterrupt
-
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, interrupt)
     prepare_streams()
     if "_MLX_COMPLETE" in os.environ:
         cli.main(prog_name="mlx")  # click completes a line of the shell, and exits
-    with watched(EXIT_INTERRUPTED, handled) as told:
-        _finish(*_run(sys.argv[1:] if arguments is None else arguments, told))
+    with watched(EXIT_INTERRUPTED) as interruption:
+        _finish(*_run(sys.argv[1:] if arguments is None else arguments, interruption))
 
 
 def _finish(code: int, message: str) -> NoReturn:
@@ -97,7 +86,7 @@ def _finish(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
-def _run(arguments: list[str], told: threading.Event) -> tuple[int, str]:
+def _run(arguments: list[str], interruption: Interruption) -> tuple[int, str]:
     """The exit code of a command, and what went wrong.
 
     This is what cli.main does, which would exit with 1, a broken limit's code, if a pipe is closed.
@@ -113,7 +102,7 @@ def _run(arguments: list[str], told: threading.Event) -> tuple[int, str]:
         echo(usage.getvalue(), err=True, nl=False)
         return error.exit_code, ""
     except (click.Abort, KeyboardInterrupt):
-        told.set()
+        interruption.is_told = True
         return EXIT_INTERRUPTED, "interrupted"
     except MinilmxError as error:
         return EXIT_USAGE if error.unused else EXIT_ERROR, str(error)

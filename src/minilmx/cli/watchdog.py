@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from minilmx.files.atomic import remove_scratch
 
@@ -16,43 +17,56 @@ _SECONDS = 1.5  # in which Python handles a signal, unless native code does not 
 _CLEANUP_SECONDS = 10  # then: a runner closes what it holds, because a killed process can lock a GroqCard
 
 
+class Interruption:
+    """What is known of a signal: whether Python handles it, and whether the user has been told."""
+
+    is_handled = is_told = False
+
+    def handle(self, *_: object) -> NoReturn:
+        """Handle a signal, when native code returns."""
+        self.is_handled = True
+        raise KeyboardInterrupt
+
+
 @contextmanager
-def watched(code: int, handled: threading.Event) -> Iterator[threading.Event]:
+def watched(code: int) -> Iterator[Interruption]:
     """End this process and its children with an exit code 1.5 s after a signal, unless it ended by then.
 
-    The signal's handler sets `handled`: then Python runs, and there are 10 s more to end in good order.
-    Python runs its handler of a signal when native code returns, but writes the signal's number to a pipe at
-    once: a thread waits for that. Outputs are written so that they may end at any point. The event that is
-    yielded is to be set when the user has been told of the interruption.
+    If Python runs, it raises KeyboardInterrupt, and there are 10 s more to end in good order. It handles a
+    signal when native code returns, but writes the signal's number to a pipe at once, for which a thread
+    waits. Outputs are written so that they may end at any point.
     """
-    told = threading.Event()
+    interruption = Interruption()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, interruption.handle)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading, code, handled, told), name="watchdog", daemon=True).start()
+    threading.Thread(target=_watch, args=(reading, code, interruption), name="watchdog", daemon=True).start()
     try:
-        yield told
+        yield interruption
     finally:
         signal.set_wakeup_fd(before)
         os.close(writing)  # the thread ends, unless a signal came: threads of native code may still run
 
 
-def _watch(reading: int, code: int, handled: threading.Event, told: threading.Event) -> None:
+def _watch(reading: int, code: int, interruption: Interruption) -> None:
     with os.fdopen(reading, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
             if number[0] in SIGNALS and signal.getsignal(number[0]) != signal.SIG_IGN:
                 time.sleep(_SECONDS)
-                if handled.is_set():
+                if interruption.is_handled:
                     time.sleep(_CLEANUP_SECONDS)
-                _end(code, told)
+                _end(code, is_told=interruption.is_told)
 
 
-def _end(code: int, told: threading.Event) -> None:
+def _end(code: int, *, is_told: bool) -> None:
     for child in _descendants():
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
     remove_scratch()
-    if not told.is_set():
+    if not is_told:
         with suppress(OSError):
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"Error: interrupted\n")
     os._exit(code)
