@@ -1,6 +1,7 @@
 """What is reported on a machine that lacks something, and on one that lacks nothing."""
 
 import json
+import os
 import resource
 
 import pytest
@@ -171,6 +172,15 @@ def test_each_missing_tool_is_reported_alone(machine, groqware, tool):
             (tools / path.name).symlink_to(path)
     failed = doctor(machine, PATH=f"{tools}:/usr/bin:/bin")
     assert set(failed) == {tool}
+
+
+def test_less_memory_than_groq_asks_for_is_a_warning(machine, monkeypatch):
+    """GroqFlow's README asks for 32 GB to build; a machine with that shows a little less."""
+    sysconf = os.sysconf
+    for gigabytes, warned in ((16, True), (31, False)):
+        stated = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gigabytes * 10**9 // 4096}
+        monkeypatch.setattr(os, "sysconf", lambda name, stated=stated: stated.get(name) or sysconf(name))
+        assert warnings(machine).get("memory") == (f"{gigabytes} GB" if warned else None)
 
 
 def test_a_cache_that_cannot_be_written_is_reported(machine):
