@@ -153,8 +153,8 @@ def _check_conversion(artifact: Artifact, folder: Path, facts: Event) -> float:
         with (
             artifact.private_graph() as original,
             open_session(original) as reference,
-            # As it is: onnxruntime 1.23, the last for Python 3.10, cannot load MiniLM's float16 graph with its
-            # fusion of LayerNorm.
+            # onnxruntime 1.23, the last for Python 3.10, cannot load MiniLM's float16 graph if it fuses
+            # LayerNorm.
             open_session(graph, optimization="disable") as converted,
         ):
             for batch, owners in _example_batches(artifact):
