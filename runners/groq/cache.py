@@ -16,6 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from minilmx.arguments import require_choice
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import parse_json, read_document
@@ -43,7 +44,34 @@ _FACTS: Mapping[str, type | UnionType] = {
     "warning": str | None,
     "versions": dict,
     "info": dict,
+    "compiler_flags": list,
 }
+EFFORTS = ("standard", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerOptions:
+    """What GroqFlow passes to Groq's compiler.
+
+    `effort` is "standard", GroqFlow's own, or "high", as in Groq's proof point of YOLOv6; `groqview` also
+    writes the folder that Groq's viewer opens.
+    """
+
+    effort: str = EFFORTS[0]
+    groqview: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("effort", self.effort, EFFORTS)
+
+    @property
+    def beyond_groqflows(self) -> list[str] | None:
+        """The flags that GroqFlow does not pass by itself, or None."""
+        return None if self.effort == EFFORTS[0] else [f"--effort={self.effort}"]
+
+    @property
+    def flags(self) -> list[str]:
+        """The compiler's flags, in GroqFlow's order."""
+        return [*(["--groqview"] if self.groqview else []), f"--effort={self.effort}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +87,11 @@ class Build:
     def program(self) -> Path:
         """The .iop file that a card runs."""
         return self.folder / PROGRAM
+
+    @property
+    def groqview(self) -> Path:
+        """The folder that Groq's viewer opens, if the build has one (GroqState.groqview_file)."""
+        return self.folder / BUILD_NAME / "compile" / "output_bind"
 
     @property
     def files(self) -> dict[str, Path]:
@@ -126,13 +159,16 @@ def cache_root() -> Path:
     return Path(cache) / "minilmx" / "groq"
 
 
-def build_key(artifact: Artifact, environment: GroqFlowEnvironment, sdk: str | None) -> str:
+def build_key(
+    artifact: Artifact, environment: GroqFlowEnvironment, sdk: str | None, options: CompilerOptions
+) -> str:
     """A digest of everything that decides a build: the ONNX bytes, the tools, and the worker itself."""
     tools = ("groqflow", "onnx", "onnxruntime", "onnxconverter-common", "onnxmltools", "numpy")
     parts = {
         "artifact": artifact.digest,  # covers the ONNX bytes and the tokenizer
         "graph": artifact.graph.path,
         "sdk": sdk,
+        "flags": options.flags,
         "worker": sha256_of_file(WORKER),
         "versions": {name: environment.versions.get(name) for name in tools},
     }

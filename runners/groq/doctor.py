@@ -1,6 +1,7 @@
 """What this machine has of everything that a run on a GroqCard needs, one check per line."""
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from minilmx.runners.groq.environment import (
 from minilmx.runners.groq.trial import conversion_problem
 
 _SALES = "ask Groq for the GroqWare SDK (sales@groq.com)"
+_STATUS_SECONDS = 10
 # A build keeps the ONNX file three times and the program: well under this for MiniLM.
 _FREE_DISK_BYTES = 2 * 10**9
 # GroqFlow's README asks for 32 GB to build; the kernel and the firmware keep a part of it.
@@ -58,6 +60,20 @@ def examine() -> list[Check]:
         _check_disk(),
         _check_memory(),
     ]
+
+
+def card_status() -> list[Check]:
+    """What `tsp-ctl status` prints, by lines, if it is installed. Advice: its format is not published."""
+    tool = machine.find_card_tool()
+    if tool is None:
+        return []
+    printed = machine.output_of([str(tool), "status"], _STATUS_SECONDS)
+    if printed is None:
+        found = f"{tool} failed, or gave no answer within {_STATUS_SECONDS} s"
+        return [Check("tsp-ctl status", True, found, "run it to see why", "run", warning=True)]
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\0", "", printed)  # colours, and what is not text
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return [Check("tsp-ctl status", True, "\n".join(lines) or "no output", "", "run")]
 
 
 def missing_to_run(*, from_bundle: bool) -> str | None:

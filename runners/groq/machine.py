@@ -76,6 +76,13 @@ def find_cards(devices: Path = Path("/dev")) -> Cards:
     return Cards(listed, tuple(sorted(devices.glob("groq*"))))
 
 
+def find_card_tool() -> Path | None:
+    """`tsp-ctl`, which the runtime brings: on PATH, among the SDK's tools, or in the runtime's folder."""
+    runtime = find_runtime()
+    found = find_tool("tsp-ctl") or (shutil.which("tsp-ctl", path=str(runtime / "bin")) if runtime else None)
+    return Path(found) if found else None
+
+
 def package_version(package: str) -> str | None:
     """The installed version of an SDK package, or None if nothing states it.
 

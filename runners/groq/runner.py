@@ -77,6 +77,7 @@ class GroqRunner(Runner):
             "execution": self._execution,
             "runtime_python": str(self._worker.python),
             "chips": int(self._build.facts["chips"] or 1),
+            "compiler_flags": " ".join(map(str, self._build.facts["compiler_flags"])),
             "load_seconds": float(self._ready["load_seconds"]),
             "program_seconds": sum(self._program_seconds),
         }

@@ -15,7 +15,8 @@ the program. A line, in either direction, with the key "tensors" is followed by 
 and `read_frame`, which the parent uses too.
 
 Jobs (`verb` and its fields):
-    build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips (optional)
+    build         onnx, build_name, cache_dir, inputs (.npz of example inputs), chips, compiler_flags,
+                  groqview (all three optional)
     convert       onnx, inputs: convert to float16 as a build does, and run both on the CPU (error)
     execute       iop, outputs (names to send back; None: all, in their own types), runtime_path (optional)
     groqflow-run  build_name, cache_dir, outputs, runtime_path (optional),
@@ -316,9 +317,13 @@ def build(job, requests, send):
             monitor=False,
             rebuild="always",
             num_chips=job.get("chips"),
+            compiler_flags=job.get("compiler_flags"),
+            groqview=job.get("groqview", False),
         )
     if model is None:  # Trap: this is how GroqFlow reports a build that it did not finish.
         raise Failure("build", "GroqFlow ended its build with neither a program nor an error")
+    if job.get("groqview") and not os.path.isdir(model.state.groqview_file):
+        raise Failure("build", f"the compiler wrote no GroqView folder; expected {model.state.groqview_file}")
     send(dict(build_facts(model), event="result"))
 
 
@@ -333,6 +338,12 @@ def build_facts(model):
         "total_cycles": None,
         "warning": None,
         "versions": versions(),
+        # What GroqFlow did pass on; the other words are paths.
+        "compiler_flags": [
+            word
+            for word in state.info.compiler_command.split()
+            if word.startswith("--effort=") or word == "--groqview"
+        ],
     }
     try:
         with failing("build", f"no estimate of the latency: {state.stats_file} cannot be used"):

@@ -521,6 +521,8 @@ def build_for_groq(
     bundle: Path | str | None = None,
     *,
     graph: str = AUTO,
+    effort: str = "standard",
+    groqview: bool = False,
     time_limit_seconds: float = 3600.0,
     replace: bool = False,
     progress: Progress = SILENT,
@@ -528,9 +530,11 @@ def build_for_groq(
     """Build an artifact's graph for a GroqCard with GroqFlow, or take its build from the cache.
 
     `bundle` is a file to also write the build to, for the machine with the card; `graph` is "auto" (the
-    fixed graph), "fixed" or "packed". `replace` builds again, and replaces the bundle if it exists. Raises
-    ArtifactError, OutputError, RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if the
-    build fails.
+    fixed graph), "fixed" or "packed". `effort` is that of Groq's compiler, "standard" or "high"; `groqview`
+    also writes the folder that Groq's viewer opens. Each of them makes a build of its own, which runs as a
+    bundle: a run that names no bundle takes the build without them. `replace` builds again, and replaces
+    the bundle if it exists. Raises ValueError for another effort, ArtifactError, OutputError,
+    RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if the build fails.
 
     Example:
         >>> build_for_groq("out", "minilm.tar").facts["chips"]
@@ -539,12 +543,20 @@ def build_for_groq(
     from minilmx.files.atomic import check_writable
     from minilmx.runners.groq.build import build_artifact
     from minilmx.runners.groq.bundle import write_bundle
+    from minilmx.runners.groq.cache import CompilerOptions
 
+    options = CompilerOptions(effort, groqview)
     target = None if bundle is None else Path(bundle)
     if target is not None:
         check_writable(target, replace=replace)
     chosen = choose_graph(_opened(artifact), "groq", graph)
-    build = build_artifact(chosen, time_limit_seconds=time_limit_seconds, rebuild=replace, progress=progress)
+    build = build_artifact(
+        chosen,
+        options=options,
+        time_limit_seconds=time_limit_seconds,
+        rebuild=replace,
+        progress=progress,
+    )
     if target is not None:
         write_bundle(build, chosen, target, replace=replace)
     return build

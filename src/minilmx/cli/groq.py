@@ -78,9 +78,9 @@ def doctor(as_json: bool, deep: bool) -> None:
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
-    from minilmx.runners.groq.doctor import examine
+    from minilmx.runners.groq.doctor import card_status, examine
 
-    checks, answers = examine(), []
+    checks, answers = [*examine(), *card_status()], []
     if not as_json:
         _print_checks(checks, "MISSING")
     if deep and all(check.ok for check in checks):
@@ -99,7 +99,8 @@ def _print_checks(checks: "list[Check]", failed: str) -> None:
     for check in checks:
         state = failed if not check.ok else "warning" if check.warning else "ok"
         remedy = "" if state == "ok" else f": {check.remedy}"
-        echo(f"{state:<7}  {check.name:<{width}}  {check.found}{remedy}")
+        found = check.found.replace("\n", "\n" + (11 + width) * " ")
+        echo(f"{state:<7}  {check.name:<{width}}  {found}{remedy}")
 
 
 @groq.command()
@@ -133,10 +134,30 @@ def selftest() -> None:
     show_default=True,
     help="Minutes after which the build is stopped.",
 )
+@click.option(
+    "--effort",
+    type=click.Choice(["standard", "high"]),
+    default="standard",
+    show_default=True,
+    help="Effort of Groq's compiler.",
+)
+@click.option("--groqview", is_flag=True, help="Also write the folder that Groq's viewer opens.")
 @click.option("--force", is_flag=True, help="Build again, and replace the bundle if it exists.")
 @_GRAPH
-def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, graph: str) -> None:
-    """Build ARTIFACT with GroqFlow, or find its build in the cache."""
+def build(
+    artifact: Path,
+    bundle: Path | None,
+    time_limit: float,
+    effort: str,
+    groqview: bool,
+    force: bool,
+    graph: str,
+) -> None:
+    """Build ARTIFACT with GroqFlow, or find its build in the cache.
+
+    --effort and --groqview make a build of their own. It runs with --bundle: a run without takes the
+    build that has neither.
+    """
     from minilmx import api
     from minilmx.cli.progress import console_progress
 
@@ -145,6 +166,8 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
             artifact,
             bundle,
             graph=graph,
+            effort=effort,
+            groqview=groqview,
             time_limit_seconds=60 * time_limit,
             replace=force,
             progress=progress,
@@ -156,6 +179,7 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
         ("ops", ", ".join(f"{name} {count}" for name, count in sorted(done.op_counts.items()))),
         ("unsupported", ", ".join(facts["info"].get("opt_onnx_unsupported_ops") or []) or "none"),
         ("chips", str(facts["chips"])),
+        ("compiler flags", " ".join(facts["compiler_flags"])),
         ("program", ", ".join(f"{name} {size:,} bytes" for name, size in facts["program_bytes"].items())),
     ]
     cycles = f"{facts['total_cycles'] or 0:,} cycles at 900 MHz"
@@ -169,6 +193,8 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, force: bool, g
             rows.append((name, f"{speed} ({source})"))
     if facts["warning"]:
         rows.append(("warning", facts["warning"]))
+    if groqview:
+        rows.append(("groqview", str(done.groqview)))
     if bundle is not None:
         rows.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
     if done.is_stand_in:

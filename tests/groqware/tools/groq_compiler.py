@@ -4,6 +4,7 @@ It writes OUTPUT.aa, which holds the FP16 ONNX file's own bytes, and STATS with 
 """
 
 import json
+import os
 import sys
 import time
 
@@ -44,6 +45,8 @@ if failure != "no-stats":
     with open(stats, "w", encoding="utf-8") as file:
         json.dump({"stand_in": standin.MARK, **cycles}, file)
 
+if "--groqview" in arguments and failure != "no-view":
+    os.mkdir(output + "_bind")
 standin.write_program(output + ".aa", "aa", graph, keep=0.5 if failure in ("partial", "truncated") else 1.0)
 if failure == "two":
     standin.write_program(output + ".1.aa", "aa", graph)

@@ -15,7 +15,9 @@ AT_ONCE = ("--time-limit", 0.00001)  # ends a build when it starts
 
 
 def test_a_build_reports_its_facts(machine, tiny):
-    outcome = machine.mlx("groq", "build", tiny, "--bundle", "out.tar")
+    """On a machine like a login node, which has the compiler and neither the runtime nor a card."""
+    login_node = {"GROQWARE_CARDS": "0", "GROQWARE_RUNTIME": "none", "GROQWARE_RUNNER": "import"}
+    outcome = machine.mlx("groq", "build", tiny, "--bundle", "out.tar", **login_node)
     assert outcome.code == 0
     lines = dict(re.split(r" +", line, maxsplit=1) for line in outcome.stdout.splitlines())
     assert "MatMul 1" in lines["ops"]
@@ -40,6 +42,29 @@ def test_the_stand_in_is_named_even_if_the_package_manager_knows_no_sdk(ready, t
     assert outcome.code == 0
     assert re.search(r"^sdk +unknown$", outcome.stdout, re.MULTILINE)
     assert "caution" in outcome.stdout
+
+
+def test_the_compilers_flags_make_a_build_of_their_own(ready, tiny):
+    built = ready.mlx("groq", "build", tiny)
+    assert re.search(r"^compiler flags +--effort=standard$", built.stdout, re.MULTILINE)
+    words = ("groq", "build", tiny, "--effort", "high", "--groqview", "--bundle", "high.tar")
+    outcome = ready.mlx(*words)
+    assert outcome.code == 0, outcome
+    assert re.search(r"^compiler flags +--groqview --effort=high$", outcome.stdout, re.MULTILINE)
+    assert Path(re.search(r"^groqview +(\S+)$", outcome.stdout, re.MULTILINE).group(1)).is_dir()
+    assert "from the cache" in ready.mlx(*words[:-1], "again.tar").stderr
+    assert "from the cache" in ready.mlx("groq", "build", tiny).stderr
+    for bundle, flags in ((["--bundle", "high.tar"], "--groqview --effort=high"), ([], "--effort=standard")):
+        run = ("run", tiny, "--runner", "groq", *bundle, "-o", "e.npy", "--force")
+        assert ready.mlx(*run, stdin="one\n").code == 0
+        record = json.loads((ready.folder / "e.npy.run.json").read_text())
+        assert record["details"]["compiler_flags"] == flags
+
+
+def test_a_compiler_that_ignores_a_flag_is_an_error(machine, tiny):
+    words = ("groq", "build", tiny, "--groqview")
+    assert "wrote no GroqView folder" in machine.fails(*words, GROQWARE_COMPILER="no-view")
+    assert machine.mlx("groq", "build", tiny, "--effort", "low").code == 2
 
 
 def test_a_cached_build_is_not_built_again(ready, tiny):
@@ -229,30 +254,8 @@ def test_another_version_of_the_converter_that_is_wrong_is_refused(machine, tiny
     assert not list(machine.cache.glob("*/build.log"))
 
 
-def test_an_editable_groqflow_in_a_conda_environment_is_found(machine, groqflow_python):
-    """As Groq's guide installs it with an old pip: a link to the sources, which hold the metadata."""
-    original = next(Path(groqflow_python).parent.parent.glob("lib/python3.*/site-packages"))
-    prefix, sources = machine.folder / "miniconda3" / "envs" / "groqflow", machine.folder / "groqflow"
-    packages = prefix / "lib" / original.parent.name / "site-packages"
-    packages.mkdir(parents=True)
-    sources.mkdir()
-    for path in original.iterdir():
-        ours = path.name == "groqflow"
-        if not path.match("groqflow-*.dist-info"):
-            ((sources if ours else packages) / path.name).symlink_to(path)
-    (sources / "groqflow.egg-info").mkdir()
-    (sources / "groqflow.egg-info" / "PKG-INFO").write_text(
-        "Metadata-Version: 2.1\nName: groqflow\nVersion: 4.3.1\n"
-    )
-    (packages / "groqflow.egg-link").write_text(f"{sources}\n.")
-    (packages / "easy-install.pth").write_text(f"{sources}\n")
-    (prefix / "bin").mkdir()
-    (prefix / "bin" / "python").symlink_to(Path(groqflow_python).resolve())
-    shutil.copy(Path(groqflow_python).parent.parent / "pyvenv.cfg", prefix)
-    conda = machine.folder / "home" / ".conda"
-    conda.mkdir()
-    (conda / "environments.txt").write_text(f"{machine.folder / 'miniconda3'}\n{prefix}\n")
-    del machine.variables["MINILMX_GROQFLOW_PYTHON"]
+def test_an_editable_groqflow_in_a_conda_environment_is_found(machine, conda):
+    prefix = conda(machine)
     outcome = machine.mlx("groq", "doctor")
     assert outcome.code == 0, outcome
     assert f"GroqFlow 4.3.1, lean, on Python 3.10, {prefix}" in outcome.stdout

@@ -1,7 +1,9 @@
 """What is reported on a machine that lacks something, and on one that lacks nothing."""
 
 import json
+import os
 import resource
+import shutil
 
 import pytest
 
@@ -35,7 +37,9 @@ def warnings(machine, **switches):
 def test_on_a_complete_machine_every_check_passes(machine):
     outcome = machine.mlx("groq", "doctor")
     assert outcome.code == 0
-    for line in outcome.stdout.splitlines():
+    checks, _, status = outcome.stdout.partition("\n ")
+    assert "Device Locked: no" in status
+    for line in checks.splitlines():
         state, name = line.split()[0], line[9:27].strip()
         assert state == "ok" or (state == "warning" and name in ADVICE)
 
@@ -171,6 +175,55 @@ def test_each_missing_tool_is_reported_alone(machine, groqware, tool):
             (tools / path.name).symlink_to(path)
     failed = doctor(machine, PATH=f"{tools}:/usr/bin:/bin")
     assert set(failed) == {tool}
+
+
+def status(outcome):
+    """The line of `tsp-ctl status` and those that follow it, from the column of what was found."""
+    text = outcome.stdout.partition("tsp-ctl status")[2]
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_the_status_of_the_cards_is_shown_as_plain_text(machine, groqware):
+    outcome = machine.mlx("groq", "doctor", GROQWARE_CARDS="2")
+    lines = ["card 1", "Device Locked: no", "card 2", "Device Locked: no"]
+    assert outcome.code == 0
+    assert status(outcome) == lines
+    first, *others = outcome.stdout.splitlines()[-4:]
+    column = first.index("card 1")
+    assert [len(line) - len(line.lstrip()) for line in others] == [column + 2, column, column + 2]
+    checks = json.loads(machine.mlx("groq", "doctor", "--json", GROQWARE_CARDS="2").stdout)
+    assert checks[-1]["found"].replace("  ", "").splitlines() == lines
+
+
+def test_a_status_that_fails_or_hangs_is_a_warning(machine, monkeypatch):
+    monkeypatch.setattr("minilmx.runners.groq.doctor._STATUS_SECONDS", 0.5)
+    for switch in ("fail", "hang"):
+        found = warnings(machine, GROQWARE_TSP_CTL=switch)
+        assert "failed, or gave no answer within 0.5 s" in found["tsp-ctl status"]
+
+
+def test_a_machine_without_tsp_ctl_does_not_mention_it(machine, groqware):
+    tools = machine.folder / "bin"
+    shutil.copytree(groqware / "bin", tools)
+    (tools / "tsp-ctl").unlink()
+    (tools.parent / "tools").symlink_to(groqware / "tools")
+    variables = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    assert "tsp-ctl" not in machine.mlx("groq", "doctor", **variables).stdout
+    runtime = machine.folder / "runtime"  # as at ORNL
+    (runtime / "bin").mkdir(parents=True)
+    (runtime / "groq").symlink_to(groqware / "site-packages" / "groq")
+    (runtime / "bin" / "tsp-ctl").symlink_to(groqware / "bin" / "tsp-ctl")
+    outcome = machine.mlx("groq", "doctor", PYTHONPATH=str(runtime), **variables)
+    assert status(outcome) == ["card 1", "Device Locked: no"]
+
+
+def test_less_memory_than_groq_asks_for_is_a_warning(machine, monkeypatch):
+    """GroqFlow's README asks for 32 GB to build; a machine with that shows a little less."""
+    sysconf = os.sysconf
+    for gigabytes, warned in ((16, True), (31, False)):
+        stated = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gigabytes * 10**9 // 4096}
+        monkeypatch.setattr(os, "sysconf", lambda name, stated=stated: stated.get(name) or sysconf(name))
+        assert warnings(machine).get("memory") == (f"{gigabytes} GB" if warned else None)
 
 
 def test_a_cache_that_cannot_be_written_is_reported(machine):

@@ -1,33 +1,12 @@
 """A shell in which the site exports the runtime's folder on PYTHONPATH, with its old packages in it."""
 
-import os
 import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from minilmx.runners.groq.pythonpath import child_variables, runtime_folders
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def pollute(groqware):
-    """Put the runtime's folder, with a foreign numpy and a stale typing_extensions, before all else."""
-
-    def pollute(machine):
-        folder = machine.folder / "runtime"
-        (folder / "numpy").mkdir(parents=True)
-        (folder / "numpy" / "__init__.py").write_text("raise ImportError('numpy of another Python')")
-        (folder / "typing_extensions.py").write_text("Protocol = object  # all that there was\n")
-        (folder / "groq").symlink_to(groqware / "site-packages" / "groq")
-        own = machine.variables["PYTHONPATH"].split(os.pathsep)
-        kept = [part for part in own if part != str(groqware / "site-packages")]
-        machine.variables["PYTHONPATH"] = os.pathsep.join([str(folder), *kept])
-        return folder
-
-    return pollute
 
 
 def test_the_console_script_and_the_module_start_under_such_a_pythonpath(bare_machine, pollute):

@@ -143,6 +143,15 @@ def test_a_batch_that_does_not_fit_the_program(start, built):
         assert "9" in error["message"]
 
 
+def test_an_input_of_another_type_is_the_runtimes_own_error(start, built):
+    worker = start(built.job("execute"))
+    worker.receive()
+    batch = built.batch()
+    error, _ = worker.call({**batch, "attention_mask": batch["attention_mask"].astype(bool)})
+    assert error["kind"] == "program"
+    assert "BufferMismatchException: attention_mask is bool, expected int32" in error["message"]
+
+
 def test_a_moved_build_runs_at_its_new_place_and_its_state_is_not_changed(start, built, tmp_path):
     shutil.copytree(built.cache, tmp_path / "moved")
     state = tmp_path / "moved/tiny/tiny_state.yaml"
