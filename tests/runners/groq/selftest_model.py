@@ -1,7 +1,7 @@
 """The model of `mlx groq selftest`: a BERT of one layer with random weights.
 
 Run this file to write runners/groq/selftest-artifact/ again, after a change of the exporter's graphs or of
-the artifact's schema: `.venv/bin/python tests/runners/groq/selftest_model.py`.
+the artifact's schema: `.venv/bin/python tests/runners/groq/selftest_model.py SCRATCH-FOLDER`.
 """
 
 import json
@@ -9,6 +9,7 @@ import shutil
 import string
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,15 @@ from minilmx.models.source import resolve_model
 ARTIFACT = Path(minilmx.runners.groq.__file__).with_name("selftest-artifact")
 
 
-def export_selftest(folder):
+def export_selftest(folder: Path, **options: Any) -> Path:
     """Export the model to folder/artifact, from the folder of a model that this makes."""
     model = folder / "minilmx-selftest"
     _write_model(model)
-    options = ExportOptions(Shape(2, 128), segments=16)
-    export_model(resolve_model(str(model)), folder / "artifact", options)
+    export_model(
+        resolve_model(str(model)),
+        folder / "artifact",
+        ExportOptions(Shape(2, 128), segments=16, **options),
+    )
     return folder / "artifact"
 
 
