@@ -69,6 +69,7 @@ class ExportOptions:
             raise ExportError(
                 f"a {self.mask} mask: {source}; expected PyTorch weights, and a fixed graph for a GroqCard",
                 "Export with the int64 mask.",
+                unused=True,
             )
 
     @property

@@ -9,7 +9,6 @@ import shutil
 import string
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,19 +21,16 @@ from minilmx.models.source import resolve_model
 ARTIFACT = Path(minilmx.runners.groq.__file__).with_name("selftest-artifact")
 
 
-def export_selftest(folder: Path, **options: Any) -> Path:
+def export_selftest(folder):
     """Export the model to folder/artifact, from the folder of a model that this makes."""
     model = folder / "minilmx-selftest"
-    _write_model(model)
-    export_model(
-        resolve_model(str(model)),
-        folder / "artifact",
-        ExportOptions(Shape(2, 128), segments=16, **options),
-    )
+    write_model(model)
+    options = ExportOptions(Shape(2, 128), segments=16)
+    export_model(resolve_model(str(model)), folder / "artifact", options)
     return folder / "artifact"
 
 
-def _write_model(folder):
+def write_model(folder: Path) -> None:
     import torch
     import transformers
 
