@@ -21,7 +21,7 @@ from pathlib import Path
 
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
-from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import StandardErrorProgress
 from minilmx.runners.registry import open_runner
 
@@ -58,7 +58,7 @@ def use_stand_ins() -> None:
 def measure(artifact: Artifact, execution: str, batches: int) -> Measurement:
     """Run batches one after another with both clocks: minilmx's and the worker's."""
     texts = (SENTENCES * batches)[: batches * artifact.shape.batch_size]
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
+    tokenized = open_tokenizer(artifact).encode(texts)
     whole, inside = [], []
     with open_runner("groq", artifact, StandardErrorProgress(), groq_execution=execution) as runner:
         fed = [batch for batch, _ in feed_batches(tokenized, artifact)][:batches]

@@ -38,10 +38,12 @@ class Reproduction:
     the card's and `cpu_spearman` that of onnxruntime on the CPU, each -1 to 1, or None if it is not defined.
     The latencies are of one call, that is one pair, in seconds: the compiler's cycles at 900 MHz, GroqFlow's
     estimate with the transfers (both None without cycles), and the mean inside the SDK call. If `emulated`, a
-    stand-in for Groq's SDK made or ran the program, and no number is from a GroqCard.
+    stand-in for Groq's SDK made or ran the program, and no number is from a GroqCard. `mask` is the dtype of
+    the graph's attention_mask: bool in Groq's.
     """
 
     dataset: str
+    mask: str
     pairs: int
     dropped: int
     spearman: float | None
@@ -86,6 +88,7 @@ def reproduce(
         expected = _embed(cpu, batches, texts, progress)
     return Reproduction(
         pairs.name,
+        artifact.manifest.mask,
         len(kept),
         len(pairs) - len(kept),
         score_pairs(embeddings[::2], embeddings[1::2], gold).spearman,

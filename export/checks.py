@@ -16,7 +16,7 @@ from minilmx.models.interface import (
     OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
 )
-from minilmx.models.manifest import GraphKind, Tensor
+from minilmx.models.manifest import GraphKind, Tensor, input_dtype
 from minilmx.models.onnx_file import GraphFacts, as_tensor, load_onnx, read_facts
 
 Tensors = tuple[Tensor, ...]
@@ -100,7 +100,9 @@ def _interface(
     if kind == GraphKind.PACKED:
         names = PACKED_INPUT_NAMES
         outputs = (Tensor(embedding, "float32", (batch, options.segments or 1, dimension)),)
-    return tuple(Tensor(name, "int64", (batch, length)) for name in names), outputs
+    return tuple(
+        Tensor(name, input_dtype(kind, name, options.mask), (batch, length)) for name in names
+    ), outputs
 
 
 def _join(tensors: Tensors) -> str:

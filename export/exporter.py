@@ -32,6 +32,7 @@ from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET
 from minilmx.models.manifest import (
     COSINE,
     FLOAT32,
+    INT64,
     PRECISIONS,
     Graph,
     GraphKind,
@@ -76,6 +77,7 @@ def artifact_name(source: ModelSource, options: ExportOptions) -> str:
     shape, precision = options.shape, options.precision
     ending = "" if options.dimension is None else f"-d{options.dimension}"
     ending += "" if precision == FLOAT32 else f"-{precision}"
+    ending += "" if options.mask == INT64 else f"-{options.mask}"
     return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}{ending}"
 
 
@@ -164,7 +166,7 @@ def export_model(
         tokenizer_file = folder / "tokenizer.json"
         _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
-        parity = check_parity(graphs, tokenizer_file, options.shape, model.run)
+        parity = check_parity(graphs, tokenizer_file, options.shape, model.run, options.mask)
         text_parity = None
         if auto:
             progress.message("comparing texts with the model")
@@ -174,7 +176,9 @@ def export_model(
             progress.message("quantising the graphs")
             for kind, path in graphs.items():
                 quantize(path, kind)
-            cost = measure_cost(graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run)
+            cost = measure_cost(
+                graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run, options.mask
+            )
             facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
         manifest = structs.replace(
             _manifest(recorded, tools, options, model, facts),

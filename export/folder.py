@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.interface import INPUT_NAMES
-from minilmx.models.manifest import Manifest, Shape
+from minilmx.models.manifest import INT64, Manifest, Shape
 from minilmx.models.settings import SETTINGS
 from minilmx.models.source import VOCABULARIES, ModelSource, read_json, read_settings_file
 
@@ -156,6 +156,7 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
         f"Precision {manifest.precision}, opset {manifest.opset}, IR {manifest.ir_version}. "
         "Inputs, int64, fed by name: "
         + ", ".join(f"`{tensor.name}`" for tensor in manifest.fixed.inputs)
+        + ("" if manifest.mask == INT64 else f" (at the fixed shape, the mask is {manifest.mask})")
         + ". Outputs, float32: `last_hidden_state` and `sentence_embedding` "
         f"({manifest.embedding_dimension} numbers, {manifest.pooling} pooling, {length}).",
         "",

@@ -4,7 +4,7 @@ It equals the PyTorch model (models/pytorch.py) except for three choices that ke
 accelerator that computes in float16:
 - the attention mask becomes an additive -10000 inside the graph, not float32's lowest number;
 - a mean divides by at least one token, not by 1e-9: the same for every row with a token;
-- a norm is at least 1e-6, not 1e-12.
+- a norm is at least 6.2e-5, not 1e-12.
 """
 
 import logging
@@ -25,13 +25,16 @@ from minilmx.models.interface import (
     OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
 )
-from minilmx.models.manifest import GraphKind
+from minilmx.models.manifest import INT64, GraphKind
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.pytorch import SentenceModel
 
 
 class EmbeddingGraph(torch.nn.Module):
-    """Token ids in; token embeddings [B, S, H] and sentence embeddings [B, D] out."""
+    """Token ids in; token embeddings [B, S, H] and sentence embeddings [B, D] out.
+
+    The attention mask is cast to float32, from int64 or bool.
+    """
 
     def __init__(self, model: SentenceModel) -> None:
         super().__init__()
@@ -44,7 +47,7 @@ class EmbeddingGraph(torch.nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """All inputs int64 [B, S]."""
+        """All inputs int64 [B, S]; the mask may be bool."""
         mask = attention_mask.to(torch.float32)
         masked = (1.0 - mask) * MASKED
         hidden = self.encoder(
@@ -68,19 +71,24 @@ class PackedGraph(torch.nn.Module):
 
     A token attends only to its own segment: the mask is -10000 for the tokens of others. Pooling is a
     matrix product with the segments' one-hot rows; the embedding of an empty segment is zeros.
+
+    The one-hot rows are embeddings of the segment's number, so that the graph has no operators but those of
+    the encoder: neither a Cast nor an Equal of int64 is known to run on a GroqCard.
     """
 
-    def __init__(self, model: SentenceModel, segments: int) -> None:
+    def __init__(self, model: SentenceModel, segments: int, length: int) -> None:
         super().__init__()
         self.encoder = model.encoder
         self.model = model
-        self.numbers = torch.arange(1, segments + 1)[None, :, None]
+        self.one_hot = torch.cat([torch.zeros(1, segments), torch.eye(segments)])  # padding is 0
+        self.is_first = torch.eye(length, 1)
 
     def forward(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, segment_ids: torch.Tensor
     ) -> torch.Tensor:
         """All inputs int64 [B, S]; see models/batching.py."""
-        same = (segment_ids[:, :, None] == segment_ids[:, None, :]).to(torch.float32)
+        tokens = torch.nn.functional.embedding(segment_ids, self.one_hot)
+        same = tokens @ tokens.transpose(1, 2)
         hidden = self.encoder(
             input_ids=input_ids,
             attention_mask=((1.0 - same) * MASKED)[:, None],
@@ -88,9 +96,9 @@ class PackedGraph(torch.nn.Module):
             position_ids=position_ids,
         ).last_hidden_state
         hidden = _keep(hidden, self.model.hidden_dimension, self.model.model_dimension)
-        members = (segment_ids[:, None, :] == self.numbers).to(torch.float32)
         if self.model.pooling == "cls":
-            members = members * (position_ids == 0).to(torch.float32)[:, None, :]
+            tokens = tokens * torch.nn.functional.embedding(position_ids, self.is_first)
+        members = tokens.transpose(1, 2)
         pooled = members @ hidden / members.sum(dim=2, keepdim=True).clamp(min=1.0)
         return _finish(pooled, self.model)
 
@@ -126,12 +134,14 @@ class TracedModel(SentenceModel):
         example = torch.ones((2, 8) if kind == GraphKind.DYNAMIC else size).long()
         if kind == GraphKind.PACKED:
             self._check_packable()
-            module: torch.nn.Module = PackedGraph(self, options.segments or 1)
+            module: torch.nn.Module = PackedGraph(self, options.segments or 1, size[1])
             inputs, outputs = dict.fromkeys(PACKED_INPUT_NAMES, example), list(OUTPUT_NAMES[1:])
         else:
             module = EmbeddingGraph(self)
             inputs, outputs = dict.fromkeys(INPUT_NAMES, example), list(OUTPUT_NAMES)
             inputs["token_type_ids"] = torch.zeros_like(example)
+            if kind == GraphKind.FIXED and options.mask != INT64:
+                inputs["attention_mask"] = example.bool()
         axes = {name: {0: "batch_size", 1: "sequence_length"} for name in (*INPUT_NAMES, OUTPUT_NAMES[0])}
         axes[OUTPUT_NAMES[1]] = {0: "batch_size"}
         for name in ("torch.onnx", "torch.jit"):

@@ -12,7 +12,16 @@ from minilmx.export.folder import COPIED, READ, find_setting
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.interface import GROQ_MAX_OPSET, MAX_OPSET, MIN_OPSET
-from minilmx.models.manifest import FLOAT32, MANIFEST_NAME, MAX_SIZE, POOLINGS, GraphKind, Shape, Source
+from minilmx.models.manifest import (
+    FLOAT32,
+    INT64,
+    MANIFEST_NAME,
+    MAX_SIZE,
+    POOLINGS,
+    GraphKind,
+    Shape,
+    Source,
+)
 from minilmx.models.pooling import most_tokens
 from minilmx.models.source import ModelSource
 
@@ -25,7 +34,8 @@ class ExportOptions:
     packed graph whose rows hold up to that many texts. `fixed_consumers` puts the fixed graph into
     fixed/, with the settings that other libraries run it with. `dimension` keeps so many numbers of every
     token embedding, for models that were trained to be truncated. `from_onnx` freezes an ONNX file with
-    dynamic axes, without torch. `replace` replaces an existing artifact.
+    dynamic axes, without torch. `replace` replaces an existing artifact. `mask` is the dtype of the fixed
+    graph's attention_mask: "int64" as in the other graphs, or "bool" as in Groq's proof point.
     """
 
     shape: Shape
@@ -36,6 +46,7 @@ class ExportOptions:
     from_onnx: bool = False
     replace: bool = False
     dimension: int | None = None
+    mask: str = INT64
 
     def __post_init__(self) -> None:
         newest = MAX_OPSET if self.from_onnx else GROQ_MAX_OPSET
@@ -51,6 +62,13 @@ class ExportOptions:
             raise ExportError(
                 "a packed graph: made from an ONNX file; expected PyTorch weights",
                 "Export without a packed graph, or from the PyTorch weights.",
+                unused=True,
+            )
+        if self.mask != INT64 and (self.from_onnx or self.fixed_consumers):
+            source = "made from an ONNX file" if self.from_onnx else "for other libraries, which feed int64"
+            raise ExportError(
+                f"a {self.mask} mask: {source}; expected PyTorch weights, and a fixed graph for a GroqCard",
+                "Export with the int64 mask.",
                 unused=True,
             )
 
@@ -120,6 +138,7 @@ def reusable_artifact(
         ("dimension", chosen, options.dimension),
         ("sequence length of the model", made.max_sequence_length or None, max_sequence_length),
         ("precision", made.precision, options.precision),
+        ("type of the mask", made.mask, options.mask),
         ("opset", made.opset, options.opset),
         ("tool version", made.tools, tools),
     ):

@@ -16,7 +16,7 @@ from minilmx.errors import ExportError
 from minilmx.export.model import Outputs
 from minilmx.models.batching import pack
 from minilmx.models.interface import OUTPUT_NAMES
-from minilmx.models.manifest import GraphKind, Shape
+from minilmx.models.manifest import INT64, GraphKind, Shape
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
@@ -45,16 +45,20 @@ class Parity:
 
 
 def check_parity(
-    graphs: Mapping[GraphKind, Path], tokenizer_file: Path, shape: Shape, reference: Reference
+    graphs: Mapping[GraphKind, Path],
+    tokenizer_file: Path,
+    shape: Shape,
+    reference: Reference,
+    mask: str = INT64,
 ) -> Parity:
     """Run the reference and the graphs, float32 ONNX files, on the same sentences.
 
-    The dynamic-shape graph runs at other batch sizes and lengths than the fixed one. Raises ExportError
-    above 1e-5 on sentence_embedding or 1e-4 on last_hidden_state, times the vector's largest number if
-    that is above 1, or for anything not finite.
+    `mask` is the dtype of the fixed graph's attention_mask. The dynamic-shape graph runs at other batch
+    sizes and lengths than the fixed one. Raises ExportError above 1e-5 on sentence_embedding or 1e-4 on
+    last_hidden_state, times the vector's largest number if that is above 1, or for anything not finite.
     """
     texts = sample_texts(shape.sequence_length)
-    tokenized = Tokenizer(tokenizer_file, shape).encode(texts)
+    tokenized = Tokenizer(tokenizer_file, shape, mask=mask).encode(texts)
     counts = tokenized.token_counts
     worst = np.zeros(2)
     fixed, dynamic = graphs[GraphKind.FIXED], graphs[GraphKind.DYNAMIC]

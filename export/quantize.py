@@ -21,7 +21,7 @@ from minilmx.errors import ExportError
 from minilmx.export.parity import Reference, open_session
 from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.interface import OUTPUT_NAMES
-from minilmx.models.manifest import GraphKind, Shape
+from minilmx.models.manifest import INT64, GraphKind, Shape
 from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
@@ -150,12 +150,16 @@ def _reduce_by_input(op: str, values: str, output: str) -> NodeProto:
     return _node(op, [values, _LAST_AXIS], output, keepdims=1)
 
 
-def measure_cost(graph: Path, tokenizer_file: Path, shape: Shape, reference: Reference) -> QuantizationCost:
+def measure_cost(
+    graph: Path, tokenizer_file: Path, shape: Shape, reference: Reference, mask: str = INT64
+) -> QuantizationCost:
     """Compare the fixed int8 graph with the model, on the sentences of the parity check.
 
+    `mask` is the dtype of the graph's attention_mask.
     Raises ExportError if a sentence's cosine similarity is below 0.9.
     """
-    tokenized = Tokenizer(tokenizer_file, shape).encode(sample_texts(shape.sequence_length))
+    tokenizer = Tokenizer(tokenizer_file, shape, mask=mask)
+    tokenized = tokenizer.encode(sample_texts(shape.sequence_length))
     session = open_session(graph)
     wanted, found = [], []
     for batch in tokenized.batches():

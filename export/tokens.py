@@ -105,7 +105,7 @@ class AutoTokens:
         added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
         texts = odd_texts(length, [token for token, _ in added[:_MOST_ADDED_TOKENS]])
         texts += sample_texts(length)[::8]
-        tokenized = Tokenizer(tokenizer_file, options.shape).encode(texts)
+        tokenized = Tokenizer(tokenizer_file, options.shape, mask=options.mask).encode(texts)
         tokens = self._check_ids(texts, tokenized)
         session = open_session(graph)
         parts = [session.run([OUTPUT_NAMES[1]], batch.feeds())[0] for batch in tokenized.batches()]

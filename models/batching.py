@@ -7,7 +7,7 @@ a segment that attends only to itself; the sentences of STSb fill 99% of such ro
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ BATCH_TOKENS = 1024
 class Batch(Protocol):
     """What a runner is fed: a TokenBatch, or a PackedBatch if the graph is packed."""
 
-    def feeds(self) -> dict[str, NDArray[np.int64]]:
-        """The graph's inputs by name, each int64 [B, S]."""
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """The graph's inputs by name, each int64 [B, S]; the fixed graph's attention_mask may be bool."""
 
 
 Fed = tuple[Batch, NDArray[np.int64]]
@@ -80,7 +80,7 @@ class PackedBatch:
     segment_ids: NDArray[np.int64]
     texts: NDArray[np.int64]
 
-    def feeds(self) -> dict[str, NDArray[np.int64]]:
+    def feeds(self) -> dict[str, NDArray[Any]]:
         """The arrays by graph input name."""
         return {name: getattr(self, name) for name in PACKED_INPUT_NAMES}
 

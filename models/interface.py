@@ -14,7 +14,8 @@ DEFAULT_OPSET = 16
 # The newest that GroqFlow 4.3.1's tools run, with onnx 1.14.0: what is exported from PyTorch weights.
 GROQ_MAX_OPSET, GROQ_MAX_IR_VERSION = 17, 9
 
-# For masked positions, and for the smallest norm to divide by: numbers that float16 can hold.
-# In float16, float32's lowest number would be minus infinity, and 1e-12 would be zero.
+# For masked positions, and for the smallest norm to divide by: normal numbers of float16.
+# In float16, float32's lowest number would be minus infinity and 1e-12 zero; what is less than 6.104e-5 may
+# be zero on an accelerator without subnormal numbers.
 MASKED = -10000.0
-LEAST_NORM = 1e-6
+LEAST_NORM = 6.2e-5

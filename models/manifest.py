@@ -25,6 +25,8 @@ MANIFEST_NAME = "mlx.json"
 SCHEMA_VERSION: Final = 1
 FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, "int8")
+INT64 = "int64"
+MASKS = (INT64, "bool")
 POOLINGS = ("mean", "cls", "max")
 ORIGINS = ("hub", "bundled", "folder")
 COSINE = "cosine"
@@ -157,6 +159,11 @@ class Manifest(
         return self.embedding_dimension
 
     @property
+    def mask(self) -> str:
+        """The dtype of the fixed graph's attention_mask: int64, or bool."""
+        return next((each.dtype for each in self.fixed.inputs if each.dtype in MASKS[1:]), INT64)
+
+    @property
     def fixed(self) -> Graph:
         """The fixed-shape graph."""
         return self.graphs.fixed
@@ -224,6 +231,11 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
     return manifest
 
 
+def input_dtype(kind: str, name: str, mask: str) -> str:
+    """The dtype of a graph's input, if the fixed graph's attention_mask is `mask`."""
+    return mask if (kind, name) == (GraphKind.FIXED, "attention_mask") else INT64
+
+
 def _interfaces(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """Each list of tensors: its field, what it holds and what it must hold, with ? for a named dimension."""
     batch, dimension = manifest.shape.batch_size, manifest.embedding_dimension
@@ -240,7 +252,7 @@ def _interfaces(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Te
         required["packed"] = (PACKED_INPUT_NAMES, size, [(batch, segments, dimension)])
     for kind, (names, dims, shapes) in required.items():
         graph = getattr(manifest, kind)
-        inputs = [Tensor(name, "int64", dims) for name in names]
+        inputs = [Tensor(name, input_dtype(kind, name, manifest.mask), dims) for name in names]
         yield f"graphs.{kind}.inputs", _without_names(graph.inputs), inputs
         outputs = map(Tensor, OUTPUT_NAMES[-len(shapes) :], repeat("float32"), shapes)
         yield f"graphs.{kind}.outputs", _without_names(graph.outputs), list(outputs)

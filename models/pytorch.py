@@ -71,7 +71,7 @@ class SentenceModel:
 
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """last_hidden_state, float32 [B, S, H], and sentence_embedding, float32 [B, D]. Raises ModelError."""
-        inputs = {name: torch.from_numpy(array) for name, array in batch.feeds().items()}
+        inputs = {name: torch.from_numpy(array).long() for name, array in batch.feeds().items()}
         with torch.inference_mode():
             try:
                 hidden = self.encoder(**inputs).last_hidden_state

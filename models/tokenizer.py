@@ -18,7 +18,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 from minilmx.errors import ArtifactError, DatasetError, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import INPUT_NAMES
-from minilmx.models.manifest import Shape
+from minilmx.models.manifest import INT64, Shape
 
 # A tokenizer takes some 180 bytes per character, so this many at a time, and one text of at most so many.
 _GROUP_CHARACTERS = 2**19
@@ -29,13 +29,13 @@ _END_OF_WORD = re.compile(r"\S(?=[ \t\n\r])")
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Model inputs, each int64 [B, S]. In `attention_mask` 1 is a token and 0 is padding."""
+    """Model inputs, each int64 [B, S]. In `attention_mask` 1 is a token and 0 is padding; it may be bool."""
 
     input_ids: NDArray[np.int64]
-    attention_mask: NDArray[np.int64]
+    attention_mask: NDArray[Any]
     token_type_ids: NDArray[np.int64]
 
-    def feeds(self) -> dict[str, NDArray[np.int64]]:
+    def feeds(self) -> dict[str, NDArray[Any]]:
         """The arrays by graph input name; names, unlike positions, cannot be swapped."""
         return {name: getattr(self, name) for name in INPUT_NAMES}
 
@@ -47,6 +47,7 @@ class TokenizedTexts:
     `tokens` holds the inputs, int64 [N, S]. `truncated` is bool [N]: whether a text had more than
     S tokens and lost its end, or its start if the tokenizer truncates on the left. `shape` is the
     artifact's. `empty` is a text without words, int64 [1, S], and `pad_id` is the token id of padding.
+    `mask` is the dtype of the mask in a batch for the fixed graph.
     """
 
     tokens: TokenBatch
@@ -54,6 +55,7 @@ class TokenizedTexts:
     shape: Shape
     empty: TokenBatch
     pad_id: int
+    mask: str = INT64
 
     def __len__(self) -> int:
         return len(self.truncated)
@@ -84,6 +86,7 @@ class TokenizedTexts:
                     filler = np.repeat(self.empty.feeds()[name], missing, axis=0)
                     part = np.concatenate([part, filler])
                 arrays[name] = np.ascontiguousarray(part)
+            arrays["attention_mask"] = arrays["attention_mask"].astype(self.mask, copy=False)
             yield TokenBatch(**arrays)
 
     def update_digest(self, digest: "hashlib._Hash") -> None:
@@ -95,12 +98,21 @@ class TokenizedTexts:
 class Tokenizer:
     """A Hugging Face tokenizer that pads and truncates to a fixed shape."""
 
-    def __init__(self, file: Path, shape: Shape, prompt: str = "", document: bytes | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        shape: Shape,
+        prompt: str = "",
+        document: bytes | None = None,
+        mask: str = INT64,
+    ) -> None:
         """Load tokenizer.json; `prompt` is prepended to every text. Raises ArtifactError for another file.
 
-        `document` is the content of the file if it was read already.
+        `document` is the content of the file if it was read already; `mask` is the dtype of the fixed
+        graph's attention_mask.
         """
         self.shape = shape
+        self._mask = mask
         self._file = file
         self._prompt = prompt
         self._tokenizer = load_tokenizer(file, document)
@@ -125,7 +137,7 @@ class Tokenizer:
             tokens, truncated = self._arrays(
                 [self._prompt + text for text in texts] if self._prompt else texts
             )
-        return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id)
+        return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id, self._mask)
 
     def token_beyond(self, rows: int) -> str | None:
         """In words, the token with the highest id if it is not below `rows`; otherwise None.
@@ -219,7 +231,8 @@ def _takes_words_alone(tokenizer: tokenizers.Tokenizer) -> bool:
 
 def open_tokenizer(artifact: Artifact, prompt: str = "") -> Tokenizer:
     """The artifact's tokenizer, at its sequence length. Raises ArtifactError as Artifact.read does."""
-    return Tokenizer(artifact.tokenizer_file, artifact.shape, prompt, artifact.read(artifact.tokenizer_file))
+    file = artifact.tokenizer_file
+    return Tokenizer(file, artifact.shape, prompt, artifact.read(file), artifact.manifest.mask)
 
 
 def load_tokenizer(file: Path, document: bytes | None = None) -> tokenizers.Tokenizer:

@@ -35,8 +35,10 @@ def proof_point_text(found: Reproduction) -> str:
         "",
         _SOURCE,
         "A call is one pair; the third row is what Groq calls end to end, there the mean of 100 calls. The "
-        "graph here takes the mask as int64, and Groq's as bool. The CPU here is onnxruntime's.",
+        "CPU here is onnxruntime's.",
     ]
+    if found.mask != "bool":
+        lines.append(f"The graph here takes the mask as {found.mask}, and Groq's as bool.")
     if found.emulated:
         lines.append("emulated: a stand-in for Groq's SDK; its numbers are not from a GroqCard.")
     if found.pairs != PROOF_PAIRS:

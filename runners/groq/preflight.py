@@ -10,7 +10,7 @@ from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.interface import GROQ_MAX_IR_VERSION, GROQ_MAX_OPSET, MIN_OPSET
-from minilmx.models.manifest import FLOAT32
+from minilmx.models.manifest import FLOAT32, MASKS
 from minilmx.models.onnx_file import GraphFacts, load_graph, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import open_tokenizer
@@ -80,8 +80,8 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
         if found != expected:
             problems.append(f"{', '.join(map(str, found))}, expected {', '.join(map(str, expected))}")
     for tensor in facts.inputs:
-        if tensor.dtype != "int64" or not all(isinstance(dim, int) for dim in tensor.shape):
-            problems.append(f"input {tensor}, expected int64 and a static shape")
+        if tensor.dtype not in MASKS or not all(isinstance(dim, int) for dim in tensor.shape):
+            problems.append(f"input {tensor}, expected {' or '.join(MASKS)} and a static shape")
     for tensor in facts.outputs:
         if not all(isinstance(dim, int) for dim in tensor.shape):
             problems.append(f"output {tensor}, expected a static shape")

@@ -18,7 +18,7 @@ from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
 from minilmx.models.known import DEFAULT_MODEL
-from minilmx.models.manifest import FLOAT32, PRECISIONS, GraphKind
+from minilmx.models.manifest import FLOAT32, INT64, MASKS, PRECISIONS, GraphKind
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import (
@@ -78,6 +78,7 @@ def export_model(
     from_onnx: bool = False,
     revision: str | None = None,
     pooling: str | None = None,
+    mask: str = INT64,
     replace: bool = False,
     progress: Progress = SILENT,
 ) -> "ExportedArtifact":
@@ -89,7 +90,8 @@ def export_model(
     `sequence_length` is in tokens, or "model" for the most that the model itself reads. `dimension` keeps
     so many numbers of every embedding, renormalised if the model normalises, for a model that was trained
     for it. `pack` adds a packed graph of up to so many texts per row; `precision` is "float32" or "int8";
-    `from_onnx` freezes an ONNX file with dynamic axes instead of reading PyTorch weights. The same
+    `from_onnx` freezes an ONNX file with dynamic axes instead of reading PyTorch weights; `mask` is the
+    dtype of the fixed graph's attention_mask, "int64" or, as in Groq's proof point, "bool". The same
     artifact, if it exists already, is verified and reused. The `report` of the returned Artifact has the
     facts of the fixed graph, the parity with the model and, from text to embedding, with sentence-
     transformers, the cost of int8 and the time in seconds. Raises ModelError, ExportError and OutputError.
@@ -112,11 +114,12 @@ def export_model(
     for name, size in sizes.items():
         require_int(name, size)
     require_choice("precision", precision, PRECISIONS)
+    require_choice("mask", mask, MASKS)
 
     def options_for(length: int) -> ExportOptions:
         shape = Shape(batch_size, length)
         return ExportOptions(
-            shape, opset, pack, precision, fixed_consumers, from_onnx, replace, dimension=dimension
+            shape, opset, pack, precision, fixed_consumers, from_onnx, replace, dimension, mask
         )
 
     options_for(1 if isinstance(sequence_length, str) else sequence_length)  # refused before a download
@@ -645,14 +648,14 @@ def reproduce_groq(
     """Run Groq's own proof point of all-MiniLM-L6-v2 on a GroqCard, and the same on the CPU.
 
     As Groq does: batches of one pair at [2, 128], pairs over 128 tokens dropped, `last_hidden_state` pooled
-    on the host, scipy's Spearman correlation. Without an `artifact`, all-MiniLM-L6-v2 is exported to
-    all-MiniLM-L6-v2-b2-s128 here, or reused if it exists. `dataset` is as in `evaluate`, by default Groq's;
-    `limit` keeps its first pairs. `bundle` is a build of another machine. Raises EvalError for another
-    artifact than the proof point's, RunnerUnavailable without a GroqCard, RunnerFailed, DatasetError,
-    ArtifactError, and what `export_model` raises.
+    on the host, scipy's Spearman correlation. Without an `artifact`, all-MiniLM-L6-v2 is exported with a bool
+    mask to all-MiniLM-L6-v2-b2-s128-bool here, or reused if it exists. `dataset` is as in `evaluate`, by
+    default Groq's; `limit` keeps its first pairs. `bundle` is a build of another machine. Raises EvalError
+    for another artifact than the proof point's, RunnerUnavailable without a GroqCard, RunnerFailed,
+    DatasetError, ArtifactError, and what `export_model` raises.
 
     Example:
-        >>> found = reproduce_groq("all-MiniLM-L6-v2-b2-s128", "bundled", limit=2)
+        >>> found = reproduce_groq("all-MiniLM-L6-v2-b2-s128-bool", "bundled", limit=2)
         >>> found.pairs, found.dropped
         (2, 0)
     """
@@ -669,7 +672,7 @@ def reproduce_groq(
     require_limit(pairs, limit)
     if artifact is None:
         size, length = PROOF_SHAPE.batch_size, PROOF_SHAPE.sequence_length
-        artifact = export_model(batch_size=size, sequence_length=length, progress=progress)
+        artifact = export_model(batch_size=size, sequence_length=length, mask="bool", progress=progress)
         progress.message(f"artifact: {artifact.path}")
     return reproduce(artifact, pairs, build, progress)
 

@@ -152,6 +152,7 @@ ELSEWHERE = {
     "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
     "--limit": "runners/groq/test_reproduce.py"
     "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
+    "--mask": "export/test_mask.py::test_only_the_fixed_graph_takes_a_bool_mask_and_the_manifest_says_so",
     "--from": "eval/test_saved.py::test_the_old_option_names_its_replacement",
 }
 # What the Python API calls an option, if not by the same name.
@@ -209,6 +210,7 @@ REFUSED: tuple[tuple[Words, str], ...] = (
         "--python is where other consumers are looked for",
     ),
     ((*EXPORT, "--pack", "2"), "a packed graph: made from an ONNX file"),
+    ((*EXPORT, "--mask", "bool"), "a bool mask: made from an ONNX file"),
     ((*EXPORT, "--opset", "15"), "model/onnx/model.onnx: opset 16"),
     ((*EXPORT, "--revision", "main"), "revision 'main': model is a folder"),
 )  # fmt: skip

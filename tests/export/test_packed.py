@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -41,6 +42,14 @@ def test_it_is_static_and_has_the_interface_of_a_packed_graph(packed: Artifact) 
         "segment_ids int64 [2, 48]",
     ]
     assert [str(tensor) for tensor in graph.outputs] == ["sentence_embedding float32 [2, 8, 384]"]
+
+
+def test_it_has_no_operator_that_the_fixed_graph_does_not_have_and_no_cast(packed: Artifact) -> None:
+    fixed, own = (
+        {node.op_type for node in onnx.load(packed.with_graph(kind).graph_file).graph.node}
+        for kind in ("fixed", "packed")
+    )
+    assert own <= fixed - {"Cast"}
 
 
 @pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])

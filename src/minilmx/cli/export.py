@@ -7,7 +7,7 @@ import click
 from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_length, describe_truncation
 from minilmx.models.known import DEFAULT_MODEL
-from minilmx.models.manifest import FLOAT32, POOLINGS, PRECISIONS
+from minilmx.models.manifest import FLOAT32, INT64, MASKS, POOLINGS, PRECISIONS
 
 
 class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic in every click
@@ -32,7 +32,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     "-o",
     type=click.Path(path_type=Path),
     help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for int8 "
-    "also -int8]",
+    "also -int8, for a bool mask also -bool]",
 )
 @click.option(
     "--batch-size",
@@ -91,6 +91,13 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     type=click.Choice(POOLINGS),
     help="Pooling of a model without modules.json, which transformers saved. [default: mean]",
 )
+@click.option(
+    "--mask",
+    type=click.Choice(MASKS),
+    default=INT64,
+    show_default=True,
+    help="Type of the fixed graph's attention mask. bool: as in Groq's proof point.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing artifact.")
 def export(
     model: str,
@@ -105,6 +112,7 @@ def export(
     precision: str,
     from_onnx: bool,
     pooling: str | None,
+    mask: str,
     force: bool,
 ) -> None:
     """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
@@ -130,6 +138,7 @@ def export(
             from_onnx=from_onnx,
             revision=revision,
             pooling=pooling,
+            mask=mask,
             replace=force,
             progress=progress,
         )

@@ -311,8 +311,8 @@ def reproduce(artifact: Path | None, dataset: str, limit: int | None, bundle: Pa
     """Run Groq's own proof point, and print its table beside Groq's published figures.
 
     all-MiniLM-L6-v2 at [2, 128], pairs over 128 tokens dropped, pooling on the host, scipy's
-    Spearman correlation. Without ARTIFACT, the model is exported to all-MiniLM-L6-v2-b2-s128
-    here, or reused if it exists.
+    Spearman correlation. Without ARTIFACT, the model is exported with a bool mask, as Groq's, to
+    all-MiniLM-L6-v2-b2-s128-bool here, or reused if it exists.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress

@@ -44,7 +44,7 @@ def write_folder(
     tokenizer = checked_tokenizer(artifact)
     digest = hashlib.sha256()
     count = truncated = 0
-    feeds: dict[str, list[NDArray[np.int32]]] = {}
+    feeds: dict[str, list[NDArray[Any]]] = {}
     owners: list[NDArray[np.int64]] = []
     for chunk in in_chunks(texts, artifact.shape.batch_size):
         tokenized = tokenizer.encode(chunk)
@@ -52,7 +52,8 @@ def write_folder(
         truncated += int(tokenized.truncated.sum())
         for batch, indices in feed_batches(tokenized, artifact):
             for name, array in batch.feeds().items():
-                feeds.setdefault(name, []).append(array.astype(np.int32))  # as the card takes them
+                narrow = array if array.dtype == np.bool_ else array.astype(np.int32)  # as the card takes it
+                feeds.setdefault(name, []).append(narrow)
             owners.append(np.where(indices >= 0, indices + count, -1))
         count += len(chunk)
     if not count:

@@ -1,7 +1,7 @@
 """The model of `mlx groq selftest`: a BERT of one layer with random weights.
 
 Run this file to write runners/groq/selftest-artifact/ again, after a change of the exporter's graphs or of
-the artifact's schema: `.venv/bin/python tests/runners/groq/selftest_model.py`.
+the artifact's schema: `.venv/bin/python tests/runners/groq/selftest_model.py SCRATCH-FOLDER`.
 """
 
 import json
@@ -24,13 +24,13 @@ ARTIFACT = Path(minilmx.runners.groq.__file__).with_name("selftest-artifact")
 def export_selftest(folder):
     """Export the model to folder/artifact, from the folder of a model that this makes."""
     model = folder / "minilmx-selftest"
-    _write_model(model)
+    write_model(model)
     options = ExportOptions(Shape(2, 128), segments=16)
     export_model(resolve_model(str(model)), folder / "artifact", options)
     return folder / "artifact"
 
 
-def _write_model(folder):
+def write_model(folder: Path) -> None:
     import torch
     import transformers
 

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -14,15 +15,15 @@ from minilmx.models.artifact import open_artifact
 from minilmx.models.manifest import Shape
 
 STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
-NAME = "all-MiniLM-L6-v2-b2-s128"
+NAME = "all-MiniLM-L6-v2-b2-s128-bool"
 
 
 @pytest.fixture(scope="session")
 def proof(real_source, make_once):
-    """all-MiniLM-L6-v2 at the proof point's shape."""
+    """all-MiniLM-L6-v2 at the proof point's shape, with its bool mask."""
 
     def export(folder):
-        export_model(real_source, folder / NAME, ExportOptions(Shape(2, 128)))
+        export_model(real_source, folder / NAME, ExportOptions(Shape(2, 128), mask="bool"))
 
     return open_artifact(make_once(NAME, export) / NAME)
 
@@ -93,6 +94,7 @@ def test_the_figures_of_groq_stand_beside_those_that_are_called_emulated(prepare
     assert "4 pairs of pairs.csv ran; 2 with more than 128 tokens were dropped." in outcome.stdout
     assert "[1] argonne-lcf/AIaccelerators-SC24-tutorial, Groq/ALCF/minilm.md" in outcome.stdout
     assert "emulated: a stand-in for Groq's SDK; its numbers are not from a GroqCard" in outcome.stdout
+    assert "takes the mask as" not in outcome.stdout
     assert "of all 1,379 pairs of stsb_multi_mt, English, test split" in outcome.stdout
 
 
@@ -112,6 +114,26 @@ def test_without_an_artifact_the_proof_points_own_is_exported_or_used(prepared, 
 def test_the_example_runs(prepared, proof):
     shutil.copytree(proof.path, prepared.folder / NAME)
     prepared.run_example("reproduce_groq")
+
+
+@pytest.mark.timeout(300)
+def test_a_bool_mask_is_fed_as_bool_on_every_path_to_the_card(prepared, proof, built_proof, groqflow_python):
+    (prepared.folder / "t.txt").write_text("A cat sleeps.\nIt rains.\nTwo dogs run in a field.\n")
+    for execution in ("held", "groqflow"):
+        words = ("--runner", "groq", "--groq-execution", execution, "-o", f"{execution}.npy")
+        assert prepared.mlx("run", proof.path, "t.txt", *words).code == 0
+    bundle = built_proof.folder / "bundle.tar"
+    words = ("groq", "job", proof.path, "t.txt", "--bundle", bundle, "--standalone", "to-the-card")
+    assert prepared.mlx(*words).code == 0
+    command = (groqflow_python, "to-the-card/run.py")
+    code, _, stderr = prepared.run("standalone.npy", command=command)
+    assert code == 0, stderr
+    held, *others = (np.load(prepared.folder / f"{name}.npy") for name in ("held", "groqflow", "standalone"))
+    for other in others:
+        np.testing.assert_array_equal(other, held)
+    with api.load(proof) as model:
+        expected = model.encode(["A cat sleeps.", "It rains.", "Two dogs run in a field."])
+    np.testing.assert_allclose(held, expected, atol=1e-3)
 
 
 def test_another_model_or_shape_is_refused(machine, tiny, artifact):
@@ -135,7 +157,7 @@ def test_a_machine_without_a_card_is_refused_before_anything_runs(machine, proof
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_all_1379_pairs_give_groqs_spearman(prepared, proof, monkeypatch):
     if not STSB.exists():
         pytest.skip(f"needs the data set {STSB}")
