@@ -14,7 +14,7 @@ from minilmx.arguments import require_choice, require_count, require_int, requir
 from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.output_file import check_output, save_embeddings
 from minilmx.embedding.record import RunRecord
-from minilmx.errors import EvalError, boundary
+from minilmx.errors import EvalError, RunnerError, boundary
 from minilmx.files.atomic import require_local
 from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.files.texts import NULL, open_texts, read_texts
@@ -255,6 +255,8 @@ def embed_corpus(
         elif workers is not None:
             options["threads"] = max(1, available_cpus() // workers)
     require_runner(runner, **options)
+    if "cards" in option_names(runner):
+        _require_cards(runner, options, engine, workers or 1)
 
     def open_engine(job: "Job") -> AbstractContextManager[Any]:
         if engine == "ray":
@@ -272,6 +274,18 @@ def embed_corpus(
         restart=restart,
         progress=progress,
     )
+
+
+def _require_cards(runner: str, options: dict[str, Any], engine: str, workers: int) -> None:
+    """Raise RunnerError unless each of several workers can have its cards."""
+    cards = options.get("cards", 1)
+    if engine == "ray":
+        if cards != 1:
+            raise RunnerError(f"cards: {cards}; expected 1 with the Ray engine")
+    elif workers > 1:
+        if cards == "all":
+            raise RunnerError(f"cards: all; expected a number of cards for each of the {workers} workers")
+        require_runner(runner, **options | {"cards": cards * workers})
 
 
 def evaluate(
