@@ -282,7 +282,7 @@ def _map_in_threads(
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             interrupt()
             raise
         finally:

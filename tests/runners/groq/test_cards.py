@@ -1,12 +1,12 @@
 """Several cards at once: who runs what changes no byte, and a card that fails costs only its batches."""
 
 import json
+import os
 import re
 import signal
 import time
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 ROWS = 200
@@ -61,46 +61,84 @@ def test_without_a_card_left_it_is_an_error_and_no_file(cards, tiny):
     assert held(cards) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_closes_every_program(cards, tiny, number):
+@pytest.mark.parametrize("output", ["e.npy", "e/"])
+def test_a_signal_closes_every_program(cards, tiny, output):
     """One card hangs in a call; the others are between calls of 5 ms."""
-    words = ("run", tiny, "in.txt", "--runner", "groq", "--cards", "3", "-o", "e.npy")
-    process = cards.start(
-        *words, GROQWARE_RUNNER="hang:2", GROQWARE_FAILING_CARD="2", GROQWARE_CALL_MS="5"
-    )
+    words = ("run", tiny, "in.txt", "--runner", "groq", "--cards", "3", "-o", output)
+    process = cards.start(*words, GROQWARE_RUNNER="hang:2", GROQWARE_FAILING_CARD="2", GROQWARE_CALL_MS="5")
     deadline = time.monotonic() + 30
     while len(held(cards)) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(1)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr.splitlines()[-1]) == (130, "Error: interrupted")
     assert "failed" not in stderr
     assert not cards.processes()
     assert held(cards) == []
-    assert not list(cards.folder.glob("*e.npy*"))
+    assert not [*cards.folder.glob("*e.npy*"), *cards.folder.glob("e/*.parquet")]
 
 
 def test_cards_of_a_corpus_change_no_byte_and_a_resumed_run_may_have_others(cards, tiny):
     words = ("run", tiny, "in.txt", "--runner", "groq", "--shard-rows", "50", "-o")
-    assert cards.mlx(*words, "one/").code == 0
+    assert cards.run(*words, "one/")[0] == 0
     dying = {"GROQWARE_RUNNER": "die:3", "GROQWARE_FAILING_CARD": "2"}
-    process = cards.start(*words, "two/", "--cards", "2", **dying)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0
+    code, _, stderr = cards.run(*words, "two/", "--cards", "2", **dying)
+    assert code == 0
     assert "card 2 of 2 failed" in stderr
-    assert cards.is_quiet()
     assert held(cards) == ["card-2"]
     shards = sorted(path.name for path in (cards.folder / "one").glob("*.parquet"))
     assert len(shards) == 4
     for name in shards:
         assert (cards.folder / "two" / name).read_bytes() == (cards.folder / "one" / name).read_bytes()
-    assert pq.read_table(cards.folder / "two").num_rows == ROWS
-    (cards.folder / "card-2").unlink()
-    again = cards.mlx(*words, "two/", "--cards", "3")
-    assert again.code == 0
-    assert "200 of them already done" in again.stderr
+    code, _, stderr = cards.run(*words, "two/", "--cards", "3")
+    assert code == 0
+    assert "200 of them already done" in stderr
+
+
+def test_eval_runs_on_several_cards(cards, tiny):
+    words = ("eval", tiny, "--runner", "onnxruntime", "--runner", "groq", "--limit", 3)
+    for number in ("1", "2"):
+        assert cards.mlx(*words, "--cards", number, "-o", f"{number}.json").code == 0
+    one, two = (json.loads((cards.folder / f"{number}.json").read_text()) for number in "12")
+    one, two = (document["evaluations"][0]["runners"][1] for document in (one, two))
+    assert (one["details"]["cards"], two["details"]["cards"]) == (1, 2)
+    assert two["similarities"] == one["similarities"]
+
+
+@pytest.mark.slow
+def test_of_eight_cards_one_may_be_killed(cards, tiny):
+    (cards.folder / "in.txt").write_text("".join(f"text {'a ' * (row % 9)}\n" for row in range(4000)))
+    expected, *_ = embed(cards, tiny)
+    words = ("run", tiny, "in.txt", "--runner", "groq", "--cards", "all", "-o", "e.npy", "--force")
+    process = cards.start(*words, GROQWARE_CARDS="8", GROQWARE_CALL_MS="30")
+    workers = cards.find("worker.py", 8, seconds=60)
+    deadline = time.monotonic() + 30
+    while len(held(cards)) < 8:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.kill(workers[4], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    failed = r"^card \d of 8 failed: the Groq worker was killed by signal 9; the run continues on 7 cards\."
+    assert len(re.findall(failed, stderr, re.MULTILINE)) == 1
+    np.testing.assert_array_equal(np.load(cards.folder / "e.npy"), expected)
+    record = json.loads((cards.folder / "e.npy.run.json").read_text())
+    assert (record["sentences"], record["details"]["cards"]) == (4000, 7)
+    assert cards.is_quiet()
+    assert len(held(cards)) == 1
+
+
+@pytest.mark.slow
+def test_bench_measures_several_cards(cards, tiny):
+    words = ("bench", tiny, "in.txt", "--runner", "groq", "--graph", "fixed", "--rounds", 1)
+    code, stdout, stderr = cards.run(*words, "--cards", "2", "--json")
+    assert code == 0, stderr
+    (timing,) = json.loads(stdout)["timings"]
+    assert timing["details"]["cards"] == 2
+    assert held(cards) == []
 
 
 @pytest.mark.parametrize(
