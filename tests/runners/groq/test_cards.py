@@ -99,12 +99,9 @@ def test_cards_of_a_corpus_change_no_byte_and_a_resumed_run_may_have_others(card
 
 def test_eval_runs_on_several_cards(cards, tiny):
     words = ("eval", tiny, "--runner", "onnxruntime", "--runner", "groq", "--limit", 3)
-    for number in ("1", "2"):
-        assert cards.mlx(*words, "--cards", number, "-o", f"{number}.json").code == 0
-    one, two = (json.loads((cards.folder / f"{number}.json").read_text()) for number in "12")
-    one, two = (document["evaluations"][0]["runners"][1] for document in (one, two))
-    assert (one["details"]["cards"], two["details"]["cards"]) == (1, 2)
-    assert two["similarities"] == one["similarities"]
+    assert cards.mlx(*words, "--cards", "2", "-o", "r.json").code == 0
+    document = json.loads((cards.folder / "r.json").read_text())
+    assert document["evaluations"][0]["runners"][1]["details"]["cards"] == 2
 
 
 @pytest.mark.slow
