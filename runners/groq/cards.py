@@ -2,14 +2,14 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, boundary
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Event, Tensors, Worker
 
@@ -33,7 +33,11 @@ class Cards:
     """
 
     def __init__(
-        self, start: Callable[[Path], Worker], logs: tuple[Path, ...], limit_seconds: float, progress: Progress
+        self,
+        start: Callable[[Path], Worker],
+        logs: Sequence[Path],
+        limit_seconds: float,
+        progress: Progress,
     ) -> None:
         """`start` starts a worker that writes to a log; there are as many cards as `logs`."""
         self._start = start
@@ -89,7 +93,8 @@ class Cards:
         while True:
             card = self._take()
             try:
-                answer = card.worker.call(inputs, self._limit_seconds)
+                with boundary(RunnerFailed, "the Groq worker failed", named=True):
+                    answer = card.worker.call(inputs, self._limit_seconds)
             except RunnerFailed as error:
                 self._give_up(card, error)
                 continue

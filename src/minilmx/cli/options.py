@@ -35,6 +35,8 @@ DATASET = click.option(
     show_default=True,
     help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, Parquet).",
 )
+
+
 def _cards(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
     """A number of cards, or all."""
     if value is None or value == "all":

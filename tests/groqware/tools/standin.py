@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 MARK = "GROQWARE STAND-IN: not a Groq program, not from a card"
 
@@ -42,10 +43,10 @@ def lock_card():
         return 1, lambda: None
     while True:
         for card in range(1, int(os.environ.get("GROQWARE_CARDS") or 1) + 1):
-            held = path if card == 1 else "{}-{}".format(path, card)
+            held = path if card == 1 else f"{path}-{card}"
             try:
                 os.close(os.open(held, os.O_CREAT | os.O_EXCL))
-                return card, lambda: os.unlink(held)
+                return card, partial(os.unlink, held)
             except FileExistsError:
                 continue
         time.sleep(0.02)

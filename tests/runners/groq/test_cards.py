@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,9 +43,10 @@ def test_a_card_that_dies_costs_only_its_batches(cards, tiny):
     found, record, stderr = embed(cards, tiny, "--cards", "all", GROQWARE_CALL_MS="5", **dying)
     np.testing.assert_array_equal(found, expected)
     assert record["details"]["cards"] == 3
-    pattern = r"card 3 of 4 failed: .* was killed by signal 6; the run continues on 3 cards\. Read the log (\S+)\."
+    failed = r"card 3 of 4 failed: .* was killed by signal 6; the run continues on 3 cards"
+    pattern = failed + r"\. Read the log (\S+)\."
     log = re.search(pattern, stderr).group(1)
-    assert "loading" in open(log).read()
+    assert "loading" in Path(log).read_text()
     assert held(cards) == ["card-3"]  # its program did not end in order
     assert [str(path) for path in cards.cache.glob("run-*.log")] == [log]
 
