@@ -45,7 +45,8 @@ ALL_GRAPHS = frozenset(GraphKind)
 class Runner(ABC):
     """Runs batches of one graph of one artifact. Opened by a RunnerEntry; close it after use.
 
-    `concurrency` is how many threads may call `run` at once. `versions` maps the libraries that
+    `concurrency` is how many threads may call `run` at once; if it is above 1, an interruption calls `close`
+    while they do. `versions` maps the libraries that
     compute to their versions, and `details` holds other facts worth recording, such as settings; both
     are read after the last batch.
 

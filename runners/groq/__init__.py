@@ -12,6 +12,7 @@ worker.py        that process: it runs in GroqFlow's Python and imports nothing 
 build.py         building an artifact, or taking its build from the cache
 cache.py         the cache of finished builds
 bundle.py        a build as one file, for the machine with the card
+cards.py         one worker per card, and what runs where
 runner.py        the Runner
 selftest.py      a small program that answers what a card does with our graphs, and selftest-artifact/, its
                  graphs (tests/runners/groq/selftest_model.py writes them)

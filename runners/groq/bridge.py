@@ -95,7 +95,7 @@ class Worker:
 
     def stop(self) -> None:
         """End the worker and every process of its session: by closing its input, and then by signals."""
-        self._close_input()
+        self.close_input()
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 self._process.wait(_STOP_SECONDS)
@@ -126,13 +126,15 @@ class Worker:
         poller.register(self._process.stdout, select.POLLIN)
         if poller.poll(1000 * seconds):
             return
+        self.timed_out = True
         self.stop()
         raise RunnerFailed(
             f"{failure} within {seconds:g} seconds, as if the card were held or had failed",
             f"See which process holds it with `tsp-ctl status`, and read the log {self.log}.",
         )
 
-    def _close_input(self) -> None:
+    def close_input(self) -> None:
+        """Tell the worker to close the program and to end; `stop` waits for that."""
         if self._process.stdin is not None:
             with suppress(OSError):  # unwritten data that has no reader
                 self._process.stdin.close()

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.arguments import require_choice
+from minilmx.arguments import require_choice, require_count
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.progress import Progress
@@ -24,61 +24,78 @@ from minilmx.runners.base import (
     Runner,
     RunnerEntry,
 )
-from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Event, Worker
+from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Worker
 from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
+from minilmx.runners.groq.cards import Cards
 from minilmx.runners.groq.doctor import missing_to_run
 from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
-from minilmx.runners.groq.machine import RUNTIME, find_runtime, package_version
+from minilmx.runners.groq.machine import RUNTIME, find_cards, find_runtime, package_version
 from minilmx.runners.groq.runtime import require_runtime_python
 
 GROQFLOW = "groqflow"
+ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class GroqOptions:
     """`bundle` is a build from another machine. `groq_execution` is "held" (the program is loaded once)
-    or "groqflow" (GroqFlow's own path, which loads it once per batch).
+    or "groqflow" (GroqFlow's own path, which loads it once per batch). `cards` is how many of the machine's
+    cards run batches at the same time, or "all".
     """
 
     bundle: Path | None = None
     groq_execution: str = "held"
+    cards: int | str = 1
 
     def __post_init__(self) -> None:
+        if self.cards != ALL:
+            require_count("cards", self.cards)  # type: ignore[arg-type] # it refuses another string
         require_choice("groq_execution", self.groq_execution, ("held", GROQFLOW))
 
 
 class GroqRunner(Runner):
-    """One worker process with the program loaded once; closing it frees the card."""
+    """One worker process per card, with the program loaded once; closing it frees the cards."""
 
     name = "groq"
 
     def __init__(
-        self, build: Build, execution: str, resources: ExitStack, output: str = SENTENCE_EMBEDDING
+        self,
+        build: Build,
+        execution: str,
+        cards: int,
+        resources: ExitStack,
+        progress: Progress,
+        output: str = SENTENCE_EMBEDDING,
     ) -> None:
-        """Load the program. `resources` is closed with the runner; `output` is the program's output that
-        `run` returns. Raises RunnerFailed.
+        """Load the program on so many cards. `resources` is closed with the runner; `output` is the
+        program's output that `run` returns. Raises RunnerFailed.
         """
         self._build = build
         self._output = output
         self._execution = execution
         self._resources = resources
         self._program_seconds: list[float] = []
-        self._call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
-        self._log = cache_root() / f"run-{os.getpid()}.log"
-        self._worker = resources.enter_context(start_program(build, execution, self._log, [output]))
-        self._ready: Event = self._worker.ready()
+        log = cache_root() / f"run-{os.getpid()}.log"
+        logs = [log, *(log.with_stem(f"{log.stem}-card-{number}") for number in range(2, cards + 1))]
+        call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
+        self._cards = resources.enter_context(
+            Cards(lambda log: start_program(build, execution, log, [output]), logs, call_seconds, progress)
+        )
+        self._ready = self._cards.load()
+        self.concurrency = len(self._ready)
 
     @property
     def details(self) -> Details:
-        """Chips, load time, and the latencies of one batch."""
+        """Chips, cards that are left, load time, and the latencies of one batch."""
         details: dict[str, str | int | float] = {
             "execution": self._execution,
-            "runtime_python": str(self._worker.python),
+            "runtime_python": str(self._cards.python),
             "chips": int(self._build.facts["chips"] or 1),
             "compiler_flags": " ".join(map(str, self._build.facts["compiler_flags"])),
-            "load_seconds": float(self._ready["load_seconds"]),
+            "cards": self._cards.left,
+            "load_seconds": max(float(ready["load_seconds"]) for ready in self._ready),
             "program_seconds": sum(self._program_seconds),
         }
         # On GroqFlow's own path, a call starts a process and loads the program.
@@ -103,24 +120,25 @@ class GroqRunner(Runner):
     def versions(self) -> Mapping[str, str]:
         """Versions of the SDK and of GroqFlow."""
         return {
-            "sdk": str(self._ready.get("sdk") or self._build.sdk or "unknown"),
+            "sdk": str(self._ready[0].get("sdk") or self._build.sdk or "unknown"),
             "groqflow": str(self._build.facts["versions"].get("groqflow")),
         }
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """The output, float32: sentence_embedding is [B, D]. Raises RunnerFailed."""
-        event, tensors = self._worker.call(batch.feeds(), self._call_seconds)
+        """The output, float32: sentence_embedding is [B, D]; from any card. Raises RunnerFailed."""
+        event, tensors = self._cards.call(batch.feeds())
         self._program_seconds.append(float(event["seconds"]))
         return tensors[self._output]
 
     def close(self) -> None:
-        """End the worker and delete temporary files."""
+        """End the workers and delete temporary files."""
         self._resources.close()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.close()
         if error is None:
-            self._log.unlink(missing_ok=True)
+            for log in self._cards.logs:
+                log.unlink(missing_ok=True)
 
 
 def start_program(build: Build, execution: str, log: Path, outputs: list[str] | None) -> Worker:
@@ -177,9 +195,31 @@ def open_groq_runner(
             build = build_artifact(artifact, progress=progress)
             if options.groq_execution == GROQFLOW:
                 build = _copy(build, _temporary_folder(resources))
-        runner = GroqRunner(build, options.groq_execution, resources, output)
+        cards = _count(options)
+        runner = GroqRunner(build, options.groq_execution, cards, resources, progress, output)
         guard.pop_all()
     return runner
+
+
+def _missing(options: GroqOptions) -> str | None:
+    """What this machine lacks for a run with these options, or None."""
+    lacking = missing_to_run(from_bundle=options.bundle is not None)
+    if lacking is not None or options.cards == 1:
+        return lacking
+    listed = find_cards().listed
+    if options.groq_execution == GROQFLOW:
+        return f"cards: {options.cards}; expected 1, because GroqFlow's own path holds no program"
+    if listed is None:
+        unknown = "how many cards there are is unknown, as lspci does not run here"
+        return f"cards: {ALL}; {unknown}; expected a number" if options.cards == ALL else None
+    if options.cards != ALL and int(options.cards) > listed:
+        return f"cards: {options.cards}; expected at most the {listed} that lspci lists"
+    return None
+
+
+def _count(options: GroqOptions) -> int:
+    """How many cards to use."""
+    return (find_cards().listed or 1) if options.cards == ALL else int(options.cards)
 
 
 def _temporary_folder(resources: ExitStack) -> Path:
@@ -189,7 +229,7 @@ def _temporary_folder(resources: ExitStack) -> Path:
 ENTRY = RunnerEntry(
     "groq",
     "the fixed graph on a GroqCard, compiled by GroqFlow from the artifact's own ONNX",
-    lambda options: missing_to_run(from_bundle=options.bundle is not None),
+    _missing,
     open_groq_runner,
     GroqOptions,
 )

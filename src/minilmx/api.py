@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from minilmx.arguments import require_choice, require_count, require_int, require_strings
 from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.record import RunRecord
-from minilmx.errors import EvalError, boundary
+from minilmx.errors import EvalError, RunnerError, boundary
 from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.models import artifact as artifacts
 from minilmx.models.artifact import Artifact
@@ -268,6 +268,8 @@ def embed_corpus(
         elif workers is not None:
             options["threads"] = max(1, available_cpus() // workers)
     require_runner(runner, **options)
+    if "cards" in option_names(runner):
+        _require_cards(runner, options, engine, workers or 1)
 
     def open_engine(job: "Job") -> AbstractContextManager[Any]:
         if engine == "ray":
@@ -285,6 +287,18 @@ def embed_corpus(
         restart=restart,
         progress=progress,
     )
+
+
+def _require_cards(runner: str, options: dict[str, Any], engine: str, workers: int) -> None:
+    """Raise RunnerError unless each of several workers can have its cards."""
+    cards = options.get("cards", 1)
+    if engine == "ray":
+        if cards != 1:
+            raise RunnerError(f"cards: {cards}; expected 1 with the Ray engine")
+    elif workers > 1:
+        if cards == "all":
+            raise RunnerError(f"cards: all; expected a number of cards for each of the {workers} workers")
+        require_runner(runner, **options | {"cards": cards * workers})
 
 
 def evaluate(

@@ -133,6 +133,7 @@ ELSEWHERE = {
     "--graph-optimization": "cli/test_scale.py::test_a_folder_with_other_settings_is_refused_and_unchanged",
     "--model": "cli/test_run.py::test_the_torch_runner_reads_the_folder_that_is_named",
     "--bundle": "runners/groq/test_bundles.py::test_eval_runs_a_bundle",
+    "--cards": "runners/groq/test_cards.py::test_eval_runs_on_several_cards",
     "--groq-execution": "runners/groq/test_running.py"
     "::test_the_held_program_and_groqflows_own_path_give_equal_embeddings",
     "--time-limit": "runners/groq/test_builds.py::test_a_build_that_takes_too_long_is_ended",

@@ -35,6 +35,17 @@ DATASET = click.option(
     show_default=True,
     help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, Parquet).",
 )
+
+
+def _cards(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+    """A number of cards, or all."""
+    if value is None or value == "all":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r}; expected a whole number from 1, or all.")
+    return int(value)
+
+
 _SETTINGS = (
     click.option(
         "--threads",
@@ -67,6 +78,12 @@ _SETTINGS = (
         type=click.Choice(["held", "groqflow"]),
         help="How the groq runner runs a build: held loads the program once; groqflow loads it once per "
         "batch, on GroqFlow's own path. [default: held]",
+    ),
+    click.option(
+        "--cards",
+        metavar="N|all",
+        callback=_cards,
+        help="Cards on which the groq runner runs batches at the same time. [default: 1]",
     ),
 )
 

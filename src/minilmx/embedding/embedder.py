@@ -147,7 +147,9 @@ class Embedder:
 
         started = time.perf_counter()
         batches = feed_batches(texts, self.artifact)
-        for result, owners, seconds in _map_in_threads(run, batches, self.runner.concurrency):
+        for result, owners, seconds in _map_in_threads(
+            run, batches, self.runner.concurrency, self.runner.close
+        ):
             used = owners >= 0
             values[owners[used]] = result[used]
             batch_seconds.append(seconds)
@@ -261,8 +263,13 @@ def require_finite(
         )
 
 
-def _map_in_threads(work: Callable[[Item], Output], items: Iterable[Item], threads: int) -> Iterator[Output]:
-    """`map`, with so many items at once, in order, and never many items ahead."""
+def _map_in_threads(
+    work: Callable[[Item], Output], items: Iterable[Item], threads: int, interrupt: Callable[[], None]
+) -> Iterator[Output]:
+    """`map`, with so many items at once, in order, and never many items ahead.
+
+    After Ctrl-C or a signal, `interrupt` ends what runs: a thread whose work hangs would be waited for.
+    """
     if threads == 1:
         yield from map(work, items)
         return
@@ -275,6 +282,9 @@ def _map_in_threads(work: Callable[[Item], Output], items: Iterable[Item], threa
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except (KeyboardInterrupt, SystemExit):
+            interrupt()
+            raise
         finally:
             for future in pending:
                 future.cancel()

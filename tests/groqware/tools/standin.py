@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 MARK = "GROQWARE STAND-IN: not a Groq program, not from a card"
 
@@ -32,18 +33,23 @@ def announce(tool):
 
 
 def lock_card():
-    """Hold the card, which the file GROQWARE_CARD_LOCK stands for, or hang if it is held.
+    """Hold the first card that is free, as (its number from 1, what frees it); wait while there is none.
 
-    Returns what frees it, which only a program that ends in order calls.
+    The file GROQWARE_CARD_LOCK stands for the first card, and with "-2", "-3" and so on for the others.
+    Only a program that ends in order frees its card.
     """
     path = os.environ.get("GROQWARE_CARD_LOCK")
     if not path:
-        return lambda: None
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        time.sleep(600)
-    return lambda: os.unlink(path)
+        return 1, lambda: None
+    while True:
+        for card in range(1, int(os.environ.get("GROQWARE_CARDS") or 1) + 1):
+            held = path if card == 1 else f"{path}-{card}"
+            try:
+                os.close(os.open(held, os.O_CREAT | os.O_EXCL))
+                return card, partial(os.unlink, held)
+            except FileExistsError:
+                continue
+        time.sleep(0.02)
 
 
 def hang(stubborn=False):

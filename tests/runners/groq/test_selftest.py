@@ -123,7 +123,7 @@ def test_another_type_of_the_outputs_is_a_warning(compiled):
 
 
 def test_the_time_is_that_of_a_call(compiled):
-    outcome = compiled.mlx("groq", "selftest", GROQWARE_RUNNER="slow:5")
+    outcome = compiled.mlx("groq", "selftest", GROQWARE_CALL_MS="5")
     for kind in KINDS:
         assert float(answers(outcome.stdout)[f"{kind}: time"][1].split()[1]) >= 5
     assert outcome.stderr.count("build: from the cache") == 2

@@ -158,10 +158,10 @@ def _keep(ledger: Ledger, shard: Shard, values: Any, output: Output, corpus: Cor
 
 
 def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
-    """Everything that the bytes of the shards depend on; not the number of workers."""
+    """Everything that the bytes of the shards depend on; not the number of workers, threads or cards."""
     packages = (*_PACKAGES, *_FORMATS[output.format].packages)
     options = asdict(make_options(job.runner, job.settings))
-    settings = {name: _plain(value) for name, value in options.items() if name != "threads"}
+    settings = {name: _plain(value) for name, value in options.items() if name not in ("threads", "cards")}
     return {
         "schema_version": LEDGER_SCHEMA_VERSION,
         "format": output.format,

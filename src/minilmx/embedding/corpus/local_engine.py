@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import NoReturn
 
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
@@ -16,6 +18,7 @@ from minilmx.errors import MinilmxError
 
 # A fresh interpreter: a copy of this one would share what threads of libraries hold.
 _CONTEXT = multiprocessing.get_context("spawn")
+_CLOSING_SECONDS = 8  # what a runner holds is closed: a killed process can lock a GroqCard
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +44,14 @@ class ProcessWorker:
             raise answer
         return answer
 
+    def end(self) -> None:
+        """Ask it to close its runner and to end."""
+        self.process.terminate()
+
     def stop(self) -> None:
-        """Kill it."""
+        """Wait for its end, and kill it if that takes too long."""
+        self.end()
+        self.process.join(_CLOSING_SECONDS)
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -70,17 +79,23 @@ class ProcessEngine:
 
 
 def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -> None:
-    """Run in a worker: open the runner, then answer each task until the pipe is closed."""
+    """Run in a worker: open the runner, then answer each task until the pipe is closed or SIGTERM comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError):
         try:
-            embedder = ShardEmbedder(job)
-            pipe.send(None)
-            while True:
-                pipe.send(embedder.embed(pipe.recv()))
+            with closing(ShardEmbedder(job)) as embedder:
+                pipe.send(None)
+                while True:
+                    pipe.send(embedder.embed(pipe.recv()))
         except MinilmxError as error:
             pipe.send(error)
+
+
+def _end(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _die_with_parent() -> None:

@@ -24,8 +24,11 @@ class Worker(Protocol):
         Raises WorkerDied, and what the worker raised.
         """
 
+    def end(self) -> None:
+        """Ask it to close its runner and to end."""
+
     def stop(self) -> None:
-        """Kill it."""
+        """Wait for its end, and kill it if that takes too long."""
 
 
 W = TypeVar("W", bound=Worker)
@@ -84,5 +87,8 @@ def embed_shards(engine: Engine[W], shards: Iterator[Shard]) -> Generator[tuple[
             if shard is not None and embedded is not None:
                 yield shard, embedded
     finally:
-        for worker in [*busy, *idle]:
+        workers = [*busy, *idle]
+        for worker in workers:  # all at the same time
+            worker.end()
+        for worker in workers:
             worker.stop()

@@ -49,6 +49,9 @@ class RayWorker:
             raise WorkerDied(str(error).strip().split("\n")[0]) from error
         return answer
 
+    def end(self) -> None:
+        """Do nothing: Ray can only kill an actor."""
+
     def stop(self) -> None:
         """Kill it."""
         self._ray.kill(self._actor)

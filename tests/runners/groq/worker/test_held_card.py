@@ -5,10 +5,13 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 from minilmx.errors import RunnerFailed
+from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Worker
+from minilmx.runners.groq.cards import Cards
 
 
 @pytest.fixture
@@ -21,9 +24,9 @@ def card(tmp_path):
 def hold(built, tmp_path, card, groqflow_python, groqware_environment):
     """Start a worker that loads the program on the card."""
 
-    def hold(**switches):
+    def hold(log=tmp_path / "worker.log", **switches):
         variables = groqware_environment(GROQWARE_CARD_LOCK=str(card), **switches)
-        return Worker(groqflow_python, built.job("execute"), tmp_path / "worker.log", variables)
+        return Worker(groqflow_python, built.job("execute"), log, variables)
 
     return hold
 
@@ -49,6 +52,26 @@ def test_a_call_that_does_not_return_ends_after_a_time_limit_and_frees_the_card(
     assert "the program did not return within 0.5 seconds" in raised.value.message
     assert "`tsp-ctl status`" in raised.value.hint
     assert not card.exists()
+
+
+def test_a_call_that_takes_too_long_costs_its_card_and_not_its_batch(hold, card, built, tmp_path):
+    class Messages(Progress):
+        def message(self, text):
+            said.append(text)
+
+    said = []
+    switches = {"GROQWARE_CARDS": "2", "GROQWARE_RUNNER": "hang:2", "GROQWARE_FAILING_CARD": "1"}
+    logs = (tmp_path / "1.log", tmp_path / "2.log")
+    with Cards(lambda log: hold(log, **switches), logs, 0.5, Messages()) as cards:
+        assert len(cards.load()) == 2
+        answers = [next(iter(cards.call(built.batch())[1].values())) for _ in range(4)]
+        assert not card.exists()
+        assert cards.left == 1
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
+    assert [text.partition(",")[0] for text in said] == [
+        "card 1 of 2 failed: the program did not return within 0.5 seconds"
+    ]
 
 
 def test_an_error_in_the_parent_closes_the_program_without_a_signal(hold, card, monkeypatch):
