@@ -23,6 +23,7 @@ from minilmx.files.documents import parse_json, read_document
 from minilmx.files.locking import hold_lock
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
+from minilmx.runners.base import ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS
 from minilmx.runners.groq.bridge import WORKER, Event
 from minilmx.runners.groq.environment import GroqFlowEnvironment
 
@@ -31,6 +32,7 @@ PROGRAM = f"{BUILD_NAME}/compile/output.iop"
 STATE = f"{BUILD_NAME}/{BUILD_NAME}_state.yaml"
 STATISTICS = f"{BUILD_NAME}/compile/stats.json"
 LOG = "build.log"
+CAUTION = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
 # What reading a document raises if it does not state what it should.
 DAMAGED = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
 _DONE = "build.json"
@@ -125,6 +127,20 @@ class Build:
         """Whether the program states that the tests' stand-in for the SDK made it."""
         with self.program.open("rb") as stream:
             return b"STAND-IN" in stream.read(64)
+
+    @property
+    def details(self) -> dict[str, str | int | float]:
+        """What a record of a run states of its build."""
+        latencies = {
+            ON_CHIP_COMPUTE_SECONDS: self.on_chip_compute_seconds,
+            WITH_PCIE_SECONDS: self.with_pcie_seconds,
+        }
+        return {
+            "chips": int(self.facts["chips"] or 1),
+            "compiler_flags": " ".join(map(str, self.facts["compiler_flags"])),
+            **{name: seconds for name, seconds in latencies.items() if seconds is not None},
+            **({"caution": CAUTION} if self.is_stand_in else {}),
+        }
 
     def document(self, digest_name: str, **fields: Any) -> dict[str, Any]:
         """What build.json or a bundle states of the build, with its own digest; `read_build` reads it."""

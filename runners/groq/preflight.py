@@ -80,8 +80,9 @@ def _problems(facts: GraphFacts, artifact: Artifact) -> list[str]:
         if found != expected:
             problems.append(f"{', '.join(map(str, found))}, expected {', '.join(map(str, expected))}")
     for tensor in facts.inputs:
-        if tensor.dtype not in MASKS or not all(isinstance(dim, int) for dim in tensor.shape):
-            problems.append(f"input {tensor}, expected {' or '.join(MASKS)} and a static shape")
+        types = MASKS if tensor.name == "attention_mask" else MASKS[:1]
+        if tensor.dtype not in types or not all(isinstance(dim, int) for dim in tensor.shape):
+            problems.append(f"input {tensor}, expected {' or '.join(types)} and a static shape")
     for tensor in facts.outputs:
         if not all(isinstance(dim, int) for dim in tensor.shape):
             problems.append(f"output {tensor}, expected a static shape")

@@ -16,9 +16,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.progress import Progress
 from minilmx.runners.base import (
-    ON_CHIP_COMPUTE_SECONDS,
     SDK_CALL_SECONDS,
-    WITH_PCIE_SECONDS,
     Batch,
     Details,
     Runner,
@@ -27,7 +25,7 @@ from minilmx.runners.base import (
 from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Worker
 from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
-from minilmx.runners.groq.cache import BUILD_NAME, Build, cache_root
+from minilmx.runners.groq.cache import BUILD_NAME, CAUTION, Build, cache_root
 from minilmx.runners.groq.cards import Cards
 from minilmx.runners.groq.doctor import missing_to_run
 from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
@@ -92,23 +90,17 @@ class GroqRunner(Runner):
         details: dict[str, str | int | float] = {
             "execution": self._execution,
             "runtime_python": str(self._cards.python),
-            "chips": int(self._build.facts["chips"] or 1),
-            "compiler_flags": " ".join(map(str, self._build.facts["compiler_flags"])),
+            **self._build.details,
             "cards": self._cards.left,
             "load_seconds": max(float(ready["load_seconds"]) for ready in self._ready),
             "program_seconds": sum(self._program_seconds),
         }
         # On GroqFlow's own path, a call starts a process and loads the program.
         measured = self._program_seconds if self._execution != GROQFLOW else []
-        for key, seconds in (
-            (ON_CHIP_COMPUTE_SECONDS, self._build.on_chip_compute_seconds),
-            (WITH_PCIE_SECONDS, self._build.with_pcie_seconds),
-            (SDK_CALL_SECONDS, sum(measured) / len(measured) if measured else None),
-        ):
-            if seconds is not None:
-                details[key] = seconds
+        if measured:
+            details[SDK_CALL_SECONDS] = sum(measured) / len(measured)
         if self.is_emulated:
-            details["caution"] = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
+            details["caution"] = CAUTION
         return details
 
     @property

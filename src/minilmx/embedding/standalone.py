@@ -23,7 +23,6 @@ from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
-from minilmx.runners.base import ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS
 from minilmx.runners.groq import standalone
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import PROGRAM, Build
@@ -89,13 +88,5 @@ def write_folder(
 
 def _facts(build: Build) -> tuple[dict[str, str | int | float], dict[str, str]]:
     """What the record of a run states of its build: details and versions."""
-    details: dict[str, str | int | float] = {"execution": "standalone", "chips": build.facts["chips"] or 1}
-    for key, seconds in (
-        (ON_CHIP_COMPUTE_SECONDS, build.on_chip_compute_seconds),
-        (WITH_PCIE_SECONDS, build.with_pcie_seconds),
-    ):
-        if seconds is not None:
-            details[key] = seconds
-    if build.is_stand_in:
-        details["caution"] = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
+    details = {"execution": "standalone", "cards": 1, **build.details}
     return details, {"sdk": build.sdk or "unknown", "groqflow": str(build.facts["versions"].get("groqflow"))}

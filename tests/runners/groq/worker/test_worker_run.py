@@ -149,7 +149,7 @@ def test_an_input_of_another_type_is_the_runtimes_own_error(start, built):
     batch = built.batch()
     error, _ = worker.call({**batch, "attention_mask": batch["attention_mask"].astype(bool)})
     assert error["kind"] == "program"
-    assert "BufferMismatchException: attention_mask is bool, expected int32" in error["message"]
+    assert "BufferMismatchException: attention_mask is int8, expected int32" in error["message"]
 
 
 def test_a_moved_build_runs_at_its_new_place_and_its_state_is_not_changed(start, built, tmp_path):
