@@ -79,11 +79,15 @@ def card_status() -> list[Check]:
 def missing_to_run(*, from_bundle: bool) -> str | None:
     """What this machine lacks to run on a card, or None. A bundle needs no compiler."""
     failed = [
-        f"{check.name}: {check.found}"
-        for check in examine()
-        if not check.ok and not (from_bundle and check.needed_to == "build")
+        check for check in examine() if not check.ok and not (from_bundle and check.needed_to == "build")
     ]
-    return f"{'; '.join(failed)}. Run `mlx groq doctor` to see the remedies" if failed else None
+    if not failed:
+        return None
+    if len(failed) > 2:  # a machine without Groq's software: the reasons of each say nothing more
+        found = f"{len(failed)} things are missing: {', '.join(check.name for check in failed)}"
+    else:
+        found = "; ".join(f"{check.name}: {check.found}" for check in failed)
+    return f"{found}. Run `mlx groq doctor` to see why, and the remedies"
 
 
 def _check_environment(environment: GroqFlowEnvironment | None) -> Check:

@@ -106,6 +106,5 @@ def _problem(python: Path, folder: Path | None, variables: tuple[tuple[str, str]
         return f"it cannot be started: {error.strerror}"
     if done.returncode == 0:
         return None
-    text = done.stderr.strip()
-    reason = text.splitlines()[-1] if "Traceback" in text else " ".join(text.split())
-    return reason or f"it ended with exit code {done.returncode}"
+    lines = done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"]
+    return lines[-1] if "Traceback" in done.stderr else lines[0]  # what follows is advice, such as pyenv's
