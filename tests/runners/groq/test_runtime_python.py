@@ -50,6 +50,7 @@ def test_without_one_the_error_names_each_and_why(pythons, tmp_path, monkeypatch
     monkeypatch.setenv("MINILMX_GROQ_RUNTIME_PYTHON", "/nowhere/python")
     pythons("groq-python", OTHER_PYTHON)
     pythons("python3.10", "exit 7")
+    pythons("python3.8", "echo 'pyenv: not found' >&2; echo 'Note: advice' >&2; exit 127")
     with pytest.raises(RunnerUnavailable) as raised:
         require_runtime_python(tmp_path, None)
     for part in (
@@ -58,8 +59,10 @@ def test_without_one_the_error_names_each_and_why(pythons, tmp_path, monkeypatch
         "ImportError: runtime.cpython-38.so",
         "groq-python",
         "ended with exit code 7",
+        "pyenv: not found",
     ):
         assert part in raised.value.message
+    assert "advice" not in raised.value.message
 
 
 def test_a_python_with_numpy_2_is_not_taken(tmp_path, monkeypatch, groqware):
