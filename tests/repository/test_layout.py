@@ -35,7 +35,7 @@ def test_each_top_level_folder_is_linked_into_the_package() -> None:
 
 def test_every_package_folder_is_mapped_and_nothing_else(setuptools_config: dict[str, Any]) -> None:
     package = ROOT / "src" / "minilmx"
-    found = {"minilmx"}
+    found = {"minilmx", *setuptools_config["package-data"]}
     for folder in (package, *(package / name for name in ("export", "runners", "eval", "models"))):
         for marker in folder.glob("**/__init__.py"):
             relative = marker.parent.relative_to(package).parts
