@@ -218,7 +218,9 @@ def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, st
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
             f"the data set {hub_id} (language {language}, split {split}) cannot be loaded: {reason}",
-            "Check the connection, set HF_HUB_OFFLINE=1 if it is in the cache, or use a file.",
+            "Unset HF_HUB_OFFLINE, or use a file."
+            if hub.is_offline_mode()
+            else "Check the connection, set HF_HUB_OFFLINE=1 if it is in the cache, or use a file.",
         ) from error
     names = tuple(rows.column_names)
     return Table(hub_id, list(range(1, len(rows) + 1)), names, [list(rows[name]) for name in names]), revision
