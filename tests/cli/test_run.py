@@ -410,7 +410,7 @@ def test_a_graph_that_the_artifact_does_not_have_is_refused(
         ("groq-emulator", ["--graph-optimization", "all"], "expected --threads"),
         ("openvino", ["--model", "."], "expected --precision, --threads"),
         ("torch", ["--precision", "f32"], "expected --model, --threads"),
-        ("groq", ["--threads", "1"], "expected --bundle, --groq-execution"),
+        ("groq", ["--threads", "1"], "expected --bundle, --cards, --groq-execution"),
     ],
 )
 def test_an_option_that_the_runner_does_not_have_is_refused(

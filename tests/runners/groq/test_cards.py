@@ -131,6 +131,28 @@ def test_of_eight_cards_one_may_be_killed(cards, tiny):
 
 
 @pytest.mark.slow
+def test_each_worker_of_ray_has_a_card(cards, tiny):
+    pytest.importorskip("ray", reason="needs ray")
+    words = ("run", tiny, "in.txt", "--runner", "groq", "--shard-rows", "50", "-o")
+    assert cards.run(*words, "one/")[0] == 0
+    switches = {
+        "GROQWARE_CARDS": "2",
+        "GROQWARE_CALL_MS": "50",
+        "TMPDIR": "/tmp",
+    }  # Ray's sockets: short paths
+    process = cards.start(*words, "two/", "--engine", "ray", **switches)
+    most = 0
+    while process.poll() is None:
+        most = max(most, len(held(cards)))
+        time.sleep(0.02)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert most == min(2, os.cpu_count() or 1)
+    for shard in (cards.folder / "one").glob("*.parquet"):
+        assert (cards.folder / "two" / shard.name).read_bytes() == shard.read_bytes()
+
+
+@pytest.mark.slow
 def test_bench_measures_several_cards(cards, tiny):
     words = ("bench", tiny, "in.txt", "--runner", "groq", "--graph", "fixed", "--rounds", 1)
     code, stdout, stderr = cards.run(*words, "--cards", "2", "--json")

@@ -23,6 +23,9 @@ from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed, RunnerUnav
 from minilmx.files.atomic import atomic_folder, make_private_folder, remove_private_folder
 from minilmx.models.artifact import Artifact, find_problems, read_artifact
 from minilmx.models.manifest import MANIFEST_NAME
+from minilmx.runners.groq.machine import find_cards
+
+CARD_RESOURCE = "groq_card"  # what a node of a cluster states: how many GroqCards it has
 
 
 class RayWorker:
@@ -72,8 +75,9 @@ class RayEngine:
     def open(cls, job: Job, address: str | None, workers: int | None, cpus_per_worker: int) -> "RayEngine":
         """Connect to a cluster, or start one on this machine if no address is given.
 
-        Without `workers` there are as many as the cluster has CPUs for. Raises RunnerUnavailable if
-        Ray is not installed, or the cluster cannot be reached or is too small for one worker.
+        Without `workers` there are as many as the cluster has CPUs for, and GroqCards for the runner groq,
+        of which each worker has one. Raises RunnerUnavailable if Ray is not installed, or the cluster cannot
+        be reached or is too small for one worker.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = address or os.environ.get("RAY_ADDRESS", "local")
@@ -86,12 +90,15 @@ class RayEngine:
                 "the Ray engine needs ray, which is not installed", "Run pip install 'minilmx[ray]'."
             ) from error
         folder, local = None, {}
+        needed = {CARD_RESOURCE: 1} if job.runner == "groq" else {}
         handler = signal.getsignal(signal.SIGTERM)
         try:
             _require_answer(address)
             if address == "local":
                 folder = make_private_folder("minilmx-ray-")  # Ray opens its own to all
                 local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
+                if needed:
+                    local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
             ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
             if threading.current_thread() is threading.main_thread() and handler is not None:
                 signal.signal(signal.SIGTERM, handler)  # Ray's would end the process with exit code 15
@@ -102,19 +109,25 @@ class RayEngine:
                 f"the Ray cluster at {address} cannot be reached: {error}",
                 "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
             ) from error
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        if cpus < cpus_per_worker:
+        resources = ray.cluster_resources()
+        cpus = int(resources.get("CPU", 0))
+        room = min([cpus // cpus_per_worker, *(int(resources.get(name, 0)) for name in needed)])
+        if not room:
             ray.shutdown()
             if folder is not None:
                 remove_private_folder(folder)
+            if cpus >= cpus_per_worker:
+                raise RunnerUnavailable(
+                    f"the Ray cluster states no resource {CARD_RESOURCE}; expected one per GroqCard",
+                    f"Start Ray on a node with 8 cards with --resources='{{\"{CARD_RESOURCE}\": 8}}'.",
+                )
             raise RunnerUnavailable(
                 f"the Ray cluster has {cpus} CPUs; expected at least the {cpus_per_worker} of one worker",
                 "Give each worker fewer CPUs.",
             )
         files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
-        actor = ray.remote(num_cpus=cpus_per_worker, max_restarts=0)(_Actor)
-        workers = workers or cpus // cpus_per_worker
-        return cls(ray, actor, ray.put(job), ray.put(files), workers, folder)
+        actor = ray.remote(num_cpus=cpus_per_worker, resources=needed, max_restarts=0)(_Actor)
+        return cls(ray, actor, ray.put(job), ray.put(files), workers or room, folder)
 
     def start(self) -> RayWorker:
         """Start an actor, which opens the runner once the cluster has room for it."""
