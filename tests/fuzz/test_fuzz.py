@@ -348,6 +348,7 @@ def a_bundle(folder: Path, mlx: Mlx) -> bytes:
         "program_bytes": {},
         "chips": 1,
         "total_cycles": 1.5,
+        "compiler_flags": ["--effort=standard"],
         "warning": None,
         "versions": {},
         "info": {},
