@@ -69,8 +69,8 @@ class EmbeddingGraph(torch.nn.Module):
 class PackedGraph(torch.nn.Module):
     """Rows of several texts: token ids in, one embedding per segment out, [B, N, D].
 
-    A token attends only to its own segment: the mask is -10000 for the tokens of others. Pooling is a
-    matrix product with the segments' one-hot rows; the embedding of an empty segment is zeros.
+    A token attends only to its own segment, and padding to padding: the mask is -10000 for all others.
+    Pooling is a matrix product with the segments' one-hot rows; the embedding of an empty segment is zeros.
 
     The one-hot rows are embeddings of the segment's number, so that the graph has no operators but those of
     the encoder: neither a Cast nor an Equal of int64 is known to run on a GroqCard.
@@ -80,15 +80,17 @@ class PackedGraph(torch.nn.Module):
         super().__init__()
         self.encoder = model.encoder
         self.model = model
-        self.one_hot = torch.cat([torch.zeros(1, segments), torch.eye(segments)])  # padding is 0
+        self.groups = torch.eye(segments + 1)  # padding is 0
+        self.one_hot = torch.cat([torch.zeros(1, segments), torch.eye(segments)])
         self.is_first = torch.eye(length, 1)
 
     def forward(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, segment_ids: torch.Tensor
     ) -> torch.Tensor:
         """All inputs int64 [B, S]; see models/batching.py."""
+        groups = torch.nn.functional.embedding(segment_ids, self.groups)
+        same = groups @ groups.transpose(1, 2)
         tokens = torch.nn.functional.embedding(segment_ids, self.one_hot)
-        same = tokens @ tokens.transpose(1, 2)
         hidden = self.encoder(
             input_ids=input_ids,
             attention_mask=((1.0 - same) * MASKED)[:, None],
