@@ -81,7 +81,7 @@ class PackedGraph(torch.nn.Module):
         self.encoder = model.encoder
         self.model = model
         self.groups = torch.eye(segments + 1)  # padding is 0
-        self.one_hot = torch.cat([torch.zeros(1, segments), torch.eye(segments)])
+        self.one_hot = self.groups[:, 1:]
         self.is_first = torch.eye(length, 1)
 
     def forward(
