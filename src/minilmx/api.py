@@ -152,7 +152,7 @@ def load(
         >>> vectors.shape, vectors.dtype
         ((2, 384), dtype('float32'))
     """
-    opened = _opened(artifact, prompt, verify=not find_runner(runner).verifies)
+    opened = _opened(artifact, prompt, runner)
     return Embedder(opened, runner, graph, progress, **options)
 
 
@@ -188,7 +188,7 @@ def embed_file(
 
     target = Path(output)
     check_output(target, replace=replace, nulls=on_empty == NULL)
-    opened = _opened(artifact, prompt, verify=not find_runner(runner).verifies)
+    opened = _opened(artifact, prompt, runner)
     texts = open_texts(str(source), column, text_format, on_empty)
     with load(opened, runner, graph, progress=progress, **options) as embedder:
         chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
@@ -738,7 +738,11 @@ def limits_of(result: "Result", limits: "LimitsLike" = None, preset: str | None 
         return check_limits(result.evaluations, rules, preset)
 
 
-def _opened(artifact: ArtifactLike, prompt: str | None = None, *, verify: bool = True) -> Artifact:
+def _opened(
+    artifact: ArtifactLike, prompt: str | None = None, runner: str | RunnerEntry | None = None
+) -> Artifact:
+    """The artifact, verified here unless it is for a runner that verifies what it reads."""
     if not isinstance(artifact, Artifact):
+        verify = runner is None or not find_runner(runner).verifies
         artifact = artifacts.open_artifact(Path(artifact), verify=verify)
     return artifact if prompt is None else artifact.with_prompt(prompt)
