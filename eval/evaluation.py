@@ -99,12 +99,15 @@ def evaluate(
     tokenized = inputs[artifact.prompt]
     results: list[RunnerResult] = []
     reference: dict[str, Embeddings] | None = None
+    noise = None
     for name in runners:
         view = views[name]
         with Embedder(view, name, view.graph_kind, progress, **shares[name]) as embedder:
             advance = progress.start(name, sum(map(len, inputs.values())))
             found = {text: embedder.encode_tokenized(each, advance) for text, each in inputs.items()}
             invariance = measure_invariance(embedder, tokenized, found[artifact.prompt])
+            if reference is None and len(runners) > 1 and all(each.finite for each in found.values()):
+                noise = measure_noise(embedder, name, tokenized, shares[name])
             details = dict(embedder.runner.details)
             versions = dict(embedder.runner.versions)
         comparison = None
@@ -119,7 +122,6 @@ def evaluate(
             )
         reference = reference or found
         results.append(_result(name, details, versions, found, view, pairs, comparison, invariance))
-    several = len(runners) > 1 and results[0].finite
     return Evaluation(
         **header_fields(
             artifact, tokenized, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
@@ -128,7 +130,7 @@ def evaluate(
         texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
-        noise=measure_noise(first, runners[0], tokenized, shares[runners[0]]) if several else None,
+        noise=noise,
         ladder=climb(first, tokenized, settings or {}) if ladder else None,
     )
 

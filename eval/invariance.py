@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder, Embeddings
 from minilmx.eval.metrics.correlation import cosine_similarity
+from minilmx.models.batching import feed_alone
 from minilmx.models.tokenizer import TokenizedTexts
 
 SENTENCES = 24
@@ -49,11 +50,11 @@ def measure_invariance(
     """
     rows = _spread_over_lengths(texts)
     some = texts.take(rows)
-    alone = [embedder.encode_tokenized(some.take(slice(row, row + 1))).values for row in range(len(some))]
+    alone = embedder.encode_tokenized(some, feed=feed_alone).values
     turned = embedder.encode_tokenized(some.take(slice(None, None, -1))).values[::-1]
     before = found.values[rows]
     cosines, differences = [], []
-    for again in (np.concatenate(alone), turned):
+    for again in (alone, turned):
         cosines.append(cosine_similarity(before, again))
         differences.append(np.abs(again.astype(np.float64) - before))
     if not np.isfinite(cosines).all():

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder, Embeddings
-from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import option_names
@@ -38,26 +37,27 @@ class NoiseFloor:
 
 
 def measure_noise(
-    artifact: Artifact, runner: str | RunnerEntry, texts: TokenizedTexts, settings: Mapping[str, Any]
+    embedder: Embedder, runner: str | RunnerEntry, texts: TokenizedTexts, settings: Mapping[str, Any]
 ) -> NoiseFloor:
-    """Embed up to 64 of the texts four times, on the artifact's graph. Raises RunnerError."""
+    """Embed up to 64 of the texts again and again, on the graph of an open embedder.
+
+    `runner` and `settings` are what it was opened with. Raises RunnerError.
+    """
     some = texts.take(slice(0, SENTENCES))
-    graph = artifact.graph_kind
 
     def largest(first: Embeddings, second: NDArray[np.float32]) -> float:
         return float(np.abs(first.values.astype(np.float64) - second).max())
 
-    with Embedder(artifact, runner, graph, **settings) as embedder:
-        name = embedder.runner.name
-        base = embedder.encode_tokenized(some)
-        again = embedder.encode_tokenized(some)
-        turned = embedder.encode_tokenized(some.take(slice(None, None, -1)))
+    base = embedder.encode_tokenized(some)
+    again = embedder.encode_tokenized(some)
+    turned = embedder.encode_tokenized(some.take(slice(None, None, -1)))
     single = None
     if "threads" in option_names(runner):
-        with Embedder(artifact, runner, graph, **{**settings, "threads": 1}) as embedder:
-            single = embedder.encode_tokenized(some)
+        artifact = embedder.artifact
+        with Embedder(artifact, runner, artifact.graph_kind, **{**settings, "threads": 1}) as one:
+            single = one.encode_tokenized(some)
     return NoiseFloor(
-        name,
+        embedder.runner.name,
         len(some),
         largest(again, base.values),
         None if single is None else largest(single, base.values),

@@ -5,14 +5,13 @@ tokens that are not padding. Pairs with a sentence of more than 128 tokens are d
 Spearman correlation of the cosine similarities with the gold scores.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import require_finite
+from minilmx.embedding.embedder import map_in_threads, require_finite
 from minilmx.errors import EvalError
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.metrics.correlation import score_pairs
@@ -20,7 +19,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.interface import LAST_HIDDEN_STATE
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, GraphKind, Shape
-from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
+from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Runner, chip_latencies
 from minilmx.runners.groq.runner import GroqOptions, open_groq_runner
@@ -81,9 +80,7 @@ def reproduce(
         latencies, emulated = chip_latencies(card.details), card.is_emulated
     with (
         fixed.private_graph() as graph,
-        SessionRunner(
-            graph, threads=None, graph_optimization="all", concurrent=False, output=LAST_HIDDEN_STATE
-        ) as cpu,
+        SessionRunner(graph, threads=None, graph_optimization="all", output=LAST_HIDDEN_STATE) as cpu,
     ):
         expected = _embed(cpu, batches, texts, progress)
     return Reproduction(
@@ -119,13 +116,14 @@ def _embed(
     """Run every batch and pool its last_hidden_state: float32 [N, H]. Raises RunnerFailed."""
     advance = progress.start(runner.name, len(texts))
 
-    def pooled() -> Iterator[NDArray[np.float32]]:
-        for batch in batches.batches():
-            mask = batch.attention_mask[:, :, None].astype(np.float32)
-            hidden = runner.run(batch)
-            yield (hidden * mask).sum(axis=1) / mask.sum(axis=1)
-            advance(len(hidden))
+    def pooled(batch: TokenBatch) -> NDArray[np.float32]:
+        mask = batch.attention_mask[:, :, None].astype(np.float32)
+        return np.asarray((runner.run(batch) * mask).sum(axis=1) / mask.sum(axis=1))
 
-    embeddings = np.concatenate(list(pooled()))
+    found = []
+    for embeddings in map_in_threads(pooled, batches.batches(), runner.concurrency, runner.close):
+        found.append(embeddings)
+        advance(len(embeddings))
+    embeddings = np.concatenate(found)
     require_finite(embeddings, texts, runner.name)
     return embeddings

@@ -48,6 +48,13 @@ def feed_batches(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
             yield batch, np.where(rows < len(texts), rows, -1)
 
 
+def feed_alone(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
+    """As feed_batches, with no two texts in one batch."""
+    for row in range(len(texts)):
+        for batch, owners in feed_batches(texts.take(slice(row, row + 1)), artifact):
+            yield batch, np.where(owners >= 0, row, -1)
+
+
 def group_by_length(texts: TokenizedTexts) -> Iterator[tuple[TokenBatch, NDArray[np.int64]]]:
     """Batches of int64 [b, s] with b * s at most BATCH_TOKENS, and the text index of each row.
 

@@ -42,7 +42,6 @@ class EmulatorRunner(SessionRunner):
             graph.SerializeToString(),
             threads=threads,
             graph_optimization="disable",
-            concurrent=True,
             precision="float16",
         )
         self._largest = 0.0
@@ -115,7 +114,12 @@ def _rounding_nodes(exact: str, name: str) -> list[NodeProto]:
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
     """The names of all float32 outputs of nodes."""
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    types = onnx.ModelProto()
+    types.CopyFrom(model)
+    for tensor in types.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.ClearField("raw_data")  # which says nothing of types, and would be copied four times
+    inferred = onnx.shape_inference.infer_shapes(types, strict_mode=True).graph
     values = (*inferred.value_info, *inferred.output)
     return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
 

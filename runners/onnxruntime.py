@@ -12,10 +12,10 @@ from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
-from minilmx.models.manifest import FLOAT32, GraphKind
+from minilmx.models.manifest import FLOAT32
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
-from minilmx.runners.provenance import available_cpus, limited_threads
+from minilmx.runners.provenance import available_cpus
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -45,8 +45,8 @@ class OnnxruntimeOptions(ThreadOptions):
 class SessionRunner(Runner):
     """Runs a graph with onnxruntime, with its inputs fed by name, and returns one output.
 
-    If `concurrent`, several batches run at once with one thread each, so that no thread waits for
-    another between two operators. Otherwise all threads work on one batch.
+    Several batches run at once with one thread each, so that no thread waits for another between two
+    operators, and an embedding does not depend on the number of threads.
     """
 
     name = "onnxruntime"
@@ -57,29 +57,24 @@ class SessionRunner(Runner):
         *,
         threads: int | None,
         graph_optimization: str,
-        concurrent: bool,
         precision: str = FLOAT32,
         output: str = SENTENCE_EMBEDDING,
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
-        `threads` is the total number (None: one per CPU, or onnxruntime's choice); `precision` is that of
-        the graph; `output` is the graph's output that `run` returns.
+        `threads` is how many batches run at once (None: one per CPU); `precision` is that of the graph;
+        `output` is the graph's output that `run` returns.
         """
-        if concurrent:
-            self.concurrency, threads = threads or available_cpus(), 1
+        self.concurrency = threads or available_cpus()
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
         # A memory plan per shape would take memory and save nothing.
-        settings.enable_mem_pattern = not concurrent
-        threads = limited_threads(threads)
-        if threads is not None:
-            settings.intra_op_num_threads = threads
+        settings.enable_mem_pattern = False
+        settings.intra_op_num_threads = 1
         self._graph_optimization = graph_optimization
         self._precision = precision
         self._output = output
-        self._threads = threads
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
             self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
@@ -95,8 +90,7 @@ class SessionRunner(Runner):
             "execution_provider": PROVIDER,
             "precision": self._precision,
             "graph_optimization": self._graph_optimization,
-            "threads": self._threads or "default",
-            "concurrent_batches": self.concurrency,
+            "threads": self.concurrency,
         }
 
     @property
@@ -128,8 +122,6 @@ def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -
             graph,
             threads=options.threads,
             graph_optimization=options.graph_optimization,
-            # The fixed graph runs as on a card: one batch after another.
-            concurrent=artifact.graph_kind != GraphKind.FIXED,
             precision=artifact.manifest.precision,
         )
 

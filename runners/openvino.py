@@ -21,7 +21,7 @@ from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.int8 import round_weights_to_int8
-from minilmx.models.manifest import FLOAT32, GraphKind
+from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
@@ -51,17 +51,16 @@ class OpenvinoRunner(Runner):
 
     name = "openvino"
 
-    def __init__(self, model: "openvino.Model", precision: str, threads: int, concurrency: int) -> None:
-        """Compile for a total of `threads` threads and `concurrency` batches at once."""
+    def __init__(self, model: "openvino.Model", precision: str, threads: int) -> None:
+        """Compile for `threads` batches at once, with one thread each."""
         openvino = _import_openvino()
         # Two threads that ask for the first type at the same time deadlock.
         openvino.Type.i64.to_dtype()
-        self.concurrency = concurrency
+        self.concurrency = threads
         self._precision = precision
         core = openvino.Core()
         narrow = precision == "bf16" or (precision == "int8" and _has_bf16(core))
         self._inference_precision = "bf16" if narrow else "f32"
-        self._threads = threads
         self._version = openvino.__version__
         self._requests = threading.local()
         self._compiled: Any = core.compile_model(
@@ -71,7 +70,7 @@ class OpenvinoRunner(Runner):
                 "INFERENCE_PRECISION_HINT": self._inference_precision,
                 "DYNAMIC_QUANTIZATION_GROUP_SIZE": _INT8_GROUP if precision == "int8" else 0,
                 "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": concurrency,
+                "NUM_STREAMS": threads,
             },
         )
         # OpenVINO drops an input that the graph does not use, such as a RoBERTa's token types.
@@ -83,8 +82,7 @@ class OpenvinoRunner(Runner):
         return {
             "precision": self._precision,
             "inference_precision": self._inference_precision,
-            "threads": self._threads,
-            "concurrent_batches": self.concurrency,
+            "threads": self.concurrency,
         }
 
     @property
@@ -156,10 +154,7 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
         else:
             with artifact.private_graph() if artifact.graph_data else nullcontext() as path:
                 model = openvino.Core().read_model(path or artifact.read(artifact.graph_file))
-        threads = options.threads or available_cpus()
-        # The fixed graph runs as on a card: one batch after another.
-        concurrency = 1 if artifact.graph_kind == GraphKind.FIXED else threads
-        return OpenvinoRunner(model, options.precision, threads, concurrency)
+        return OpenvinoRunner(model, options.precision, options.threads or available_cpus())
     except RuntimeError as error:
         raise RunnerFailed(f"OpenVINO cannot load the graph: {error}") from error
 

@@ -180,7 +180,7 @@ def largest_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> 
 
 def open_session(graph: Path | bytes, optimization: str = "all") -> SessionRunner:
     """The CPU's session of a graph, a file or the bytes. Raises RunnerFailed."""
-    return SessionRunner(graph, threads=None, graph_optimization=optimization, concurrent=False)
+    return SessionRunner(graph, threads=None, graph_optimization=optimization)
 
 
 def _example_batches(artifact: Artifact) -> list[tuple[Batch, NDArray[np.int64]]]:

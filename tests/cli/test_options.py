@@ -103,7 +103,7 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("bench", "--output"): (BENCH, ("-o", "new.json"), "new.json"),
     ("bench", "--force"): ((*BENCH, "-o", "r.json"), ("--force",), "exit 0"),
     ("bench", "--json"): (BENCH, ("--json",), '"schema_version"'),
-    ("bench", "--threads"): ((*BENCH, "--json"), ("--threads", "7"), '"concurrent_batches": 7'),
+    ("bench", "--threads"): ((*BENCH, "--json"), ("--threads", "7"), '"threads": 7'),
     ("bench", "--graph-optimization"): (
         (*BENCH, "--json"), ("--graph-optimization", "basic"), '"graph_optimization": "basic"'),
     ("inspect", "--json"): (("inspect", "tiny"), ("--json",), '"verified": true'),

@@ -130,11 +130,17 @@ class Embedder:
             self._batch_seconds += float(result.batch_seconds.sum())
             yield chunk, result.values
 
-    def encode_tokenized(self, texts: TokenizedTexts, advance: Advance | None = None) -> Embeddings:
+    def encode_tokenized(
+        self,
+        texts: TokenizedTexts,
+        advance: Advance | None = None,
+        feed: Callable[[TokenizedTexts, Artifact], Iterator[Fed]] = feed_batches,
+    ) -> Embeddings:
         """Run every batch of tokenized texts and put the embeddings in the order of the texts.
 
-        Raises RunnerFailed if the runner fails in any way, or returns anything but float32 [B, D],
-        or [B, N, D] from a packed graph. Numbers that are not finite are kept: see require_finite.
+        `feed` makes the batches. Raises RunnerFailed if the runner fails in any way, or returns anything but
+        float32 [B, D], or [B, N, D] from a packed graph. Numbers that are not finite are kept: see
+        require_finite.
         """
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         batch_seconds: list[float] = []
@@ -146,8 +152,8 @@ class Embedder:
             return result, owners, time.perf_counter() - started
 
         started = time.perf_counter()
-        batches = feed_batches(texts, self.artifact)
-        for result, owners, seconds in _map_in_threads(
+        batches = feed(texts, self.artifact)
+        for result, owners, seconds in map_in_threads(
             run, batches, self.runner.concurrency, self.runner.close
         ):
             used = owners >= 0
@@ -263,7 +269,7 @@ def require_finite(
         )
 
 
-def _map_in_threads(
+def map_in_threads(
     work: Callable[[Item], Output], items: Iterable[Item], threads: int, interrupt: Callable[[], None]
 ) -> Iterator[Output]:
     """`map`, with so many items at once, in order, and never many items ahead.
