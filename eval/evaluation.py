@@ -82,11 +82,12 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the artifact on graded pairs; the first runner is the reference.
 
-    Every runner gets the very same tokens, through the graph that it runs by default: `graph` is "auto"
-    (for each runner the dynamic-shape graph if it takes that, otherwise the fixed one), "dynamic", "fixed" or
-    "packed". Each runner takes those of the settings that it has. With `ladder`, the steps from PyTorch to
-    the hardware are run as well. Raises RunnerError before the first runner runs if another is not available
-    here or a setting belongs to none, and EvalError for no runner or one that is named twice.
+    Every runner gets the very same tokens, through the graph that it runs by default: `graph` is "auto" (for
+    each runner the first of the dynamic-shape, the packed and the fixed graph that it takes and the artifact
+    has), "dynamic", "fixed" or "packed". Each runner takes those of the settings that it has. With `ladder`,
+    the steps from PyTorch to the hardware are run as well. Raises RunnerError before the first runner runs if
+    another is not available here or a setting belongs to none, and EvalError for no runner or one that is
+    named twice.
     """
     if not runners or len(set(runners)) != len(runners):
         raise EvalError(f"runners: {', '.join(runners) or 'none'}; expected runners that differ")

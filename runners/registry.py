@@ -14,6 +14,7 @@ from minilmx.runners.base import Runner, RunnerEntry
 
 ENTRY_POINT_GROUP = "minilmx.runners"
 AUTO = "auto"
+_FASTEST_FIRST = (GraphKind.DYNAMIC, GraphKind.PACKED, GraphKind.FIXED)
 
 # Modules by name, so that a runner's libraries are imported only when that runner is used.
 _BUILT_IN = {
@@ -87,12 +88,14 @@ def require_runner(name: str | RunnerEntry, **settings: Any) -> RunnerEntry:
 def choose_graph(artifact: Artifact, runner: str | RunnerEntry, graph: str) -> Artifact:
     """The artifact with the graph that was asked for.
 
-    "auto" is the dynamic-shape graph if the runner takes it, otherwise the fixed one. Raises
-    RunnerError if the runner does not take the graph, ArtifactError if the artifact has no such graph.
+    "auto" is the first of the dynamic-shape, the packed and the fixed graph that the artifact has and the
+    runner takes. Raises RunnerError if the runner does not take the graph, ArtifactError if the artifact has
+    no such graph.
     """
     entry = find_runner(runner)
     if graph == AUTO:
-        graph = GraphKind.DYNAMIC if GraphKind.DYNAMIC in entry.graphs else GraphKind.FIXED
+        kinds = [kind for kind in _FASTEST_FIRST if kind in entry.graphs and kind in artifact.graph_kinds]
+        graph = kinds[0] if kinds else GraphKind.FIXED
     chosen = artifact.with_graph(graph)
     _require_graph(entry, chosen)
     return chosen

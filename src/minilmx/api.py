@@ -140,11 +140,11 @@ def load(
 ) -> Embedder:
     """Open a runner on an artifact, to embed texts with `encode`.
 
-    `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
-    "dynamic", "fixed" or "packed". `prompt` names one of the model's prompts, which is prepended to every
-    text instead of the model's default prompt, if it has one. `options` are the runner's own, such as
-    `threads`. Raises ArtifactError, and RunnerError for a runner or option that does not exist or cannot
-    run here.
+    `graph` is "auto" (the first of the dynamic-shape, the packed and the fixed graph that the artifact has
+    and the runner takes), "dynamic", "fixed" or "packed". `prompt` names one of the model's prompts, which is
+    prepended to every text instead of the model's default prompt, if it has one. `options` are the runner's
+    own, such as `threads`. Raises ArtifactError, and RunnerError for a runner or option that does not exist
+    or cannot run here.
 
     Example:
         >>> with minilmx.load("out") as model:
@@ -547,11 +547,11 @@ def build_for_groq(
     """Build an artifact's graph for a GroqCard with GroqFlow, or take its build from the cache.
 
     `bundle` is a file to also write the build to, for the machine with the card; `graph` is "auto" (the
-    fixed graph), "fixed" or "packed". `effort` is that of Groq's compiler, "standard" or "high"; `groqview`
-    also writes the folder that Groq's viewer opens. Each of them makes a build of its own, which runs as a
-    bundle: a run that names no bundle takes the build without them. `replace` builds again, and replaces
-    the bundle if it exists. Raises ValueError for another effort, ArtifactError, OutputError,
-    RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if the build fails.
+    packed graph if the artifact has it), "fixed" or "packed". `effort` is that of Groq's compiler, "standard"
+    or "high"; `groqview` also writes the folder that Groq's viewer opens. Each of them makes a build of its
+    own, which runs as a bundle: a run that names no bundle takes the build without them. `replace` builds
+    again, and replaces the bundle if it exists. Raises ValueError for another effort, ArtifactError,
+    OutputError, RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if the build fails.
 
     Example:
         >>> build_for_groq("out", "minilm.tar").facts["chips"]

@@ -135,3 +135,27 @@ def test_the_ladder_of_a_packed_graph_starts_at_the_model_itself(packed: Artifac
     ladder = climb(view, texts, {})
     assert [step.runner for step in ladder.steps] == ["torch", "onnxruntime", "onnxruntime", "groq-emulator"]
     assert ladder.steps[-1].share > 0.99
+
+
+@pytest.mark.parametrize(("runner", "graph"), [("onnxruntime", "dynamic"), ("groq-emulator", "packed")])
+def test_auto_prefers_it_to_the_fixed_graph_only(packed: Artifact, runner: str, graph: str) -> None:
+    with Embedder(packed, runner) as embedder:
+        assert embedder.artifact.graph_kind == graph
+
+
+@pytest.mark.parametrize(
+    ("runner", "graph"),
+    [
+        *(("onnxruntime", graph) for graph in ("fixed", "dynamic", "packed")),
+        *(("openvino", graph) for graph in ("fixed", "dynamic", "packed")),
+        *(("groq-emulator", graph) for graph in ("fixed", "packed")),
+    ],
+)
+def test_the_number_of_threads_changes_no_bit(packed: Artifact, runner: str, graph: str) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        with Embedder(packed, runner, graph, threads=threads) as embedder:
+            assert embedder.runner.concurrency == threads
+            found.append(embedder.encode(sample_texts(48)))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])

@@ -16,7 +16,7 @@ _GRAPH = click.option(
     type=click.Choice(["auto", "fixed", "packed"]),
     default="auto",
     show_default=True,
-    help="Graph of the artifact to build or run. auto: the fixed one.",
+    help="Graph of the artifact to build or run. auto: the packed one if the artifact has it.",
 )
 
 if TYPE_CHECKING:

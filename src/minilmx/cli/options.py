@@ -20,8 +20,9 @@ GRAPH = click.option(
     type=GRAPHS,
     default="auto",
     show_default=True,
-    help="Graph of the artifact to run. auto: for each runner the dynamic-shape graph if it takes that, "
-    "otherwise the fixed one. packed: several texts per row (see `mlx export --pack`).",
+    help="Graph of the artifact to run. auto: for each runner the first of the dynamic-shape, the packed "
+    "and the fixed graph that the artifact has and it takes. packed: several texts per row (see `mlx export "
+    "--pack`).",
 )
 PROMPT = click.option(
     "--prompt",

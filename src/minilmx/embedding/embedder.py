@@ -76,10 +76,10 @@ class Embedder:
     ) -> None:
         """Open a runner, by name or entry, on a graph of the artifact.
 
-        `graph` is "auto" (the dynamic-shape graph if the runner takes it, otherwise the fixed one),
-        "dynamic", "fixed" or "packed"; `settings` are the runner's own options. Raises
-        RunnerError, also for a setting that the runner does not have, and ArtifactError for a
-        graph that the artifact does not have, or a tokenizer with ids that the graph does not know.
+        `graph` is "auto" (the first of the dynamic-shape, the packed and the fixed graph that the artifact
+        has and the runner takes), "dynamic", "fixed" or "packed"; `settings` are the runner's own options.
+        Raises RunnerError, also for a setting that the runner does not have, and ArtifactError for a graph
+        that the artifact does not have, or a tokenizer with ids that the graph does not know.
         """
         self.artifact = choose_graph(artifact, runner, graph)
         self.tokenizer = checked_tokenizer(self.artifact)
@@ -138,9 +138,9 @@ class Embedder:
     ) -> Embeddings:
         """Run every batch of tokenized texts and put the embeddings in the order of the texts.
 
-        `feed` makes the batches. Raises RunnerFailed if the runner fails in any way, or returns anything but
-        float32 [B, D], or [B, N, D] from a packed graph. Numbers that are not finite are kept: see
-        require_finite.
+        `feed` makes the batches: feed_batches or feed_alone. Raises RunnerFailed if the runner fails in any
+        way, or returns anything but float32 [B, D], or [B, N, D] from a packed graph. Numbers that are not
+        finite are kept: see require_finite.
         """
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         batch_seconds: list[float] = []
