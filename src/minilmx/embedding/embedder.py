@@ -82,8 +82,14 @@ class Embedder:
         that the artifact does not have, or a tokenizer with ids that the graph does not know.
         """
         self.artifact = choose_graph(artifact, runner, graph)
-        self.tokenizer = checked_tokenizer(self.artifact)
-        self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
+        with ThreadPoolExecutor(1) as beside:
+            tokenizer = beside.submit(checked_tokenizer, self.artifact)
+            self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
+        try:
+            self.tokenizer = tokenizer.result()
+        except BaseException:
+            self.runner.close()
+            raise
         self.truncated_rows = 0
         self.seconds = 0.0  # inside the runner, without tokenizing
         self._rows = self._batches = 0
