@@ -155,7 +155,7 @@ class Tokenizer:
         """The tokens of all texts, of long ones from a start of at least so many characters."""
         characters = characters or _CHARACTERS_PER_TOKEN * self.shape.sequence_length
         starts = [self._start(text, characters) for text in texts]
-        parts = [self._padded(self._tokenizer.encode_batch(group)) for group in _groups(starts)]
+        parts = [self._padded(self._tokenizer.encode_batch_fast(group)) for group in _groups(starts)]
         arrays = [np.concatenate(part) for part in zip(*parts, strict=True)]
         *tokens, truncated = arrays
         cut = np.array([len(start) < len(text) for start, text in zip(starts, texts, strict=True)], np.bool_)
