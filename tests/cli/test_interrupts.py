@@ -156,7 +156,35 @@ def test_a_graph_that_never_ends_can_be_interrupted(
         time.sleep(0.05)
     time.sleep(2)  # until the loop runs
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=8)  # it takes 1.5 s
     assert process.returncode == 130, stderr
     assert (stdout, stderr.lstrip()) == ("", "Error: interrupted\n")
     assert not [name for name in files(tmp_path / "out") if "ledger" not in name and ".lock" not in name]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "tiny-b4-s16", "in.txt", "-o", "out/e.npy"],
+        ["run", "tiny-b4-s16", "in.txt", "-o", "out/e/"],
+        ["eval", "tiny-b4-s16", "--runner", "groq-emulator", "--limit", "2", "-o", "out/r.json"],
+    ],
+    ids=["file", "folder", "eval"],
+)
+def test_a_time_limit_ends_a_graph_that_never_ends(
+    words: list[str], endless: Path, tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "in.txt").write_text("one sentence\n" * 40)
+    (tmp_path / "out").mkdir()
+    process = start(*words, "--time-limit", "5")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3, stderr
+    assert (stdout, stderr.splitlines()[-1]) == ("", "Error: not finished within the time limit of 5 s")
+    assert not [name for name in files(tmp_path / "out") if "ledger" not in name and ".lock" not in name]
+
+
+def test_a_command_within_its_time_limit_is_not_ended(tiny: Path, tmp_path: Path, start: Start) -> None:
+    process = start("run", tiny, "-o", "e.npy", "--time-limit", "500")
+    _, stderr = process.communicate("one\n", timeout=60)
+    assert process.returncode == 0, stderr
+    assert (tmp_path / "e.npy").exists()

@@ -25,11 +25,10 @@ from minilmx.cli.lists import models, runners
 from minilmx.cli.report import report
 from minilmx.cli.run import run
 from minilmx.cli.streams import OutputLost, prepare_streams
-from minilmx.cli.watchdog import Interruption, watched
+from minilmx.cli.watchdog import EXIT_ERROR, Interruption, watched
 from minilmx.errors import MinilmxError
 
 EXIT_USAGE = 2
-EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
 
 _EPILOG = (
@@ -92,7 +91,7 @@ def _run(arguments: list[str], interruption: Interruption) -> tuple[int, str]:
     This is what cli.main does, which would exit with 1, a broken limit's code, if a pipe is closed.
     """
     try:
-        with cli.make_context("mlx", list(arguments)) as context:
+        with cli.make_context("mlx", list(arguments), obj=interruption) as context:
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code, ""
@@ -103,7 +102,7 @@ def _run(arguments: list[str], interruption: Interruption) -> tuple[int, str]:
         return error.exit_code, ""
     except (click.Abort, KeyboardInterrupt):
         interruption.is_told = True
-        return EXIT_INTERRUPTED, "interrupted"
+        return interruption.code, interruption.message
     except MinilmxError as error:
         return EXIT_USAGE if error.unused else EXIT_ERROR, str(error)
     except OutputLost as error:

@@ -12,6 +12,7 @@ from minilmx.cli.options import (
     GRAPH,
     JSON,
     PROMPT,
+    TIME_LIMIT,
     flag,
     given_settings,
     pair_options,
@@ -120,6 +121,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 @JSON
 @PROMPT
 @GRAPH
+@TIME_LIMIT
 @runner_settings
 def evaluate(
     artifact: Path,

@@ -30,6 +30,21 @@ PROMPT = click.option(
     help="The model's prompt to prepend to every text (see `mlx inspect`). [default: the model's default "
     "prompt, if it has one]",
 )
+
+
+def _limit_time(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
+    if value is not None and not context.resilient_parsing:
+        context.obj.limit(value)
+
+
+TIME_LIMIT = click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True, max=1e8),
+    expose_value=False,
+    callback=_limit_time,
+    help="Seconds after which the command ends as if it were interrupted, but with exit code 3. "
+    "[default: no limit]",
+)
 DATASET = click.option(
     "--dataset",
     default="bundled",

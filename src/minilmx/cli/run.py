@@ -15,6 +15,7 @@ from minilmx.cli.options import (
     FORCE,
     GRAPH,
     PROMPT,
+    TIME_LIMIT,
     flag,
     format_options,
     given_settings,
@@ -106,6 +107,7 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @format_options
 @PROMPT
 @GRAPH
+@TIME_LIMIT
 @runner_settings
 @_folder_options
 def run(

@@ -1,4 +1,4 @@
-"""Ends the process soon after a signal, even if native code does not return."""
+"""Ends the process soon after a signal or its time limit, even if native code does not return."""
 
 import os
 import signal
@@ -12,73 +12,110 @@ from typing import NoReturn
 
 from minilmx.files.atomic import remove_scratch
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXIT_ERROR = 3
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECONDS = 1.5  # in which Python handles a signal, unless native code does not return
-_CLEANUP_SECONDS = 10  # then: a runner closes what it holds, because a killed process can lock a GroqCard
+_CLEANUP_SECONDS = 10  # for what has a session of its own: a killed process can lock a GroqCard
 
 
 class Interruption:
     """What is known of a signal: whether Python handles it, and whether the user has been told."""
 
     is_handled = is_told = False
+    message = "interrupted"
+    _limit: float | None = None  # in seconds
 
-    def handle(self, *_: object) -> NoReturn:
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def handle(self, number: int, *_: object) -> NoReturn:
         """Handle a signal, when native code returns."""
+        self.note(number)
         self.is_handled = True
         raise KeyboardInterrupt
+
+    def note(self, number: int) -> None:
+        """Remember what a signal means: that of the time limit is an error."""
+        if number == signal.SIGALRM:
+            self.code, self.message = EXIT_ERROR, f"not finished within the time limit of {self._limit:g} s"
+
+    def limit(self, seconds: float) -> None:
+        """Send SIGALRM to this process after so many seconds."""
+        self._limit = seconds
+        signal.signal(signal.SIGALRM, self.handle)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def end_limit(self) -> None:
+        """Forget the time limit, if there is one."""
+        if self._limit is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager
 def watched(code: int) -> Iterator[Interruption]:
     """End this process and its children with an exit code 1.5 s after a signal, unless it ended by then.
 
-    If Python runs, it raises KeyboardInterrupt, and there are 10 s more to end in good order. It handles a
-    signal when native code returns, but writes the signal's number to a pipe at once, for which a thread
-    waits. Outputs are written so that they may end at any point.
+    If Python runs, it raises KeyboardInterrupt, and there are 10 s more if a child has a session of its own,
+    as the process that holds a GroqCard has. Python handles a signal when native code returns, but writes the
+    signal's number to a pipe at once, for which a thread waits. Outputs are written so that they may end at
+    any point.
     """
-    interruption = Interruption()
-    for number in SIGNALS:
+    interruption = Interruption(code)
+    for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, interruption.handle)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading, code, interruption), name="watchdog", daemon=True).start()
+    threading.Thread(target=_watch, args=(reading, interruption), name="watchdog", daemon=True).start()
     try:
         yield interruption
     finally:
+        interruption.end_limit()
         signal.set_wakeup_fd(before)
         os.close(writing)  # the thread ends, unless a signal came: threads of native code may still run
 
 
-def _watch(reading: int, code: int, interruption: Interruption) -> None:
+def _watch(reading: int, interruption: Interruption) -> None:
     with os.fdopen(reading, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
-            if number[0] in SIGNALS and signal.getsignal(number[0]) != signal.SIG_IGN:
+            handler = signal.getsignal(number[0])
+            if handler == interruption.handle or (number[0] in _SIGNALS and handler != signal.SIG_IGN):
+                interruption.note(number[0])
                 time.sleep(_SECONDS)
-                if interruption.is_handled:
-                    time.sleep(_CLEANUP_SECONDS)
-                _end(code, is_told=interruption.is_told)
+                deadline = time.monotonic() + _CLEANUP_SECONDS
+                while interruption.is_handled and _has_session() and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                _end(interruption)
 
 
-def _end(code: int, *, is_told: bool) -> None:
+def _end(interruption: Interruption) -> None:
     for child in _descendants():
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
     remove_scratch()
-    if not is_told:
+    if not interruption.is_told:
         with suppress(OSError):
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"Error: interrupted\n")
-    os._exit(code)
+            message = f"Error: {interruption.message}\n".encode()
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message)
+    os._exit(interruption.code)
 
 
-def _descendants() -> list[int]:
-    """The processes that this one started, and those that they started."""
-    parents: dict[int, int] = {}
+def _has_session() -> bool:
+    own = os.getsid(0)
+    return any(session != own for session in _descendants().values())
+
+
+def _descendants() -> dict[int, int]:
+    """The processes that this one started, and those that they started, with their sessions."""
+    started: dict[int, dict[int, int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):  # it has ended
-            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
-    found = [os.getpid()]
-    for process in found:
-        found += [child for child, parent in parents.items() if parent == process]
-    return found[1:]
+            _, parent, _, session = status.read_text().rpartition(")")[2].split()[:4]
+            started.setdefault(int(parent), {})[int(status.parent.name)] = int(session)
+    found: dict[int, int] = {}
+    parents = [os.getpid()]
+    for process in parents:
+        found |= started.get(process, {})
+        parents += started.get(process, {})
+    return found
