@@ -67,7 +67,8 @@ def watched(code: int) -> Iterator[Interruption]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading, interruption), name="watchdog", daemon=True).start()
+    with suppress(RuntimeError):  # a process that may not have one more thread does without
+        threading.Thread(target=_watch, args=(reading, interruption), name="watchdog", daemon=True).start()
     try:
         yield interruption
     finally:

@@ -1,0 +1,121 @@
+"""The commands that write, and what their outputs hold but for dates and times."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.runners.conftest import GROQWARE, PYTHON_VARIABLE
+
+_VOLATILE = re.compile(rb'"(created|[a-z_]*seconds|[a-z_]*per_second)": [^,}\n]*')
+_NUMBER = re.compile(rb"-?\d[-+.e\d]*")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that writes `outputs`, and one that wrote what stood there before.
+
+    `is_timed` is whether the output's numbers are times.
+    """
+
+    words: str
+    outputs: tuple[str, ...]
+    before: str = ""
+    is_timed: bool = False
+
+
+COMMANDS = {
+    "export": Command(
+        "export model --from-onnx --batch-size 2 --sequence-length 16 --force -o new",
+        ("new",),
+        "export model --from-onnx --batch-size 3 --sequence-length 16 -o new",
+    ),
+    "run": Command("run tiny texts.txt --force -o e.npy", ("e.npy",), "run tiny other.txt -o e.npy"),
+    "run to JSON lines": Command(
+        "run tiny texts.txt --force -o e.jsonl", ("e.jsonl",), "run tiny other.txt -o e.jsonl"
+    ),
+    "run to a folder": Command("run tiny texts.txt --shard-rows 2 -o shards/", ("shards",)),
+    "eval": Command(
+        "eval tiny --runner onnxruntime --runner groq-emulator --limit 9 --force -o r.json",
+        ("r.json",),
+        "eval tiny --runner onnxruntime --limit 5 -o r.json",
+    ),
+    "compare": Command("compare a.npy b.npy --force -o r.json", ("r.json",), "compare b.npy a.npy -o r.json"),
+    "report": Command("report a.json --force -o page.md", ("page.md",), "report b.json -o page.md"),
+    "bench": Command(
+        "bench tiny texts.txt --rounds 1 --graph fixed --force -o r.json",
+        ("r.json",),
+        "bench tiny texts.txt --rounds 1 --graph dynamic -o r.json",
+        is_timed=True,
+    ),
+    "check": Command("check tiny --consumer onnxruntime", ()),
+    "groq build": Command("groq build tiny --force --bundle new.tar", ("new.tar",)),
+    "groq job": Command(
+        "groq job tiny texts.txt --bundle b.tar --scheduler pbs --force -o job.sh",
+        ("job.sh",),
+        "groq job tiny texts.txt --bundle b.tar --scheduler slurm -o job.sh",
+    ),
+    "groq job --standalone": Command(
+        "groq job tiny texts.txt --bundle b.tar --standalone alone --force",
+        ("alone",),
+        "groq job tiny other.txt --bundle b.tar --standalone alone",
+    ),
+}
+GROQFLOW = os.environ.get(PYTHON_VARIABLE)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables with a home, a cache and a folder for temporary files in `folder`, and Groq's stand-ins."""
+    made = {name: str(folder / name) for name in ("home", "cache", "tmp")}
+    for path in made.values():
+        Path(path).mkdir(exist_ok=True)
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "APT_CONFIG") if name in os.environ}
+    kept |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    kept |= {"HOME": made["home"], "XDG_CACHE_HOME": made["cache"], "TMPDIR": made["tmp"]}
+    if GROQFLOW:
+        path = [str(GROQWARE / "site-packages"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        kept |= {"PATH": f"{GROQWARE / 'bin'}:{kept['PATH']}", "PYTHONPATH": os.pathsep.join(path)}
+        kept |= {"GROQWARE_PYTHON": GROQFLOW, PYTHON_VARIABLE: GROQFLOW}
+    return kept
+
+
+def mlx(words: str) -> list[str]:
+    return [sys.executable, "-m", "minilmx", *words.split()]
+
+
+def run(words: str, folder: Path, *before: str) -> "subprocess.CompletedProcess[str]":
+    command = [*before, *mlx(words)]
+    return subprocess.run(
+        command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+def contents(folder: Path, command: Command) -> dict[str, str]:
+    """The SHA-256 of each file of the outputs, without times; not of what the next run removes."""
+    files = [
+        path
+        for name in command.outputs
+        for path in ((folder / name).rglob("*") if (folder / name).is_dir() else [folder / name])
+        if path.is_file() and ".mlx-partial" not in path.as_posix()
+    ]
+    return {path.relative_to(folder).as_posix(): _digest(path, command) for path in files}
+
+
+def _digest(path: Path, command: Command) -> str:
+    if path.suffix == ".tar":  # the index of a bundle holds times
+        with tarfile.open(path) as tar:
+            members = [member for member in tar if member.name.endswith((".iop", "mlx.json"))]
+            content = b"".join(tar.extractfile(member).read() for member in members)  # type: ignore[union-attr]
+        assert len(members) == 2
+    else:
+        content = _VOLATILE.sub(b"", path.read_bytes())
+        content = _NUMBER.sub(b"", content) if command.is_timed else content
+    return hashlib.sha256(content).hexdigest()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}

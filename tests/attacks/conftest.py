@@ -1,0 +1,51 @@
+"""What the commands of tests/attacks read and replace."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.attacks.commands import COMMANDS, GROQFLOW, contents, run
+
+from minilmx.models.artifact import Artifact
+
+Prepare = Callable[[str], tuple[Path, dict[str, str]]]
+
+
+@pytest.fixture(scope="session")
+def inputs(tiny_original: Artifact, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands read."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "tiny").symlink_to(tiny_original.path)
+    (folder / "model").symlink_to(tiny_folder)
+    (folder / "texts.txt").write_text("one\ntwo\nthree\nfour\nfive\n")
+    (folder / "other.txt").write_text("six\nseven\n")
+    for words in (
+        "run tiny texts.txt -o a.npy",
+        "run tiny texts.txt --graph fixed -o b.npy",
+        "compare a.npy b.npy -o a.json",
+        "compare b.npy a.npy -o b.json",
+        *(["groq build tiny --bundle b.tar"] if GROQFLOW else []),
+    ):
+        done = run(words, folder)
+        assert done.returncode == 0, done.stderr
+    shutil.rmtree(folder / "cache")
+    return folder
+
+
+@pytest.fixture
+def prepared(inputs: Path, tmp_path: Path) -> Prepare:
+    """Make the folder in which a command runs, with what stood there before."""
+
+    def prepare(name: str) -> tuple[Path, dict[str, str]]:
+        command = COMMANDS[name]
+        if "groq " in command.words and not GROQFLOW:
+            pytest.skip("needs a Python with GroqFlow")
+        base = tmp_path / "base"
+        shutil.copytree(inputs, base, symlinks=True)
+        if command.before:
+            done = run(command.before, base)
+            assert done.returncode == 0, done.stderr
+        return base, contents(base, command)
+
+    return prepare

@@ -1,0 +1,88 @@
+"""Commands that write are killed, or get a signal, at any moment: what is there is whole.
+
+The moments and signals are chosen at random, from a fixed seed. KILLS=200 KILLS_SEED=7 takes others.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.attacks.commands import COMMANDS, contents, environment, mlx, names, run
+from tests.attacks.conftest import Prepare
+
+KILLS = int(os.environ.get("KILLS", str(len(COMMANDS))))  # over all commands
+SEED = int(os.environ.get("KILLS_SEED", "14"))
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+MARK = "MINILMX_TEST_KILLED"  # in the environment of everything that a command starts
+
+
+def running(mark: str) -> dict[int, str]:
+    """The processes that a command left, with their command lines."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes():
+                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0 if "KILLS" in os.environ else 600)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_after_a_signal_the_output_is_the_old_or_the_new_one(
+    name: str, prepared: Prepare, tmp_path: Path
+) -> None:
+    command = COMMANDS[name]
+    base, old = prepared(name)
+    undisturbed, work = tmp_path / "undisturbed", tmp_path / "work"
+    shutil.copytree(base, undisturbed, symlinks=True)
+    started = time.monotonic()
+    done = run(command.words, undisturbed)
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    new, expected = contents(undisturbed, command), names(undisturbed)
+
+    rng = random.Random(f"{SEED} {name}")
+    codes: Counter[str] = Counter()
+    for attempt in range(-(-KILLS // len(COMMANDS))):
+        number, moment = rng.choice(SIGNALS), rng.uniform(0.1, 1) * seconds
+        shutil.copytree(base, work, symlinks=True)
+        mark = f"{MARK}={tmp_path}-{attempt}"
+        variables = environment(work) | dict([mark.split("=", 1)])
+        process = subprocess.Popen(
+            mlx(command.words), cwd=work, env=variables, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        time.sleep(moment)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        code = process.returncode
+        codes[f"{number.name} {code}"] += 1
+        where = f"{number.name} after {moment:.2f} of {seconds:.2f} s: exit code {code}\n{stderr}"
+        # A signal may come before mlx has started, and then ends Python, or after it has ended.
+        assert code in (0, 130, -number), where
+        assert "Traceback" not in stderr or code == -number, where
+        assert "a fault in minilmx" not in stderr, where
+        deadline = time.monotonic() + 10
+        while running(mark) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert running(mark) == {}, where
+        found = contents(work, command)
+        if code == 0:
+            assert found == new, where
+        elif command.outputs != ("shards",):  # which is written one shard after another
+            assert found in (old, new), where
+        again = run(command.words, work)
+        assert again.returncode == 0, f"{where}\nand then:\n{again.stderr}"
+        assert contents(work, command) == new, where
+        assert names(work) == expected, where
+        shutil.rmtree(work)
+    print(f"\n{name}: seed {SEED}, {codes.total()} signals: {dict(sorted(codes.items()))}")
