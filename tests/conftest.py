@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import string
 import warnings
 from collections.abc import Callable, Iterator
@@ -244,7 +245,10 @@ def run_mlx(*arguments: object, stdin: str | bytes | None = None) -> Outcome:
     def entry(words: tuple[str, ...]) -> None:
         main(list(words))
 
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     result = CliRunner().invoke(entry, [str(argument) for argument in arguments], input=stdin)
+    for number, handler in handlers.items():  # those of pytest
+        signal.signal(number, handler)
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 

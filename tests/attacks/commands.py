@@ -39,6 +39,9 @@ COMMANDS = {
         "run tiny texts.txt --force -o e.jsonl", ("e.jsonl",), "run tiny other.txt -o e.jsonl"
     ),
     "run to a folder": Command("run tiny texts.txt --shard-rows 2 -o shards/", ("shards",)),
+    "run to a folder with Ray": Command(
+        "run tiny texts.txt --shard-rows 2 --engine ray --workers 1 -o shards/", ("shards",)
+    ),
     "eval": Command(
         "eval tiny --runner onnxruntime --runner groq-emulator --limit 9 --force -o r.json",
         ("r.json",),

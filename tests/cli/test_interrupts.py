@@ -1,6 +1,7 @@
 """Real processes that are interrupted, or whose reader goes away."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,7 +57,10 @@ def test_an_interrupted_command_leaves_nothing_half_written(
 
 def test_a_command_that_waits_for_standard_input_can_be_interrupted(tiny: Path, start: Start) -> None:
     process = start("run", tiny)
-    time.sleep(1.5)
+    caught = re.compile(r"^SigCgt:\s+\w*[4-7c-f]\w{3}$", re.MULTILINE)  # SIGTERM, which Python leaves alone
+    while not caught.search(Path(f"/proc/{process.pid}/status").read_text()):
+        time.sleep(0.05)
+    time.sleep(1.5)  # until it reads
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -456,8 +456,12 @@ NO_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
 
 @NO_RAY
 @pytest.mark.slow
-def test_ray_and_processes_make_the_same_bytes(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+def test_ray_and_processes_make_the_same_bytes(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start, environment: dict[str, str]
+) -> None:
     write_corpus(tmp_path / "in", 5000)
+    (tmp_path / "temporary").mkdir()
+    environment["TMPDIR"] = str(tmp_path / "temporary")  # like that of a PBS job, too long for Ray's sockets
     assert mlx("run", tiny, "in", "-o", "local/", *RUN).code == 0
     process = start("run", tiny, "in", "-o", "ray/", *RUN, *RAY)
     _, stderr = process.communicate(timeout=120)

@@ -121,7 +121,8 @@ def mutate_value(rng: Rng, document: Any) -> Any:
         elif kind == 5 and isinstance(container, list):
             container[key:key] = [copy.deepcopy(container[key])] * rng.choice((1, 2, 200))
         elif isinstance(container[key], int | float):
-            container[key] = rng.choice((-1, 1, 0.5)) * container[key] + rng.choice((0, 1, -1, 2**20))
+            number = container[key]
+            container[key] = rng.choice((-number, number, number // 2)) + rng.choice((0, 1, -1, 2**20))
         elif isinstance(container[key], str):
             text = container[key]
             container[key] = rng.choice((text.upper(), text[:-1], text + "\n", text * 2, text[::-1]))

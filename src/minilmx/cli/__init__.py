@@ -71,18 +71,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if "_MLX_COMPLETE" in os.environ:
         cli.main(prog_name="mlx")  # click completes a line of the shell, and exits
     with watched(EXIT_INTERRUPTED) as interruption:
-        _finish(*_run(sys.argv[1:] if arguments is None else arguments, interruption))
+        try:
+            code = _finish(*_run(sys.argv[1:] if arguments is None else arguments, interruption))
+        except KeyboardInterrupt:  # while output is flushed
+            code = interruption.code
+    sys.exit(code)
 
 
-def _finish(code: int, message: str) -> NoReturn:
-    """Exit, after all output was written."""
+def _finish(code: int, message: str) -> int:
+    """Write all output; the exit code."""
     try:
         sys.stdout.flush()
     except OutputLost as error:
         code, message = (code, message) if code > 1 else (EXIT_ERROR, str(error))
     if message:
         echo(f"Error: {' '.join(message.split())}", err=True)
-    sys.exit(code)
+    return code
 
 
 def _run(arguments: list[str], interruption: Interruption) -> tuple[int, str]:
@@ -95,23 +99,29 @@ def _run(arguments: list[str], interruption: Interruption) -> tuple[int, str]:
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code, ""
-    except click.ClickException as error:
-        usage = io.StringIO()
-        error.show(usage)
-        echo(usage.getvalue(), err=True, nl=False)
-        return error.exit_code, ""
-    except (click.Abort, KeyboardInterrupt):
-        interruption.is_told = True
-        return interruption.code, interruption.message
-    except MinilmxError as error:
-        return EXIT_USAGE if error.unused else EXIT_ERROR, str(error)
-    except OutputLost as error:
-        return EXIT_ERROR, str(error)
-    except MemoryError:
-        return EXIT_ERROR, "there is not enough memory"
-    except BaseException as error:  # a panic of a Rust library, or another's sys.exit: 1 means a broken limit
-        if os.environ.get("MLX_TRACEBACK"):
-            raise
-        fault = f"unexpected {type(error).__name__}: {error}"
-        return EXIT_ERROR, f"{fault} (a fault in minilmx: set MLX_TRACEBACK=1 to see where)"
+    except BaseException as error:  # noqa: BLE001 - a panic of Rust, or another's sys.exit: 1 is a broken limit
+        # A library may make an error of its own from the KeyboardInterrupt.
+        if interruption.is_handled or isinstance(error, click.Abort | KeyboardInterrupt):
+            interruption.is_told = True
+            return interruption.code, interruption.message
+        return _explained(error)
     return 0, ""
+
+
+def _explained(error: BaseException) -> tuple[int, str]:
+    match error:
+        case click.ClickException():
+            usage = io.StringIO()
+            error.show(usage)
+            echo(usage.getvalue(), err=True, nl=False)
+            return error.exit_code, ""
+        case MinilmxError():
+            return EXIT_USAGE if error.unused else EXIT_ERROR, str(error)
+        case OutputLost():
+            return EXIT_ERROR, str(error)
+        case MemoryError():
+            return EXIT_ERROR, "there is not enough memory"
+    if os.environ.get("MLX_TRACEBACK"):
+        raise error
+    fault = f"unexpected {type(error).__name__}: {error}"
+    return EXIT_ERROR, f"{fault} (a fault in minilmx: set MLX_TRACEBACK=1 to see where)"

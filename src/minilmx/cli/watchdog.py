@@ -18,6 +18,10 @@ _SECONDS = 1.5  # in which Python handles a signal, unless native code does not 
 _CLEANUP_SECONDS = 10  # for what has a session of its own: a killed process can lock a GroqCard
 
 
+class _Interrupted(KeyboardInterrupt):
+    """A class of its own: after a KeyboardInterrupt in exec(), as in an import, Python ends by SIGINT."""
+
+
 class Interruption:
     """What is known of a signal: whether Python handles it, and whether the user has been told."""
 
@@ -32,7 +36,7 @@ class Interruption:
         """Handle a signal, when native code returns."""
         self.note(number)
         self.is_handled = True
-        raise KeyboardInterrupt
+        raise _Interrupted
 
     def note(self, number: int) -> None:
         """Remember what a signal means: that of the time limit is an error."""
@@ -61,9 +65,9 @@ def watched(code: int) -> Iterator[Interruption]:
     any point.
     """
     interruption = Interruption(code)
-    for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, interruption.handle)
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as `nohup` does
+    for number in handled:
+        signal.signal(number, interruption.handle)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -73,6 +77,8 @@ def watched(code: int) -> Iterator[Interruption]:
         yield interruption
     finally:
         interruption.end_limit()
+        for number in handled:  # all is written: a signal only ends the process, without a traceback
+            signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(before)
         os.close(writing)  # the thread ends, unless a signal came: threads of native code may still run
 

@@ -109,9 +109,9 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             flush(target.parent)
 
 
-def make_private_folder(prefix: str) -> Path:
-    """A temporary folder that only this user may enter. Raises OSError."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+def make_private_folder(prefix: str, parent: str | None = None) -> Path:
+    """A temporary folder, in `parent` or TMPDIR, that only this user may enter. Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     _held[folder] = partial(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

@@ -25,6 +25,7 @@ from minilmx.models.artifact import Artifact, find_problems, read_artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.machine import find_cards
 
+_MOST_CHARACTERS = 18  # of TMPDIR: the path of a socket may have 107, and Ray adds up to 89
 CARD_RESOURCE = "groq_card"  # what a node of a cluster states: how many GroqCards it has
 
 
@@ -95,7 +96,8 @@ class RayEngine:
         try:
             _require_answer(address)
             if address == "local":
-                folder = make_private_folder("minilmx-ray-")  # Ray opens its own to all
+                parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _MOST_CHARACTERS else "/tmp"
+                folder = make_private_folder("minilmx-ray-", parent)  # Ray opens its own to all
                 local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
                 if needed:
                     local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
