@@ -80,8 +80,8 @@ def environment(folder: Path) -> dict[str, str]:
     kept |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     kept |= {"HOME": made["home"], "XDG_CACHE_HOME": made["cache"], "TMPDIR": made["tmp"]}
     if GROQFLOW:
-        path = [str(GROQWARE / "site-packages"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        kept |= {"PATH": f"{GROQWARE / 'bin'}:{kept['PATH']}", "PYTHONPATH": os.pathsep.join(path)}
+        packages = [str(GROQWARE / "site-packages"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        kept |= {"PATH": f"{GROQWARE / 'bin'}:{kept['PATH']}", "PYTHONPATH": os.pathsep.join(packages)}
         kept |= {"GROQWARE_PYTHON": GROQFLOW, PYTHON_VARIABLE: GROQFLOW}
     return kept
 

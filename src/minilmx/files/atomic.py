@@ -109,17 +109,35 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             flush(target.parent)
 
 
-def make_private_folder(prefix: str, parent: str | None = None) -> Path:
-    """A temporary folder, in `parent` or TMPDIR, that only this user may enter. Raises OSError."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    _held[folder] = partial(shutil.rmtree, folder, ignore_errors=True)
+def make_private_folder(prefix: str, parent: Path) -> Path:
+    """A temporary folder that only this user may enter, until `remove_private_folder`. Raises OSError.
+
+    Those of processes that no longer live are removed first, unless the file system has no locks.
+    """
+    for left in parent.glob(prefix + "?" * 8):
+        with suppress(OSError):  # it was removed in the meantime
+            lock = _lock(left) if left.lstat().st_uid == os.getuid() else None
+            if lock is not None:
+                os.close(lock.handle)
+                if lock.supported:
+                    shutil.rmtree(left, ignore_errors=True)
+    lock = None
+    while lock is None:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = _lock(folder)  # not if another process takes it for one that was left behind
+    _held[folder] = partial(_remove_private, folder, lock)
     return folder
 
 
 def remove_private_folder(folder: Path) -> None:
-    """Remove a folder of make_private_folder."""
+    """Remove a folder of make_private_folder. Removing it again does nothing."""
+    if folder in _held:
+        _held.pop(folder)()
+
+
+def _remove_private(folder: Path, lock: "_Lock") -> None:
+    os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
     shutil.rmtree(folder, ignore_errors=True)
-    _held.pop(folder, None)
 
 
 def remove_scratch() -> None:

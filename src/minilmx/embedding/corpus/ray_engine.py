@@ -13,6 +13,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,46 +91,33 @@ class RayEngine:
             raise RunnerUnavailable(
                 "the Ray engine needs ray, which is not installed", "Run pip install 'minilmx[ray]'."
             ) from error
-        folder, local = None, {}
-        needed = {CARD_RESOURCE: 1} if job.runner == "groq" else {}
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            _require_answer(address)
-            if address == "local":
-                parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _MOST_CHARACTERS else "/tmp"
-                folder = make_private_folder("minilmx-ray-", parent)  # Ray opens its own to all
-                local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
-                if needed:
-                    local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
-            ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
-            if threading.current_thread() is threading.main_thread() and handler is not None:
-                signal.signal(signal.SIGTERM, handler)  # Ray's would end the process with exit code 15
-        except (OSError, ValueError, RuntimeError) as error:
-            if folder is not None:
-                remove_private_folder(folder)
-            raise RunnerUnavailable(
-                f"the Ray cluster at {address} cannot be reached: {error}",
-                "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
-            ) from error
-        resources = ray.cluster_resources()
-        cpus = int(resources.get("CPU", 0))
-        room = min([cpus // cpus_per_worker, *(int(resources.get(name, 0)) for name in needed)])
-        if not room:
-            ray.shutdown()
-            if folder is not None:
-                remove_private_folder(folder)
-            if cpus >= cpus_per_worker:
+        with ExitStack() as undo:
+            folder, local = None, {}
+            needed = {CARD_RESOURCE: 1} if job.runner == "groq" else {}
+            handler = signal.getsignal(signal.SIGTERM)
+            try:
+                _require_answer(address)
+                if address == "local":
+                    folder = make_private_folder("minilmx-ray-", _parent())  # Ray opens its own to all
+                    undo.callback(remove_private_folder, folder)
+                    local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
+                    if needed:
+                        local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
+                undo.callback(ray.shutdown)
+                ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+                if threading.current_thread() is threading.main_thread() and handler is not None:
+                    signal.signal(signal.SIGTERM, handler)  # Ray's would end the process with exit code 15
+            except (OSError, ValueError, RuntimeError) as error:
                 raise RunnerUnavailable(
-                    f"the Ray cluster states no resource {CARD_RESOURCE}; expected one per GroqCard",
-                    f"Start Ray on a node with 8 cards with --resources='{{\"{CARD_RESOURCE}\": 8}}'.",
-                )
-            raise RunnerUnavailable(
-                f"the Ray cluster has {cpus} CPUs; expected at least the {cpus_per_worker} of one worker",
-                "Give each worker fewer CPUs.",
-            )
-        files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
-        actor = ray.remote(num_cpus=cpus_per_worker, resources=needed, max_restarts=0)(_Actor)
-        return cls(ray, actor, ray.put(job), ray.put(files), workers or room, folder)
+                    f"the Ray cluster at {address} cannot be reached: {error}",
+                    "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
+                ) from error
+            room = _room(ray.cluster_resources(), cpus_per_worker, needed)
+            files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
+            actor = ray.remote(num_cpus=cpus_per_worker, resources=needed, max_restarts=0)(_Actor)
+            engine = cls(ray, actor, ray.put(job), ray.put(files), workers or room, folder)
+            undo.pop_all()
+            return engine
 
     def start(self) -> RayWorker:
         """Start an actor, which opens the runner once the cluster has room for it."""
@@ -145,6 +133,28 @@ class RayEngine:
         self.ray.shutdown()
         if self.folder is not None:
             remove_private_folder(self.folder)
+
+
+def _parent() -> Path:
+    parent = tempfile.gettempdir()
+    return Path(parent if len(parent) <= _MOST_CHARACTERS else "/tmp")
+
+
+def _room(resources: Mapping[str, float], cpus_per_worker: int, needed: Mapping[str, int]) -> int:
+    """The number of workers for which a cluster has room. Raises RunnerUnavailable if there is none."""
+    cpus = int(resources.get("CPU", 0))
+    room = min([cpus // cpus_per_worker, *(int(resources.get(name, 0)) for name in needed)])
+    if room:
+        return room
+    if cpus >= cpus_per_worker:
+        raise RunnerUnavailable(
+            f"the Ray cluster states no resource {CARD_RESOURCE}; expected one per GroqCard",
+            f"Start Ray on a node with 8 cards with --resources='{{\"{CARD_RESOURCE}\": 8}}'.",
+        )
+    raise RunnerUnavailable(
+        f"the Ray cluster has {cpus} CPUs; expected at least the {cpus_per_worker} of one worker",
+        "Give each worker fewer CPUs.",
+    )
 
 
 class _Actor:
