@@ -73,9 +73,12 @@ def watched(code: int) -> Iterator[Interruption]:
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     with suppress(RuntimeError):  # a process that may not have one more thread does without
         threading.Thread(target=_watch, args=(reading, interruption), name="watchdog", daemon=True).start()
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, _Interrupted) else hook(lost)
     try:
         yield interruption
     finally:
+        sys.unraisablehook = hook
         interruption.end_limit()
         for number in handled:  # all is written: a signal only ends the process, without a traceback
             signal.signal(number, signal.SIG_DFL)

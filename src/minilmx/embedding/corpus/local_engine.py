@@ -83,7 +83,7 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, ConnectionError):
         try:
             with closing(ShardEmbedder(job)) as embedder:
                 pipe.send(None)
