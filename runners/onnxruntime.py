@@ -43,7 +43,7 @@ class OnnxruntimeOptions(ThreadOptions):
 
 
 class SessionRunner(Runner):
-    """Runs a graph with onnxruntime, with its inputs fed by name, and returns one output.
+    """Runs a graph with onnxruntime, with its inputs fed by name.
 
     Several batches run at once with one thread each, so that no thread waits for another between two
     operators, and an embedding does not depend on the number of threads.
@@ -58,12 +58,10 @@ class SessionRunner(Runner):
         threads: int | None,
         graph_optimization: str,
         precision: str = FLOAT32,
-        output: str = SENTENCE_EMBEDDING,
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
-        `threads` is how many batches run at once (None: one per CPU); `precision` is that of the graph;
-        `output` is the graph's output that `run` returns.
+        `threads` is how many batches run at once (None: one per CPU); `precision` is that of the graph.
         """
         self.concurrency = threads or available_cpus()
         settings = onnxruntime.SessionOptions()
@@ -74,7 +72,6 @@ class SessionRunner(Runner):
         settings.intra_op_num_threads = 1
         self._graph_optimization = graph_optimization
         self._precision = precision
-        self._output = output
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
             self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
@@ -100,7 +97,7 @@ class SessionRunner(Runner):
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """The output, float32: sentence_embedding is [B, D]. Raises RunnerFailed."""
-        return self._outputs([self._output], batch)[0]
+        return self._outputs([SENTENCE_EMBEDDING], batch)[0]
 
     def close(self) -> None:
         """Free the session and its weights. Closing again does nothing."""

@@ -33,6 +33,18 @@ MakeModel = Callable[..., Path]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests first, beginning with those that may take longest: no worker ends with one of them."""
+
+    def order(item: pytest.Item) -> tuple[bool, float]:
+        limit = item.get_closest_marker("timeout")
+        slow = item.get_closest_marker("slow") is not None
+        return not slow, -limit.args[0] if slow and limit is not None else 0
+
+    items.sort(key=order)
+
+
 @pytest.fixture(scope="session")
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     """`make_once(name, make)`: a folder that `make(folder)` fills once per run, for all workers.

@@ -31,7 +31,7 @@ make_environment() {
     [ -n "$python" ] || return 0
     rm -rf "$folder"
     "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install -q "$@"
+    "$folder/bin/python" -m pip install -q --no-compile "$@"
     echo "$*" >"$folder/installed"
 }
 

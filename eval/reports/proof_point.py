@@ -35,7 +35,7 @@ def proof_point_text(found: Reproduction) -> str:
         "",
         _SOURCE,
         "A call is one pair; the third row is what Groq calls end to end, there the mean of 100 calls. The "
-        "CPU here is onnxruntime's.",
+        "CPU here is onnxruntime's, with the dynamic-shape graph.",
     ]
     if found.mask != "bool":
         lines.append(f"The graph here takes the mask as {found.mask}, and Groq's as bool.")

@@ -659,14 +659,15 @@ def reproduce_groq(
     bundle: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> "Reproduction":
-    """Run Groq's own proof point of all-MiniLM-L6-v2 on a GroqCard, and the same on the CPU.
+    """Run Groq's own proof point of all-MiniLM-L6-v2 on a GroqCard, and embed its sentences on the CPU.
 
-    As Groq does: batches of one pair at [2, 128], pairs over 128 tokens dropped, `last_hidden_state` pooled
-    on the host, scipy's Spearman correlation. Without an `artifact`, all-MiniLM-L6-v2 is exported with a bool
-    mask to all-MiniLM-L6-v2-b2-s128-bool here, or reused if it exists. `dataset` is as in `evaluate`, by
-    default Groq's; `limit` keeps its first pairs. `bundle` is a build of another machine. Raises EvalError
-    for another artifact than the proof point's, RunnerUnavailable without a GroqCard, RunnerFailed,
-    DatasetError, ArtifactError, and what `export_model` raises.
+    As Groq does: batches of one pair at [2, 128], pairs over 128 tokens dropped, `last_hidden_state`
+    pooled on the host, scipy's Spearman correlation. The CPU runs the dynamic-shape graph. Without an
+    `artifact`, all-MiniLM-L6-v2 is exported with a bool mask to all-MiniLM-L6-v2-b2-s128-bool here, or
+    reused if it exists. `dataset` is as in `evaluate`, by default Groq's; `limit` keeps its first pairs.
+    `bundle` is a build of another machine. Raises EvalError for another artifact than the proof point's,
+    RunnerUnavailable without a GroqCard, RunnerFailed, DatasetError, ArtifactError, and what
+    `export_model` raises.
 
     Example:
         >>> found = reproduce_groq("all-MiniLM-L6-v2-b2-s128-bool", "bundled", limit=2)

@@ -98,10 +98,10 @@ def node(machine, installed, complete, pollute, groqware):
     return make
 
 
-def require_drift_tables(printed):
+def require_drift_tables(printed, count):
     """The Spearman correlation of both runners, the drift between them, and where they are from."""
     tables = [text for words, text in printed.items() if words.startswith("mlx eval")]
-    assert len(tables) == 2
+    assert len(tables) == count
     for text in tables:
         cpu, card = map(float, re.search(r"^ +Spearman x100 +(\S+) +(\S+) *$", text, re.M).groups())
         assert cpu == pytest.approx(card, abs=0.1)
@@ -128,7 +128,7 @@ def test_a_node_of_alcf(machine, node, conda, groqware, groqflow_python):
     assert re.search(r"^ok +tested together +SDK 0.11.0\+standin, Ubuntu 22.04, Python 3.10$", doctor, re.M)
     assert re.search(r"^ok +GroqCards +8 seen by lspci$", doctor, re.M)
     assert re.search(r"^ok +groq.runner.tsp +\S+/runtime with \S+/groq-python$", doctor, re.M)
-    require_drift_tables(printed)
+    require_drift_tables(printed, 2)
 
 
 @pytest.mark.slow
@@ -147,10 +147,13 @@ def test_a_node_with_rocky_linux(machine, node, groqware):
     programs = {path.name: path for name in ("bin", "rocky") for path in (groqware / name).iterdir()}
     del programs["apt-cache"], programs["dpkg-query"]
     run = node('NAME="Rocky Linux"\nVERSION_ID="8.8"\nID="rocky"\n', programs)
-    printed = {" ".join(words): run(words) for words in commands()}
+    # The test above runs the shipped pairs: nothing of the node is in them that stsb's first pairs have not.
+    printed = {
+        " ".join(words): run(words) for words in commands() if words[1] != "eval" or "--dataset" in words
+    }
     doctor = printed["mlx groq doctor"]
     assert re.search(r"^ok +GroqFlow +GroqFlow 4.3.1, lean, on Python 3.8, ", doctor, re.M)
     system = "SDK 0.9.3.1, Rocky Linux 8.8, Python 3.8: not known to work together"
     assert re.search(rf"^warning +tested together +{system}", doctor, re.M)
     assert re.search(r"^ok +GroqCards +1 seen by lspci$", doctor, re.M)
-    require_drift_tables(printed)
+    require_drift_tables(printed, 1)
