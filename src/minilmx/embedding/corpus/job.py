@@ -198,6 +198,8 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
 
 def _plain(value: object) -> object:
     """A setting as JSON; a file is identified by its digest."""
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, Path):
         return sha256_of_file(value) if value.is_file() else str(value)
     return value
