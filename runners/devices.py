@@ -17,7 +17,7 @@ from typing import Any
 
 import onnxruntime
 
-from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
 from minilmx.runners.base import Details
 from minilmx.runners.provenance import limited_threads
 
@@ -72,7 +72,10 @@ DEVICES = {
 
 
 def find_missing(name: str) -> str | None:
-    """What this machine lacks for a device, and how to get it, or None."""
+    """What this machine lacks for a device, and how to get it, or None.
+
+    Raises RunnerUnavailable for a plug-in that cannot be loaded.
+    """
     device = DEVICES[name]
     if not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
         return (
@@ -80,14 +83,15 @@ def find_missing(name: str) -> str | None:
             "pip install 'onnxruntime>=1.24'"
         )
     onnxruntime.set_default_logger_severity(3)  # errors only: why a provider does not start
-    fault = _register(device.module) if device.module else None
+    if device.module:
+        _register(device.module)
     if device.provider in onnxruntime.get_available_providers() or _hardware(device):
         return None
     if clash := find_clash():
         return clash
     if device.module is None or importlib.util.find_spec(device.module) is None:
         return f"{device.provider} not installed; {device.get}"
-    return fault or f"{device.module} found no device that it can use; expected {device.needs}"
+    return f"{device.module} found no device that it can use; expected {device.needs}"
 
 
 def find_clash() -> str | None:
@@ -161,16 +165,13 @@ def open_session(
 
 
 @cache
-def _register(module: str) -> str | None:
-    """Let onnxruntime load a plug-in, if it is installed: once per process. Returns why it could not."""
+def _register(module: str) -> None:
+    """Let onnxruntime load a plug-in, if it is installed: once per process. Raises RunnerUnavailable."""
     if importlib.util.find_spec(module) is None:
-        return None
-    try:
+        return
+    with boundary(RunnerUnavailable, f"onnxruntime cannot load {module}"):
         plugin = importlib.import_module(module)
         onnxruntime.register_execution_provider_library(module, plugin.get_library_path())
-    except Exception as error:
-        return f"onnxruntime cannot load {module}: {error}"
-    return None
 
 
 def _hardware(device: Device) -> list[Any]:

@@ -55,8 +55,9 @@ class OnnxruntimeOptions(ThreadOptions):
         if self.device != CPU:
             require_choice("device", self.device, (CPU, *_devices().DEVICES))
         elif self.device_options:
+            given = ", ".join(self.device_options)
             raise RunnerError(
-                f"the options of a device: {', '.join(self.device_options)}; expected none for the device cpu",
+                f"the options of a device: {given}; expected none for the device cpu",
                 "Choose another device.",
                 unused=True,
             )
@@ -122,7 +123,7 @@ class SessionRunner(Runner):
 
     @property
     def details(self) -> Details:
-        """The execution provider, the graph's precision, the settings and, on a device, which nodes run there."""
+        """The execution provider, the graph's precision, the settings and, on a device, its nodes."""
         return {
             **self._place,
             "precision": self._precision,

@@ -15,7 +15,11 @@ import pytest
 from tests.conftest import run_mlx
 
 from minilmx.errors import RunnerError
+from minilmx.export.exporter import export_model
+from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.manifest import Shape
+from minilmx.models.source import resolve_model
 from minilmx.runners.registry import open_runner
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +137,8 @@ def run(tiny: Path, tmp_path: Path) -> tuple[object, ...]:
         ("qnn", "QNNExecutionProvider not installed; pip install onnxruntime-qnn"),
         (
             "cuda",
-            "CUDAExecutionProvider not installed; pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+            "CUDAExecutionProvider not installed; pip uninstall onnxruntime, then pip install "
+            "onnxruntime-gpu",
         ),
         (
             "tensorrt",
@@ -181,15 +186,21 @@ def test_the_openvino_plugin_on_another_makers_processor_is_refused(run: tuple[o
     )
 
 
-def test_a_plugin_that_takes_no_node_is_a_failure(tiny: Path, run: tuple[object, ...]) -> None:
-    graph = onnx.load(open_artifact(tiny).fixed_graph).graph
-    names = "\n".join(node.name for node in graph.node)
-    options = ("--graph", "fixed", "--graph-optimization", "disable")
+def test_a_plugin_that_takes_no_node_is_a_failure(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("a cat\n")
+    made = export_model(
+        resolve_model(str(make_model(layers=1))), tmp_path / "out", ExportOptions(Shape(1, 24))
+    )
+    graph = onnx.load(made.fixed_graph).graph
+    nodes = [node.name for node in graph.node if node.op_type != "Constant"]
+    assert all(nodes)
     said = refusal(
-        WEBGPU, *run, "--device", "webgpu", *options, "--device-option", f"forceCpuNodeNames={names}"
+        WEBGPU,
+        *("run", made.path, tmp_path / "texts.txt", "--graph", "fixed", "--graph-optimization", "disable"),
+        *("--device", "webgpu", "--device-option", "forceCpuNodeNames=" + "\n".join(nodes)),
     )
     assert said == (
-        f"Error: the device webgpu: none of the graph's {len(graph.node)} nodes is on WebGpuExecutionProvider; "
+        f"Error: the device webgpu: none of the graph's {len(nodes)} nodes is on WebGpuExecutionProvider; "
         "expected one. Choose the fixed graph, other options of the device, or the device cpu."
     )
 
@@ -199,6 +210,14 @@ def test_a_build_that_falls_back_to_the_cpu_is_a_failure(run: tuple[object, ...]
     said = refusal(BUILD, *run, "--device", "openvino", "--device-option", "device_type=GPU")
     assert said.startswith("Error: the device openvino: none of the graph's ")
     assert " nodes is on OpenVINOExecutionProvider; expected one. Choose " in said
+
+
+def test_a_plugin_that_cannot_be_loaded_is_refused(run: tuple[object, ...], tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime_qnn.py").write_text(f"get_library_path = lambda: {str(tmp_path / 'no.so')!r}")
+    broken = Place(".venv", {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])})
+    said = refusal(broken, *run, "--device", "qnn")
+    assert said.startswith("Error: onnxruntime cannot load onnxruntime_qnn: ")
+    assert "no.so" in said
 
 
 def test_a_type_of_device_that_a_plugin_does_not_find_is_refused(run: tuple[object, ...]) -> None:
