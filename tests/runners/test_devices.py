@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -110,6 +111,30 @@ def test_the_openvino_plugin_runs_all_nodes(graph: str, artifact: Artifact, tmp_
     details = compare(PLUGINS, "openvino", artifact.path, graph, tmp_path)
     assert details["share_on_device"] == 1
     assert details["hardware"].endswith("Intel")
+
+
+def test_the_ledger_of_a_corpus_states_the_build_and_the_device(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs pyarrow")
+    (tmp_path / "texts.csv").write_text("text\na cat\n")
+    words = ("run", tiny, tmp_path / "texts.csv", "--output", f"{tmp_path}/shards/", "--device", "openvino")
+    words = (*words, "--device-option", "device_type=CPU")
+    for state in ("written", "resumed"):
+        done = BUILD.mlx(*words)
+        assert done.returncode == 0, (state, done)
+    header = json.loads((tmp_path / "shards.ledger.jsonl").read_text().splitlines()[0])
+    assert header["versions"]["onnxruntime"] == "1.24.1"
+    assert (header["device"], header["device_options"]) == ("openvino", ["device_type=CPU"])
+
+
+def test_the_cpu_needs_no_code_of_devices(tiny: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from minilmx.models.artifact import open_artifact; "
+        "from minilmx.runners.registry import open_runner; "
+        f"open_runner('onnxruntime', open_artifact(Path({str(tiny)!r}))); "
+        "print('minilmx.runners.devices' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def refusal(place: Place, *words: object) -> str:
