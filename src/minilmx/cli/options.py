@@ -80,7 +80,7 @@ _SETTINGS = (
     click.option(
         "--device",
         type=click.Choice(_DEVICES),
-        help="The onnxruntime runner's device. All but cpu need another package. [default: cpu]",
+        help="The onnxruntime runner's device. Most need another package. [default: cpu]",
     ),
     click.option(
         "--device-option",
