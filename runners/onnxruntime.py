@@ -101,6 +101,7 @@ class SessionRunner(Runner):
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
             self._session: onnxruntime.InferenceSession | None
+            self._place: Details
             self._session, self._place = (
                 self._open_cpu(model, settings, threads)
                 if device == CPU
