@@ -160,7 +160,9 @@ def open_session(
     details |= {"nodes": total, "nodes_on_device": on_device, "share_on_device": on_device / total}
     if elsewhere:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(elsewhere.items()))
-        details["caution"] = f"{elsewhere.total()} of {total} nodes are not on the device {name} ({kinds})"
+        details["caution"] = (
+            f"{elsewhere.total()} of {total} nodes ran on the CPU, not on the device {name} ({kinds})"
+        )
     return session, details
 
 

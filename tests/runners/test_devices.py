@@ -10,17 +10,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import click
 import onnx
 import onnxruntime
 import pytest
 from tests.conftest import run_mlx
 
+from minilmx.cli import cli
 from minilmx.errors import RunnerError
 from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
+from minilmx.runners.devices import DEVICES
 from minilmx.runners.registry import open_runner
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +49,7 @@ class Place:
     def mlx(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         python = ROOT / self.folder / "bin" / "python"
         if not python.exists():
-            pytest.skip(f"needs {self.folder}: tests/runners/environments.sh makes it")
+            pytest.skip(f"needs {self.folder}, which CI=true make test makes")
         if "LD_LIBRARY_PATH" in self.variables and not (CHROMIUM / "libvk_swiftshader.so").exists():
             pytest.skip("needs chromium's software Vulkan")
         return subprocess.run(
@@ -84,6 +87,7 @@ def compare(place: Place, device: str, artifact: Path, graph: str, folder: Path)
     return details
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", ["fixed", "dynamic"])
 def test_webgpu_runs_nearly_all_nodes_and_says_which_it_does_not(
     graph: str, small: Artifact, tmp_path: Path
@@ -92,10 +96,13 @@ def test_webgpu_runs_nearly_all_nodes_and_says_which_it_does_not(
     assert details["execution_provider"] == "WebGpuExecutionProvider"
     assert 0.8 < details["share_on_device"] < 1
     left = details["nodes"] - details["nodes_on_device"]
-    assert details["caution"].startswith(f"{left} of {details['nodes']} nodes are not on the device webgpu (")
+    assert details["caution"].startswith(
+        f"{left} of {details['nodes']} nodes ran on the CPU, not on the device webgpu ("
+    )
     assert "1 Cast" in details["caution"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", ["fixed", "dynamic"])
 def test_a_build_with_openvino_runs_all_nodes(graph: str, artifact: Artifact, tmp_path: Path) -> None:
     details = compare(BUILD, "openvino", artifact.path, graph, tmp_path)
@@ -104,6 +111,7 @@ def test_a_build_with_openvino_runs_all_nodes(graph: str, artifact: Artifact, tm
     assert "caution" not in details
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", ["fixed", "dynamic"])
 def test_the_openvino_plugin_runs_all_nodes(graph: str, artifact: Artifact, tmp_path: Path) -> None:
     if vendor() != "Intel":
@@ -116,10 +124,10 @@ def test_the_openvino_plugin_runs_all_nodes(graph: str, artifact: Artifact, tmp_
 def test_the_ledger_of_a_corpus_states_the_build_and_the_device(tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs pyarrow")
     (tmp_path / "texts.csv").write_text("text\na cat\n")
-    words = ("run", tiny, tmp_path / "texts.csv", "--output", f"{tmp_path}/shards/", "--device", "openvino")
-    words = (*words, "--device-option", "device_type=CPU")
+    words = ("run", tiny, tmp_path / "texts.csv", "--output", f"{tmp_path}/shards/")
+    device = ("--device", "openvino", "--device-option", "device_type=CPU")
     for state in ("written", "resumed"):
-        done = BUILD.mlx(*words)
+        done = BUILD.mlx(*words, *device)
         assert done.returncode == 0, (state, done)
     header = json.loads((tmp_path / "shards.ledger.jsonl").read_text().splitlines()[0])
     assert header["versions"]["onnxruntime"] == "1.24.1"
@@ -192,6 +200,13 @@ def test_a_provider_that_is_not_there_is_refused_with_its_package(
     assert outcome.stderr == f"Error: the runner onnxruntime cannot run here: {needs}\n"
 
 
+def test_an_onnxruntime_that_does_not_report_where_nodes_run_is_refused(run: tuple[object, ...]) -> None:
+    """Python 3.10's last onnxruntime is 1.23."""
+    said = refusal(Place(".venv-3.10", {}), *run, "--device", "cuda")
+    assert said.startswith("Error: the runner onnxruntime cannot run here: onnxruntime 1.23.")
+    assert said.endswith(" does not report where nodes run; pip install 'onnxruntime>=1.24'")
+
+
 def test_a_plugin_that_finds_no_hardware_is_refused(run: tuple[object, ...]) -> None:
     if Path("/sys/class/drm").exists():
         pytest.skip("needs a machine without a GPU")
@@ -211,6 +226,7 @@ def test_the_openvino_plugin_on_another_makers_processor_is_refused(run: tuple[o
     )
 
 
+@pytest.mark.slow
 def test_a_plugin_that_takes_no_node_is_a_failure(make_model: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("a cat\n")
     made = export_model(
@@ -254,6 +270,12 @@ def test_an_option_that_a_provider_refuses_is_one_line(run: tuple[object, ...]) 
     said = refusal(BUILD, *run, "--device", "openvino", "--device-option", "colour=red")
     assert said.startswith("Error: onnxruntime cannot load the graph: ")
     assert said.endswith("Invalid OpenVINO EP option: colour")
+
+
+def test_the_command_line_names_every_device() -> None:
+    (option,) = (each for each in cli.commands["run"].params if each.name == "device")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == ["cpu", *DEVICES]
 
 
 def test_options_of_a_device_are_checked(tiny: Path, run: tuple[object, ...], mlx: Mlx) -> None:
