@@ -32,7 +32,7 @@ demo: .venv/demo-installed
 
 # What passed on this tree is not run again until a file changes (tests/once.py): `make -B test` does.
 # With CI set, the slow tests run too, and a missing Python is an error.
-test: lint .venv/environments $(if $(CI),.venv/consumers .venv/examples)
+test: lint .venv/environments $(if $(CI),.venv/consumers .venv/examples .venv/devices)
 	@$(ONCE) wheel tests/wheel.sh $(WHEEL_PYTHONS)
 	@$(TEST_ENV) $(ONCE) $(if $(CI),all-tests $(PYTEST),tests $(PYTEST) -m "not slow") \
 		--junitxml build/$(if $(CI),all-)tests.xml
@@ -45,7 +45,7 @@ lint: .venv/test-installed
 	.venv/bin/typos
 	.venv/bin/mypy
 
-slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/examples
+slow-tests: .venv/test-installed .venv/environments .venv/consumers .venv/examples .venv/devices
 	$(TEST_ENV) $(PYTEST) -m slow
 
 # Files that are changed at random, for every reader: N cases each. A seed repeats its cases.
@@ -76,6 +76,11 @@ fuzz: .venv/test-installed
 # The libraries that the artifact is checked in, at pinned versions.
 .venv/consumers: tests/consumers/environments.sh $(wildcard tests/consumers/requirements/*) .venv/bin/python
 	@REQUIRE=$(CI) tests/consumers/environments.sh
+	@touch $@
+
+# onnxruntime's plug-ins and builds for devices, at pinned versions.
+.venv/devices: tests/runners/environments.sh $(wildcard tests/runners/requirements/*) .venv/test-installed
+	@tests/runners/environments.sh
 	@touch $@
 
 # The vector stores that the examples fill, at pinned versions.

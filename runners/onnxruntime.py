@@ -1,15 +1,17 @@
-"""The runner `onnxruntime`: any graph of the artifact on the CPU."""
+"""The runner `onnxruntime`: any graph of the artifact on the CPU, or on a device of runners/devices.py."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice
-from minilmx.errors import RunnerFailed
+from minilmx.errors import MinilmxError, RunnerError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32
@@ -18,6 +20,7 @@ from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry
 from minilmx.runners.provenance import available_cpus
 
 PROVIDER = "CPUExecutionProvider"
+CPU = "cpu"
 
 # Fusions that cost time: without them an int8 graph of MiniLM takes 15% less (AMD Zen 5), and a float32
 # graph as long as with them.
@@ -33,20 +36,39 @@ OPTIMIZATION_LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class OnnxruntimeOptions(ThreadOptions):
-    """Also `graph_optimization`: onnxruntime's level, "disable", "basic", "extended" or "all"."""
+    """Also `graph_optimization`: onnxruntime's level, "disable", "basic", "extended" or "all".
+
+    `device` is "cpu" or one of minilmx.runners.devices.DEVICES, and `device_options` are that execution
+    provider's own options, each "key=value".
+    """
 
     graph_optimization: str = "all"
+    device: str = CPU
+    device_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ThreadOptions.__post_init__(self)
         require_choice("graph_optimization", self.graph_optimization, OPTIMIZATION_LEVELS)
+        for option in self.device_options:
+            if "=" not in option:
+                raise ValueError(f"device_options: {option!r}; expected key=value")
+        if self.device != CPU:
+            require_choice("device", self.device, (CPU, *_devices().DEVICES))
+        elif self.device_options:
+            given = ", ".join(self.device_options)
+            raise RunnerError(
+                f"the options of a device: {given}; expected none for the device cpu",
+                "Choose another device.",
+                unused=True,
+            )
 
 
 class SessionRunner(Runner):
     """Runs a graph with onnxruntime, with its inputs fed by name.
 
     Several batches run at once with one thread each, so that no thread waits for another between two
-    operators, and an embedding does not depend on the number of threads.
+    operators, and an embedding does not depend on the number of threads. A device other than the CPU runs
+    one batch after another.
     """
 
     name = "onnxruntime"
@@ -58,36 +80,52 @@ class SessionRunner(Runner):
         threads: int | None,
         graph_optimization: str,
         precision: str = FLOAT32,
+        device: str = CPU,
+        device_options: tuple[str, ...] = (),
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
-        `threads` is how many batches run at once (None: one per CPU); `precision` is that of the graph.
+        `threads` is how many batches run at once (None: one per CPU), and on a device how many threads run
+        the nodes that it does not take; `precision` is that of the graph.
         """
-        self.concurrency = threads or available_cpus()
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
         # A memory plan per shape would take memory and save nothing.
         settings.enable_mem_pattern = False
-        settings.intra_op_num_threads = 1
         self._graph_optimization = graph_optimization
         self._precision = precision
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
-            self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
-                model, settings, providers=[PROVIDER], disabled_optimizers=_DISABLED, enable_fallback=0
+            self._session: onnxruntime.InferenceSession | None
+            self._place: Details
+            self._session, self._place = (
+                self._open_cpu(model, settings, threads)
+                if device == CPU
+                else _devices().open_session(model, settings, device, device_options, threads)
             )
+        except MinilmxError:
+            raise
         except Exception as error:
             raise RunnerFailed(f"onnxruntime cannot load the graph: {error}") from error
 
+    def _open_cpu(
+        self, model: str | bytes, settings: onnxruntime.SessionOptions, threads: int | None
+    ) -> tuple[onnxruntime.InferenceSession, Details]:
+        self.concurrency = threads or available_cpus()
+        settings.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            model, settings, providers=[PROVIDER], disabled_optimizers=_DISABLED, enable_fallback=0
+        )
+        return session, {"execution_provider": PROVIDER, "threads": self.concurrency}
+
     @property
     def details(self) -> Details:
-        """The execution provider, the graph's precision and the settings."""
+        """The execution provider, the graph's precision, the settings and, on a device, its nodes."""
         return {
-            "execution_provider": PROVIDER,
+            **self._place,
             "precision": self._precision,
             "graph_optimization": self._graph_optimization,
-            "threads": self.concurrency,
         }
 
     @property
@@ -120,13 +158,25 @@ def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -
             threads=options.threads,
             graph_optimization=options.graph_optimization,
             precision=artifact.manifest.precision,
+            device=options.device,
+            device_options=options.device_options,
         )
+
+
+def _missing(options: OnnxruntimeOptions) -> str | None:
+    missing: str | None = None if options.device == CPU else _devices().find_missing(options.device)
+    return missing
+
+
+def _devices() -> Any:
+    """minilmx.runners.devices, imported only for a device."""
+    return importlib.import_module("minilmx.runners.devices")
 
 
 ENTRY = RunnerEntry(
     "onnxruntime",
-    "the graph on the CPU, as exported",
-    lambda options: None,
+    "the graph on the CPU, as exported, or on a device",
+    _missing,
     _open,
     OnnxruntimeOptions,
     ALL_GRAPHS,

@@ -407,7 +407,11 @@ def test_a_graph_that_the_artifact_does_not_have_is_refused(
     ("runner", "arguments", "message"),
     [
         ("onnxruntime", ["--precision", "bf16"], "--precision is not an option of the runner onnxruntime"),
-        ("onnxruntime", ["--groq-execution", "held"], "expected --graph-optimization, --threads"),
+        (
+            "onnxruntime",
+            ["--groq-execution", "held"],
+            "expected --device, --device-option, --graph-optimization, --threads",
+        ),
         ("groq-emulator", ["--graph-optimization", "all"], "expected --threads"),
         ("openvino", ["--model", "."], "expected --precision, --threads"),
         ("torch", ["--precision", "f32"], "expected --model, --threads"),

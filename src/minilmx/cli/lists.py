@@ -33,13 +33,17 @@ def models(as_json: bool) -> None:
 def runners(as_json: bool) -> None:
     """List the runners, whether each can run here and, if not, what is missing."""
     from minilmx.errors import RunnerError
+    from minilmx.runners.devices import find_clash
     from minilmx.runners.registry import find_runner, runner_names
 
     rows: list[tuple[str, str, str | None]] = []
     for name in runner_names():
         try:
             entry = find_runner(name)
-            rows.append((name, entry.about, entry.missing(entry.options())))
+            missing = entry.missing(entry.options())
+            if name == "onnxruntime":
+                missing = missing or find_clash()
+            rows.append((name, entry.about, missing))
         except RunnerError as error:
             rows.append((name, "a broken plug-in", str(error)))
     if as_json:

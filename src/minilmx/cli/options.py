@@ -62,6 +62,20 @@ def _cards(context: click.Context, parameter: click.Parameter, value: str | None
     return int(value)
 
 
+def _key_values(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """The options of a device, or None."""
+    for value in values:
+        if not value.partition("=")[1]:
+            raise click.BadParameter(f"{value!r}; expected key=value.")
+    return values or None
+
+
+_DEVICES = (
+    *("cpu", "openvino", "webgpu", "cuda", "tensorrt", "tensorrt-rtx", "qnn", "coreml", "directml"),
+    *("migraphx", "xnnpack"),
+)
 _SETTINGS = (
     click.option(
         "--threads",
@@ -77,6 +91,19 @@ _SETTINGS = (
         "--graph-optimization",
         type=click.Choice(["disable", "basic", "extended", "all"]),
         help="The onnxruntime runner's graph optimization level. [default: all]",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(_DEVICES),
+        help="The onnxruntime runner's device. Most need another package. [default: cpu]",
+    ),
+    click.option(
+        "--device-option",
+        "device_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_key_values,
+        help="Option of the device, as onnxruntime documents it. Repeatable.",
     ),
     click.option(
         "--model",
@@ -210,4 +237,4 @@ def require_output(output: object, force: bool) -> None:
 
 def flag(name: str) -> str:
     """A parameter as it is written on the command line."""
-    return "--" + name.replace("_", "-")
+    return "--device-option" if name == "device_options" else "--" + name.replace("_", "-")

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
 from minilmx.embedding.corpus.inputs import find_files
 from minilmx.embedding.corpus.lance import LANCE
 from minilmx.embedding.corpus.ledger import Ledger, clear, locked
@@ -22,7 +24,7 @@ from minilmx.runners.registry import make_options
 
 LEDGER_SCHEMA_VERSION = 2
 # The packages that the bytes of a shard depend on.
-_PACKAGES = ("minilmx", "numpy", "onnxruntime", "pyarrow", "tokenizers")
+_PACKAGES = ("minilmx", "numpy", "pyarrow", "tokenizers")
 _FORMATS = {"parquet": PARQUET, "lance": LANCE}
 
 
@@ -172,7 +174,9 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
         "prompt": job.artifact.prompt_name,
         "runner": job.runner,
         **settings,
-        "versions": {name: metadata.version(name) for name in packages},
+        # onnxruntime's builds for devices have names of their own.
+        "versions": {name: metadata.version(name) for name in packages}
+        | {"onnxruntime": onnxruntime.__version__},
         "dimension": job.artifact.manifest.embedding_dimension,
         "dtype": output.dtype,
         "rows": corpus.rows,
@@ -198,6 +202,8 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
 
 def _plain(value: object) -> object:
     """A setting as JSON; a file is identified by its digest."""
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, Path):
         return sha256_of_file(value) if value.is_file() else str(value)
     return value
