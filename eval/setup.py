@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # Of details: what a report says of the set-up. Results of `mlx eval` have none of them.
 INPUTS, LEAST_NORM, LARGEST_NORM = "inputs", "least_norm", "largest_norm"
-NUMBERS, CONVERTED, TRUNCATED, PROMPT = "numbers", "converted_from", "truncated_sentences", "prompt"
+NUMBERS, CONVERTED, PROMPT = "numbers", "converted_from", "prompt"
+LENGTH, TRUNCATED = "sequence_length", "truncated_sentences"  # in tokens, and in texts
 
 _UNIT = 0.01  # how far from 1 the norms of normalised embeddings may be, in the coarsest precision
 _ANOTHER_MODEL = 0.5  # a mean cosine that no rounding causes; int8's is 0.97
@@ -39,7 +40,7 @@ def describe_setup(details: Mapping[str, Any]) -> str:
         LEAST_NORM in details and _norms(details),
         NUMBERS in details and f"{details[NUMBERS]} numbers",
         CONVERTED in details and f"converted from {details[CONVERTED]}",
-        details.get(TRUNCATED) and f"{details[TRUNCATED]} texts truncated",
+        LENGTH in details and _reads(details),
         details.get(PROMPT) and f"prompt {details[PROMPT]}",
     ]
     return ", ".join(str(each) for each in words if each)
@@ -55,8 +56,8 @@ def find_differences(reference: "RunnerResult", candidate: "RunnerResult") -> li
         found.append(f"its numbers are {_type(after)}, and the reference's are {_type(before)}")
     if PROMPT in before and PROMPT in after and before[PROMPT] != after[PROMPT]:
         found.append(f"it has {_prompt(after)}, and the reference has {_prompt(before)}")
-    if TRUNCATED in before and TRUNCATED in after and before[TRUNCATED] != after[TRUNCATED]:
-        found.append(f"it truncated {after[TRUNCATED]} texts, and the reference {before[TRUNCATED]}")
+    if _reads(before) != _reads(after) and (before.get(TRUNCATED) or after.get(TRUNCATED)):
+        found.append(f"it has {_reads(after)}, and the reference has {_reads(before)}")
     drift = candidate.comparison and candidate.comparison.drift
     if drift and drift.mean_cosine is not None and drift.mean_cosine < _ANOTHER_MODEL:
         found.append(
@@ -74,6 +75,16 @@ def _norms(details: Mapping[str, Any]) -> str:
     if _is_normalized(details):
         return "normalised"
     return f"not normalised (norms {details[LEAST_NORM]:.3g} to {details[LARGEST_NORM]:.3g})"
+
+
+def _reads(details: Mapping[str, Any]) -> str:
+    """What became of long texts, as far as it is known."""
+    if LENGTH not in details:
+        return "an unknown limit of tokens"
+    if TRUNCATED not in details:
+        return f"a limit of {details[LENGTH]} tokens"
+    count = details[TRUNCATED]
+    return f"{count or 'no'} text{'s' * (count > 1)} truncated to {details[LENGTH]} tokens"
 
 
 def _type(details: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from minilmx.eval.metrics.drift import measure_drift, profile_drift
 from minilmx.eval.metrics.retrieval import measure_retrieval
 from minilmx.eval.results import Result, check_limits
 from minilmx.eval.saved import read_run
-from minilmx.eval.setup import CONVERTED, INPUTS, PROMPT, TRUNCATED, find_facts
+from minilmx.eval.setup import CONVERTED, INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
 from minilmx.files.formats import BY_NAME
 from minilmx.files.tables import read_table
 from minilmx.files.texts import choose_column, read_texts
@@ -267,7 +267,12 @@ def _with_setup(first: _Side, side: _Side) -> _Side:
     """The side with what its embeddings and its record show of the set-up, in its details."""
     facts: dict[str, Any] = find_facts(side.values)
     if side.record:
-        facts |= {TRUNCATED: side.record.truncated_sentences, PROMPT: side.record.prompt}
+        record = side.record
+        facts |= {
+            LENGTH: record.sequence_length,
+            TRUNCATED: record.truncated_sentences,
+            PROMPT: record.prompt,
+        }
     if side is not first:
         facts[INPUTS] = _inputs(first, side)
     return replace(side, details={**facts, **side.details})

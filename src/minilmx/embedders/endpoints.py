@@ -329,7 +329,7 @@ class Client:
         for name in ("error", "message", "detail"):
             if isinstance(said, dict) and name in said:
                 said = said[name]
-        words = " ".join(str(said).split())
+        words = " ".join(said.split()) if isinstance(said, str) else ""
         if self._key:
             words = words.replace(self._key, "(the key)")
         return f": {words[:_MOST_REASON]}" if words else ""
