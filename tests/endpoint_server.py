@@ -92,7 +92,7 @@ def serve(stand_in: StandIn) -> Iterator[StandIn]:
             with stand_in.lock:
                 number = len(stand_in.requests)
                 stand_in.requests.append((self.path, dict(self.headers), body))
-            texts, document = stand_in.answer(self.path, body)
+                texts, document = stand_in.answer(self.path, body)
             content = json.dumps(document).encode()
             answer = stand_in.spoil(number, texts, (200, {}, content))
             if answer is None:
