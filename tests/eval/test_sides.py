@@ -347,7 +347,7 @@ def test_sentence_transformers_itself_reads_more_tokens_and_it_is_the_reason(
     outcome = mlx("compare", artifact.path, f"model:{real_source.folder}", "--texts", "long.txt")
     said = outcome.stdout.splitlines()[0]
     assert said.startswith("DIFFERENT: ")
-    assert "; it has a limit of 128 tokens, and the reference has 4 texts truncated to 48 tokens" in said
+    assert "; it has a limit of 256 tokens, and the reference has 4 texts truncated to 48 tokens" in said
 
 
 def test_sentence_transformers_itself_is_the_same_on_short_texts(
