@@ -86,7 +86,8 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("eval", "--threads"): ((*EVAL, "--json", "--graph", "fixed"), ("--threads", "1"), '"threads": 1'),
     ("eval", "--graph-optimization"): (
         (*EVAL, "--json"), ("--graph-optimization", "basic"), '"graph_optimization": "basic"'),
-    ("compare", "--texts"): (("compare", "tiny", "tiny"), ("--texts", "texts.txt"), "texts.txt: 2 embeddings"),
+    ("compare", "--texts"): (
+        ("compare", "tiny", "tiny"), ("--texts", "texts.txt"), "texts.txt: 2 embeddings"),
     ("compare", "--column"): (
         ("compare", "tiny", "tiny", "--texts", "two.csv"), ("--column", "a"), "exit 0"),
     ("compare", "--dataset"): (("compare", "tiny", "tiny"), ("--dataset", "pairs.csv"), "pairs.csv: 3 pairs"),

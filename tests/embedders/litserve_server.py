@@ -9,6 +9,8 @@ import litserve
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
+PORT, FOLDER, MODE = sys.argv[1:]
+
 
 class Model(litserve.LitAPI):
     """sentence-transformers at 48 tokens."""
@@ -28,7 +30,6 @@ class Model(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    PORT, FOLDER, MODE = sys.argv[1:]
     api = Model(spec=litserve.OpenAIEmbeddingSpec())
     litserve.LitServer(api, accelerator="cpu").run(
         host="127.0.0.1", port=int(PORT), num_api_servers=1, generate_client_file=False, log_level="warning"

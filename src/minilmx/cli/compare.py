@@ -42,21 +42,12 @@ def compare(
 ) -> None:
     """Compare the embeddings of anything with those of the first EMBEDDER.
 
-    \b
-    EMBEDDER is one of
-      ARTIFACT                          an artifact on onnxruntime
-      ARTIFACT@RUNNER:NAME=VALUE,...    on another runner, with its settings,
-                                        graph and prompt
-      model:MODEL                       a model in sentence-transformers
-      openai:URL?model=NAME             an endpoint; its key is in the
-                                        environment variable OPENAI_API_KEY
-      tei:URL
-      ollama:URL?model=NAME
-      kserve:URL?model=NAME             with &artifact=ARTIFACT for a graph that
-                                        takes tokens
-      FILE                              embeddings: .npy, .npz, .parquet, .jsonl,
-                                        with the record FILE.run.json of
-                                        `mlx run` if there is one
+    An EMBEDDER is an artifact: ARTIFACT on onnxruntime, or ARTIFACT@RUNNER:NAME=VALUE,... on another
+    runner with its settings, graph and prompt. Or a model in sentence-transformers: model:MODEL. Or a
+    server: openai:URL?model=NAME (the key is in the environment variable OPENAI_API_KEY), tei:URL,
+    ollama:URL?model=NAME or kserve:URL?model=NAME (with &artifact=ARTIFACT for a graph that takes
+    tokens). Or embeddings in a FILE: .npy, .npz, .parquet or .jsonl, with the record FILE.run.json of
+    `mlx run` if there is one.
 
     The first line is the answer, and the exit code follows it, as in `mlx eval`.
     """
