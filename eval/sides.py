@@ -68,6 +68,7 @@ class _Side:
     timing: Timing | None = None
     invariance: BatchInvariance | None = None
     token_counts: NDArray[np.int64] | None = None
+    texts_per_row: int = 1
 
 
 def is_saved(source: Source) -> bool:
@@ -91,6 +92,8 @@ def compare_sides(
     """
     if len(sources) < 2:
         raise EvalError(f"a comparison: found {len(sources)}; expected at least two")
+    if inputs is not None and not inputs.texts:
+        raise EvalError(f"{inputs.name}: no text; expected at least one")
     if inputs is None and not all(map(is_saved, sources)):
         raise EvalError(
             "texts to embed: none; expected the texts of the saved embeddings", "Name their file."
@@ -241,6 +244,7 @@ def _embed_tokens(embedder: Embedder, name: str, texts: Sequence[str], advance: 
         timing=record.timing,
         invariance=invariance,
         token_counts=tokenized.token_counts,
+        texts_per_row=artifact.texts_per_row,
     )
 
 
@@ -336,7 +340,7 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
         language=pairs.language if pairs else None,
         split=pairs.split if pairs else None,
         pairs=len(pairs) if pairs else 0,
-        texts_per_row=1,
+        texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()) if pairs else (),
         runners=tuple(map(result, sides)),
         noise=None,

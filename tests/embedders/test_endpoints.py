@@ -219,6 +219,16 @@ def test_the_key_is_sent_and_never_shown(
     assert "sk-secret" not in message
 
 
+def test_a_key_that_cannot_be_sent_is_refused_without_it(
+    tiny: Path, mlx: Mlx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-sec\nret")
+    outcome = mlx("compare", "openai:http://127.0.0.1:9?model=m", tiny)
+    assert outcome.code == 3
+    assert "OPENAI_API_KEY: characters that no key has; expected printable ASCII" in outcome.stderr
+    assert "sk-sec" not in outcome.stderr
+
+
 def test_the_key_is_only_for_openais_protocol(
     server: StandIn, tiny: Path, texts: Path, mlx: Mlx, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,7 @@ def test_what_cannot_be_compared_is_refused(tiny: Path, vectors: NDArray[np.floa
         ((tiny, tiny), {"texts": TEXTS, "dataset": "bundled"}, EvalError),
         ((tiny, tiny), {"texts": TEXTS, "column": "a"}, EvalError),
         ((vectors, vectors.astype(int)), {}, EvalError),
+        ((tiny, tiny), {"texts": []}, EvalError),
         ((tiny, tiny), {"texts": "nowhere.txt"}, DatasetError),
     ):
         with pytest.raises(kind):

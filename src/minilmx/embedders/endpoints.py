@@ -240,7 +240,9 @@ class Client:
         self.batch_seconds: list[float] = []
         self.versions = {"httpx2": httpx2.__version__}
         self._url = address.url
-        self._key = os.environ.get(KEY_VARIABLE) if address.protocol == "openai" else None
+        self._key = os.environ.get(KEY_VARIABLE, "").strip() if address.protocol == "openai" else ""
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EvalError(f"{KEY_VARIABLE}: characters that no key has; expected printable ASCII")
         self._closed = threading.Event()
         headers = {"Accept-Encoding": "identity", "User-Agent": "minilmx"}
         if self._key:
@@ -284,6 +286,7 @@ class Client:
                     "Name the address that it redirects to, if you trust it.",
                 )
             raise _Refused(status, self._reason(answer))
+        self._closed.set()  # other requests need not be made again
         raise RunnerFailed(f"{self.name}: no answer in {_ATTEMPTS} attempts: {reason}")
 
     def read(self, answer: bytes, read: Callable[[bytes], T]) -> T:

@@ -14,7 +14,7 @@ from minilmx.errors import EvalError, boundary
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.progress import Progress
 from minilmx.runners.base import RunnerEntry
-from minilmx.runners.registry import AUTO, find_runner, option_names, require_runner
+from minilmx.runners.registry import AUTO, choose_graph, find_runner, option_names, require_runner
 
 _MODEL = "model"
 
@@ -31,8 +31,8 @@ def read_spelling(spelling: str) -> Spelled | Path:
     """The embedder of a spelling, which is not opened yet, or the file of embeddings that it names.
 
     ARTIFACT, ARTIFACT@RUNNER:SETTING=VALUE,..., model:MODEL, and openai:, tei:, ollama: or kserve: with a
-    URL. Raises EvalError for anything else and for a setting that does not exist, and RunnerError for a
-    runner that does not exist or cannot run here.
+    URL. Raises EvalError for anything else and for a setting that does not exist, RunnerError for a runner
+    that does not exist or cannot run here, and ArtifactError.
     """
     kind, _, rest = spelling.partition(":")
     if kind in PROTOCOLS and rest:
@@ -69,11 +69,11 @@ def _artifact(folder: Path, runner: str | RunnerEntry, shown: str) -> Spelled:
     graph, prompt = settings.pop("graph", AUTO), settings.pop("prompt", None)
     options = _convert(entry, settings)
     require_runner(entry, **options)
+    opened = open_artifact(folder, verify=not entry.verifies)
+    artifact = choose_graph(opened if prompt is None else opened.with_prompt(prompt), entry, graph)
 
     def open_embedder(progress: Progress) -> Embedder:
-        artifact = open_artifact(folder, verify=not entry.verifies)
-        artifact = artifact if prompt is None else artifact.with_prompt(prompt)
-        return Embedder(artifact, entry, graph, progress, **options)
+        return Embedder(artifact, entry, artifact.graph_kind, progress, **options)
 
     return Spelled(f"{folder.resolve().name}{shown}", open_embedder)
 
