@@ -237,7 +237,7 @@ def test_what_cannot_be_compared_is_refused(tiny: Path, vectors: NDArray[np.floa
         ((tiny, tiny), {"texts": "nowhere.txt"}, DatasetError),
     ):
         with pytest.raises(kind):
-            minilmx.compare(*arguments, **options)  # type: ignore[arg-type]
+            minilmx.compare(*arguments, **options)
 
 
 def test_a_model_with_foreign_modules_or_pickles_is_not_loaded(tiny_folder: Path, tmp_path: Path) -> None:
