@@ -37,7 +37,7 @@ def compare(
     reference: Rows,
     candidate: Rows,
     pairs: SentencePairs,
-    token_counts: NDArray[np.int64],
+    token_counts: NDArray[np.int64] | None,
     similarity: str = COSINE,
     search: tuple[Sides, Sides] | None = None,
 ) -> Comparison:

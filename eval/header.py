@@ -20,6 +20,13 @@ class DataHeader(Header):
     pairs: int
 
 
+def digest_of(texts: TokenizedTexts) -> str:
+    """The SHA-256 of the token arrays."""
+    digest = hashlib.sha256()
+    texts.update_digest(digest)
+    return digest.hexdigest()
+
+
 def header_fields(
     artifact: Artifact,
     texts: TokenizedTexts,
@@ -30,13 +37,11 @@ def header_fields(
     pairs: int = 0,
 ) -> dict[str, Any]:
     """The fields of a DataHeader for an artifact that ran over these texts."""
-    digest = hashlib.sha256()
-    texts.update_digest(digest)
     return {
         **artifact_fields(artifact),
         "sentences": len(texts),
         "truncated_sentences": int(texts.truncated.sum()),
-        "inputs_sha256": digest.hexdigest(),
+        "inputs_sha256": digest_of(texts),
         "dataset": dataset,
         "dataset_revision": revision,
         "language": language,

@@ -9,6 +9,7 @@ from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import LIMITED, Better, Group
 from minilmx.eval.presets import PRESETS, Preset, choose_preset, require_preset
+from minilmx.eval.setup import find_differences
 
 NOTHING_TO_COMPARE = "one runner: nothing to compare"
 
@@ -112,10 +113,11 @@ def _compare(
         again = ", but an existing index must be embedded again"
         rest = again if retrieval and not retrieval.index_may_stay else ""
         return Answer.SAME, f"{who} moved no further than rounding does: {shown}{rest}"
+    why = "".join(f"; {each}" for each in find_differences(reference, candidate))
     if changed is None:
-        reason = f"{who} moved further than rounding does, but a search returns the same: {moved}"
+        reason = f"{who} moved further than rounding does, but a search returns the same: {moved}{why}"
         return Answer.DRIFTED, reason
-    return Answer.DIFFERENT, f"{who} does not return the same: {changed}"
+    return Answer.DIFFERENT, f"{who} does not return the same: {changed}{why}"
 
 
 def _is_search(limit: str) -> bool:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make the environments that tests want beside .venv: one with only the base dependencies for each
 # Python named (for the wheel), .venv-3.8 with numpy 1 (for a card's side without minilmx), and
-# .venv-groqflow with real GroqFlow 4.3.1, made by our own command. A Python that is not found is named
+# .venv-groqflow with real GroqFlow 4.3.1, made by our own command, and .venv-servers with LitServe over
+# .venv (for a server of OpenAI's protocol that is not ours). A Python that is not found is named
 # and left out; with REQUIRE set it is an error.
 set -eu
 
@@ -46,3 +47,11 @@ done
 # A Python that only a card's runtime wants: numpy 1, and onnxruntime for the stand-in of the runtime.
 make_environment 3.8 numpy==1.24.4 onnxruntime==1.19.2
 .venv/bin/mlx groq setup --size lean --prefix .venv-groqflow >/dev/null || [ -z "${REQUIRE:-}" ]
+if [ "$(cat .venv-servers/installed 2>/dev/null)" != "litserve==0.2.19" ]; then
+    rm -rf .venv-servers
+    .venv/bin/python -m venv .venv-servers
+    .venv-servers/bin/python -m pip install -q -c constraints.txt litserve==0.2.19
+    site='import sysconfig; print(sysconfig.get_path("purelib"))'
+    .venv/bin/python -c "$site" >"$(.venv-servers/bin/python -c "$site")/minilmx.pth"
+    echo "litserve==0.2.19" >.venv-servers/installed
+fi

@@ -1,6 +1,7 @@
 """The cautions and explanations that belong to a runner's numbers, in plain sentences."""
 
 from minilmx.eval.evaluation import RunnerResult
+from minilmx.eval.setup import describe_setup
 from minilmx.runners.base import Details
 from minilmx.runners.groq_emulator import FLOAT16_MAX
 
@@ -23,9 +24,10 @@ def caution(name: str, details: Details) -> list[str]:
 
 
 def explanations(result: RunnerResult) -> list[str]:
-    """Whether an embedding depends on its batch, and what the comparison with the reference means, for
-    correlation and for a search."""
-    notes = []
+    """How it is set up, if that is recorded, whether an embedding depends on its batch, and what the
+    comparison with the reference means, for correlation and for a search."""
+    setup = describe_setup(result.details)
+    notes = [f"{result.runner}: {setup}."] if setup else []
     if result.invariance and not result.invariance.kept:
         notes.append(f"{result.runner}: {result.invariance.meaning}")
     comparison = result.comparison

@@ -71,7 +71,7 @@ def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
         table.add_row(group.heading)
         for name, *cells in group.rows:
             table.add_row(f"  {name}", *cells)
-    console.print(table)
+    print_wide(table, console)
     for result in evaluation.runners:
         for note in (*caution(result.runner, result.details), *explanations(result)):
             console.print(note, soft_wrap=True)

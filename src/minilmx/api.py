@@ -31,9 +31,6 @@ from minilmx.runners.registry import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from minilmx.embedding.corpus.job import Summary
     from minilmx.embedding.corpus.worker import Job
     from minilmx.eval.benchmark import Benchmark
@@ -49,6 +46,8 @@ if TYPE_CHECKING:
 # What only some of the functions need is imported within them: `mlx run` takes no scipy.
 
 ArtifactLike = Artifact | Path | str
+# What `compare` takes: see there.
+EmbedderLike = Any
 
 
 def open_artifact(path: Path | str) -> Artifact:
@@ -369,23 +368,64 @@ def evaluate(
 
 
 def compare(
-    *runs: "Path | str | NDArray[np.float32]", limits: "LimitsLike" = None, preset: str | None = None
+    *sides: "EmbedderLike",
+    texts: Path | str | Sequence[str] | None = None,
+    column: str | None = None,
+    dataset: Path | str | None = None,
+    limits: "LimitsLike" = None,
+    preset: str | None = None,
+    progress: Progress = SILENT,
 ) -> "Result":
-    """Compare embeddings of the same texts; the first is the reference.
+    """Compare embeddings of the same texts, wherever they come from; the first side is the reference.
 
-    A run is a file that `embed_file` wrote (.npy, .npz, .parquet or .jsonl), with its record
-    FILE.run.json if there is one, or a float32 [N, D] array. `limits` and `preset` are as in
-    `evaluate`. Raises EvalError for fewer than two runs, other shapes or other inputs.
+    A side is a string that `mlx compare` takes: an artifact ("out"), an artifact on a runner with settings
+    ("out@openvino:precision=bf16"), a model in sentence-transformers ("model:PATH"), an endpoint
+    ("openai:URL?model=NAME", "tei:URL", "ollama:URL?model=NAME", "kserve:URL?model=NAME"), or a file of
+    embeddings (.npy, .npz, .parquet or .jsonl), with its record FILE.run.json if there is one. It may also be
+    a path, an artifact, an Embedder, any object whose `encode(texts)` returns an array [N, D], or an array.
+    float16 and float64 become float32.
+
+    `texts` are strings, or a file as `embed_file` reads it, of which `column` holds the texts. Rows are
+    joined by the column `id` if the texts and a file of embeddings both have it, otherwise by their order.
+    `dataset` is graded pairs instead, as in `evaluate`: "bundled" unless a side is saved embeddings. `limits`
+    and `preset` are as in `evaluate`. Raises EvalError for fewer than two sides, other shapes or other
+    inputs, DatasetError, ArtifactError, ModelError, OutputError for a file that cannot be read, and
+    RunnerError, also for an endpoint that fails.
 
     Example:
         >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed
         True
     """
+    from minilmx.embedders.spelling import artifact_embedder, read_spelling
+    from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
     from minilmx.eval.limits import limit_rules
-    from minilmx.eval.saved import compare_saved
+    from minilmx.eval.sides import Inputs, compare_sides, is_saved, read_inputs
 
-    sources = [Path(run) if isinstance(run, str) else run for run in runs]
-    return compare_saved(sources, limit_rules(limits), preset)
+    if texts is not None and dataset is not None:
+        raise EvalError("texts and a data set; expected one of them", unused=True)
+    if column is not None and not isinstance(texts, Path | str):
+        raise EvalError(f"the column {column!r}: no file of texts; expected one", unused=True)
+    rules = limit_rules(limits)
+    sources = [
+        artifact_embedder(side)
+        if isinstance(side, Artifact)
+        else read_spelling(str(side))
+        if isinstance(side, Path | str)
+        else side
+        for side in sides
+    ]
+    if dataset is None and texts is None and not any(map(is_saved, sources)):
+        dataset = BUNDLED
+    inputs = None
+    if isinstance(texts, Path | str):
+        inputs = read_inputs(str(texts), column)
+    elif texts is not None:
+        require_strings("texts", texts)
+        inputs = Inputs("texts", texts)
+    elif dataset is not None:
+        pairs = load_pairs(str(dataset), progress=progress)
+        inputs = Inputs(pairs.name, pairs.texts, pairs=pairs)
+    return compare_sides(sources, inputs, rules, preset, progress)
 
 
 def bisect(

@@ -86,6 +86,11 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("eval", "--threads"): ((*EVAL, "--json", "--graph", "fixed"), ("--threads", "1"), '"threads": 1'),
     ("eval", "--graph-optimization"): (
         (*EVAL, "--json"), ("--graph-optimization", "basic"), '"graph_optimization": "basic"'),
+    ("compare", "--texts"): (
+        ("compare", "tiny", "tiny"), ("--texts", "texts.txt"), "texts.txt: 2 embeddings"),
+    ("compare", "--column"): (
+        ("compare", "tiny", "tiny", "--texts", "two.csv"), ("--column", "a"), "exit 0"),
+    ("compare", "--dataset"): (("compare", "tiny", "tiny"), ("--dataset", "pairs.csv"), "pairs.csv: 3 pairs"),
     ("compare", "--preset"): (COMPARE, ("--preset", "int8"), "(preset int8: as requested)"),
     ("compare", "--limits"): (COMPARE, ("--limits", "limits.toml"), "limits: FAIL"),
     ("compare", "--output"): (COMPARE, ("-o", "new.json"), "new.json"),
@@ -204,6 +209,8 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*ALONE, "--input-format", "csv"), "a format is only for files"),
     ((*ALONE, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
     ((*BISECT, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
+    ((*COMPARE, "--column", "a"), "--column names a column of --texts"),
+    ((*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"), "texts and a data set"),
     ((*EVAL, "--preset", "int8"), "--preset compares runners: one runner"),
     ((*EVAL, "--max-abs", "1"), "--max-abs compares runners: one runner"),
     ((*EVAL, "--limits", "limits.toml"), "limits: none applies to onnxruntime"),

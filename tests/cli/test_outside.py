@@ -21,6 +21,7 @@ COMMANDS = {
     "eval with openvino": "eval tiny --runner onnxruntime --runner openvino --limit 8",
     "eval with torch": "eval real --runner torch --runner onnxruntime --limit 2",
     "compare": "compare a.npy b.npy -o compared.json",
+    "compare artifacts": "compare tiny tiny@openvino --texts texts.txt",
     "report": "report result.json -o page.html",
     "bisect": "bisect real --candidate groq-emulator --limit 2",
     "bench": "bench tiny --rounds 1 --graph dynamic",

@@ -13,7 +13,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
 from minilmx.eval.limits import limit_rules
 from minilmx.eval.results import Result
-from minilmx.eval.saved import compare_saved
+from minilmx.eval.sides import compare_sides
 
 FORMATS = [".npy", ".npz", ".jsonl", ".parquet"]
 TEXT = "one sentence\nanother one\na third, longer than both of the others\n"
@@ -249,7 +249,7 @@ def embeddings() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def test_arrays_are_compared_as_a_result_that_every_report_shows(tmp_path: Path) -> None:
     values = embeddings()
-    result = compare_saved([values, values + np.float32(1e-4)], limit_rules({"max_abs": 1e-6}))
+    result = compare_sides([values, values + np.float32(1e-4)], None, limit_rules({"max_abs": 1e-6}))
     assert result.passed is False
     comparison = result.evaluations[0].runners[1].comparison
     assert comparison and comparison.profile and comparison.retrieval
@@ -263,7 +263,7 @@ def test_arrays_are_compared_as_a_result_that_every_report_shows(tmp_path: Path)
 
 def test_a_file_without_a_record_is_compared(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", embeddings())
-    result = compare_saved([tmp_path / "a.npy", embeddings()])
+    result = compare_sides([tmp_path / "a.npy", embeddings()], None, limit_rules(None))
     assert result.passed is True
     assert result.verdict.answer == "SAME"
     assert result.evaluations[0].inputs_sha256 == "no record"
@@ -272,9 +272,9 @@ def test_a_file_without_a_record_is_compared(tmp_path: Path) -> None:
 def test_embeddings_that_are_not_finite_do_not_pass() -> None:
     broken = embeddings()
     broken[3, 2] = np.nan
-    assert compare_saved([embeddings(), broken]).passed is False
+    assert compare_sides([embeddings(), broken], None, limit_rules(None)).passed is False
 
 
 def test_runs_of_other_inputs_have_no_result(save: Save) -> None:
     with pytest.raises(EvalError, match="other inputs than"):
-        compare_saved([save("a.npy"), save("b.npy", text="x\ny\nz\n")])
+        compare_sides([save("a.npy"), save("b.npy", text="x\ny\nz\n")], None, limit_rules(None))

@@ -56,7 +56,7 @@ DOCUMENTS = sorted(
 )
 
 # The product code by room: its string constants, which hold every error and message, and its docstrings.
-ROOMS = ("minilmx", "cli", "files", "embedding", "models", "export", "runners", "eval")
+ROOMS = ("minilmx", "cli", "files", "embedding", "embedders", "models", "export", "runners", "eval")
 
 
 def faults(text: str) -> list[str]:

@@ -10,12 +10,17 @@ from minilmx.cli.options import FORCE, JSON, require_output
 
 
 @click.command()
-@click.argument(
-    "runs",
-    metavar="FILE FILE...",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.argument("embedders", metavar="EMBEDDER EMBEDDER...", nargs=-1, required=True)
+@click.option(
+    "--texts",
+    help="The texts to embed: one per line, CSV, TSV, JSON, JSONL or Parquet. Rows of a file of embeddings "
+    "are joined with them by the column id, if both have it.",
+)
+@click.option("--column", help="Column of --texts with the texts, if it has several beside id.")
+@click.option(
+    "--dataset",
+    help="Graded pairs to embed: bundled, stsb, a hub id, or a file of pairs. [default: bundled, unless a "
+    "file of embeddings is compared]",
 )
 @PRESET
 @limit_options
@@ -24,7 +29,10 @@ from minilmx.cli.options import FORCE, JSON, require_output
 @FORCE
 @JSON
 def compare(
-    runs: tuple[Path, ...],
+    embedders: tuple[str, ...],
+    texts: str | None,
+    column: str | None,
+    dataset: str | None,
     preset: str | None,
     limits: Path | None,
     output: Path | None,
@@ -32,18 +40,35 @@ def compare(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Compare embeddings that `mlx run` saved, perhaps on different machines.
+    """Compare the embeddings of anything with those of the first EMBEDDER.
 
-    FILE is a file of embeddings (.npy, .npz, .parquet or .jsonl), with its record FILE.run.json if there
-    is one; the first is the reference. The first line is the answer, and the exit code follows it, as in
-    `mlx eval`.
+    An EMBEDDER is an artifact: ARTIFACT on onnxruntime, or ARTIFACT@RUNNER:NAME=VALUE,... on another
+    runner with its settings, graph and prompt. Or a model in sentence-transformers: model:MODEL. Or a
+    server: openai:URL?model=NAME (the key is in the environment variable OPENAI_API_KEY), tei:URL,
+    ollama:URL?model=NAME or kserve:URL?model=NAME (with &artifact=ARTIFACT for a graph that takes
+    tokens). Or embeddings in a FILE: .npy, .npz, .parquet or .jsonl, with the record FILE.run.json of
+    `mlx run` if there is one.
+
+    The first line is the answer, and the exit code follows it, as in `mlx eval`.
     """
     from minilmx import api
+    from minilmx.cli.progress import console_progress
     from minilmx.files.atomic import check_writable
 
+    if column is not None and texts is None:
+        raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
     rules = rules_under(stated_limits(settings), limits)
     require_output(output, force)
     if output is not None:
         check_writable(output, replace=force)
-    result = api.compare(*runs, limits=rules, preset=preset)
+    with console_progress() as progress:
+        result = api.compare(
+            *embedders,
+            texts=texts,
+            column=column,
+            dataset=dataset,
+            limits=rules,
+            preset=preset,
+            progress=progress,
+        )
     finish(result, output, force, as_json, save=output is not None)

@@ -1,0 +1,375 @@
+"""A comparison of anything with anything: artifacts, models, endpoints and saved embeddings."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.embedders.base import OtherEmbedder, TextEmbedder
+from minilmx.embedders.spelling import Spelled
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.output_file import Vectors
+from minilmx.embedding.record import Header, RunRecord, Timing, artifact_fields
+from minilmx.errors import EvalError
+from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.datasets.pairs import SentencePairs
+from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.header import digest_of
+from minilmx.eval.invariance import BatchInvariance, measure_invariance
+from minilmx.eval.limits import LimitRules
+from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
+from minilmx.eval.metrics.drift import measure_drift, profile_drift
+from minilmx.eval.metrics.retrieval import measure_retrieval
+from minilmx.eval.results import Result, check_limits
+from minilmx.eval.saved import read_run
+from minilmx.eval.setup import CONVERTED, INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
+from minilmx.files.formats import BY_NAME
+from minilmx.files.tables import read_table
+from minilmx.files.texts import choose_column, read_texts
+from minilmx.models.manifest import COSINE
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import Details, chip_latencies
+from minilmx.runners.provenance import record_provenance
+
+_NO_RECORD, _ID = "no record", "id"
+Rows = NDArray[np.float32]
+# A file of embeddings, an array, an embedder that can be opened, or one that is open.
+Source = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The N texts that are embedded, with the name of their file or data set.
+
+    `ids` are those of the rows, and `pairs` the graded pairs that the texts are, if there are any.
+    """
+
+    name: str
+    texts: Sequence[str]
+    ids: Sequence[str] | None = None
+    pairs: SentencePairs | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One side of a comparison: embeddings, float32 [N, D], and what is known of how they were made."""
+
+    name: str
+    values: Rows
+    is_live: bool = False
+    ids: Sequence[str] | None = None
+    record: RunRecord | None = None
+    details: Details
+    versions: Mapping[str, str]
+    timing: Timing | None = None
+    invariance: BatchInvariance | None = None
+    token_counts: NDArray[np.int64] | None = None
+    texts_per_row: int = 1
+
+
+def is_saved(source: Source) -> bool:
+    """Whether a source is embeddings that exist, and not an embedder."""
+    return isinstance(source, Path | np.ndarray)
+
+
+def compare_sides(
+    sources: Sequence[Source],
+    inputs: Inputs | None,
+    rules: LimitRules,
+    preset: str | None = None,
+    progress: Progress = SILENT,
+) -> Result:
+    """Compare embeddings with those of the first source; embedders embed the texts of `inputs`.
+
+    A file's record FILE.run.json states where it comes from; without it the result says "no record". Rows are
+    joined by id if the texts, or without texts the first file that has ids, and the other file have them, and
+    otherwise by their order. Raises EvalError for fewer than two sources, other shapes or other inputs, and
+    what embedding raises.
+    """
+    if len(sources) < 2:
+        raise EvalError(f"a comparison: found {len(sources)}; expected at least two")
+    if inputs is not None and not inputs.texts:
+        raise EvalError(f"{inputs.name}: no text; expected at least one")
+    if inputs is None and not all(map(is_saved, sources)):
+        raise EvalError(
+            "texts to embed: none; expected the texts of the saved embeddings", "Name their file."
+        )
+    saved = {number: _load(source, number) for number, source in enumerate(sources, 1) if is_saved(source)}
+    saved = _join(saved, inputs)
+    sides = []
+    for number, source in enumerate(sources, 1):
+        if number in saved:
+            sides.append(saved[number])
+        elif inputs is not None:
+            sides.append(_embed(source, number, inputs.texts, progress))
+        _require_same(sides[0], sides[-1], inputs)
+    sides = [_with_setup(sides[0], side) for side in sides]
+    return check_limits([_evaluation(sides, inputs)], rules, preset)
+
+
+def _load(source: Source, number: int) -> _Side:
+    if isinstance(source, np.ndarray):
+        if source.dtype.kind != "f" or source.dtype.itemsize > 8 or source.ndim != 2:
+            raise EvalError(f"array {number}: {source.dtype} {list(source.shape)}; expected float32 [N, D]")
+        with np.errstate(over="ignore"):
+            vectors = Vectors(source.astype(np.float32, copy=False), source.dtype.name)
+        name, record = f"array {number}", None
+    else:
+        run = read_run(source)
+        name, record, vectors = f"{number}: {run.name}", run.record, run.vectors
+    details: dict[str, Any] = {
+        **(record.details if record else {}),
+        "runner": record.runner if record else _NO_RECORD,
+        "artifact_sha256": record.artifact_sha256 if record else _NO_RECORD,
+    }
+    if vectors.dtype != "float32":
+        details[CONVERTED] = vectors.dtype
+    return _Side(
+        name=name,
+        values=vectors.values,
+        ids=vectors.ids,
+        record=record,
+        details=details,
+        versions=record.versions if record else {},
+        timing=record.timing if record else None,
+    )
+
+
+def _join(saved: dict[int, _Side], inputs: Inputs | None) -> dict[int, _Side]:
+    """The saved rows in the order of the texts, or of the first file with ids. Raises EvalError."""
+    ids = [side for side in saved.values() if side.ids is not None]
+    if inputs is not None:
+        wanted, of = inputs.ids, inputs.name
+    elif len(ids) > 1:
+        wanted, of = ids[0].ids, ids[0].name
+    else:
+        return saved
+    if wanted is None:
+        return saved
+    _places(wanted, of)
+    return {number: _in_order(side, wanted, of) for number, side in saved.items()}
+
+
+def _places(ids: Sequence[str], of: str) -> dict[str, int]:
+    places = {each: row for row, each in enumerate(ids)}
+    if len(places) < len(ids):
+        twice = next(each for row, each in enumerate(ids) if places[each] != row)
+        raise EvalError(f"{of}: the id {twice!r:.80} twice; expected each once")
+    return places
+
+
+def _in_order(side: _Side, wanted: Sequence[str], of: str) -> _Side:
+    if side.ids is None:
+        return side
+    places = _places(side.ids, side.name)
+    missing = [each for each in wanted if each not in places]
+    if missing:
+        raise EvalError(
+            f"{side.name}: {len(missing)} ids are missing, the first is {missing[0]!r:.80}; expected all "
+            f"{len(wanted)} of {of}"
+        )
+    rows = [places[each] for each in wanted]
+    return replace(side, values=side.values[rows], ids=wanted)
+
+
+def _embed(source: Any, number: int, texts: Sequence[str], progress: Progress) -> _Side:
+    """Embed the texts, and close what was opened here."""
+    if not isinstance(source, Spelled):
+        embedder = source if isinstance(source, Embedder | TextEmbedder) else OtherEmbedder(source)
+        own = embedder.artifact.path.resolve().name if isinstance(embedder, Embedder) else embedder.name
+        return _embed_with(embedder, f"{number}: {own}", texts, progress)
+    with source.open(progress) as embedder:
+        return _embed_with(embedder, f"{number}: {source.name}", texts, progress)
+
+
+def _embed_with(
+    embedder: Embedder | TextEmbedder, name: str, texts: Sequence[str], progress: Progress
+) -> _Side:
+    advance = progress.start(name, len(texts))
+    if isinstance(embedder, Embedder):
+        return _embed_tokens(embedder, name, texts, advance)
+    started = time.perf_counter()
+    values = embedder.encode(texts, advance)
+    seconds = time.perf_counter() - started
+    each = list(embedder.batch_seconds) or [seconds]
+    timing = Timing(
+        batches=len(each),
+        seconds=seconds,
+        latency_seconds=sum(each) / len(each),
+        sentences_per_second=len(texts) / seconds,
+    )
+    return _Side(
+        name=name,
+        values=values,
+        is_live=True,
+        details=embedder.details,
+        versions=embedder.versions,
+        timing=timing,
+    )
+
+
+def _embed_tokens(embedder: Embedder, name: str, texts: Sequence[str], advance: Any) -> _Side:
+    """Through a runner: as in `evaluate`, tokens are made once, and numbers that are not finite are kept."""
+    tokenized = embedder.tokenizer.encode(texts)
+    found = embedder.encode_tokenized(tokenized, advance)
+    invariance = measure_invariance(embedder, tokenized, found)
+    artifact, runner = embedder.artifact, embedder.runner
+    record = RunRecord(
+        **artifact_fields(artifact),
+        sentences=len(texts),
+        truncated_sentences=int(tokenized.truncated.sum()),
+        inputs_sha256=digest_of(tokenized),
+        graph=artifact.graph_kind,
+        runner=runner.name,
+        details=dict(runner.details),
+        versions=dict(runner.versions),
+        timing=Timing(
+            batches=found.batches,
+            seconds=found.seconds,
+            latency_seconds=float(found.batch_seconds.mean()),
+            sentences_per_second=len(texts) / found.seconds,
+        ),
+    )
+    return _Side(
+        name=name,
+        values=found.values,
+        is_live=True,
+        record=record,
+        details={**record.details, "runner": runner.name, "artifact_sha256": artifact.digest},
+        versions=record.versions,
+        timing=record.timing,
+        invariance=invariance,
+        token_counts=tokenized.token_counts,
+        texts_per_row=artifact.texts_per_row,
+    )
+
+
+def _require_same(first: _Side, side: _Side, inputs: Inputs | None) -> None:
+    """Refuse embeddings of other inputs, or of another shape."""
+    if inputs is not None and len(side.values) != len(inputs.texts):
+        raise EvalError(
+            f"{side.name}: {len(side.values)} embeddings; expected {len(inputs.texts)}, one per text of "
+            f"{inputs.name}"
+        )
+    mine, theirs = side.record, first.record
+    # Another artifact's tokens may differ for the same texts, but without texts nothing shows that.
+    is_stated = mine and theirs and (inputs is None or mine.artifact_sha256 == theirs.artifact_sha256)
+    is_saved_run = not (first.is_live and side.is_live)
+    if mine and theirs and is_stated and is_saved_run and mine.inputs_sha256 != theirs.inputs_sha256:
+        digests = f"{mine.inputs_sha256}; expected {theirs.inputs_sha256}"
+        raise EvalError(f"{side.name}: other inputs than {first.name}: {digests}")
+    if side.values.shape != first.values.shape:
+        shapes = f"{list(side.values.shape)}; expected {list(first.values.shape)}"
+        raise EvalError(f"{side.name}: embeddings of another shape than {first.name}: {shapes}")
+
+
+def _with_setup(first: _Side, side: _Side) -> _Side:
+    """The side with what its embeddings and its record show of the set-up, in its details."""
+    facts: dict[str, Any] = find_facts(side.values)
+    if side.record:
+        record = side.record
+        facts |= {
+            LENGTH: record.sequence_length,
+            TRUNCATED: record.truncated_sentences,
+            PROMPT: record.prompt,
+        }
+    if side is not first:
+        facts[INPUTS] = _inputs(first, side)
+    return replace(side, details={**facts, **side.details})
+
+
+def _inputs(first: _Side, side: _Side) -> str:
+    """In which sense the inputs are identical."""
+    if first.record and side.record and first.record.inputs_sha256 == side.record.inputs_sha256:
+        return "the same token batches"
+    if first.is_live and side.is_live:
+        return "the same texts"
+    if side.ids is not None and (first.is_live or first.ids is side.ids):
+        return "rows of the same ids"
+    return "rows in the same order"
+
+
+def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
+    first, pairs = sides[0], inputs.pairs if inputs else None
+    similarity = next((side.record.similarity for side in sides if side.record), COSINE)
+    rows = [f"row {number}" for number in range(len(first.values))]
+    if inputs and inputs.ids is not None:
+        rows = [f"id {each}" for each in inputs.ids]
+    texts = rows if inputs is None else list(inputs.texts)
+    counts = next((side.token_counts for side in sides if side.token_counts is not None), None)
+
+    def compare_with_first(side: _Side) -> Comparison:
+        if pairs is not None:
+            return compare(first.values, side.values, pairs, counts, similarity)
+        drift = measure_drift(first.values, side.values)
+        if not drift.finite:
+            return Comparison(drift, None, None, None, None, None, None)
+        profile = profile_drift(first.values, side.values, rows, counts)
+        retrieval = measure_retrieval(first.values, side.values, texts, similarity)
+        return Comparison(drift, profile, None, None, None, None, retrieval)
+
+    def result(side: _Side) -> RunnerResult:
+        scores, similarities = Scores(None, None), None
+        if pairs is not None:
+            each, half = pair_similarities(side.values, similarity), len(pairs)
+            scores = score_pairs(side.values[:half], side.values[half:], pairs.gold, similarity)
+            similarities = None if scores.spearman is None else tuple(each.tolist())
+        return RunnerResult(
+            runner=side.name,
+            graph=side.record.graph if side.record else None,
+            details=side.details,
+            versions=side.versions,
+            finite=bool(np.isfinite(side.values).all()),
+            scores=scores,
+            similarities=similarities,
+            comparison=None if side is first else compare_with_first(side),
+            invariance=side.invariance,
+            timing=side.timing,
+            **chip_latencies(side.details),
+        )
+
+    return Evaluation(
+        **_header(first, similarity),
+        sentences=len(rows),
+        dataset=inputs.name if inputs else "saved embeddings",
+        dataset_revision=pairs.revision if pairs else None,
+        language=pairs.language if pairs else None,
+        split=pairs.split if pairs else None,
+        pairs=len(pairs) if pairs else 0,
+        texts_per_row=first.texts_per_row,
+        gold=tuple(pairs.gold.tolist()) if pairs else (),
+        runners=tuple(map(result, sides)),
+        noise=None,
+        ladder=None,
+        provenance=record_provenance(),
+    )
+
+
+def _header(first: _Side, similarity: str) -> dict[str, Any]:
+    """The fields of a header that the reference's record states."""
+    if first.record is None:
+        texts = dict.fromkeys(("artifact", "artifact_sha256", "model", "inputs_sha256"), _NO_RECORD)
+        unknown = dict.fromkeys(("model_revision", "batch_size", "sequence_length", "prompt"))
+        return {**texts, **unknown, "similarity": similarity, "truncated_sentences": 0}
+    others = ("sentences", "provenance")
+    return {
+        field.name: getattr(first.record, field.name) for field in fields(Header) if field.name not in others
+    }
+
+
+def read_inputs(path: str, column: str | None = None) -> Inputs:
+    """The texts of a file, with their ids if it has a column `id`. Raises DatasetError.
+
+    `column` holds the texts; it may be omitted if there is only one beside the ids.
+    """
+    name = Path(path).name
+    if BY_NAME.kind_of(path) == ".txt":
+        return Inputs(name, read_texts(path, column))
+    table = read_table(path)
+    has_ids = _ID in table.names and column != _ID
+    chosen = choose_column(path, tuple(each for each in table.names if each != _ID or not has_ids), column)
+    return Inputs(name, table.texts(chosen), list(map(str, table.column(_ID))) if has_ids else None)

@@ -1,0 +1,78 @@
+"""A model in sentence-transformers itself."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minilmx.embedders.base import TextEmbedder
+from minilmx.errors import ModelError, RunnerFailed, RunnerUnavailable, boundary
+from minilmx.models.source import list_modules, resolve_model, weights_files
+from minilmx.progress import SILENT, Advance, Progress
+from minilmx.runners.base import Details
+
+_BATCH_TEXTS = 32
+
+
+class ModelEmbedder(TextEmbedder):
+    """sentence-transformers on the CPU, in float32, with the model's own settings."""
+
+    def __init__(self, model: str, name: str, progress: Progress = SILENT) -> None:
+        """Load a folder, a known name or a hub id. Only safetensors are read, and no code of the model runs.
+
+        Raises RunnerUnavailable without sentence-transformers, and ModelError.
+        """
+        if importlib.util.find_spec("sentence_transformers") is None:
+            raise RunnerUnavailable(
+                f"{name} needs sentence-transformers, which is not installed",
+                "Run pip install sentence-transformers.",
+            )
+        source = resolve_model(model, progress=progress)
+        weights_files(source)
+        foreign = [kind for kind, _ in list_modules(source) if not kind.startswith("sentence_transformers.")]
+        if foreign:
+            raise ModelError(f"{model}: the module {foreign[0]}; expected those of sentence-transformers")
+        import sentence_transformers
+        import torch
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        self.name = name
+        self._note = source.note
+        self._versions = {
+            "sentence-transformers": sentence_transformers.__version__,
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+        }
+        with boundary(ModelError, f"{model}: sentence-transformers cannot load it"):
+            self._model = sentence_transformers.SentenceTransformer(
+                str(source.folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"dtype": "float32", "use_safetensors": True},
+            )
+
+    @property
+    def details(self) -> Details:
+        """Where the weights came from, the prompt, and how many tokens are read."""
+        return {
+            "runner": "sentence-transformers",
+            "weights": self._note,
+            "prompt": self._model.default_prompt_name,
+            "sequence_length": self._model.max_seq_length,
+        }
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of sentence-transformers, torch and transformers."""
+        return self._versions
+
+    def encode(self, texts: Sequence[str], advance: Advance | None = None) -> NDArray[np.float32]:
+        """What sentence-transformers returns: float32 [N, D]. Raises RunnerFailed."""
+        with boundary(RunnerFailed, f"{self.name} failed on the texts", named=True):
+            values = self._model.encode(list(texts), batch_size=_BATCH_TEXTS, show_progress_bar=False)
+        if advance is not None:
+            advance(len(texts))
+        return np.asarray(values, dtype=np.float32)

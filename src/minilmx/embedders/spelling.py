@@ -1,0 +1,124 @@
+"""One spelling for each kind of embedder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from minilmx.embedders.base import TextEmbedder
+from minilmx.embedders.endpoints import PROTOCOLS, Endpoint, read_address, token_runner
+from minilmx.embedding.embedder import Embedder
+from minilmx.errors import EvalError, boundary
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.progress import Progress
+from minilmx.runners.base import RunnerEntry
+from minilmx.runners.registry import AUTO, choose_graph, find_runner, option_names, require_runner
+
+_MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """An embedder that can be opened. `name` is what reports call it."""
+
+    name: str
+    open: Callable[[Progress], Embedder | TextEmbedder]
+
+
+def read_spelling(spelling: str) -> Spelled | Path:
+    """The embedder of a spelling, which is not opened yet, or the file of embeddings that it names.
+
+    ARTIFACT, ARTIFACT@RUNNER:SETTING=VALUE,..., model:MODEL, and openai:, tei:, ollama: or kserve: with a
+    URL. Raises EvalError for anything else and for a setting that does not exist, RunnerError for a runner
+    that does not exist or cannot run here, and ArtifactError.
+    """
+    kind, _, rest = spelling.partition(":")
+    if kind in PROTOCOLS and rest:
+        return _endpoint(kind, rest)
+    if kind == _MODEL and rest:
+        return _model(rest)
+    with boundary(EvalError, f"{spelling:.200} cannot be opened"):
+        path = Path(spelling)
+        if path.is_dir():
+            return _artifact(path, "onnxruntime", "")
+        if path.exists():
+            return path
+        folder, at, runner = spelling.rpartition("@")
+        if at and Path(folder).is_dir():
+            return _artifact(Path(folder), runner, f"@{runner}")
+    raise EvalError(
+        f"{spelling:.200} does not exist; expected an artifact, a file of embeddings, {_MODEL}:MODEL, or an "
+        f"endpoint ({', '.join(PROTOCOLS)})"
+    )
+
+
+def artifact_embedder(artifact: Artifact) -> Spelled:
+    """An open artifact on the default runner."""
+    return Spelled(artifact.path.resolve().name, lambda progress: Embedder(artifact, progress=progress))
+
+
+def _artifact(folder: Path, runner: str | RunnerEntry, shown: str) -> Spelled:
+    """An artifact on RUNNER:SETTING=VALUE,...; the settings are the runner's own, graph and prompt."""
+    settings: dict[str, str] = {}
+    if isinstance(runner, str):
+        runner, _, spelled = runner.partition(":")
+        settings = _read_settings(spelled)
+    entry = find_runner(runner)
+    graph, prompt = settings.pop("graph", AUTO), settings.pop("prompt", None)
+    options = _convert(entry, settings)
+    require_runner(entry, **options)
+    opened = open_artifact(folder, verify=not entry.verifies)
+    artifact = choose_graph(opened if prompt is None else opened.with_prompt(prompt), entry, graph)
+
+    def open_embedder(progress: Progress) -> Embedder:
+        return Embedder(artifact, entry, artifact.graph_kind, progress, **options)
+
+    return Spelled(f"{folder.resolve().name}{shown}", open_embedder)
+
+
+def _read_settings(spelled: str) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for each in filter(None, spelled.split(",")):
+        name, _, value = each.partition("=")
+        if not value or name in settings:
+            raise EvalError(f"the setting {each:.80}; expected NAME=VALUE, each name once")
+        settings[name] = value
+    return settings
+
+
+def _convert(entry: RunnerEntry, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Settings in the types of the runner's options."""
+    known = option_names(entry)
+    for name in settings:
+        if name not in known:
+            expected = ", ".join((*known, "graph", "prompt"))
+            raise EvalError(f"the setting {name:.80} of the runner {entry.name}; expected one of {expected}")
+    numbers = {name: int(value) if value.isdecimal() else value for name, value in settings.items()}
+    with boundary(EvalError, f"the settings of the runner {entry.name}"):
+        options = msgspec.convert(
+            numbers, entry.options, strict=False, dec_hook=lambda kind, value: kind(value)
+        )
+    return {name: getattr(options, name) for name in settings}
+
+
+def _model(model: str) -> Spelled:
+    folder = Path(model)
+    name = f"{_MODEL}:{folder.resolve().name if folder.is_dir() else model}"
+
+    def open_embedder(progress: Progress) -> TextEmbedder:
+        from minilmx.embedders.model import ModelEmbedder
+
+        return ModelEmbedder(model, name, progress)
+
+    return Spelled(name, open_embedder)
+
+
+def _endpoint(protocol: str, spelled: str) -> Spelled:
+    address = read_address(protocol, spelled)
+    folder = address.settings.get("artifact")
+    if folder is not None:  # a graph that takes tokens
+        tokens = _artifact(Path(folder), token_runner(address), "")
+        return Spelled(address.name, tokens.open)
+    return Spelled(address.name, lambda progress: Endpoint(address))
