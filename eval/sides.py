@@ -18,6 +18,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, Golden, GoldenRecord
 from minilmx.eval.header import digest_of
 from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.limits import LimitRules
@@ -73,7 +74,7 @@ class _Side:
 
 def is_saved(source: Source) -> bool:
     """Whether a source is embeddings that exist, and not an embedder."""
-    return isinstance(source, Path | np.ndarray)
+    return isinstance(source, Path | np.ndarray | Golden)
 
 
 def compare_sides(
@@ -111,6 +112,23 @@ def compare_sides(
     return check_limits([_evaluation(sides, inputs)], rules, preset)
 
 
+def embed_golden(
+    source: Source, texts: Sequence[str], preset: str | None, progress: Progress = SILENT
+) -> tuple[GoldenRecord, Rows]:
+    """The record and the embeddings of a golden file, float32 [N, D]. Raises what embedding raises."""
+    side = _embed(source, 1, texts, progress)
+    record = GoldenRecord(
+        schema_version=GOLDEN_SCHEMA_VERSION,
+        texts=tuple(texts),
+        preset=preset,
+        embedder=side.name.removeprefix("1: "),
+        details=side.details,
+        versions=side.versions,
+        provenance=record_provenance(),
+    )
+    return record, side.values
+
+
 def _load(source: Source, number: int) -> _Side:
     if isinstance(source, np.ndarray):
         if source.dtype.kind != "f" or source.dtype.itemsize > 8 or source.ndim != 2:
@@ -118,6 +136,15 @@ def _load(source: Source, number: int) -> _Side:
         with np.errstate(over="ignore"):
             vectors = Vectors(source.astype(np.float32, copy=False), source.dtype.name)
         name, record = f"array {number}", None
+    elif isinstance(source, Golden):
+        made = source.record
+        return _Side(
+            name=f"{number}: {source.name}",
+            values=source.values,
+            is_live=True,  # its texts are those that the others embed
+            details={"runner": _NO_RECORD, **made.details, "embedder": made.embedder},
+            versions=made.versions,
+        )
     else:
         run = read_run(source)
         name, record, vectors = f"{number}: {run.name}", run.record, run.vectors

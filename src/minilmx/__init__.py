@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from minilmx.api import benchmark as benchmark
     from minilmx.api import bisect as bisect
     from minilmx.api import check as check
+    from minilmx.api import check_golden as check_golden
     from minilmx.api import compare as compare
+    from minilmx.api import create_golden as create_golden
     from minilmx.api import embed_corpus as embed_corpus
     from minilmx.api import embed_file as embed_file
     from minilmx.api import evaluate as evaluate
@@ -51,7 +53,9 @@ _HOMES = {
             "benchmark",
             "bisect",
             "check",
+            "check_golden",
             "compare",
+            "create_golden",
             "embed_corpus",
             "embed_file",
             "evaluate",

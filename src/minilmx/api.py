@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.bisect.bisect import Bisection
     from minilmx.eval.consumers.check import Finding
+    from minilmx.eval.golden import Golden
     from minilmx.eval.limits import LimitsLike
     from minilmx.eval.proof_point import Reproduction
     from minilmx.eval.results import Result
@@ -396,7 +397,6 @@ def compare(
         >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed
         True
     """
-    from minilmx.embedders.spelling import artifact_embedder, read_spelling
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.sides import Inputs, compare_sides, is_saved, read_inputs
@@ -406,14 +406,7 @@ def compare(
     if column is not None and not isinstance(texts, Path | str):
         raise EvalError(f"the column {column!r}: no file of texts; expected one", unused=True)
     rules = limit_rules(limits)
-    sources = [
-        artifact_embedder(side)
-        if isinstance(side, Artifact)
-        else read_spelling(str(side))
-        if isinstance(side, Path | str)
-        else side
-        for side in sides
-    ]
+    sources = [_source(side) for side in sides]
     if dataset is None and texts is None and not any(map(is_saved, sources)):
         dataset = BUNDLED
     inputs = None
@@ -426,6 +419,82 @@ def compare(
         pairs = load_pairs(str(dataset), progress=progress)
         inputs = Inputs(pairs.name, pairs.texts, pairs=pairs)
     return compare_sides(sources, inputs, rules, preset, progress)
+
+
+def _source(side: EmbedderLike) -> Any:
+    """What a comparison takes, for one side as a user names it."""
+    from minilmx.embedders.spelling import artifact_embedder, read_spelling
+
+    if isinstance(side, Artifact):
+        return artifact_embedder(side)
+    return read_spelling(str(side)) if isinstance(side, Path | str) else side
+
+
+def create_golden(
+    golden: Path | str,
+    embedder: EmbedderLike,
+    texts: Path | str | Sequence[str],
+    *,
+    column: str | None = None,
+    preset: str | None = None,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> "Golden":
+    """Embed texts and keep them with their embeddings in a golden file, for `check_golden`.
+
+    `embedder` and `texts` are as in `compare`, without saved embeddings. `preset` is the one that checks go
+    by, unless they name another. Raises EvalError for no texts and for embeddings that are not finite,
+    OutputError, and what `compare` raises.
+
+    Example:
+        >>> minilmx.create_golden("golden.safetensors", "out", ["One sentence.", "Another one."]).values.shape
+        (2, 384)
+    """
+    from minilmx.eval.golden import save_golden
+    from minilmx.eval.presets import require_preset
+    from minilmx.eval.sides import embed_golden, is_saved, read_inputs
+    from minilmx.files.atomic import check_writable
+
+    if preset is not None:
+        require_preset(preset)
+    check_writable(Path(golden), replace=replace)
+    source = _source(embedder)
+    if is_saved(source):
+        raise EvalError("a golden file of saved embeddings; expected an embedder")
+    if isinstance(texts, Path | str):
+        texts = read_inputs(str(texts), column).texts
+    else:
+        require_strings("texts", texts)
+    record, values = embed_golden(source, texts, preset, progress)
+    return save_golden(Path(golden), record, values, replace=replace)
+
+
+def check_golden(
+    golden: "Path | str | Golden",
+    embedder: EmbedderLike,
+    *,
+    limits: "LimitsLike" = None,
+    preset: str | None = None,
+    progress: Progress = SILENT,
+) -> "Result":
+    """Embed a golden file's texts again, and compare: have the embeddings changed?
+
+    `embedder`, `limits` and `preset` are as in `compare`; without a preset, the golden file's own one
+    applies, if it has one. Raises EvalError, also for a file that is not a golden file, and what `compare`
+    raises.
+
+    Example:
+        >>> minilmx.check_golden("golden.safetensors", "out").verdict.answer
+        'SAME'
+    """
+    from minilmx.eval.golden import Golden, read_golden
+    from minilmx.eval.limits import limit_rules
+    from minilmx.eval.sides import Inputs, compare_sides
+
+    kept = golden if isinstance(golden, Golden) else read_golden(Path(golden))
+    inputs = Inputs(kept.name, kept.record.texts)
+    preset = preset or kept.record.preset
+    return compare_sides([kept, _source(embedder)], inputs, limit_rules(limits), preset, progress)
 
 
 def bisect(

@@ -31,6 +31,8 @@ CSV = ("run", "tiny", "two.csv", "-o", "out.jsonl")
 SHARDS = ("run", "tiny", "two.csv", "--column", "a", "-o", "shards/")
 COMPARE = ("compare", "a.npy", "b.npy")
 REPORT = ("report", "r.json")
+GOLDEN = ("golden", "create", "g", "--from", "tiny", "--texts", "texts.txt")
+CHECK = ("golden", "check", "g.golden", "tiny@groq-emulator")
 JOB = ("groq", "job", "tiny", "--bundle", "b.tar")
 BENCH = ("bench", "tiny", "texts.txt", "--rounds", "1", "--graph", "dynamic")
 EXPORT = ("export", "model", "--from-onnx", "--sequence-length", "16", "-o", "made")
@@ -96,6 +98,17 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("compare", "--output"): (COMPARE, ("-o", "new.json"), "new.json"),
     ("compare", "--force"): ((*COMPARE, "-o", "r.json"), ("--force",), "result: r.json"),
     ("compare", "--json"): (COMPARE, ("--json",), '"schema_version"'),
+    ("golden create", "--from"): (
+        GOLDEN[:3] + GOLDEN[5:], ("--from", "tiny"), "g: 2 texts, 8 numbers each"),
+    ("golden create", "--texts"): (GOLDEN[:5], ("--texts", "texts.txt"), "g: 2 texts"),
+    ("golden create", "--column"): ((*GOLDEN[:6], "two.csv"), ("--column", "a"), "exit 0"),
+    ("golden create", "--preset"): (GOLDEN, ("--preset", "int4"), "exit 2"),
+    ("golden create", "--force"): (("golden", "create", "r.json", *GOLDEN[3:]), ("--force",), "exit 0"),
+    ("golden check", "--preset"): (CHECK, ("--preset", "int8"), "(preset int8: as requested)"),
+    ("golden check", "--limits"): (CHECK, ("--limits", "limits.toml"), "limits: FAIL"),
+    ("golden check", "--output"): (CHECK, ("-o", "new.json"), "new.json"),
+    ("golden check", "--force"): ((*CHECK, "-o", "r.json"), ("--force",), "result: r.json"),
+    ("golden check", "--json"): (CHECK, ("--json",), '"schema_version"'),
     ("report", "--format"): (REPORT, ("--format", "html"), "<!doctype html>"),
     ("report", "--output"): (REPORT, ("-o", "new.html"), "new.html"),
     ("report", "--force"): ((*REPORT, "-o", "texts.txt"), ("--force",), "report: texts.txt"),
@@ -293,6 +306,8 @@ def files(mlx: Mlx, tiny: Path, tiny_folder: Path, result: Path, tmp_path: Path)
     values = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
     np.save(tmp_path / "a.npy", values)
     np.save(tmp_path / "b.npy", values * np.float32(1.001))
+    outcome = mlx("golden", "create", "g.golden", *GOLDEN[3:])
+    assert outcome.code == 0, outcome
     for name in ("r.json", "s.json"):
         shutil.copyfile(result, tmp_path / name)
     return tmp_path
@@ -351,7 +366,7 @@ def test_a_limit_makes_a_build_red(files: Path, mlx: Mlx, base: Words, option: s
 def test_a_limit_of_eval_makes_a_build_red(files: Path, mlx: Mlx) -> None:
     assert mlx(*BOTH, "--max-relative", "-1").code == 1
     options = dict.fromkeys(command for command, option in OPTIONS if option in LIMITS)
-    assert list(options) == ["eval", "compare", "report"]
+    assert list(options) == ["eval", "compare", "report", "golden check"]
     for name in options:
         assert {option for command, option in OPTIONS if command == name} > set(LIMITS)
 

@@ -30,6 +30,7 @@ from minilmx.embedding.corpus.source import Reading, scan_corpus
 from minilmx.embedding.output_file import read_embeddings
 from minilmx.errors import EvalError, MinilmxError
 from minilmx.eval.datasets.pairs import load_pairs
+from minilmx.eval.golden import read_golden
 from minilmx.eval.limits import read_limits
 from minilmx.eval.saved import load_run
 from minilmx.files.texts import read_texts
@@ -392,6 +393,14 @@ def read_result(path: Path, mlx: Mlx) -> None:
         raise EvalError(outcome.stderr)
 
 
+def a_golden(folder: Path, mlx: Mlx) -> bytes:
+    (folder / "t.txt").write_text("a b\nc\n")
+    words = ("--from", folder / "tiny-b4-s16", "--texts", folder / "t.txt", "--preset", "int8")
+    outcome = mlx("golden", "create", folder / "g.safetensors", *words)
+    assert outcome.code == 0, outcome
+    return (folder / "g.safetensors").read_bytes()
+
+
 def read_record(path: Path) -> None:
     load_run(path.with_name("e.npy"))
 
@@ -442,6 +451,7 @@ READERS = {
     "result": Reader("result.json", a_result, mutate_json, read_result, is_command=True),
     "record": Reader("e.npy.run.json", from_run("e.npy", "e.npy.run.json"), mutate_json, read_record),
     "limits": Reader("limits.toml", made(LIMITS), mutate_toml, read_limits),
+    "golden": Reader("g.safetensors", a_golden, mutate_bytes, read_golden),
     "npy": Reader("e.npy", from_run("e.npy", "e.npy"), mutate_npy, read_embeddings),
     "npz": Reader("e.npz", from_run("e.npz", "e.npz"), mutate_npz, read_embeddings),
     "embeddings jsonl": Reader("e.jsonl", from_run("e.jsonl", "e.jsonl"), mutate_lines, read_embeddings),

@@ -19,6 +19,7 @@ from minilmx.cli.compare import compare
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import evaluate
 from minilmx.cli.export import export
+from minilmx.cli.golden import golden
 from minilmx.cli.groq import groq
 from minilmx.cli.inspect import inspect
 from minilmx.cli.lists import models, runners
@@ -57,6 +58,7 @@ _COMMANDS = (
     bench,
     inspect,
     check,
+    golden,
     groq,
     models,
     runners,

@@ -1,5 +1,6 @@
 """mlx eval"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,8 +184,16 @@ def evaluate(
     finish(result, output, force, as_json)
 
 
-def finish(result: "Result", output: Path | None, force: bool, as_json: bool, *, save: bool = True) -> None:
-    """Save and print a result, and exit with 1 if it did not pass."""
+def finish(
+    result: "Result",
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    *,
+    save: bool = True,
+    notes: Sequence[str] = (),
+) -> None:
+    """Save and print a result, then the notes, and exit with 1 if it did not pass."""
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.terminal import print_result
     from minilmx.eval.results import default_result_path
@@ -196,6 +205,8 @@ def finish(result: "Result", output: Path | None, force: bool, as_json: bool, *,
         click.echo(to_json(result), nl=False)
     else:
         show(lambda console: print_result(result, console))
+    for note in notes:
+        echo(note)
     if save:
         echo(f"result: {path}", err=True)
     if result.passed is False:

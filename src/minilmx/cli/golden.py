@@ -1,0 +1,88 @@
+"""mlx golden create, check"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minilmx.cli.console import echo
+from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
+from minilmx.cli.options import FORCE, JSON, require_output
+
+_GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
+
+
+@click.group()
+def golden() -> None:
+    """Keep embeddings in a file, and find out whether anything has changed them."""
+
+
+@golden.command()
+@_GOLDEN
+@click.option("--from", "embedder", required=True, help="What embeds the texts, as in `mlx compare`.")
+@click.option(
+    "--texts",
+    required=True,
+    help="The texts to embed: one per line, CSV, TSV, JSON, JSONL or Parquet.",
+)
+@click.option("--column", help="Column of --texts with the texts, if it has several beside id.")
+@PRESET
+@FORCE
+def create(
+    golden: Path, embedder: str, texts: str, column: str | None, preset: str | None, force: bool
+) -> None:
+    """Embed texts and write GOLDEN: the texts and their embeddings, in the format of safetensors.
+
+    The preset is the one that checks go by, unless they name another.
+    """
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
+
+    with console_progress() as progress:
+        made = api.create_golden(
+            golden, embedder, texts, column=column, preset=preset, replace=force, progress=progress
+        )
+    size = golden.stat().st_size / 1e3
+    echo(f"{golden}: {len(made.values)} texts, {made.values.shape[1]} numbers each, {size:,.0f} kB")
+
+
+@golden.command()
+@_GOLDEN
+@click.argument("embedder")
+@PRESET
+@limit_options
+@LIMITS_FILE
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
+@FORCE
+@JSON
+def check(
+    golden: Path,
+    embedder: str,
+    preset: str | None,
+    limits: Path | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Embed the texts of GOLDEN with EMBEDDER, as in `mlx compare`, and compare.
+
+    Also prints the ten texts that moved most. The first line is the answer, and the exit code follows it, as
+    in `mlx eval`. `mlx report` makes JUnit and Markdown of the result.
+    """
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
+    from minilmx.eval.golden import most_moved, read_golden
+    from minilmx.files.atomic import check_writable
+
+    rules = rules_under(stated_limits(settings), limits)
+    require_output(output, force)
+    if output is not None:
+        check_writable(output, replace=force)
+    kept = read_golden(golden)
+    with console_progress() as progress:
+        result = api.check_golden(kept, embedder, limits=rules, preset=preset, progress=progress)
+    moved = [] if as_json else most_moved(kept, result)
+    if moved:
+        moved = ["", "moved most:", *(f"  {line}" for line in moved)]
+    finish(result, output, force, as_json, save=output is not None, notes=moved)
