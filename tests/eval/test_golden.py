@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from safetensors.numpy import load, save
 
 import minilmx
@@ -82,7 +82,7 @@ def test_limits_decide_in_place_of_the_preset(mlx: Mlx, tiny: Path, golden: Path
     words = ("golden", "check", golden, f"{tiny}@groq-emulator", "--preset", "float32")
     assert mlx(*words, "--max-abs", "0.1").code == 0
     assert mlx(*words, "--max-abs", "1e-9").code == 1
-    with pytest.raises(AssertionError, match="max_abs: .*; expected 1e-09"):
+    with pytest.raises(AssertionError, match=r"max_abs: .*; expected 1e-09"):
         assert_same(f"{tiny}@groq-emulator", golden, limits={"max_abs": 1e-9})
 
 
@@ -193,7 +193,7 @@ def test_what_pytorch_makes_is_checked_on_every_precision(
         ("openvino:precision=int8", "int8"): ("SAME", 0),
         ("openvino:precision=int8", "float16"): ("DIFFERENT", 1),
     }
-    with pytest.raises(AssertionError, match="^DIFFERENT: "):
+    with pytest.raises(AssertionError, match=r"^DIFFERENT: "):
         assert_same(Turned(artifact.path, swap), tmp_path / "g", preset="float16")
 
 
