@@ -15,6 +15,8 @@ import click
 import minilmx
 from minilmx.cli import cli
 from minilmx.eval.metrics.table import METRICS
+from minilmx.models.architectures import ARCHITECTURES
+from minilmx.models.manifest import ACTIVATIONS, POOLINGS
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTICE = "<!-- Written by docs/generate.py: change the code, not this page. -->\n"
@@ -22,7 +24,12 @@ NOTICE = "<!-- Written by docs/generate.py: change the code, not this page. -->\
 
 def pages() -> dict[str, str]:
     """Every generated page by its file name."""
-    return {"cli.md": command_line(), "api.md": python_api(), "limits.md": limits()}
+    return {
+        "cli.md": command_line(),
+        "api.md": python_api(),
+        "limits.md": limits(),
+        "models.md": models(),
+    }
 
 
 def command_line() -> str:
@@ -201,6 +208,51 @@ def limits() -> str:
     """The table of metrics: what each limit checks."""
     rows = [f"| `{each.limit}` | {each.label} | {_cell(each.about)} |" for each in METRICS if each.limit]
     return NOTICE + "\n" + _LIMITS.format(rows="\n".join(rows))
+
+
+_MODELS = """\
+# Models
+
+minilmx exports models of sentence-transformers whose encoder has one of these architectures, which
+`config.json` names as its `model_type`. transformers itself must implement the encoder: code of a model's
+own is never run, and a folder that names such code (`auto_map`) is refused.
+
+| architecture | models | packed graph |
+|---|---|---|
+{rows}
+
+The tests export one model of each architecture with random weights, and compare it with
+sentence-transformers, from texts, to 1e-5 of the embedding's largest number. The weights of the models that
+the table names were not tried, except for all-MiniLM-L6-v2. Opset 16 holds every architecture. Whether Groq's
+compiler takes their operators is not known: `mlx groq build` names those that were not tried with GroqFlow.
+
+The encoder is followed by one of the poolings {poolings}, or by several, whose results are joined. Dense
+modules (with the activation {activations}) and Normalize modules may follow, in any order.
+
+| option or command | needs |
+|---|---|
+| `mlx export --pack` | mean or cls pooling, and no module after it but a last Normalize |
+| `mlx export --dimension` | one pooling and no Dense module |
+| `mlx export --fixed-consumers` | no Dense module |
+| `mlx export --from-onnx` | mean, cls or max pooling, and no module after it but a last Normalize |
+| snippets of fastembed and optimum | mean, cls or max pooling, and no module after it but a last Normalize |
+| `mlx bisect` | bert, electra, roberta or xlm-roberta |
+
+`mlx inspect MODEL` says whether a model is supported and, if not, why. Rerankers (cross-encoders), static
+embeddings (model2vec), sparse embeddings, images, adapters that are not merged, other modules, code of a
+model's own and weights that are only a pickle are refused.
+"""
+
+
+def models() -> str:
+    """The table of architectures."""
+    rows = [
+        f"| `{name}` | {_cell(each.models)} | {'yes' if each.packs else 'no'} |"
+        for name, each in ARCHITECTURES.items()
+    ]
+    poolings, activations = (", ".join(names) for names in (POOLINGS, ACTIVATIONS))
+    text = _MODELS.format(rows="\n".join(rows), poolings=poolings, activations=activations)
+    return NOTICE + "\n" + text
 
 
 def _cell(text: str) -> str:

@@ -33,7 +33,9 @@ from minilmx.models.manifest import (
     COSINE,
     FLOAT32,
     INT64,
+    JOINED,
     PRECISIONS,
+    Dense,
     Graph,
     GraphKind,
     Graphs,
@@ -95,12 +97,19 @@ def export_model(
     """
     started = time.perf_counter()
     check_model(source, onnx=options.from_onnx)
-    pooling, _ = read_modules(source)
+    modules = read_modules(source)
+    pooling = modules.pooling
     if source.pooling and not source.is_plain:
         raise ModelError(
             f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {pooling} pooling; "
             "expected a pooling only for a model without modules.json",
             "Leave the pooling to the model.",
+            unused=True,
+        )
+    if options.fixed_consumers and modules.dense:
+        raise ExportError(
+            f"a fixed graph for other libraries: {source.id} has Dense modules; expected none",
+            "Export without the settings for other libraries' fixed graphs.",
             unused=True,
         )
     if source.is_plain:
@@ -241,6 +250,7 @@ def _manifest(
     }
     fixed = facts[GraphKind.FIXED]
     chosen = options.dimension is not None
+    is_plain = not any(isinstance(step, Dense) for step in model.head) and JOINED not in model.pooling
     truncated = chosen or model.embedding_dimension < model.model_dimension
     return Manifest(
         source=recorded,
@@ -257,5 +267,7 @@ def _manifest(
         tools=tools,
         files=(),
         token_rows=fixed.token_rows or UNSET,
+        head=model.head or UNSET,
+        token_dimension=UNSET if is_plain else model.hidden_dimension,
         truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
     )

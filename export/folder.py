@@ -9,9 +9,17 @@ from tokenizers import Tokenizer
 
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.interface import INPUT_NAMES
-from minilmx.models.manifest import INT64, Manifest, Shape
+from minilmx.models.manifest import ACTIVATIONS, INT64, Dense, Manifest, Shape
+from minilmx.models.pooling import BOOLEANS
 from minilmx.models.settings import SETTINGS
-from minilmx.models.source import VOCABULARIES, ModelSource, read_json, read_settings_file
+from minilmx.models.source import (
+    VOCABULARIES,
+    WEIGHTS,
+    ModelSource,
+    dense_files,
+    read_json,
+    read_settings_file,
+)
 
 # The small files of a model that decide what an artifact holds.
 READ = (
@@ -94,15 +102,27 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
         # The token embeddings are truncated already, perhaps to more numbers.
         if content.pop("truncate_dim", None) is not None:
             write_json(settings, content)
-    (folder / "1_Pooling").mkdir()
     for name, made in own_files(manifest).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         write_json(folder / name, made)
+    if manifest.head:
+        _copy_dense(source, folder, manifest)
+
+
+def _copy_dense(source: ModelSource, folder: Path, manifest: Manifest) -> None:
+    """Write the weights of the Dense modules in float32, and nothing else that their files may hold."""
+    from safetensors.torch import load_file, save_file  # needs torch
+
+    for file, name in zip(dense_files(source), dense_weights(manifest), strict=True):
+        tensors = load_file(file)
+        names = {"linear.weight", "linear.bias"}
+        kept = {name: tensor.float() for name, tensor in tensors.items() if name in names}
+        save_file(kept, folder / name, {"format": "pt"})
 
 
 def own_files(manifest: Manifest) -> dict[str, Any]:
     """The content of the files that the manifest alone decides, by their paths in the artifact."""
-    pooling = manifest.pooling
-    kinds = ["Transformer", "Pooling"] + ["Normalize"] * manifest.normalized
+    poolings, kinds = manifest.poolings, _kinds(manifest)
     modules = [
         {
             "idx": index,
@@ -113,16 +133,35 @@ def own_files(manifest: Manifest) -> dict[str, Any]:
         for index, kind in enumerate(kinds)
     ]
     limit = {"max_seq_length": manifest.shape.sequence_length, "do_lower_case": False}
-    # Both forms: sentence-transformers 5.4 and later read the name, older ones the booleans.
-    pooled = {
-        "word_embedding_dimension": manifest.hidden_dimension,
-        "pooling_mode": pooling,
-        "pooling_mode_cls_token": pooling == "cls",
-        "pooling_mode_mean_tokens": pooling == "mean",
-        "pooling_mode_max_tokens": pooling == "max",
-        "pooling_mode_mean_sqrt_len_tokens": False,
-    }
-    return {"modules.json": modules, "sentence_bert_config.json": limit, "1_Pooling/config.json": pooled}
+    # Both forms: sentence-transformers 5.4 and later read the name, older ones the booleans, of which the
+    # oldest do not know the last two.
+    on = {key: mode in poolings for key, mode in BOOLEANS.items()}
+    pooled: dict[str, Any] = {"word_embedding_dimension": manifest.hidden_dimension}
+    pooled |= {key: value for key, value in on.items() if value or key in list(on)[:4]}
+    if len(poolings) == 1:
+        pooled["pooling_mode"] = manifest.pooling
+    elif list(poolings) != [mode for mode in BOOLEANS.values() if mode in poolings]:
+        pooled["pooling_mode"] = list(poolings)  # the booleans do not state an order
+    made = {"modules.json": modules, "sentence_bert_config.json": limit, "1_Pooling/config.json": pooled}
+    dense = [step for step in manifest.head or () if isinstance(step, Dense)]
+    for name, step, width in zip(dense_weights(manifest), dense, manifest.widths, strict=False):
+        made[f"{name.split('/')[0]}/config.json"] = {
+            "in_features": width,
+            "out_features": step.out_features,
+            "bias": step.bias,
+            "activation_function": ACTIVATIONS[step.activation],
+        }
+    return made
+
+
+def dense_weights(manifest: Manifest) -> list[str]:
+    """The paths in the artifact of the weights of its Dense modules, in the order in which they run."""
+    return [f"{index}_Dense/{WEIGHTS}" for index, kind in enumerate(_kinds(manifest)) if kind == "Dense"]
+
+
+def _kinds(manifest: Manifest) -> list[str]:
+    head = [type(step).__name__ for step in manifest.head or ()]
+    return ["Transformer", "Pooling", *head, *["Normalize"] * manifest.normalized]
 
 
 def write_model_card(folder: Path, manifest: Manifest) -> None:

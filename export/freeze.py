@@ -15,6 +15,7 @@ from minilmx.errors import ExportError, ModelError
 from minilmx.export.model import Outputs
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
+from minilmx.models.architectures import token_width
 from minilmx.models.external_data import (
     data_file,
     embed,
@@ -33,6 +34,8 @@ from minilmx.models.tokenizer import TokenBatch
 
 _HIDDEN, _POOLED = OUTPUT_NAMES
 _CANDIDATES = ("onnx/model.onnx", "model.onnx")
+# The poolings that are added to a file that has none.
+_POOLINGS = ("mean", "cls", "max")
 # The first IR that holds opset 17.
 _IR_VERSION = 8
 # The first opset in which the axes of ReduceMax are an input.
@@ -57,6 +60,7 @@ class DynamicModel:
     max_sequence_length: int | None
     hidden_dimension: int
     model_dimension: int
+    head: tuple[()] = ()
 
     @classmethod
     def load(
@@ -70,12 +74,20 @@ class DynamicModel:
         other file.
         """
         config = read_json(source.encoder, "config.json", dict)
-        width = config.get("hidden_size")
-        if not isinstance(width, int):
+        width = token_width(config)
+        if width is None:
             raise ModelError(
-                f"{source.encoder / 'config.json'}: hidden_size {width!r}; expected a whole number"
+                f"{source.encoder / 'config.json'}: hidden_size {config.get('hidden_size')!r}; expected a "
+                "whole number"
             )
-        pooling, normalized = read_modules(source)
+        modules = read_modules(source)
+        if not modules.is_plain or modules.head or modules.pooling not in _POOLINGS:
+            what = "Dense modules" if modules.dense else f"{modules.pooling} pooling"
+            raise ModelError(
+                f"{source.id}: {what}; expected {', '.join(_POOLINGS)} pooling and no Dense module for an "
+                "ONNX file",
+                "Export the model from its PyTorch weights.",
+            )
         inputs = [as_tensor(value) for value in proto.graph.input]
         found = f"{file}: inputs {', '.join(map(str, inputs))}"
         names = {tensor.name for tensor in inputs}
@@ -92,7 +104,7 @@ class DynamicModel:
         if stated[0] not in (_HIDDEN, "token_embeddings"):
             raise ExportError(f"{file}: the first output is {stated[0]}; expected {_HIDDEN}")
         width = min(width, pooled_dimension(source) or width)
-        hidden, kept = choose_widths(source, width, dimension)
+        hidden, kept = choose_widths(source, modules, width, dimension)
         pools = _POOLED in stated and dimension is None
         outputs = (stated[0], _POOLED) if pools else (stated[0],)
         session = open_session(file)
@@ -103,8 +115,8 @@ class DynamicModel:
             session,
             outputs,
             proto,
-            pooling,
-            normalized,
+            modules.pooling,
+            modules.normalized,
             kept,
             count_positions(config),
             hidden,
@@ -143,7 +155,7 @@ class DynamicModel:
         with TemporaryDirectory(dir=path.parent) as temporary:
             folder = self.file.parent
             if kind != GraphKind.DYNAMIC:
-                proto, folder = _freeze(proto, options.shape, folder, Path(temporary)), Path(temporary)
+                proto, folder = freeze(proto, options.shape, folder, Path(temporary)), Path(temporary)
             save_model(proto, path, folder)
 
 
@@ -263,7 +275,7 @@ def _add_pooling(graph: onnx.GraphProto, opset: int, pooling: str, normalized: b
         add("Div", pooled, norm, output=_POOLED)
 
 
-def _freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path) -> onnx.ModelProto:
+def freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path) -> onnx.ModelProto:
     """Replace the dynamic axes by numbers and fold what was computed from them.
 
     onnxruntime's basic optimisations do the folding: they use only standard operators. `weights` is the

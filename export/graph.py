@@ -11,11 +11,15 @@ import logging
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import onnx
 import torch
 
 from minilmx.errors import ExportError
+from minilmx.export.freeze import freeze
 from minilmx.export.options import ExportOptions
+from minilmx.models.architectures import ARCHITECTURES, find_architecture
 from minilmx.models.external_data import fits_one_file, may_be_external, save_model
 from minilmx.models.interface import (
     DEFAULT_OPSET,
@@ -25,9 +29,9 @@ from minilmx.models.interface import (
     OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
 )
-from minilmx.models.manifest import INT64, GraphKind
+from minilmx.models.manifest import INT64, JOINED, GraphKind
 from minilmx.models.onnx_file import load_onnx
-from minilmx.models.pytorch import SentenceModel
+from minilmx.models.pytorch import SentenceModel, takes
 
 
 class EmbeddingGraph(torch.nn.Module):
@@ -38,8 +42,13 @@ class EmbeddingGraph(torch.nn.Module):
 
     def __init__(self, model: SentenceModel) -> None:
         super().__init__()
-        self.encoder = model.encoder
+        self.encoder: Any = model.encoder
         self.model = model
+        self.architecture = find_architecture(model.encoder.config.to_dict())
+        self.steps = torch.nn.ModuleList(step for step in model.steps if step)
+        # What only some encoders take.
+        self.extra = {"use_cache": False} if takes(model.encoder, "use_cache") else {}
+        self.takes_types = takes(model.encoder, "token_type_ids")
 
     def forward(
         self,
@@ -49,21 +58,32 @@ class EmbeddingGraph(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """All inputs int64 [B, S]; the mask may be bool."""
         mask = attention_mask.to(torch.float32)
-        masked = (1.0 - mask) * MASKED
+        types = {"token_type_ids": token_type_ids} if self.takes_types else {}
         hidden = self.encoder(
-            input_ids=input_ids,
-            attention_mask=masked[:, None, None, :],
-            token_type_ids=token_type_ids,
+            input_ids=input_ids, attention_mask=self._attention(mask), **types, **self.extra
         ).last_hidden_state
-        hidden = _keep(hidden, self.model.hidden_dimension, self.model.model_dimension)
-        if self.model.pooling == "cls":
-            pooled = hidden[:, 0]
-        elif self.model.pooling == "max":
-            pooled = (hidden + masked[:, :, None]).amax(dim=1)
-        else:
-            tokens = mask.sum(dim=1, keepdim=True).clamp(min=1.0)
-            pooled = (hidden * mask[:, :, None]).sum(dim=1) / tokens
-        return hidden, _finish(pooled, self.model)
+        hidden = _keep(hidden, self.model.hidden_dimension, self.encoder.config.hidden_size)
+        pooled = [_pool(hidden, mask, pooling) for pooling in self.model.pooling.split(JOINED)]
+        return hidden, _finish(pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1), self.model)
+
+    def _attention(self, mask: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """The mask as the encoder takes it, from float32 [B, S]."""
+        config, architecture = self.encoder.config, self.architecture
+        if architecture.mask == "tokens":
+            return mask
+        masked = ((1.0 - mask) * MASKED)[:, None, None, :]
+        window = getattr(config, "sliding_window", None)
+        if architecture.is_causal or window:
+            positions = torch.arange(mask.shape[1])
+            ahead = positions[None, :] - positions[:, None]  # from a token to the one that it attends to
+        is_causal = architecture.is_causal and getattr(config, "is_causal", True)
+        if is_causal and not getattr(config, "use_bidirectional_attention", False):
+            masked = masked + (ahead > 0) * MASKED
+        # A causal encoder's window leaves out its end, also if a token attends in both directions.
+        near = masked + (ahead.abs() > window - is_causal) * MASKED if window else masked
+        if architecture.mask == "added":
+            return near
+        return {"full_attention": masked, "sliding_attention": near}
 
 
 class PackedGraph(torch.nn.Module):
@@ -78,7 +98,7 @@ class PackedGraph(torch.nn.Module):
 
     def __init__(self, model: SentenceModel, segments: int, length: int) -> None:
         super().__init__()
-        self.encoder = model.encoder
+        self.encoder: Any = model.encoder
         self.model = model
         self.groups = torch.eye(segments + 1)  # padding is 0
         self.one_hot = self.groups[:, 1:]
@@ -97,12 +117,39 @@ class PackedGraph(torch.nn.Module):
             token_type_ids=torch.zeros_like(input_ids),
             position_ids=position_ids,
         ).last_hidden_state
-        hidden = _keep(hidden, self.model.hidden_dimension, self.model.model_dimension)
+        hidden = _keep(hidden, self.model.hidden_dimension, self.encoder.config.hidden_size)
         if self.model.pooling == "cls":
             tokens = tokens * torch.nn.functional.embedding(position_ids, self.is_first)
         members = tokens.transpose(1, 2)
         pooled = members @ hidden / members.sum(dim=2, keepdim=True).clamp(min=1.0)
         return _finish(pooled, self.model)
+
+
+def _pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """[B, S, H] to [B, H] by one pooling; the mask is float32 [B, S], with all padding at the end."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "max":
+        return (hidden + ((1.0 - mask) * MASKED)[:, :, None]).amax(dim=1)
+    numbers = torch.arange(1.0, mask.shape[1] + 1)  # of the tokens
+    if pooling == "lasttoken":
+        is_last = numbers == mask.sum(dim=1, keepdim=True)
+        return (hidden * is_last.to(torch.float32)[:, :, None]).sum(dim=1)
+    if pooling == "weightedmean":
+        mask = mask * numbers
+    count = mask.sum(dim=1, keepdim=True).clamp(min=1.0)
+    return (hidden * mask[:, :, None]).sum(dim=1) / (
+        count.sqrt() if pooling == "mean_sqrt_len_tokens" else count
+    )
+
+
+def _give_types(proto: onnx.ModelProto) -> None:
+    """Add the input token_type_ids if the tracer left it out, because the graph does not read it."""
+    if len(proto.graph.input) == len(INPUT_NAMES):
+        return
+    value = proto.graph.input.add()
+    value.CopyFrom(proto.graph.input[0])
+    value.name = INPUT_NAMES[2]
 
 
 def _keep(values: torch.Tensor, kept: int, width: int) -> torch.Tensor:
@@ -111,9 +158,20 @@ def _keep(values: torch.Tensor, kept: int, width: int) -> torch.Tensor:
 
 
 def _finish(pooled: torch.Tensor, model: SentenceModel) -> torch.Tensor:
-    """Normalise, and truncate, as the model's files ask for."""
+    """What follows the pooling: the model's own steps, normalisation and truncation."""
+    for step in model.steps:
+        pooled = _normalize(pooled) if step is None else _dense(pooled, step)
     finished = _normalize(pooled) if model.normalized else pooled
-    return _keep(finished, model.embedding_dimension, model.hidden_dimension)
+    is_short = model.hidden_dimension < model.encoder.config.hidden_size  # a dimension was chosen
+    return finished if is_short else _keep(finished, model.embedding_dimension, model.model_dimension)
+
+
+def _dense(pooled: torch.Tensor, step: torch.nn.Sequential) -> torch.Tensor:
+    """As MatMul and Add: torch's own call would become Gemm."""
+    linear: Any = step[0]
+    product: torch.Tensor = pooled @ linear.weight.t()
+    result: torch.Tensor = step[1](product if linear.bias is None else product + linear.bias)
+    return result
 
 
 def _normalize(pooled: torch.Tensor) -> torch.Tensor:
@@ -165,16 +223,27 @@ class TracedModel(SentenceModel):
                 )
             except Exception as error:
                 raise ExportError(f"the {kind} graph: PyTorch cannot trace it: {error}") from error
-            if fits_one_file(traced.stat().st_size) and not may_be_external(traced):
+            folds = find_architecture(self.encoder.config.to_dict()).folds
+            if not folds and fits_one_file(traced.stat().st_size) and not may_be_external(traced):
                 traced.replace(path)
-            else:
-                save_model(load_onnx(traced), path, Path(temporary))
+                return
+            proto = load_onnx(traced)
+            if folds:
+                _give_types(proto)
+                if kind == GraphKind.FIXED:
+                    proto = freeze(proto, options.shape, traced.parent, traced.parent)
+            save_model(proto, path, traced.parent)
 
     def _check_packable(self) -> None:
-        found = None
-        if self.pooling == "max":
-            found = "max pooling; expected mean or cls pooling"
+        config, found = self.encoder.config.to_dict(), None
+        if self.pooling not in ("mean", "cls"):
+            found = f"{self.pooling} pooling; expected mean or cls pooling"
         elif self.first_position != 0:
             found = f"positions from {self.first_position}, as RoBERTa has; expected positions from 0"
+        elif not find_architecture(config).packs:
+            packed = ", ".join(name for name, each in ARCHITECTURES.items() if each.packs)
+            found = f"architecture {config['model_type']!r}; expected {packed}"
+        elif self.head:
+            found = "modules between the pooling and the normalisation; expected none"
         if found:
             raise ExportError(f"the model cannot be packed: {found}", "Export without a packed graph.")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.export.options import ExportOptions
-from minilmx.models.manifest import GraphKind
+from minilmx.models.manifest import Dense, GraphKind, Normalize
 from minilmx.models.tokenizer import TokenBatch
 
 # last_hidden_state [B, S, H] and sentence_embedding [B, D]
@@ -17,16 +17,17 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 class ExportableModel(Protocol):
     """A sentence-embedding model that writes its graphs and that they are compared with.
 
-    `pooling` is "mean", "cls" or "max"; `normalized` says whether embeddings are scaled to unit length;
-    `max_sequence_length` is a number of tokens, or None if the model does not limit it. Of the model's
-    `model_dimension` numbers, H = `hidden_dimension` of a token embedding are pooled, and
-    D = `embedding_dimension` of the result are kept.
+    `pooling`, `normalized` and `head` are as in the manifest; `max_sequence_length` is a number of tokens,
+    or None if the model does not limit it. H = `hidden_dimension` numbers of a token embedding are pooled,
+    and of the result's `model_dimension` numbers D = `embedding_dimension` are kept.
     """
 
     @property
     def pooling(self) -> str: ...
     @property
     def normalized(self) -> bool: ...
+    @property
+    def head(self) -> tuple[Dense | Normalize, ...]: ...
     @property
     def embedding_dimension(self) -> int: ...
     @property

@@ -23,7 +23,7 @@ from minilmx.models.manifest import (
     Source,
 )
 from minilmx.models.pooling import most_tokens
-from minilmx.models.source import ModelSource
+from minilmx.models.source import ModelSource, dense_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ def record_source(source: ModelSource, weights_sha256: str) -> Source:
     for name in (*READ, *COPIED):
         if (file := find_setting(source, name)).is_file():
             state.update(f"{name} {sha256_of_file(file)}\n".encode())
+    for file in (file.parent / "config.json" for file in dense_files(source)):
+        state.update(f"{file.parent.name} {sha256_of_file(file)}\n".encode())
     if source.is_plain:
         state.update(f"pooling {source.pooling or POOLINGS[0]}\n".encode())
     return Source(source.id, source.revision, source.origin, weights_sha256, state.hexdigest())

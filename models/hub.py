@@ -6,7 +6,15 @@ from pathlib import Path
 
 from minilmx.errors import ModelError
 from minilmx.models.external_data import named_data_files
-from minilmx.models.source import INDEX, VOCABULARIES, WEIGHTS, ModelSource, list_shards, weights_files
+from minilmx.models.source import (
+    INDEX,
+    VOCABULARIES,
+    WEIGHTS,
+    ModelSource,
+    all_weights,
+    list_modules,
+    list_shards,
+)
 from minilmx.models.support import check_model
 from minilmx.progress import Progress
 
@@ -111,7 +119,7 @@ def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSo
         return source
     check_model(source, onnx=wanted.onnx)
     weights = (
-        [f"{_ONNX}*"] if wanted.onnx else [str(file.relative_to(folder)) for file in weights_files(source)]
+        [f"{_ONNX}*"] if wanted.onnx else [str(file.relative_to(folder)) for file in all_weights(source)]
     )
     progress.message(f"downloading {wanted.id} at {commit} from the hub")
     return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
@@ -150,6 +158,7 @@ def _missing(wanted: Wanted, folder: Path) -> str | None:
         needed += [folder / _ONNX, *named_data_files(folder / _ONNX)]
     else:
         needed += [encoder / name for name in weights]
+        needed += [folder / path / WEIGHTS for kind, path in list_modules(source) if kind.endswith(".Dense")]
     for file in needed:
         if not file.is_file():
             return file.relative_to(folder).as_posix()

@@ -27,7 +27,17 @@ FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, "int8")
 INT64 = "int64"
 MASKS = (INT64, "bool")
-POOLINGS = ("mean", "cls", "max")
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+# Between the names of several poolings, whose results are joined in this order.
+JOINED = "+"
+# Activations of a Dense module, by the class that sentence-transformers names.
+ACTIVATIONS = {
+    "identity": "torch.nn.modules.linear.Identity",
+    "tanh": "torch.nn.modules.activation.Tanh",
+    "relu": "torch.nn.modules.activation.ReLU",
+    "gelu": "torch.nn.modules.activation.GELU",
+    "sigmoid": "torch.nn.modules.activation.Sigmoid",
+}
 ORIGINS = ("hub", "bundled", "folder")
 COSINE = "cosine"
 SIMILARITIES = (COSINE, "dot", "euclidean", "manhattan")
@@ -114,6 +124,18 @@ class Truncation(Struct, frozen=True, forbid_unknown_fields=True):
     renormalized: bool
 
 
+class Dense(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """A matrix, an optional bias and an activation, which every embedding goes through."""
+
+    out_features: Size
+    bias: bool
+    activation: Annotated[str, _one_of(tuple(ACTIVATIONS))]
+
+
+class Normalize(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """A step that scales every embedding to unit length."""
+
+
 class File(Struct, frozen=True, forbid_unknown_fields=True):
     """One file of the artifact."""
 
@@ -130,13 +152,16 @@ class Manifest(
     `token_rows` is how many token ids the graphs have embeddings for; older artifacts do not state it.
     `max_sequence_length` is the model's own limit, in tokens, if it states one; `prompts` are texts by name,
     and `default_prompt` the name of the one that is prepended unless another is chosen; `similarity` is the
-    model's own unless that is cosine.
+    model's own unless that is cosine. `pooling` is one of POOLINGS, or several with + between them, whose
+    results are joined. `head` is what an embedding goes through after the pooling and before the last
+    normalisation, which `normalized` states; `token_dimension` is stated if embeddings are not as wide as
+    token embeddings because of either.
     """
 
     source: Source
     shape: Shape
     embedding_dimension: Size
-    pooling: Annotated[str, _one_of(POOLINGS)]
+    pooling: str
     normalized: bool
     precision: Annotated[str, _one_of(PRECISIONS)]
     opset: Annotated[int, Meta(ge=MIN_OPSET, le=MAX_OPSET)]
@@ -150,13 +175,28 @@ class Manifest(
     prompts: dict[str, str] | UnsetType = UNSET
     default_prompt: str | UnsetType = UNSET
     similarity: Annotated[str, _one_of(SIMILARITIES[1:])] | UnsetType = UNSET
+    head: tuple[Dense | Normalize, ...] | UnsetType = UNSET
+    token_dimension: Size | UnsetType = UNSET
 
     @property
     def hidden_dimension(self) -> int:
         """The numbers in a token embedding, the last dimension of last_hidden_state."""
+        if self.token_dimension:
+            return self.token_dimension
         if self.truncation and not self.truncation.renormalized:
             return self.truncation.model_dimension
         return self.embedding_dimension
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """The poolings whose results are joined, usually one."""
+        return tuple(self.pooling.split(JOINED))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The numbers of an embedding after the pooling, and after each Dense module."""
+        dense = (step.out_features for step in self.head or () if isinstance(step, Dense))
+        return (self.hidden_dimension * len(self.poolings), *dense)
 
     @property
     def mask(self) -> str:
@@ -210,6 +250,20 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
         raise ArtifactError(
             f"{name}, truncation.model_dimension: {manifest.truncation.model_dimension}; expected at least "
             f"{manifest.embedding_dimension}, the embedding dimension"
+        )
+    names = manifest.poolings
+    if not set(names) <= set(POOLINGS) or len(set(names)) < len(names):
+        raise ArtifactError(
+            f"{name}, pooling: {manifest.pooling!r:.80}; expected {', '.join(POOLINGS)}, or several "
+            f"of them with {JOINED} between"
+        )
+    truncation = manifest.truncation
+    full = manifest.embedding_dimension
+    if truncation and not truncation.renormalized:
+        full = truncation.model_dimension
+    if (manifest.head or manifest.token_dimension) and manifest.widths[-1] != full:
+        raise ArtifactError(
+            f"{name}, head: embeddings of {manifest.widths[-1]} numbers; expected {full}, as the rest states"
         )
     if manifest.default_prompt and manifest.default_prompt not in (manifest.prompts or {}):
         raise ArtifactError(

@@ -1,49 +1,103 @@
 """The modules of a sentence-transformers model: how token embeddings become one embedding."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from minilmx.errors import ModelError
-from minilmx.models.manifest import MAX_SIZE, POOLINGS
+from minilmx.models.architectures import find_architecture
+from minilmx.models.manifest import ACTIVATIONS, JOINED, MAX_SIZE, POOLINGS, Dense, Normalize
 from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file
 
 # What to do about modules that minilmx does not export.
 _HINTS = {
-    "Dense": "A Dense module changes every embedding after pooling. Choose a model without one.",
     "SpladePooling": "The model gives sparse embeddings. Choose a model with dense ones.",
     "StaticEmbedding": "A model of static embeddings needs no accelerator: run it in sentence-transformers.",
     "CLIPModel": "The model embeds images. Choose a model for texts alone.",
 }
+# The older form of a Pooling config, in the order in which sentence-transformers joins the results.
+BOOLEANS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_EXPECTED = "Transformer + Pooling, then Dense and Normalize modules in any order"
 
 
-def read_modules(source: ModelSource) -> tuple[str, bool]:
-    """The pooling, and whether embeddings are normalised, from the folder's modules.json.
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """What follows the encoder.
+
+    `poolings` are those of a Pooling module, in the order in which their results are joined. `head` is what
+    follows it, except for the last Normalize, which `normalized` states; `dense` are the folders of its Dense
+    modules, relative to the model's.
+    """
+
+    poolings: tuple[str, ...]
+    normalized: bool
+    head: tuple[Dense | Normalize, ...] = ()
+    dense: tuple[str, ...] = ()
+
+    @property
+    def pooling(self) -> str:
+        """The poolings as the manifest states them: usually one."""
+        return JOINED.join(self.poolings)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an embedding is as wide as a token embedding: one pooling, and no Dense module."""
+        return not self.dense and len(self.poolings) == 1
+
+    def width(self, token_dimension: int) -> int:
+        """The numbers of a finished embedding."""
+        widths = [step.out_features for step in self.head if isinstance(step, Dense)]
+        return widths[-1] if widths else token_dimension * len(self.poolings)
+
+
+def read_modules(source: ModelSource) -> Modules:
+    """The modules after the encoder, from the folder's modules.json and what it names.
 
     A plain folder of transformers does not state them: it gets the pooling that was asked for, or
     sentence-transformers' default, which is mean pooling, and is not normalised. Raises ModelError for
-    modules or poolings that minilmx does not know.
+    modules, poolings or settings that minilmx does not know.
     """
     if source.is_plain:
         pooling = source.pooling or POOLINGS[0]
         if pooling not in POOLINGS:
             raise ModelError(f"pooling {pooling!r}; expected {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}")
-        return pooling, False
+        return Modules((pooling,), False)
     modules = list_modules(source)
     # Only sentence-transformers' own classes: another package's Transformer is another module.
     foreign = [kind for kind, _ in modules if not kind.startswith("sentence_transformers.")]
     kinds = [kind if kind in foreign else kind.rsplit(".", 1)[-1] for kind, _ in modules]
-    if foreign or kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    if foreign or kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize"}:
         hint = "Code of a model is never run. Choose a model of sentence-transformers' own modules."
         if not foreign:
             hints = (hint for kind, hint in _HINTS.items() if kind in kinds)
             hint = next(hints, "Choose a model of these modules.")
         raise ModelError(
-            f"modules of {source.id}: {' + '.join(kinds) or 'none'}; expected Transformer + Pooling "
-            "(+ Normalize)",
+            f"modules of {source.id}: {' + '.join(kinds) or 'none'}; expected {_EXPECTED}",
             hint,
         )
-    return _read_pooling(source, modules[1][1]), "Normalize" in kinds
+    head: list[Dense | Normalize] = []
+    dense = []
+    for kind, (_, path) in zip(kinds[2:], modules[2:], strict=True):
+        if kind == "Normalize":
+            head.append(Normalize())
+        else:
+            head.append(_read_dense(source, path))
+            dense.append(path)
+    normalized = kinds[-1] == "Normalize"
+    return Modules(
+        _read_poolings(source, modules[1][1]),
+        normalized,
+        tuple(head[:-1] if normalized else head),
+        tuple(dense),
+    )
 
 
 def pooled_dimension(source: ModelSource) -> int | None:
@@ -81,16 +135,27 @@ def most_tokens(source: ModelSource) -> int | None:
     return stated_sequence_length(source) or count_positions(read_json(source.encoder, "config.json", dict))
 
 
-def choose_widths(source: ModelSource, model_dimension: int, dimension: int | None) -> tuple[int, int]:
+def choose_widths(
+    source: ModelSource, modules: Modules, token_dimension: int, dimension: int | None
+) -> tuple[int, int]:
     """The numbers that are kept of a token embedding, before pooling, and of a finished embedding.
 
     `dimension` truncates token embeddings, so that the model's own normalisation renormalises the result;
     without it the folder's truncate_dim truncates the finished embedding. Raises ModelError if the model's
     embeddings are not so wide.
     """
+    model_dimension = modules.width(token_dimension)
     if dimension is None:
         saved = read_settings(source).truncate_dimension or model_dimension
-        return model_dimension, min(saved, model_dimension)
+        return token_dimension, min(saved, model_dimension)
+    if not modules.is_plain:
+        what = "Dense modules" if modules.dense else "several poolings"
+        raise ModelError(
+            f"dimension: {dimension}; expected none for a model with {what}, which need all of a token "
+            "embedding",
+            "Save the model with a truncate_dim, which truncates its finished embeddings.",
+            unused=True,
+        )
     if dimension > model_dimension:
         raise ModelError(
             f"dimension: {dimension}; expected at most {model_dimension}, the width of {source.name}'s "
@@ -108,29 +173,55 @@ def count_positions(config: Mapping[str, Any]) -> int | None:
 
 
 def first_position(config: Mapping[str, Any]) -> int:
-    """The number of a text's first position: 0, but for RoBERTa the one after the padding token's."""
-    if config.get("model_type") in ("roberta", "xlm-roberta"):
+    """The number of a text's first position: 0, but as in RoBERTa the one after the padding token's."""
+    if find_architecture(config).after_padding:
         return int(config.get("pad_token_id", 1)) + 1
     return 0
 
 
-def _read_pooling(source: ModelSource, path: str) -> str:
-    """The pooling mode, from either form of sentence-transformers' Pooling config."""
+def _read_poolings(source: ModelSource, path: str) -> tuple[str, ...]:
+    """The pooling modes, from either form of sentence-transformers' Pooling config."""
     config = read_json(source.folder, f"{path}/config.json", dict)
-    keys = ("pooling_mode_mean_tokens", "pooling_mode_cls_token", "pooling_mode_max_tokens")
-    names = dict(zip(keys, POOLINGS, strict=True))
-    on = [names.get(key, key) for key, value in config.items() if value is True and "mode" in key]
+    # In sentence-transformers' own order.
+    on = [mode for key, mode in BOOLEANS.items() if config.get(key) is True]
+    on += [key for key, value in config.items() if value is True and "mode" in key and key not in BOOLEANS]
     if "pooling_mode" in config:
         stated = config["pooling_mode"]
         on = list(stated) if isinstance(stated, list | tuple) else [stated]
     if config.get("include_prompt") is False and read_settings(source).prompts:
         raise ModelError(
             f"pooling of {source.id}: include_prompt false, which leaves out the tokens of a prompt; "
-            "expected it unset for a model with prompts"
+            "expected it unset for a model with prompts",
+            "Choose a model that pools its prompt as well.",
         )
-    if len(on) != 1 or on[0] not in POOLINGS:
+    if not on or any(mode not in POOLINGS for mode in on) or len(set(on)) < len(on):
         raise ModelError(
-            f"pooling of {source.id}: {' + '.join(map(str, on)) or 'none'}; expected "
-            f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}"
+            f"pooling of {source.id}: {' + '.join(map(str, on)) or 'none'}; expected one or several of "
+            f"{', '.join(POOLINGS)}"
         )
-    return str(on[0])
+    return tuple(map(str, on))
+
+
+def _read_dense(source: ModelSource, path: str) -> Dense:
+    """The settings of a Dense module. Raises ModelError for one that does more than an activation."""
+    name = f"{path}/config.json"
+    config = read_json(source.folder, name, dict)
+    size, bias = config.get("out_features"), config.get("bias", True)
+    stated = config.get("activation_function", ACTIVATIONS["tanh"])
+    activation = next((short for short, full in ACTIVATIONS.items() if full == stated), None)
+    for key, found, fits, expected in (
+        ("out_features", size, type(size) is int and 1 <= size <= MAX_SIZE, f"a number from 1 to {MAX_SIZE}"),
+        ("bias", bias, isinstance(bias, bool), "true or false"),
+        ("activation_function", stated, activation, f"one of {', '.join(ACTIVATIONS.values())}"),
+        ("use_residual", config.get("use_residual"), not config.get("use_residual"), "it unset"),
+        *(
+            (key, config.get(key), config.get(key) in (None, "sentence_embedding"), "sentence_embedding")
+            for key in ("module_input_name", "module_output_name")
+        ),
+    ):
+        if not fits:
+            raise ModelError(
+                f"{source.folder / name}: {key} {found!r:.80}; expected {expected}",
+                "Choose a model whose Dense modules are linear layers with such an activation.",
+            )
+    return Dense(size, bias, str(activation))  # type: ignore[arg-type] # checked above

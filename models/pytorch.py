@@ -6,6 +6,7 @@ that parity between the two is a proof.
 """
 
 import contextlib
+import inspect
 import io
 import os
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import ModelError
-from minilmx.models.pooling import choose_widths, count_positions, first_position, read_modules
-from minilmx.models.source import ModelSource, weights_files
+from minilmx.errors import ModelError, boundary
+from minilmx.models.architectures import find_architecture
+from minilmx.models.manifest import JOINED, Dense, Normalize
+from minilmx.models.pooling import Modules, choose_widths, count_positions, first_position, read_modules
+from minilmx.models.source import ModelSource, dense_files, weights_files
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import TokenBatch
 
@@ -26,23 +29,34 @@ if TYPE_CHECKING:
 try:
     import torch
     import transformers
+    from safetensors.torch import load_file
 except ImportError as missing:
     raise ModelError(
         f"PyTorch models need {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
     ) from missing
 
 
+_ACTIVATIONS = {
+    "identity": torch.nn.Identity,
+    "tanh": torch.nn.Tanh,
+    "relu": torch.nn.ReLU,
+    "gelu": torch.nn.GELU,
+    "sigmoid": torch.nn.Sigmoid,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SentenceModel:
     """The parts of a sentence-embedding model.
 
-    `encoder` maps token batches to token embeddings; `pooling` is "mean", "cls" or "max"; `normalized`
+    `encoder` maps token batches to token embeddings; `pooling` is as in the manifest; `normalized`
     says whether embeddings are scaled to unit length. `first_position` is the number of a text's first
-    position: RoBERTa's come after the padding token's. Of the encoder's `model_dimension` numbers,
-    `hidden_dimension` of a token embedding are pooled, and `embedding_dimension` of the result are returned.
+    position: RoBERTa's come after the padding token's. `hidden_dimension` numbers of a token embedding are
+    pooled; of the result's `model_dimension` numbers, `embedding_dimension` are returned. `steps` are what
+    an embedding goes through between the pooling and the last normalisation: None normalises.
     """
 
-    encoder: torch.nn.Module
+    encoder: Any
     pooling: str
     normalized: bool
     max_sequence_length: int | None
@@ -50,6 +64,8 @@ class SentenceModel:
     first_position: int
     hidden_dimension: int
     model_dimension: int
+    head: tuple[Dense | Normalize, ...] = ()
+    steps: tuple[torch.nn.Sequential | None, ...] = ()
 
     @classmethod
     def load(cls, source: ModelSource, dimension: int | None = None) -> "Self":
@@ -61,27 +77,41 @@ class SentenceModel:
         """
         check_model(source)
         weights_files(source)
-        pooling, normalized = read_modules(source)
+        modules = read_modules(source)
+        steps = _load_head(source, modules)
         encoder = _load_encoder(source)
-        config = encoder.config.to_dict()
-        width = int(config["hidden_size"])
-        hidden, kept = choose_widths(source, width, dimension)
-        positions, first = count_positions(config), first_position(config)
-        return cls(encoder, pooling, normalized, positions, kept, first, hidden, width)
+        config, width = encoder.config.to_dict(), int(encoder.config.hidden_size)
+        hidden, kept = choose_widths(source, modules, width, dimension)
+        return cls(
+            encoder,
+            modules.pooling,
+            modules.normalized,
+            count_positions(config),
+            kept,
+            first_position(config),
+            hidden,
+            modules.width(width),
+            modules.head,
+            steps,
+        )
 
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """last_hidden_state, float32 [B, S, H], and sentence_embedding, float32 [B, D]. Raises ModelError."""
         inputs = {name: torch.from_numpy(array).long() for name, array in batch.feeds().items()}
+        given = {name: array for name, array in inputs.items() if takes(self.encoder, name)}
         with torch.inference_mode():
             try:
-                hidden = self.encoder(**inputs).last_hidden_state
+                hidden = self.encoder(**given).last_hidden_state
             except IndexError as error:
                 raise ModelError(
                     "tokenizer.json: token ids that the model has no embeddings for; expected the tokenizer "
                     "of this model"
                 ) from error
             hidden = hidden[..., : self.hidden_dimension]
-            pooled = pool(hidden, inputs["attention_mask"], self.pooling)
+            poolings = self.pooling.split(JOINED)
+            pooled = torch.cat([pool(hidden, inputs["attention_mask"], each) for each in poolings], dim=1)
+            for step in self.steps:
+                pooled = step(pooled) if step else torch.nn.functional.normalize(pooled, dim=1)
             if self.normalized:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
             pooled = pooled[:, : self.embedding_dimension]
@@ -95,7 +125,39 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> to
     mask = attention_mask.unsqueeze(-1)
     if pooling == "max":
         return hidden.masked_fill(mask == 0, -1e9).max(dim=1).values
-    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+    if pooling == "lasttoken":
+        last = attention_mask.sum(dim=1) - 1
+        return hidden[torch.arange(len(hidden)), last]
+    if pooling == "weightedmean":
+        mask = mask * torch.arange(1, hidden.shape[1] + 1)[:, None]
+    count = mask.sum(dim=1).clamp(min=1e-9)
+    return (hidden * mask).sum(dim=1) / (count.sqrt() if pooling == "mean_sqrt_len_tokens" else count)
+
+
+def takes(encoder: Any, name: str) -> bool:
+    """Whether an encoder has an input of this name."""
+    return name in inspect.signature(encoder.forward).parameters
+
+
+def _load_head(source: ModelSource, modules: Modules) -> tuple[torch.nn.Sequential | None, ...]:
+    """The modules before the last normalisation. Raises ModelError for weights that do not fit."""
+    files = iter(dense_files(source))
+    steps: list[torch.nn.Sequential | None] = []
+    for step in modules.head:
+        if not isinstance(step, Dense):
+            steps.append(None)
+            continue
+        file = next(files)
+        with boundary(ModelError, f"{file}: not the weights of a Dense module"):
+            tensors = load_file(file)
+            weight, bias = tensors["linear.weight"].float(), tensors.get("linear.bias")
+            if len(weight) != step.out_features or (bias is not None) != step.bias:
+                raise ValueError("config.json states another shape")
+            linear = torch.nn.Linear(weight.shape[1], step.out_features, step.bias)
+            state = {"weight": weight} | ({} if bias is None else {"bias": bias})
+            linear.load_state_dict(state)
+        steps.append(torch.nn.Sequential(linear, _ACTIVATIONS[step.activation]()).eval())
+    return tuple(steps)
 
 
 def _load_encoder(source: ModelSource) -> Any:
@@ -108,10 +170,13 @@ def _load_encoder(source: ModelSource) -> Any:
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        # ELECTRA has no pooling head, and its class refuses the argument.
-        headless = {} if config.model_type == "electra" else {"add_pooling_layer": False}
+        kind = getattr(transformers, find_architecture(config.to_dict()).encoder)
+        # A class without a pooling head, such as ELECTRA's, refuses the argument.
+        made = transformers.MODEL_MAPPING[type(config)] if kind is transformers.AutoModel else kind
+        has_head = "add_pooling_layer" in inspect.signature(made.__init__).parameters
+        headless = {"add_pooling_layer": False} if has_head else {}
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            encoder, report = transformers.AutoModel.from_pretrained(
+            encoder, report = kind.from_pretrained(
                 folder,
                 config=config,
                 **headless,

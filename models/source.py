@@ -222,12 +222,31 @@ def list_shards(folder: Path) -> list[str]:
 
 
 def weights_digest(source: ModelSource) -> str:
-    """The SHA-256 of the weights: of the one file, or of the names and digests of all shards.
+    """The SHA-256 of the weights: of the one file, or of the names and digests of all files.
 
     Raises ModelError.
     """
-    files = weights_files(source)
-    return sha256_of_file(files[0]) if files[0].name == WEIGHTS else digest_together(files)
+    files = all_weights(source)
+    is_one = len(files) == 1 and files[0].name == WEIGHTS
+    return sha256_of_file(files[0]) if is_one else digest_together(files)
+
+
+def all_weights(source: ModelSource) -> list[Path]:
+    """The weights of the encoder, then those of the Dense modules. Raises ModelError."""
+    return [*weights_files(source), *dense_files(source)]
+
+
+def dense_files(source: ModelSource) -> list[Path]:
+    """The weights of the Dense modules, in the order in which they run. Raises ModelError without them."""
+    folders = [path for kind, path in list_modules(source) if kind.rsplit(".", 1)[-1] == "Dense"]
+    files = [source.folder / path / WEIGHTS for path in folders]
+    for file in files:
+        if not source.has(file):
+            raise ModelError(
+                f"{file.parent} has no {WEIGHTS}; expected the weights of a Dense module",
+                "Save the model with safetensors.",
+            )
+    return files
 
 
 def digest_together(files: list[Path]) -> str:

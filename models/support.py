@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from minilmx.errors import ModelError
+from minilmx.models.architectures import ARCHITECTURES, token_width
 from minilmx.models.pooling import most_tokens, read_modules
 from minilmx.models.settings import SETTINGS
 from minilmx.models.source import (
@@ -13,9 +14,6 @@ from minilmx.models.source import (
     read_settings_file,
     weights_files,
 )
-
-# Encoders that take exactly our three inputs and a ready-made additive attention mask.
-ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
 
 _CHOOSE = "Choose an embedding model, which gives one vector per text."
 
@@ -83,13 +81,12 @@ def read_model_facts(source: ModelSource) -> ModelFacts:
     check_model(source)
     weights, encoder = weights_files(source), source.encoder
     config = read_json(encoder, "config.json", dict)
-    dimension = config.get("hidden_size")
-    pooling, normalized = read_modules(source)
+    width, modules = token_width(config), read_modules(source)
     return ModelFacts(
         str(config["model_type"]),
-        pooling,
-        normalized,
-        dimension if isinstance(dimension, int) else None,
+        modules.pooling,
+        modules.normalized,
+        width and modules.width(width),
         most_tokens(source),
         describe_tokenizer(source),
         f"{len(weights)} shards" if (encoder / INDEX).is_file() and len(weights) > 1 else weights[0].name,

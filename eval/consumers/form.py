@@ -9,7 +9,7 @@ from typing import Any
 
 from minilmx.errors import ArtifactError
 from minilmx.export.fixed_consumers import SAME, fixed_settings
-from minilmx.export.folder import COPIED, TOKENIZER_SETTINGS, own_files
+from minilmx.export.folder import COPIED, TOKENIZER_SETTINGS, dense_weights, own_files
 from minilmx.files.documents import parse_json
 from minilmx.models.artifact import Artifact, unlisted_files
 from minilmx.models.external_data import SUFFIX
@@ -35,7 +35,15 @@ def require_own_form(artifact: Artifact) -> None:
         made |= {str(fixed / name): content for name, content in made.items() if name in SAME}
         made[str(fixed / _LIMITS)] = fixed_settings(manifest)
     graphs = {getattr(manifest, kind).path for kind in GraphKind if getattr(manifest, kind)}
-    known = {*made, *graphs, *(path + SUFFIX for path in graphs), *COPIED, *_TOKENIZER, "README.md"}
+    known = {
+        *made,
+        *dense_weights(manifest),
+        *graphs,
+        *(path + SUFFIX for path in graphs),
+        *COPIED,
+        *_TOKENIZER,
+        "README.md",
+    }
     if fixed.name:
         known |= {str(fixed / name) for name in (*SAME, *_TOKENIZER)}
     for file in manifest.files:

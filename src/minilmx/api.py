@@ -613,7 +613,7 @@ def check(
     from minilmx.eval.consumers.check import MISSING, check_consumers
     from minilmx.eval.consumers.places import find_places
     from minilmx.eval.consumers.registry import CONSUMERS
-    from minilmx.eval.consumers.snippets.template import has_fixed_settings
+    from minilmx.eval.consumers.snippets.template import has_fixed_settings, is_offered
     from minilmx.eval.consumers.texts import varied_texts
 
     require_strings("consumers", consumers)
@@ -629,7 +629,9 @@ def check(
             raise EvalError(f"the consumer {name!r} does not exist; expected one of {', '.join(CONSUMERS)}")
     graphs = {"dynamic", "fixed"} if has_fixed_settings(opened) else {"dynamic"}
     chosen = [CONSUMERS[name] for name in dict.fromkeys(consumers)]
-    chosen = chosen or [each for each in CONSUMERS.values() if each.graph in graphs]
+    chosen = chosen or [
+        each for each in CONSUMERS.values() if each.graph in graphs and is_offered(each.name, opened)
+    ]
     places = find_places(pythons, node_modules)
     texts = varied_texts(opened)
     with load(opened, graph=GraphKind.FIXED) as embedder:

@@ -83,9 +83,9 @@ def make_pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def make_dense(folder: Path) -> None:
+def make_lstm(folder: Path) -> None:
     modules = json.loads((folder / "modules.json").read_text())
-    modules.insert(2, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    modules.insert(2, {"path": "2_LSTM", "type": "sentence_transformers.models.LSTM"})
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
@@ -126,7 +126,7 @@ def make_unsaved(folder: Path) -> None:
     ("damage", "reason", "hint"),
     [
         (make_pickled, "has its weights only as a pickle (pytorch_model.bin)", "Save the model with safe"),
-        (make_dense, "modules of tiny: Transformer + Pooling + Dense", "A Dense module changes"),
+        (make_lstm, "modules of tiny: Transformer + Pooling + LSTM", "Choose a model of these modules"),
         (make_reranker, "tiny is a reranker (BertForSequenceClassification)", "Choose an embedding model"),
         (make_named_reranker, "tiny is a reranker (CrossEncoder)", "Choose an embedding model"),
         (make_sparse, "tiny is a SparseEncoder of sentence-transformers", "Choose an embedding model"),

@@ -118,12 +118,12 @@ def test_weights_with_a_number_that_is_not_finite(folder: Path) -> None:
     assert "sentence_embedding differs from the model's by up to nan" in refusal(folder, ExportError)
 
 
-@pytest.mark.parametrize("architecture", ["mpnet", "llama", "", None])
+@pytest.mark.parametrize("architecture", ["xlnet", "gpt2", "", None])
 def test_an_architecture_outside_the_family(folder: Path, architecture: object) -> None:
     change_json(folder / "config.json", model_type=architecture)
     message = refusal(folder)
     assert f"bert: architecture {architecture!r}; expected one of" in message
-    assert "bert, electra, roberta, xlm-roberta" in message
+    assert "bert, electra, roberta, xlm-roberta, mpnet" in message
 
 
 @pytest.mark.parametrize(
@@ -169,16 +169,16 @@ TRANSFORMER, POOLING = module("Transformer"), module("Pooling", "1_Pooling")
 @pytest.mark.parametrize(
     ("modules", "words"),
     [
-        ([TRANSFORMER, POOLING, module("Dense", "2_Dense")], "Transformer + Pooling + Dense"),
-        ([TRANSFORMER], "Transformer; expected Transformer + Pooling (+ Normalize)"),
+        ([TRANSFORMER, POOLING, module("LSTM", "2_LSTM")], "Transformer + Pooling + LSTM"),
+        ([TRANSFORMER], "Transformer; expected Transformer + Pooling, then Dense and Normalize modules"),
         ([POOLING, TRANSFORMER], "Pooling + Transformer"),
         ([TRANSFORMER, module("Normalize"), POOLING], "Transformer + Normalize + Pooling"),
         ([module("CLIPModel")], "CLIPModel"),
-        ([], "none; expected Transformer + Pooling (+ Normalize)"),
+        ([], "none; expected Transformer + Pooling, then Dense and"),
         ([{"path": ""}], "expected modules with a type and a path"),
         ([1], "expected modules with a type and a path"),
     ],
-    ids=["dense", "no pooling", "order", "normalize first", "clip", "none", "no type", "number"],
+    ids=["lstm", "no pooling", "order", "normalize first", "clip", "none", "no type", "number"],
 )
 def test_modules_that_minilmx_does_not_know(folder: Path, modules: object, words: str) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
@@ -188,24 +188,47 @@ def test_modules_that_minilmx_does_not_know(folder: Path, modules: object, words
 @pytest.mark.parametrize(
     ("pooling", "words"),
     [
-        ({"pooling_mode": ["mean", "cls"]}, ": mean + cls; expected mean, cls or max"),
-        (
-            {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
-            ": mean + max; expected mean, cls or max",
-        ),
-        ({"pooling_mode": "lasttoken"}, ": lasttoken; expected mean, cls or max"),
-        (
-            {"pooling_mode_mean_sqrt_len_tokens": True},
-            ": pooling_mode_mean_sqrt_len_tokens; expected mean, cls or max",
-        ),
-        ({"pooling_mode_mean_tokens": False}, ": none; expected mean, cls or max"),
+        ({"pooling_mode": ["mean", "sum"]}, ": mean + sum; expected one or several of mean, cls, max"),
+        ({"pooling_mode": ["mean", "mean"]}, ": mean + mean; expected one or several of mean, cls, max"),
+        ({"pooling_mode": "sum"}, ": sum; expected one or several of mean, cls, max"),
+        ({"pooling_mode_sum_tokens": True}, ": pooling_mode_sum_tokens; expected one or several of mean,"),
+        ({"pooling_mode_mean_tokens": False}, ": none; expected one or several of mean, cls, max"),
     ],
-    ids=["two", "two, older form", "last token", "older form", "none"],
+    ids=["one of two", "twice", "one", "older form", "none"],
 )
 def test_poolings_that_minilmx_does_not_know(folder: Path, pooling: dict[str, object], words: str) -> None:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     message = refusal(folder)
     assert words in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"activation_function": "os.system"}, "activation_function 'os.system'; expected one of torch.nn"),
+        ({"out_features": "8"}, "out_features '8'; expected a number from 1"),
+        ({"bias": 1}, "bias 1; expected true or false"),
+        ({"module_input_name": "token_embeddings"}, "module_input_name 'token_embeddings'; expected sent"),
+        ({"use_residual": True}, "use_residual True; expected it unset"),
+        ({}, "not the weights of a Dense module"),
+    ],
+    ids=lambda value: next(iter(value), "weights") if isinstance(value, dict) else "",
+)
+def test_a_dense_module_that_is_not_a_layer_and_an_activation(
+    folder: Path, settings: dict[str, object], words: str
+) -> None:
+    (folder / "modules.json").write_text(json.dumps([TRANSFORMER, POOLING, module("Dense", "2_Dense")]))
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text(json.dumps({"out_features": 8, "bias": True} | settings))
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"")
+    assert words in refusal(folder)
+
+
+def test_a_dense_module_whose_weights_are_missing(folder: Path) -> None:
+    (folder / "modules.json").write_text(json.dumps([TRANSFORMER, POOLING, module("Dense", "2_Dense")]))
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text(json.dumps({"out_features": 8, "bias": True}))
+    assert "2_Dense has no model.safetensors; expected the weights of a Dense module" in refusal(folder)
 
 
 @pytest.mark.parametrize("key", ["mean_tokens", "cls_token", "max_tokens"])

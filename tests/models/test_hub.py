@@ -366,20 +366,32 @@ def test_an_onnx_file_comes_with_its_external_data(tmp_path: Path, hub: Hub, tin
     assert "is in the hub cache without onnx/model.onnx_data" in again
 
 
+def test_the_weights_of_a_dense_module_are_downloaded(tmp_path: Path, hub: Hub) -> None:
+    dense = [*FILES["modules.json"], {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
+    hub.files["modules.json"] = json.dumps(dense).encode()
+    hub.files["2_Dense/config.json"] = json.dumps({"out_features": 8}).encode()
+    hub.files["2_Dense/model.safetensors"] = b"weights"
+    [result], _ = resolve(tmp_path, hub.variables, ASKED)
+    assert result[:2] == ["hub", COMMIT], result
+    (Path(result[3]) / "2_Dense" / "model.safetensors").unlink()  # as an interrupted download leaves it
+    [again], _ = resolve(tmp_path, OFFLINE, ASKED)
+    assert "is in the hub cache without 2_Dense/model.safetensors" in again
+
+
 RERANKER = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
-DENSE = [*FILES["modules.json"], {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
+LSTM = [*FILES["modules.json"], {"path": "2_LSTM", "type": "sentence_transformers.models.LSTM"}]
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"config.json": {"model_type": "mpnet"}}, "architecture 'mpnet'"),
+        ({"config.json": {"model_type": "xlnet"}}, "architecture 'xlnet'"),
         ({"config.json": RERANKER, "modules.json": None}, "a reranker (BertForSequenceClassification)"),
-        ({"modules.json": DENSE}, "Transformer + Pooling + Dense"),
+        ({"modules.json": LSTM}, "Transformer + Pooling + LSTM"),
         ({"model.safetensors": None, "pytorch_model.bin": {}}, "weights only as a pickle"),
         ({"model.safetensors": None}, "no weights"),
     ],
-    ids=["architecture", "reranker", "dense", "pickle", "no weights"],
+    ids=["architecture", "reranker", "lstm", "pickle", "no weights"],
 )
 def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(
     tmp_path: Path, hub: Hub, changes: dict[str, Any], words: str

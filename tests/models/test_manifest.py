@@ -210,6 +210,7 @@ def test_a_shape_that_the_fixed_graph_does_not_have_is_refused(
     assert "; expected " in message
 
 
+POOLING = "mean, cls, max, mean_sqrt_len_tokens, weightedmean, lasttoken, or several of them with + between"
 CLOSED = [
     ("source.origin", "web", "hub, bundled, folder"),
     ("source.weights_sha256", "A" * 64, "[0-9a-f]{64}"),
@@ -220,8 +221,9 @@ CLOSED = [
     ("shape.batch_size", 65537, "`int` <= 65536"),
     ("shape.sequence_length", 65537, "`int` <= 65536"),
     ("embedding_dimension", 65537, "`int` <= 65536"),
-    ("pooling", "sum", "mean, cls, max"),
-    ("pooling", "mean\n", "mean, cls, max"),
+    ("pooling", "sum", POOLING),
+    ("pooling", "mean\n", POOLING),
+    ("pooling", "mean+", POOLING),
     ("precision", "float16", "float32, int8"),
     ("opset", 12, "`int` >= 13"),
     ("opset", 29, "`int` <= 28"),

@@ -25,6 +25,9 @@ _TORCH_POOLED = {
     "max": "tokens.masked_fill(mask == 0, -torch.inf).amax(1)",
 }
 
+# The snippets that pool token embeddings themselves, instead of the graph or of modules.json.
+_POOLS = ("fastembed", f"fastembed{FIXED_SUFFIX}", "optimum")
+
 
 def snippet_names() -> list[str]:
     """The names that `render_snippet` knows, sorted."""
@@ -43,15 +46,28 @@ def has_fixed_settings(artifact: Artifact) -> bool:
     return folder.name != "" and str(folder / _FIXED_SETTINGS) in listed
 
 
+def is_offered(name: str, artifact: Artifact) -> bool:
+    """Whether a snippet exists for this artifact's pooling and modules."""
+    manifest = artifact.manifest
+    return name not in _POOLS or (manifest.pooling in _TORCH_POOLED and not manifest.head)
+
+
 def render_snippet(name: str, artifact: Artifact) -> str:
     """The few lines that use this artifact, by its absolute path.
 
-    Raises EvalError for an unknown name, and for a snippet of the fixed graph if the artifact has no
-    settings for it.
+    Raises EvalError for an unknown name, for a snippet that pools itself if the model does more, and for one
+    of the fixed graph if the artifact has no settings for it.
     """
     languages = _languages()
     if name not in languages:
         raise EvalError(f"snippet: {name!r}; expected one of {', '.join(sorted(languages))}")
+    if not is_offered(name, artifact):
+        stated = f"{artifact.manifest.pooling} pooling{' and more modules' if artifact.manifest.head else ''}"
+        raise EvalError(
+            f"{artifact.path}: {stated}, which {name} cannot do; expected {', '.join(_TORCH_POOLED)} pooling "
+            "alone",
+            "Use the snippet of onnxruntime or sentence-transformers.",
+        )
     if name.endswith(FIXED_SUFFIX) and not has_fixed_settings(artifact):
         raise EvalError(
             f"{artifact.path}: no settings with which other libraries run its fixed graph; expected "
@@ -123,7 +139,7 @@ def _values(artifact: Artifact) -> dict[str, object]:
     """What the names in a template stand for. Text needs a filter that quotes it."""
     manifest, folder = artifact.manifest, artifact.path.absolute()
     fixed = Path(manifest.fixed.path)
-    pooled = _TORCH_POOLED[manifest.pooling]
+    pooled = _TORCH_POOLED.get(manifest.pooling, "")
     return {
         "artifact": str(folder),
         "name": folder.name,

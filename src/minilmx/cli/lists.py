@@ -11,10 +11,11 @@ from minilmx.cli.console import echo
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def models(as_json: bool) -> None:
-    """List the models that are known by name.
+    """List the models that are known by name, and the architectures.
 
-    Any other BERT-family sentence-transformers folder or hub id can be exported as well.
+    Any other sentence-transformers folder or hub id of one of these architectures can be exported as well.
     """
+    from minilmx.models.architectures import ARCHITECTURES
     from minilmx.models.known import KNOWN_MODELS
 
     if as_json:
@@ -25,7 +26,10 @@ def models(as_json: bool) -> None:
         pinned = model.revision[:12] if model.revision else "resolved at export"
         score = f"STSb {model.spearman:.2f}" if model.spearman else "STSb unknown"
         echo(f"{model.name:<{width}}  {score:<12}  {pinned:<22}  {model.about}")
-    echo("\nSTSb: published Spearman x100 on STSBenchmark, English test split (MTEB).")
+    echo("\nSTSb: published Spearman x100 on STSBenchmark, English test split (MTEB).\n")
+    width = max(map(len, ARCHITECTURES))
+    for name, architecture in ARCHITECTURES.items():
+        echo(f"architecture {name:<{width}}  {architecture.models}")
 
 
 @click.command()

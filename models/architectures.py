@@ -1,0 +1,64 @@
+"""The architectures that minilmx exports: transformers' own classes, and where one differs from BERT."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What differs from BERT in an architecture, which config.json names as its model_type.
+
+    `models` names models of it, or says how it is written. `packs` says whether a packed graph is proven.
+    `after_padding` says whether positions count from the one after the padding token's. `encoder` is
+    transformers' class if AutoModel would load a decoder as well. `is_causal` says whether a token attends
+    only to those before it, unless the config says otherwise. `mask` is what the encoder takes: "added",
+    numbers that are added to the scores of attention; "by layer", such numbers by the type of a layer; or
+    "tokens", 1 for each token. `folds` says whether what depends on the shape alone, such as positions, is
+    computed at the export.
+    """
+
+    models: str
+    packs: bool = False
+    after_padding: bool = False
+    encoder: str = "AutoModel"
+    is_causal: bool = False
+    mask: str = "added"
+    folds: bool = True
+
+
+ARCHITECTURES = {
+    "bert": Architecture("all-MiniLM, bge, e5, LaBSE", packs=True, folds=False),
+    "electra": Architecture("ELECTRA", packs=True, folds=False),
+    "roberta": Architecture("all-distilroberta-v1", after_padding=True, folds=False),
+    "xlm-roberta": Architecture("multilingual-e5, bge-m3", after_padding=True, folds=False),
+    "mpnet": Architecture("all-mpnet-base-v2", after_padding=True),
+    "distilbert": Architecture("distiluse, msmarco-distilbert"),
+    "camembert": Architecture("sentence-camembert", after_padding=True),
+    "albert": Architecture("paraphrase-albert-small-v2"),
+    "deberta-v2": Architecture("DeBERTa-v3, mDeBERTa-v3", mask="tokens"),
+    "modernbert": Architecture("modernbert-embed, gte-modernbert", mask="by layer"),
+    "t5": Architecture("sentence-t5, gtr-t5", encoder="T5EncoderModel"),
+    "mt5": Architecture("mT5", encoder="MT5EncoderModel"),
+    "umt5": Architecture("UMT5", encoder="UMT5EncoderModel"),
+    "nomic_bert": Architecture("NomicBERT"),
+    "ernie": Architecture("ERNIE"),
+    "eurobert": Architecture("EuroBERT"),
+    "gte": Architecture("GTE"),
+    "qwen2": Architecture("Qwen2", is_causal=True, mask="by layer"),
+    "llama": Architecture("Llama", is_causal=True),
+    "mistral": Architecture("e5-mistral", is_causal=True),
+    "qwen3": Architecture("Qwen3-Embedding", is_causal=True, mask="by layer"),
+    "gemma3_text": Architecture("EmbeddingGemma", is_causal=True, mask="by layer"),
+}
+
+
+def find_architecture(config: Mapping[str, Any]) -> Architecture:
+    """The entry of a config.json's model_type; for an ONNX file of another architecture, BERT's."""
+    return ARCHITECTURES.get(str(config.get("model_type")), ARCHITECTURES["bert"])
+
+
+def token_width(config: Mapping[str, Any]) -> int | None:
+    """The numbers of a token embedding, under the name that the architecture has for them."""
+    widths = (config.get(name) for name in ("hidden_size", "dim", "d_model"))
+    return next((width for width in widths if isinstance(width, int)), None)
