@@ -59,6 +59,7 @@ def write_inputs() -> None:
     minilmx.embed_file("out", "sentences.txt", "cpu.npy")
     minilmx.embed_file("out", "sentences.txt", "card.npy", runner="groq-emulator")
     minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).save("result.json")
+    minilmx.create_golden("golden.safetensors", "out", "sentences.txt")
 
 
 @pytest.fixture

@@ -447,7 +447,7 @@ def create_golden(
     OutputError, and what `compare` raises.
 
     Example:
-        >>> minilmx.create_golden("golden.safetensors", "out", ["One sentence.", "Another one."]).values.shape
+        >>> minilmx.create_golden("new.safetensors", "out", ["One sentence.", "Another one."]).values.shape
         (2, 384)
     """
     from minilmx.eval.golden import save_golden

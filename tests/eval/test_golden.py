@@ -203,7 +203,7 @@ def test_the_action_for_github_runs_its_steps(golden: Path, tiny: Path, runner: 
     action = yaml.safe_load(ACTION.read_text("utf-8"))
     inputs = {name: str(each.get("default", "")) for name, each in action["inputs"].items()}
     inputs |= {"golden": str(golden), "embedder": f"{tiny}@{runner}", "preset": "float32"}
-    folder = golden.parent
+    folder = golden.parent / "runner"
     (folder / "minilmx" / "bin").mkdir(parents=True)
     command = folder / "minilmx" / "bin" / "mlx"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m minilmx "$@"\n')
