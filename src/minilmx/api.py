@@ -484,8 +484,8 @@ def check_golden(
     raises.
 
     Example:
-        >>> minilmx.check_golden("golden.safetensors", "out").verdict.answer
-        'SAME'
+        >>> minilmx.check_golden("golden.safetensors", "out").passed
+        True
     """
     from minilmx.eval.golden import Golden, read_golden
     from minilmx.eval.limits import limit_rules
