@@ -254,6 +254,10 @@ def test_the_key_is_only_for_openais_protocol(
         ("model:nowhere", "unknown model 'nowhere'"),
         ("tiny-b4-s16@nothing", "the runner 'nothing' does not exist"),
         ("tiny-b4-s16@onnxruntime:depth=1", "the setting depth of the runner onnxruntime; expected one of"),
+        (
+            "tiny-b4-s16@onnxruntime:device_options=a=b",
+            "the options of a device: a=b; expected none",
+        ),
         ("tiny-b4-s16@onnxruntime:threads=x", "the settings of the runner onnxruntime: Expected"),
         ("tiny-b4-s16@onnxruntime:threads", "the setting threads; expected NAME=VALUE"),
         ("tiny-b4-s16@onnxruntime:graph=round", "round"),

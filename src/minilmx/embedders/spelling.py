@@ -1,7 +1,7 @@
 """One spelling for each kind of embedder."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,14 @@ def _convert(entry: RunnerEntry, settings: Mapping[str, str]) -> dict[str, Any]:
         if name not in known:
             expected = ", ".join((*known, "graph", "prompt"))
             raise EvalError(f"the setting {name:.80} of the runner {entry.name}; expected one of {expected}")
-    numbers = {name: int(value) if value.isdecimal() else value for name, value in settings.items()}
+    several = {field.name for field in fields(entry.options) if isinstance(field.default, tuple)}
+    values = {
+        name: (value,) if name in several else int(value) if value.isdecimal() else value
+        for name, value in settings.items()
+    }
     with boundary(EvalError, f"the settings of the runner {entry.name}"):
         options = msgspec.convert(
-            numbers, entry.options, strict=False, dec_hook=lambda kind, value: kind(value)
+            values, entry.options, strict=False, dec_hook=lambda kind, value: kind(value)
         )
     return {name: getattr(options, name) for name in settings}
 
