@@ -254,10 +254,6 @@ def test_the_key_is_only_for_openais_protocol(
         ("model:nowhere", "unknown model 'nowhere'"),
         ("tiny-b4-s16@nothing", "the runner 'nothing' does not exist"),
         ("tiny-b4-s16@onnxruntime:depth=1", "the setting depth of the runner onnxruntime; expected one of"),
-        (
-            "tiny-b4-s16@onnxruntime:device_options=a=b",
-            "the options of a device: a=b; expected none",
-        ),
         ("tiny-b4-s16@onnxruntime:threads=x", "the settings of the runner onnxruntime: Expected"),
         ("tiny-b4-s16@onnxruntime:threads", "the setting threads; expected NAME=VALUE"),
         ("tiny-b4-s16@onnxruntime:graph=round", "round"),
@@ -272,6 +268,12 @@ def test_a_wrong_spelling_is_one_sentence_without_secrets(
     assert "secret" not in outcome.stderr
     assert len(outcome.stderr.splitlines()) <= 2  # one of them may be the data set's
     assert "fault in minilmx" not in outcome.stderr
+
+
+def test_an_option_of_a_device_is_refused_for_the_cpu(tiny: Path, mlx: Mlx) -> None:
+    outcome = mlx("compare", tiny, "tiny-b4-s16@onnxruntime:device_options=a=b")
+    assert outcome.code == 2, outcome
+    assert "the options of a device: a=b; expected none for the device cpu" in outcome.stderr
 
 
 def test_a_graph_that_takes_tokens_is_asked_with_the_artifacts_tokens(
