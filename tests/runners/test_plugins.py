@@ -66,7 +66,7 @@ def test_a_plugin_is_listed_once_and_runs(tiny_original: Artifact) -> None:
 
 @pytest.mark.usefixtures("plugins")
 def test_a_plugin_cannot_take_a_built_in_name() -> None:
-    assert find_runner("onnxruntime").about == "the graph on the CPU, as exported"
+    assert find_runner("onnxruntime").about.startswith("the graph on the CPU, as exported")
 
 
 @pytest.mark.usefixtures("plugins")
