@@ -188,8 +188,8 @@ def test_bench_measures_several_cards(cards, tiny):
             ("--runner", "onnxruntime", "--cards", "2"),
             {},
             2,
-            "Error: --cards is not an option of the runner onnxruntime; expected --graph-optimization, "
-            "--threads.",
+            "Error: --cards is not an option of the runner onnxruntime; expected --device, --device-option, "
+            "--graph-optimization, --threads.",
         ),
         "no number": (
             ("--runner", "groq", "--cards", "0"),

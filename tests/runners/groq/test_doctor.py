@@ -2,18 +2,11 @@
 
 import json
 import os
-import resource
 import shutil
 
 import pytest
 
 ADVICE = {"tested together", "memory"}  # these depend on where the tests run, and refuse nothing
-
-
-def processor_seconds():
-    """CPU time of all processes that have ended, which does not depend on how busy the machine is."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def doctor(machine, **switches):
@@ -45,11 +38,9 @@ def test_on_a_complete_machine_every_check_passes(machine):
 
 
 @pytest.mark.parametrize("python", [None, "/nowhere/bin/python"])
-def test_on_a_bare_machine_the_doctor_names_all_that_is_missing_within_five_seconds(bare_machine, python):
+def test_on_a_bare_machine_the_doctor_names_all_that_is_missing(bare_machine, python):
     switches = {"MINILMX_GROQFLOW_PYTHON": python} if python else {}
-    before = processor_seconds()
     code, stdout, stderr = bare_machine.run("groq", "doctor", **switches)
-    assert processor_seconds() - before < 5
     assert (code, stderr) == (3, "")
     missing = {line[9:27].strip() for line in stdout.splitlines() if line.startswith("MISSING")}
     tools = {"onnxmodelanalyzer", "groq-compiler", "aa-latest"}
@@ -68,9 +59,7 @@ WORDS = {
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_on_a_bare_machine_an_explicit_groq_is_an_error_and_nothing_else_runs(bare_machine, tiny, words):
-    before = processor_seconds()
     code, stdout, stderr = bare_machine.run(words[0], tiny, *words[1:], stdin="a\n")
-    assert processor_seconds() - before < 5
     assert (code, stdout) == (3, "")
     message = stderr.splitlines()[-1]  # eval says first how many rows it read
     assert message.startswith("Error: the runner groq cannot run here: 9 things are missing: GroqFlow, ")
