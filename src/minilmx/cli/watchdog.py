@@ -74,16 +74,21 @@ def watched(code: int) -> Iterator[Interruption]:
     with suppress(RuntimeError):  # a process that may not have one more thread does without
         threading.Thread(target=_watch, args=(reading, interruption), name="watchdog", daemon=True).start()
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, _Interrupted) else hook(lost)
+    sys.unraisablehook = lambda lost: None if _is_signal(lost.exc_value) else hook(lost)
     try:
         yield interruption
     finally:
-        sys.unraisablehook = hook
         interruption.end_limit()
         for number in handled:  # all is written: a signal only ends the process, without a traceback
             signal.signal(number, signal.SIG_DFL)
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(before)
         os.close(writing)  # the thread ends, unless a signal came: threads of native code may still run
+
+
+def _is_signal(error: BaseException | None) -> bool:
+    """Whether an exception is a signal that came where none can be raised, or while its handler changed."""
+    return isinstance(error, _Interrupted) or "ignored due to race condition" in str(error)
 
 
 def _watch(reading: int, interruption: Interruption) -> None:

@@ -94,7 +94,8 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
 
 
 def _end(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Not SIG_IGN: Python reports a signal that came before it as "ignored due to race condition".
+    signal.signal(signal.SIGTERM, lambda *_: None)
     sys.exit(128 + signal.SIGTERM)
 
 
