@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from minilmx.eval.limits import LimitsLike
     from minilmx.eval.proof_point import Reproduction
     from minilmx.eval.results import Result
+    from minilmx.eval.sides import Inputs
     from minilmx.export.exporter import ExportedArtifact
     from minilmx.runners.groq.cache import Build
     from minilmx.runners.groq.doctor import Check
@@ -399,23 +400,18 @@ def compare(
     """
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
     from minilmx.eval.limits import limit_rules
-    from minilmx.eval.sides import Inputs, compare_sides, is_saved, read_inputs
+    from minilmx.eval.sides import Inputs, compare_sides, is_saved
 
     if texts is not None and dataset is not None:
         raise EvalError("texts and a data set; expected one of them", unused=True)
-    if column is not None and not isinstance(texts, Path | str):
-        raise EvalError(f"the column {column!r}: no file of texts; expected one", unused=True)
     rules = limit_rules(limits)
     sources = [_source(side) for side in sides]
     if dataset is None and texts is None and not any(map(is_saved, sources)):
         dataset = BUNDLED
     inputs = None
-    if isinstance(texts, Path | str):
-        inputs = read_inputs(str(texts), column)
-    elif texts is not None:
-        require_strings("texts", texts)
-        inputs = Inputs("texts", texts)
-    elif dataset is not None:
+    if texts is not None or column is not None:
+        inputs = _inputs(() if texts is None else texts, column)
+    if dataset is not None:
         pairs = load_pairs(str(dataset), progress=progress)
         inputs = Inputs(pairs.name, pairs.texts, pairs=pairs)
     return compare_sides(sources, inputs, rules, preset, progress)
@@ -428,6 +424,18 @@ def _source(side: EmbedderLike) -> Any:
     if isinstance(side, Artifact):
         return artifact_embedder(side)
     return read_spelling(str(side)) if isinstance(side, Path | str) else side
+
+
+def _inputs(texts: Path | str | Sequence[str], column: str | None) -> "Inputs":
+    """The texts of a file or of a sequence. Raises EvalError for a column of anything but a file."""
+    from minilmx.eval.sides import Inputs, read_inputs
+
+    if isinstance(texts, Path | str):
+        return read_inputs(str(texts), column)
+    if column is not None:
+        raise EvalError(f"the column {column!r}: no file of texts; expected one", unused=True)
+    require_strings("texts", texts)
+    return Inputs("texts", texts)
 
 
 def create_golden(
@@ -452,7 +460,7 @@ def create_golden(
     """
     from minilmx.eval.golden import save_golden
     from minilmx.eval.presets import require_preset
-    from minilmx.eval.sides import embed_golden, is_saved, read_inputs
+    from minilmx.eval.sides import embed_golden, is_saved
     from minilmx.files.atomic import check_writable
 
     if preset is not None:
@@ -461,11 +469,7 @@ def create_golden(
     source = _source(embedder)
     if is_saved(source):
         raise EvalError("a golden file of saved embeddings; expected an embedder")
-    if isinstance(texts, Path | str):
-        texts = read_inputs(str(texts), column).texts
-    else:
-        require_strings("texts", texts)
-    record, values = embed_golden(source, texts, preset, progress)
+    record, values = embed_golden(source, _inputs(texts, column).texts, preset, progress)
     return save_golden(Path(golden), record, values, replace=replace)
 
 

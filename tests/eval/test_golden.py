@@ -106,6 +106,11 @@ def test_the_column_of_the_texts_can_be_named(mlx: Mlx, tiny: Path, tmp_path: Pa
     assert json.loads(load_metadata(tmp_path / "g")["golden"])["texts"] == ["b", "d"]
 
 
+def test_a_column_of_texts_that_are_no_file_is_refused(tiny: Path) -> None:
+    with pytest.raises(minilmx.MinilmxError, match="the column 'a': no file of texts"):
+        minilmx.create_golden("g", tiny, ["a", "b"], column="a")
+
+
 def load_metadata(path: Path) -> dict[str, str]:
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")

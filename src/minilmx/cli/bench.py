@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from minilmx.cli.console import show
-from minilmx.cli.options import ARTIFACT, FORCE, GRAPHS, JSON, given_settings, require_output, runner_settings
+from minilmx.cli.options import (
+    ARTIFACT,
+    FORCE,
+    GRAPHS,
+    JSON,
+    given_settings,
+    require_writable,
+    runner_settings,
+)
 
 
 @click.command()
@@ -57,13 +65,10 @@ def bench(
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.benchmark import print_benchmark
-    from minilmx.files.atomic import check_writable
 
     if column is not None and texts is None:
         raise click.UsageError("--column names a column of TEXTS: no TEXTS; expected a file.")
-    require_output(output, force)
-    if output is not None:
-        check_writable(output, replace=force)
+    require_writable(output, force)
     options = given_settings(runners, settings)
     with console_progress() as progress:
         result = api.benchmark(

@@ -14,7 +14,7 @@ from minilmx.cli.options import (
     JSON,
     pair_options,
     pair_settings,
-    require_output,
+    require_writable,
 )
 
 
@@ -88,11 +88,8 @@ def bisect(
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection
-    from minilmx.files.atomic import check_writable
 
-    require_output(output, force)
-    if output is not None:
-        check_writable(output, replace=force)
+    require_writable(output, force)
     with console_progress() as progress:
         result = api.bisect(
             artifact,

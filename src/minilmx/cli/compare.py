@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, require_output
+from minilmx.cli.options import FORCE, JSON, require_writable
 
 
 @click.command()
@@ -53,14 +53,11 @@ def compare(
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress
-    from minilmx.files.atomic import check_writable
 
     if column is not None and texts is None:
         raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
     rules = rules_under(stated_limits(settings), limits)
-    require_output(output, force)
-    if output is not None:
-        check_writable(output, replace=force)
+    require_writable(output, force)
     with console_progress() as progress:
         result = api.compare(
             *embedders,

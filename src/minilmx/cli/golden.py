@@ -7,7 +7,7 @@ import click
 
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, require_output
+from minilmx.cli.options import FORCE, JSON, require_writable
 
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
 
@@ -73,12 +73,9 @@ def check(
     from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.eval.golden import most_moved, read_golden
-    from minilmx.files.atomic import check_writable
 
     rules = rules_under(stated_limits(settings), limits)
-    require_output(output, force)
-    if output is not None:
-        check_writable(output, replace=force)
+    require_writable(output, force)
     kept = read_golden(golden)
     with console_progress() as progress:
         result = api.check_golden(kept, embedder, limits=rules, preset=preset, progress=progress)

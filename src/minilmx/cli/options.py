@@ -235,6 +235,15 @@ def require_output(output: object, force: bool) -> None:
         raise click.UsageError("--force replaces the output: no output; expected --output.")
 
 
+def require_writable(output: Path | None, force: bool) -> None:
+    """As require_output; also refuse an output file that cannot be written. Raises OutputError."""
+    from minilmx.files.atomic import check_writable
+
+    require_output(output, force)
+    if output is not None:
+        check_writable(output, replace=force)
+
+
 def flag(name: str) -> str:
     """A parameter as it is written on the command line."""
     return "--device-option" if name == "device_options" else "--" + name.replace("_", "-")

@@ -14,7 +14,7 @@ from minilmx.cli.evaluate import (
     rules_under,
     stated_limits,
 )
-from minilmx.cli.options import FORCE, require_output
+from minilmx.cli.options import FORCE, require_writable
 
 # The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
 _FORMATS = ("table", "html", "markdown", "junit", "mteb")
@@ -69,14 +69,12 @@ def report(
     from minilmx.eval.reports.render import render
     from minilmx.eval.results import Result
     from minilmx.eval.verdict import not_finite
-    from minilmx.files.atomic import atomic_file, check_writable
+    from minilmx.files.atomic import atomic_file
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":
         raise click.UsageError("--runner needs --format mteb")
-    require_output(output, force)
-    if output is not None:
-        check_writable(output, replace=force)
+    require_writable(output, force)
     stated = stated_limits(settings)
     rules = rules_under(stated, limits)
     limited = bool(stated) or limits is not None or preset is not None
