@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.attacks.commands import COMMANDS, GROQFLOW, contents, run
+from tests.attacks.commands import COMMANDS, GROQFLOW, Command, contents, names, run
 
 from minilmx.models.artifact import Artifact
 
@@ -49,3 +49,28 @@ def prepared(inputs: Path, tmp_path: Path) -> Prepare:
         return base, contents(base, command)
 
     return prepare
+
+
+def require_whole(
+    command: Command,
+    work: Path,
+    code: int,
+    old: dict[str, str],
+    new: dict[str, str],
+    expected: set[str],
+    where: str,
+) -> None:
+    """After a command that was disturbed: its output is the old or the new one, and a rerun completes it.
+
+    `old` and `new` are the contents before it and after an undisturbed run, and `expected` are all the files
+    after that.
+    """
+    found = contents(work, command)
+    if code == 0:
+        assert found == new, where
+    elif command.outputs != ("shards",):  # which is written one shard after another
+        assert found in (old, new), where
+    again = run(command.words, work)
+    assert again.returncode == 0, f"{where}\nand then:\n{again.stderr}"
+    assert contents(work, command) == new, where
+    assert names(work) == expected, where

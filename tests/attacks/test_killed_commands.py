@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.attacks.commands import COMMANDS, contents, environment, mlx, names, run
-from tests.attacks.conftest import Prepare
+from tests.attacks.conftest import Prepare, require_whole
 
 KILLS = int(os.environ.get("KILLS", str(len(COMMANDS))))  # over all commands
 SEED = int(os.environ.get("KILLS_SEED", "14"))
@@ -79,14 +79,6 @@ def test_after_a_signal_the_output_is_the_old_or_the_new_one(
         while running(mark) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert running(mark) == {}, where
-        found = contents(work, command)
-        if code == 0:
-            assert found == new, where
-        elif command.outputs != ("shards",):  # which is written one shard after another
-            assert found in (old, new), where
-        again = run(command.words, work)
-        assert again.returncode == 0, f"{where}\nand then:\n{again.stderr}"
-        assert contents(work, command) == new, where
-        assert names(work) == expected, where
+        require_whole(command, work, code, old, new, expected, where)
         shutil.rmtree(work)
     print(f"\n{name}: seed {SEED}, {codes.total()} signals: {dict(sorted(codes.items()))}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.attacks.commands import COMMANDS, contents, names, run
-from tests.attacks.conftest import Prepare
+from tests.attacks.conftest import Prepare, require_whole
 
 STRACE = shutil.which("strace")
 CALLS = (
@@ -74,15 +74,7 @@ def test_after_a_system_call_that_fails_the_output_is_the_old_or_the_new_one(
         assert "Traceback" not in done.stderr, where
         assert "a fault in minilmx" not in done.stderr, where
         assert done.returncode in ((0, 3) if failure == "error" else (0, 3, -signal.SIGKILL)), where
-        found = contents(work, command)
-        if done.returncode == 0:
-            assert found == new, where
-        elif command.outputs != ("shards",):  # which is written one shard after another
-            assert found in (old, new), where
-        again = run(command.words, work)
-        assert again.returncode == 0, f"{where}\nand then:\n{again.stderr}"
-        assert contents(work, command) == new, where
-        assert names(work) == expected, where
+        require_whole(command, work, done.returncode, old, new, expected, where)
         shutil.rmtree(work)
     assert set(codes) != {0}, "no call failed"
     print(f"\n{name}, {failure}: {codes.total()} of {len(calls)} calls, exit codes {dict(codes)}")

@@ -22,6 +22,8 @@ COMMANDS = {
     "eval with torch": "eval real --runner torch --runner onnxruntime --limit 2",
     "compare": "compare a.npy b.npy -o compared.json",
     "compare artifacts": "compare tiny tiny@openvino --texts texts.txt",
+    "golden create": "golden create g.safetensors --from tiny --texts texts.txt",
+    "golden check": "golden check g.safetensors tiny -o checked.json",
     "report": "report result.json -o page.html",
     "bisect": "bisect real --candidate groq-emulator --limit 2",
     "bench": "bench tiny --rounds 1 --graph dynamic",
@@ -79,6 +81,8 @@ def test_a_command_opens_no_socket_and_writes_nowhere_else(
 
     if command.startswith("report"):
         mlx(COMMANDS["eval"])
+    if command.startswith("golden check"):
+        mlx(COMMANDS["golden create"])
     trace = "trace=connect,sendto,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2"
     mlx(command, str(STRACE), "-f", "--seccomp-bpf", "-y", "-s", "4096", "-o", str(log), "-e", trace)
 
