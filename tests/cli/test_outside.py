@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": "inspect tiny",
     "check": "check real --consumer onnxruntime",
     "groq doctor": "groq doctor",
+    "groq job": "groq job tiny --bundle b.tar --scheduler pbs -o job.sh",
     "models": "models",
     "runners": "runners",
 }
