@@ -87,7 +87,7 @@ def watched(code: int) -> Iterator[Interruption]:
 
 
 def _is_signal(error: BaseException | None) -> bool:
-    """Whether an exception is a signal that came where none can be raised, or while its handler changed."""
+    """Whether an exception is a signal that came while none could be raised, or while its handler changed."""
     return isinstance(error, _Interrupted) or "ignored due to race condition" in str(error)
 
 
