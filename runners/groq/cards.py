@@ -29,7 +29,8 @@ class Cards:
     """Workers with the program loaded. A batch runs on the card that has been free for longest.
 
     A card that fails (its worker ends, the SDK raises, or a call takes too long) is given up: its batch runs
-    on another, and a message names the card. Threads may call at once; each has a card to itself.
+    on another, and a message names the card. If it fails there too, the batch is at fault, and no third card
+    is tried. Threads may call at once; each has a card to itself.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class Cards:
         return facts
 
     def call(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Event, Tensors]:
-        """Run the program once, on any card. Raises RunnerFailed if none is left."""
+        """Run the program once, on any card. Raises RunnerFailed if two cards fail, or none is left."""
+        failed = 0
         while True:
             card = self._take()
             try:
@@ -97,6 +99,11 @@ class Cards:
                     answer = card.worker.call(inputs, self._limit_seconds)
             except RunnerFailed as error:
                 self._give_up(card, error)
+                failed += 1
+                if failed == 2:
+                    raise RunnerFailed(
+                        f"two cards failed on the same batch: {error.message}", error.hint
+                    ) from error
                 continue
             with self._changed:
                 self._free.append(card)

@@ -63,13 +63,42 @@ def test_without_a_card_left_it_is_an_error_and_no_file(cards, tiny):
     assert held(cards) == []
 
 
-@pytest.mark.parametrize("output", ["e.npy", "e/"])
-def test_a_signal_closes_every_program(cards, tiny, output):
-    """One card hangs in a call; the others are between calls of 5 ms."""
-    words = ("run", tiny, "in.txt", "--runner", "groq", "--cards", "3", "-o", output)
-    process = cards.start(*words, GROQWARE_RUNNER="hang:2", GROQWARE_FAILING_CARD="2", GROQWARE_CALL_MS="5")
+def test_a_batch_that_fails_on_two_cards_is_not_tried_on_a_third(cards, tiny):
+    (cards.folder / "in.txt").write_text("a text\n")
+    words = ("run", tiny, "in.txt", "--runner", "groq", "--cards", "4", "-o", "e.npy")
+    dying = {"GROQWARE_RUNNER": "die:1"}
+    message = cards.fails(*words, **dying)
+    assert re.match(
+        r"Error: two cards failed on the same batch: the Groq worker was killed by signal 6\. "
+        r"Read the log \S+\.$",
+        message,
+    )
+    assert len(held(cards)) == 2  # only these two did not end in order
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "shards"),
+    [
+        (("--cards", "3", "-o", "e.npy"), 3, 0),
+        (("--cards", "3", "-o", "e/"), 3, 0),
+        pytest.param(
+            ("--engine", "ray", "--workers", "2", "--shard-rows", "50", "-o", "e/"),
+            2,
+            3,
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["a file", "a folder", "ray"],
+)
+def test_a_signal_closes_every_program(cards, tiny, words, count, shards):
+    """One card hangs in a call; the others are between calls of 100 ms."""
+    if "ray" in words:
+        pytest.importorskip("ray", reason="needs ray")
+    switches = {"GROQWARE_RUNNER": "hang:2", "GROQWARE_FAILING_CARD": "2", "GROQWARE_CALL_MS": "100"}
+    words = ("run", tiny, "in.txt", "--runner", "groq", *words)
+    process = cards.start(*words, **switches, TMPDIR="/tmp")  # Ray's sockets: short paths
     deadline = time.monotonic() + 30
-    while len(held(cards)) < 3:
+    while len(held(cards)) < count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(1)
@@ -79,7 +108,9 @@ def test_a_signal_closes_every_program(cards, tiny, output):
     assert "failed" not in stderr
     assert not cards.processes()
     assert held(cards) == []
-    assert not [*cards.folder.glob("*e.npy*"), *cards.folder.glob("e/*.parquet")]
+    assert (
+        len([*cards.folder.glob("*e.npy*"), *cards.folder.glob("e/*.parquet")]) <= shards
+    )  # the complete ones
 
 
 def test_cards_of_a_corpus_change_no_byte_and_a_resumed_run_may_have_others(cards, tiny):
@@ -131,15 +162,17 @@ def test_of_eight_cards_one_may_be_killed(cards, tiny):
 
 
 @pytest.mark.slow
-def test_each_worker_of_ray_has_a_card(cards, tiny):
+def test_each_worker_of_ray_has_a_card_and_one_that_dies_costs_only_its_shards(cards, tiny):
     pytest.importorskip("ray", reason="needs ray")
     words = ("run", tiny, "in.txt", "--runner", "groq", "--shard-rows", "50", "-o")
     assert cards.run(*words, "one/")[0] == 0
     switches = {
         "GROQWARE_CARDS": "2",
         "GROQWARE_CALL_MS": "50",
-        "TMPDIR": "/tmp",
-    }  # Ray's sockets: short paths
+        "TMPDIR": "/tmp",  # Ray's sockets: short paths
+        "GROQWARE_RUNNER": "die:3",
+        "GROQWARE_FAILING_CARD": "2",
+    }
     process = cards.start(*words, "two/", "--engine", "ray", **switches)
     most = 0
     while process.poll() is None:
@@ -148,6 +181,11 @@ def test_each_worker_of_ray_has_a_card(cards, tiny):
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert most == min(2, os.cpu_count() or 1)
+    if most == 2:
+        assert re.search(
+            r"^a worker failed: .* was killed by signal 6; the run continues on 1 worker", stderr, re.M
+        )
+        assert held(cards) == ["card-2"]
     for shard in (cards.folder / "one").glob("*.parquet"):
         assert (cards.folder / "two" / shard.name).read_bytes() == shard.read_bytes()
 

@@ -123,7 +123,7 @@ def embed_corpus(
             left = corpus.rows - sum(entry.rows for entry in ledger.entries.values())
             advance = progress.start(job.runner, left)
             shards: Iterator[Shard] = read_clock.over(corpus.shards(wanted))
-            with open_engine(job) as engine, closing(embed_shards(engine, shards)) as done:
+            with open_engine(job) as engine, closing(embed_shards(engine, shards, progress)) as done:
                 for shard, embedded in done:
                     with write_clock:
                         _keep(ledger, shard, embedded.values, output, corpus)

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from minilmx.embedding.corpus.source import Shard
 from minilmx.embedding.corpus.worker import Embedded, Task
 from minilmx.errors import RunnerFailed
+from minilmx.progress import Progress
 
 
 class WorkerDied(Exception):
@@ -48,16 +49,20 @@ class Engine(Protocol[W]):
         """Wait until one of these has an answer or has died."""
 
 
-def embed_shards(engine: Engine[W], shards: Iterator[Shard]) -> Generator[tuple[Shard, Embedded]]:
+def embed_shards(
+    engine: Engine[W], shards: Iterator[Shard], progress: Progress
+) -> Generator[tuple[Shard, Embedded]]:
     """Yield the shards' embeddings in the order in which they are finished.
 
-    At most one shard more than there are workers is read ahead. If a worker dies, its shard is tried once
-    more. Raises RunnerFailed if a second worker dies at the same shard, and what the workers raise.
+    At most one shard more than there are workers is read ahead. If a worker dies, another one is started;
+    if its runner fails, as a card may, the others continue without it. Its shard is tried once more. Raises
+    RunnerFailed if the same shard fails a second time or no worker is left, and what else the workers raise.
     """
     busy: dict[W, Shard | None] = {}  # None while a worker opens its runner
     idle: list[W] = []
     again: list[Shard] = []
     died: set[int | None] = set()
+    failed: set[int] = set()
     try:
         for _ in range(engine.workers):
             busy[engine.start()] = None
@@ -78,6 +83,16 @@ def embed_shards(engine: Engine[W], shards: Iterator[Shard]) -> Generator[tuple[
                 again += [shard] if shard else []
                 if not idle:
                     busy[engine.start()] = None
+            except RunnerFailed as error:
+                worker.stop()
+                left = len(busy) + len(idle)
+                if not left or (shard and shard.index in failed):
+                    raise
+                if shard:
+                    failed.add(shard.index)
+                    again.append(shard)
+                rest = f"the run continues on {left} worker{'s' if left > 1 else ''}"
+                progress.message(f"a worker failed: {error.message}; {rest}. {error.hint or ''}".rstrip())
             if idle and (following := again.pop() if again else upcoming):
                 worker = idle.pop()
                 worker.send(Task(following.first_row, following.texts))

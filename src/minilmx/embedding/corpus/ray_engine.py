@@ -27,15 +27,18 @@ from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.machine import find_cards
 
 _MOST_CHARACTERS = 18  # of TMPDIR: the path of a socket may have 107, and Ray adds up to 89
+_CLOSING_SECONDS = 10.0
 CARD_RESOURCE = "groq_card"  # what a node of a cluster states: how many GroqCards it has
 
 
 class RayWorker:
-    """An actor and its pending answer."""
+    """An actor and its pending answer. If it has a card, it closes its program before Ray kills it."""
 
-    def __init__(self, ray: Any, actor: Any) -> None:
+    def __init__(self, ray: Any, actor: Any, has_card: bool) -> None:
         self._ray = ray
         self._actor = actor
+        self._has_card = has_card
+        self._closed: Any = None
         self.answer = actor.ready.remote()
 
     def send(self, task: Task) -> None:
@@ -55,10 +58,14 @@ class RayWorker:
         return answer
 
     def end(self) -> None:
-        """Do nothing: Ray can only kill an actor."""
+        """Ask it to close its program, if it has a card: Ray itself can only kill an actor."""
+        if self._has_card:
+            self._closed = self._actor.close.remote()
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill it, after it has closed its program or had 10 s for it."""
+        if self._closed is not None:
+            self._ray.wait([self._closed], timeout=_CLOSING_SECONDS)
         self._ray.kill(self._actor)
 
 
@@ -71,6 +78,7 @@ class RayEngine:
     job: Any
     files: Any
     workers: int
+    has_cards: bool  # each worker has a GroqCard
     folder: Path | None  # of a cluster on this machine
 
     @classmethod
@@ -114,14 +122,17 @@ class RayEngine:
                 ) from error
             room = _room(ray.cluster_resources(), cpus_per_worker, needed)
             files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
-            actor = ray.remote(num_cpus=cpus_per_worker, resources=needed, max_restarts=0)(_Actor)
-            engine = cls(ray, actor, ray.put(job), ray.put(files), workers or room, folder)
+            # Two calls at a time: a program is closed while a card still computes.
+            concurrency = {"max_concurrency": 2} if needed else {}
+            options = {"num_cpus": cpus_per_worker, "resources": needed, "max_restarts": 0, **concurrency}
+            actor = ray.remote(**options)(_Actor)
+            engine = cls(ray, actor, ray.put(job), ray.put(files), workers or room, bool(needed), folder)
             undo.pop_all()
             return engine
 
     def start(self) -> RayWorker:
         """Start an actor, which opens the runner once the cluster has room for it."""
-        return RayWorker(self.ray, self.actor.remote(self.job, self.files))
+        return RayWorker(self.ray, self.actor.remote(self.job, self.files), self.has_cards)
 
     def wait(self, workers: Collection[RayWorker]) -> RayWorker:
         """Wait until one of these has an answer or has died."""
@@ -166,6 +177,9 @@ class _Actor:
 
     def embed(self, task: Task) -> Embedded:
         return self._embedder.embed(task)
+
+    def close(self) -> None:
+        self._embedder.close()
 
 
 def _close_to_others() -> None:
