@@ -23,7 +23,7 @@ endif
 .DELETE_ON_ERROR:
 
 demo: .venv/demo-installed
-	.venv/bin/mlx export all-MiniLM-L6-v2 --output $(DEMO)
+	.venv/bin/mlx export all-MiniLM-L6-v2 --pack 16 --output $(DEMO)
 	.venv/bin/mlx eval $(DEMO) --runner torch --runner onnxruntime --runner groq-emulator \
 		--output demo/result.json --force
 	.venv/bin/mlx report demo/result.json --output demo/report.html --force
