@@ -1,9 +1,9 @@
 #!/bin/sh
 # Make the environments that tests want beside .venv: one with only the base dependencies for each
 # Python named (for the wheel), .venv-3.8 with numpy 1 (for a card's side without minilmx), and
-# .venv-groqflow with real GroqFlow 4.3.1, made by our own command, and .venv-servers with LitServe over
-# .venv (for a server of OpenAI's protocol that is not ours). A Python that is not found is named
-# and left out; with REQUIRE set it is an error.
+# .venv-groqflow with real GroqFlow 4.3.1, made by our own command, and .venv-servers with LitServe and
+# .venv-mlserver with MLServer over .venv (for servers of OpenAI's and KServe's protocols that are not
+# ours). A Python that is not found is named and left out; with REQUIRE set it is an error.
 set -eu
 
 # Beside the Python that runs us is where pyenv keeps the others, whatever HOME is.
@@ -47,11 +47,22 @@ done
 # A Python that only a card's runtime wants: numpy 1, and onnxruntime for the stand-in of the runtime.
 make_environment 3.8 numpy==1.24.4 onnxruntime==1.19.2
 .venv/bin/mlx groq setup --size lean --prefix .venv-groqflow >/dev/null || [ -z "${REQUIRE:-}" ]
-if [ "$(cat .venv-servers/installed 2>/dev/null)" != "litserve==0.2.19" ]; then
-    rm -rf .venv-servers
-    .venv/bin/python -m venv .venv-servers
-    .venv-servers/bin/python -m pip install -q -c constraints.txt litserve==0.2.19
+
+# make_server_environment FOLDER REQUIREMENT...: over .venv, which is behind on the path.
+make_server_environment() {
+    folder=$1
+    shift
+    if [ "$(cat "$folder/installed" 2>/dev/null)" = "$*" ]; then
+        return
+    fi
+    rm -rf "$folder"
+    .venv/bin/python -m venv "$folder"
+    "$folder/bin/python" -m pip install -q --no-compile "$@"
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
-    .venv/bin/python -c "$site" >"$(.venv-servers/bin/python -c "$site")/minilmx.pth"
-    echo "litserve==0.2.19" >.venv-servers/installed
-fi
+    .venv/bin/python -c "$site" >"$("$folder/bin/python" -c "$site")/minilmx.pth"
+    echo "$*" >"$folder/installed"
+}
+
+make_server_environment .venv-servers -c constraints.txt litserve==0.2.19
+# shellcheck disable=SC2046 # the list is meant to fall into words
+make_server_environment .venv-mlserver $(grep -v '^#' tests/embedders/mlserver-requirements.txt)
