@@ -1,4 +1,4 @@
-"""Models for MLServer, whose KServe protocol is its own: the graph of an artifact, for tokens and for texts."""
+"""Models for MLServer, whose KServe protocol is its own: the graphs of an artifact."""
 
 from pathlib import Path
 

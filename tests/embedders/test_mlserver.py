@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.embedders.test_litserve import wait_for
 
 from minilmx.models.artifact import Artifact
-from tests.embedders.test_litserve import wait_for
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("MINILMX_MLSERVER_PYTHON", ROOT / ".venv-mlserver" / "bin" / "python"))
