@@ -35,6 +35,11 @@ def _st(name: str, about: str, environment: str, folder: str, **options: object)
     )
 
 
+def _peer(name: str, about: str, environment: str, folder: str | None = None, **options: object) -> Contender:
+    """Another library, whose folder is called after it unless one is named."""
+    return Contender(name, about, environment.replace("-", "_"), environment, folder or environment, options)
+
+
 def _ours(name: str, about: str, artifact: str, graph: str, runner: str, **options: object) -> Contender:
     """minilmx: an artifact, one of its graphs, a runner, and its options."""
     settings = {"graph": graph, "runner": runner, "options": options}
@@ -57,7 +62,8 @@ _OPENVINO = "sentence-transformers-openvino"
 _OPENVINO_FILE = "openvino/openvino_model.xml"
 _OPENVINO_INT8_FILE = "openvino/openvino_model_qint8_quantized.xml"
 _BF16 = {"dtype": "bfloat16"}
-_F32 = {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}
+_GENAI_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+_F32 = {"ov_config": _GENAI_F32}
 
 CONTENDERS = (
     _st(BASELINE, "torch fp32", _TORCH, "weights"),
@@ -71,6 +77,18 @@ CONTENDERS = (
     Contender("fastembed", "fastembed default", "fastembed", "fastembed", "artifact"),
     Contender("fastembed-32", "fastembed batch 32", "fastembed", "fastembed", "artifact", {"batch_size": 32}),
     Contender("optimum", "optimum ONNX batch 32 by length", "optimum", "optimum", "st-onnx"),
+    _peer("ctranslate2-default", "CTranslate2 default", "ctranslate2", by_length=False),
+    _peer("ctranslate2", "CTranslate2 tuned (worker per core, by length)", "ctranslate2"),
+    _peer("ctranslate2-int8", "CTranslate2 int8 tuned", "ctranslate2", compute_type="int8"),
+    _peer("genai-default", "OpenVINO GenAI default", "openvino-genai"),
+    _peer(
+        "genai-f32", "OpenVINO GenAI f32 tuned (by length)", "openvino-genai", by_length=True, **_GENAI_F32
+    ),
+    _peer("light-embed", "light-embed default", "light-embed", "artifact"),
+    _peer("embed-anything-default", "embed-anything default", "embed-anything", "artifact"),
+    _peer("embed-anything", "embed-anything tuned (by length)", "embed-anything", "artifact", by_length=True),
+    _peer("llama-cpp-f32", "llama.cpp f32 tuned (by length)", "llama-cpp", "gguf", kind="f32"),
+    _peer("llama-cpp-q8", "llama.cpp q8_0 tuned (by length)", "llama-cpp", "gguf", kind="q8_0"),
     _short(_ours("fixed", "onnxruntime fixed 1x128", "artifact", "fixed", "onnxruntime")),
     _beside("fixed", _ours("packed", "onnxruntime packed 1x128", "artifact", "packed", "onnxruntime")),
     _beside(

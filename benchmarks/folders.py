@@ -19,8 +19,11 @@ _ARTIFACTS = {
     "batch-8": ("--pack", "8", "--batch-size", "8", "--sequence-length", "64"),
     "int8": ("--precision", "int8", "--pack", "16"),
 }
-# What sentence-transformers exports with its backends: the environment, and the file in exports/.
+# What the peers' own tools make: the environment, and the file in exports/.
 _EXPORTS = {
+    "ctranslate2": ("ctranslate2", "ctranslate2_float32.py"),
+    "gguf": ("llama-cpp", "llama_cpp.py"),
+    "openvino-genai": ("sentence-transformers-openvino", "openvino_genai.py"),
     "st-onnx": ("sentence-transformers-onnx", "sentence_transformers_onnx.py"),
     "st-openvino": ("sentence-transformers-openvino", "sentence_transformers_openvino.py"),
 }

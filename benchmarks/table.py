@@ -29,7 +29,7 @@ _HEADINGS = (
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Markdown: a table a workload, fastest first within a class of accuracy, then the conditions."""
+    """Markdown: a table per workload, by class of accuracy with the fastest in bold, then the conditions."""
     parts = [_workload(name, found) for name, found in document["workloads"].items()]
     return "\n\n".join([*parts, _conditions(document)])
 
@@ -52,7 +52,9 @@ def _workload(name: str, found: Mapping[str, Any]) -> str:
     reduced = [entry for entry in measured if entry["max_abs"] > FP32_MAX_ABS]
     for title, group in ((f"max abs up to {FP32_MAX_ABS:.0e}", exact), ("reduced precision", reduced)):
         if group:
-            lines += [_row([f"*{title}*", *[""] * (len(_HEADINGS) - 1)]), *map(_contender, group)]
+            best = max(entry["ratio"] for entry in group)
+            lines += [_row([f"*{title}*", *[""] * (len(_HEADINGS) - 1)])]
+            lines += [_contender(entry, bold=entry["ratio"] == best) for entry in group]
     lines += [
         f"\n{entry['about']}: {entry['beside']['ratio']:.2f} times as fast as {entry['beside']['about']}"
         for entry in measured
@@ -62,11 +64,11 @@ def _workload(name: str, found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _contender(entry: Mapping[str, Any]) -> str:
+def _contender(entry: Mapping[str, Any], *, bold: bool) -> str:
     spearman = entry["spearman_x100"]
     return _row(
         [
-            entry["about"],
+            f"**{entry['about']}**" if bold else entry["about"],
             f"{entry['ratio']:.2f}",
             f"{entry['median_seconds']:.2f}",
             f"{entry['texts_per_second']:,.0f}",
