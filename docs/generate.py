@@ -215,7 +215,10 @@ _MODELS = """\
 
 minilmx exports models of sentence-transformers whose encoder has one of these architectures, which
 `config.json` names as its `model_type`. transformers itself must implement the encoder: code of a model's
-own is never run, and a folder that names such code (`auto_map`) is refused.
+own is never run, and a folder that names such code (`auto_map`) is refused, also if transformers has a class
+for its `model_type`: that class ignores settings that only the folder's code reads, and the folder's code may
+compute something else with the same weights. If you know that both compute the same, remove `auto_map` from
+`config.json` and `tokenizer_config.json` in a copy of the folder.
 
 | architecture | models | packed graph |
 |---|---|---|
@@ -240,7 +243,8 @@ modules (with the activation {activations}) and Normalize modules may follow, in
 
 `mlx inspect MODEL` says whether a model is supported and, if not, why. Rerankers (cross-encoders), static
 embeddings (model2vec), sparse embeddings, images, adapters that are not merged, other modules, code of a
-model's own and weights that are only a pickle are refused.
+model's own and weights that are only a pickle are refused. `mlx compare` takes a folder of static embeddings
+as `model:FOLDER`.
 """
 
 

@@ -81,6 +81,8 @@ def _reads(details: Mapping[str, Any]) -> str:
     """What became of long texts, as far as it is known."""
     if LENGTH not in details:
         return "an unknown limit of tokens"
+    if details[LENGTH] is None:
+        return "no limit of tokens"
     if TRUNCATED not in details:
         return f"a limit of {details[LENGTH]} tokens"
     count = details[TRUNCATED]

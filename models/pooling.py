@@ -13,7 +13,8 @@ from minilmx.models.source import ModelSource, list_modules, read_json, read_set
 # What to do about modules that minilmx does not export.
 _HINTS = {
     "SpladePooling": "The model gives sparse embeddings. Choose a model with dense ones.",
-    "StaticEmbedding": "A model of static embeddings needs no accelerator: run it in sentence-transformers.",
+    "StaticEmbedding": "A model of static embeddings needs no accelerator: run it in sentence-transformers, "
+    "or compare it as model:FOLDER.",
     "CLIPModel": "The model embeds images. Choose a model for texts alone.",
 }
 # The older form of a Pooling config, in the order in which sentence-transformers joins the results.

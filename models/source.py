@@ -68,12 +68,12 @@ class ModelSource:
 
     @property
     def encoder(self) -> Path:
-        """The folder of config.json, weights and tokenizer; old models have it in 0_Transformer/.
+        """The folder of config.json, weights and tokenizer; old models have one for their first module.
 
         Raises ModelError if modules.json cannot be read.
         """
         modules = list_modules(self)
-        is_apart = modules and modules[0][0].rsplit(".", 1)[-1] == "Transformer"
+        is_apart = modules and modules[0][0].rsplit(".", 1)[-1] in ("Transformer", "StaticEmbedding")
         return self.folder / modules[0][1] if is_apart else self.folder
 
     def has(self, path: Path) -> bool:

@@ -45,6 +45,14 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
             f"{source.id} is an adapter (adapter_config.json); expected all weights of a model",
             "Merge the adapter into its base model, and save the result.",
         )
+    kind = read_settings_file(source.folder, SETTINGS).get("model_type", "SentenceTransformer")
+    if kind == "CrossEncoder":
+        raise _reranker(source, kind)
+    if kind != "SentenceTransformer":
+        raise ModelError(
+            f"{source.id} is a {kind} of sentence-transformers; expected a SentenceTransformer", _CHOOSE
+        )
+    read_modules(source)  # before config.json, which a model of static embeddings does not have
     config = read_json(source.encoder, "config.json", dict)
     for name, content in (
         ("config.json", config),
@@ -54,15 +62,9 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
             raise ModelError(
                 f"{source.encoder / name}: auto_map {content['auto_map']!r:.80}, which names code of the "
                 "model; expected none",
-                "Code of a model is never run. Choose a model of transformers' own classes.",
+                "Code of a model is never run. Choose a model of transformers' own classes, or, if you know "
+                "that transformers' class computes the same, remove auto_map in a copy of the folder.",
             )
-    kind = read_settings_file(source.folder, SETTINGS).get("model_type", "SentenceTransformer")
-    if kind == "CrossEncoder":
-        raise _reranker(source, kind)
-    if kind != "SentenceTransformer":
-        raise ModelError(
-            f"{source.id} is a {kind} of sentence-transformers; expected a SentenceTransformer", _CHOOSE
-        )
     heads = config.get("architectures") or [""]
     head = str(heads[0]) if isinstance(heads, list) else ""
     if source.is_plain and head.endswith("ForSequenceClassification"):
@@ -73,7 +75,6 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
             f"{source.id}: architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}",
             "Choose a model of one of these architectures.",
         )
-    read_modules(source)
 
 
 def read_model_facts(source: ModelSource) -> ModelFacts:

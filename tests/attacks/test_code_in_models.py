@@ -64,6 +64,23 @@ def test_a_folder_that_names_code_is_refused_and_its_code_does_not_run(
     assert not (tmp_path / "ran").exists()
 
 
+def test_sentence_transformers_itself_runs_no_code_of_a_folder(
+    make_model: MakeModel, mlx: Mlx, tmp_path: Path
+) -> None:
+    """A side `model:` of a comparison: transformers' own class embeds, and the settings cannot allow code."""
+    folder = make_model()
+    put_evil(folder, tmp_path / "ran")
+    change(folder / "config.json", auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"})
+    change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]})
+    allowed = {"trust_remote_code": True}
+    arguments = ("model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs")
+    change(folder / "sentence_bert_config.json", **dict.fromkeys(arguments, allowed))
+    (tmp_path / "texts.txt").write_text("one\nanother\n", "utf-8")
+    outcome = mlx("compare", f"model:{folder}", f"model:{folder}", "--texts", "texts.txt")
+    assert outcome.code == 0, outcome
+    assert not (tmp_path / "ran").exists()
+
+
 def test_code_in_a_folder_that_names_none_does_not_run(
     make_model: MakeModel, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

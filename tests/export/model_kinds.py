@@ -127,7 +127,7 @@ KINDS = {
 REFUSED = {
     "cross-encoder, plain": "is a reranker (BertForSequenceClassification)",
     "cross-encoder, sentence-transformers": "is a reranker (CrossEncoder)",
-    "static embeddings (model2vec)": "modules of model: StaticEmbedding",
+    "static embeddings (model2vec)": "modules of model: StaticEmbedding + Normalize",
     "sparse embeddings (SPLADE)": "is a SparseEncoder",
     "code of the model's own": "auto_map",
     "LSTM after the encoder": "modules of model: Transformer + LSTM + Pooling",
@@ -139,6 +139,8 @@ REFUSED = {
 
 def make_refused(name: str, folder: Path) -> Path:
     """The folder of a model of a kind that is refused, by its settings."""
+    if name.startswith("static embeddings"):
+        return make_static(folder)
     model = make_kind("bert, Dense (LaBSE)", folder)
 
     def change(file: str, **values: object) -> None:
@@ -164,7 +166,6 @@ def make_refused(name: str, folder: Path) -> Path:
     changes: dict[str, Callable[[], object]] = {
         "cross-encoder, plain": plain_reranker,
         "cross-encoder, sentence-transformers": lambda: change(_SETTINGS, model_type="CrossEncoder"),
-        "static embeddings (model2vec)": lambda: modules("StaticEmbedding"),
         "sparse embeddings (SPLADE)": lambda: change(_SETTINGS, model_type="SparseEncoder"),
         "code of the model's own": lambda: change("config.json", auto_map={"AutoModel": "own.Model"}),
         "LSTM after the encoder": lambda: modules("Transformer", "LSTM", "Pooling"),
@@ -174,6 +175,24 @@ def make_refused(name: str, folder: Path) -> Path:
     }
     changes[name]()
     return model
+
+
+def make_static(folder: Path) -> Path:
+    """The folder of a model of static embeddings, as sentence-transformers saves it."""
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions have moved them
+        from sentence_transformers.models import Normalize, StaticEmbedding
+
+    torch.manual_seed(11)
+    modules = [StaticEmbedding(_bert(transformers), embedding_dim=WIDTH), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(
+        str(folder / "model"), create_model_card=False
+    )
+    return folder / "model"
 
 
 def make_kind(name: str, folder: Path) -> Path:

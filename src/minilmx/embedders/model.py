@@ -56,12 +56,13 @@ class ModelEmbedder(TextEmbedder):
 
     @property
     def details(self) -> Details:
-        """Where the weights came from, the prompt, and how many tokens are read."""
+        """Where the weights came from, the prompt, and how many tokens are read: None without a limit."""
+        length = self._model.max_seq_length  # infinite for static embeddings
         return {
             "runner": "sentence-transformers",
             "weights": self._note,
             "prompt": self._model.default_prompt_name,
-            "sequence_length": self._model.max_seq_length,
+            "sequence_length": length if isinstance(length, int) else None,
         }
 
     @property
