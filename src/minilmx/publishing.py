@@ -1,5 +1,7 @@
 """An artifact to the hub: what is uploaded, and the metadata of its model card."""
 
+from typing import Any
+
 from minilmx.errors import ArtifactError, EvalError, OutputError, boundary
 from minilmx.eval.consumers.form import require_own_form
 from minilmx.eval.datasets.pairs import BUNDLED
@@ -89,8 +91,9 @@ def render_card(artifact: Artifact, result: Result | None) -> str | None:
         card = ModelCard(read_document(file).decode() if file.exists() else model_card(artifact.manifest))
         if result is not None:
             found = _eval_results(artifact, result)
-            data = card.data.to_dict() | {"model_name": artifact.manifest.source.id, "eval_results": found}
-            card.data = ModelCardData(**data)
+            stated: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+            stated |= {"model_name": artifact.manifest.source.id, "eval_results": found}
+            card.data = ModelCardData(**stated)
         return str(card)
 
 
@@ -114,9 +117,7 @@ def _eval_results(artifact: Artifact, result: Result) -> list[object]:
                         EvalResult(
                             task_type="sentence-similarity",
                             dataset_type=task.hub_id if task else "unknown",
-                            dataset_name="STSb, shipped with minilmx"
-                            if one.dataset == BUNDLED
-                            else one.dataset,
+                            dataset_name=dataset,
                             dataset_config=one.language,
                             dataset_split=one.split,
                             dataset_revision=one.dataset_revision,

@@ -15,10 +15,10 @@ class Header:
     """The fields that run records, results, bisections and benchmarks begin with.
 
     `artifact` is the name of the artifact's folder, or hf://ID@COMMIT for one from the hub, `artifact_sha256`
-    its digest, and `batch_size` and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is the
-    digest of the token arrays, so equal digests mean that two runs saw identical inputs. `prompt` is the name
-    of the model's prompt that was prepended to every text, and `similarity` how its embeddings are compared:
-    cosine, dot, euclidean or manhattan.
+    its digest, and `batch_size` and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is
+    the digest of the token arrays, so equal digests mean that two runs saw identical inputs. `prompt` is the
+    name of the model's prompt that was prepended to every text, and `similarity` how its embeddings are
+    compared: cosine, dot, euclidean or manhattan.
     """
 
     artifact: str
