@@ -121,6 +121,6 @@ def default_result_path(result: Result) -> Path:
     parts = (first.dataset.replace("/", "--"), languages, first.split)
     time = first.provenance.created.replace("-", "").replace(":", "")[:15]
     name = "-".join(part for part in (*parts, f"{time}Z") if part)
-    folder = RESULTS / first.artifact
+    folder = RESULTS / first.artifact.removeprefix("hf://").replace("/", "--")
     names = (f"{name}.json", *(f"{name}-{number}.json" for number in range(2, 1000)))
     return next(folder / name for name in names if not (folder / name).exists())

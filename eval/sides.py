@@ -207,7 +207,7 @@ def _embed(source: Any, number: int, texts: Sequence[str], progress: Progress) -
     """Embed the texts, and close what was opened here."""
     if not isinstance(source, Spelled):
         embedder = source if isinstance(source, Embedder | TextEmbedder) else OtherEmbedder(source)
-        own = embedder.artifact.path.resolve().name if isinstance(embedder, Embedder) else embedder.name
+        own = embedder.artifact.name if isinstance(embedder, Embedder) else embedder.name
         return _embed_with(embedder, f"{number}: {own}", texts, progress)
     with source.open(progress) as embedder:
         return _embed_with(embedder, f"{number}: {source.name}", texts, progress)

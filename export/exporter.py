@@ -11,7 +11,7 @@ from onnx import ModelProto
 from minilmx.errors import ExportError, ModelError
 from minilmx.export.checks import check_graphs
 from minilmx.export.fixed_consumers import write_fixed_consumers
-from minilmx.export.folder import write_consumer_files, write_model_card, write_tokenizer
+from minilmx.export.folder import model_card, write_consumer_files, write_tokenizer
 from minilmx.export.freeze import DynamicModel, find_onnx_file, find_weights
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import (
@@ -30,6 +30,7 @@ from minilmx.models.artifact import Artifact, seal
 from minilmx.models.external_data import fits_one_file, total_bytes
 from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET
 from minilmx.models.manifest import (
+    CARD,
     COSINE,
     FLOAT32,
     INT64,
@@ -199,7 +200,7 @@ def export_model(
         write_consumer_files(source, folder, manifest)
         if options.fixed_consumers:
             write_fixed_consumers(folder, manifest)
-        write_model_card(folder, manifest)
+        (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
         sealed = seal(folder, manifest)
     seconds = time.perf_counter() - started
     report = ExportReport(facts[GraphKind.FIXED], parity, text_parity, cost, seconds)

@@ -164,8 +164,8 @@ def _kinds(manifest: Manifest) -> list[str]:
     return ["Transformer", "Pooling", *head, *["Normalize"] * manifest.normalized]
 
 
-def write_model_card(folder: Path, manifest: Manifest) -> None:
-    """Write README.md: what the folder is, and a few lines of Python that use it."""
+def model_card(manifest: Manifest) -> str:
+    """The text of README.md: what the folder is, and a few lines of Python that use it."""
     source, shape = manifest.source, manifest.shape
     revision = f" at revision `{source.revision}`" if source.revision else ""
     length = "scaled to unit length" if manifest.normalized else "not scaled"
@@ -181,6 +181,7 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
         default = f"`{manifest.default_prompt}`" if manifest.default_prompt else "none"
         prompts = [f"Prompts, which are prepended to texts: {names}; by default {default}.", ""]
     lines = [
+        *_metadata(manifest),
         f"# {source.id}, {shape.batch_size} x {shape.sequence_length}",
         "",
         f"ONNX export by minilmx of `{source.id}`{revision}.",
@@ -217,7 +218,22 @@ def write_model_card(folder: Path, manifest: Manifest) -> None:
         "```",
         "",
     ]
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    return "\n".join(lines)
+
+
+def _metadata(manifest: Manifest) -> list[str]:
+    """What the hub reads of a model card, as YAML; a quoted string of JSON is one of YAML."""
+    is_on_hub = manifest.source.origin != "folder"
+    return [
+        "---",
+        *([f"base_model: {json.dumps(manifest.source.id)}"] if is_on_hub else []),
+        "library_name: minilmx",
+        "pipeline_tag: sentence-similarity",
+        "tags:",
+        *(f"- {tag}" for tag in ("feature-extraction", "minilmx", "onnx", manifest.precision)),
+        "---",
+        "",
+    ]
 
 
 def _find_pad_token(source: ModelSource, tokenizer: Tokenizer, settings: dict[str, Any]) -> str:

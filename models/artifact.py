@@ -18,7 +18,9 @@ from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import open_regular, read_document
 from minilmx.files.private import CAN_SEAL, private_copy
 from minilmx.models.external_data import data_file, external_fault, is_cached_blob
+from minilmx.models.hub_artifact import fetch_artifact, is_hub_artifact
 from minilmx.models.manifest import (
+    CARD,
     COSINE,
     MANIFEST_NAME,
     File,
@@ -28,6 +30,7 @@ from minilmx.models.manifest import (
     Shape,
     parse_manifest,
 )
+from minilmx.models.source import snapshot_of
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -59,6 +62,12 @@ class Artifact:
     digest: str
     graph_kind: GraphKind = GraphKind.FIXED
     chosen_prompt: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What records call it: the name of its folder, or hf://ID@COMMIT for one from the hub."""
+        snapshot = snapshot_of(self.path)
+        return "hf://{}@{}".format(*snapshot) if snapshot else self.path.resolve().name
 
     def with_graph(self, kind: GraphKind | str) -> "Artifact":
         """This artifact with another of its graphs for runners to run.
@@ -233,7 +242,7 @@ class Artifact:
 
 
 def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
-    """Open the artifact at `path`.
+    """Open the artifact at `path`, a folder or hf://ID[@REVISION].
 
     Without `verify`, no digests are compared, for whoever reads its files with `Artifact.read` alone, which
     compares them. Raises ArtifactError if it does not exist, is incomplete, was changed, or has an unknown
@@ -252,7 +261,8 @@ def _require_none(artifact: Artifact, problems: Mapping[str, str]) -> None:
 
 
 def _damage(path: Path, file: str, problem: str) -> ArtifactError:
-    return ArtifactError(f"the artifact {path} is damaged: {file} {problem}", "Export it again.")
+    hint = "Delete it from the hub's cache, or upload it again." if snapshot_of(path) else "Export it again."
+    return ArtifactError(f"the artifact {path} is damaged: {file} {problem}", hint)
 
 
 def _other_digest(stated: File, digest: str) -> str:
@@ -260,7 +270,12 @@ def _other_digest(stated: File, digest: str) -> str:
 
 
 def read_artifact(path: Path) -> Artifact:
-    """Read an artifact's manifest without verifying its files. Raises ArtifactError."""
+    """Read an artifact's manifest without verifying its files, which are downloaded if it is on the hub.
+
+    Raises ArtifactError.
+    """
+    if is_hub_artifact(str(path)):
+        path = fetch_artifact(str(path))
     file = path / MANIFEST_NAME
     try:
         document = read_document(file)
@@ -320,8 +335,8 @@ def _external_fault(artifact: Artifact, graph: str, content: Path | bytes) -> st
 
 
 def unlisted_files(artifact: Artifact) -> list[str]:
-    """Files in the folder that the manifest does not cover."""
-    listed = {file.path for file in artifact.manifest.files} | {MANIFEST_NAME}
+    """Files in the folder that the manifest does not cover, without the model card."""
+    listed = {file.path for file in artifact.manifest.files} | {MANIFEST_NAME, CARD}
     found = (path for path in artifact.path.rglob("*") if not path.is_dir())
     return sorted(
         name for path in found if (name := path.relative_to(artifact.path).as_posix()) not in listed
@@ -329,12 +344,13 @@ def unlisted_files(artifact: Artifact) -> list[str]:
 
 
 def seal(folder: Path, manifest: Manifest) -> Artifact:
-    """Write mlx.json for every file now in `folder`, and return the artifact.
+    """Write mlx.json for every file now in `folder` but the model card, and return the artifact.
 
     `manifest.files` is filled in here: sorted paths, digests and sizes. Raises ArtifactError if
     the manifest could not be read back.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    card = folder / CARD  # people edit it on the hub
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != card)
     files = tuple(
         File(path.relative_to(folder).as_posix(), digest, path.stat().st_size)
         for path, digest in zip(paths, sha256_of_files(paths), strict=True)

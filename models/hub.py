@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minilmx.errors import ModelError
+from minilmx.errors import MinilmxError, ModelError
 from minilmx.models.external_data import named_data_files
 from minilmx.models.source import (
     INDEX,
@@ -22,7 +22,7 @@ _ONNX = "onnx/model.onnx"  # its external data, if it has any, begins with this 
 # What decides whether minilmx supports a model; these patterns match in every folder.
 _SETTINGS = ["*config.json", "*modules.json", "*sentence_*_config.json", "*.safetensors.index.json"]
 _TOKENIZER = ["*.json", "*.txt", "*.model", "README.md"]
-_TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +53,61 @@ def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
         validate_repo_id(hub_id)
     except hub_errors.HFValidationError as error:
         raise ModelError(f"unknown model {hub_id!r}; expected a folder or a hub id (org/name)") from error
-    cached = _cached(wanted)
+    cached = cached_snapshot(wanted)
     is_complete = cached is not None and not _missing(wanted, cached)
     if cached and is_complete and (revision is not None or hub.is_offline_mode()):
         return wanted.source(cached)
     try:
         # One request without retries, to fail at once if the hub cannot be reached.
-        info = hub.HfApi().model_info(hub_id, revision=revision, timeout=_TIMEOUT_SECONDS)
+        info = hub.HfApi().model_info(hub_id, revision=revision, timeout=TIMEOUT_SECONDS)
         return _download(wanted, [each.rfilename for each in info.siblings or ()], progress)
-    except hub_errors.RevisionNotFoundError as error:
-        raise ModelError(f"the hub has no revision {revision!r} of {hub_id}") from error
-    except hub_errors.GatedRepoError as error:
-        hint = "Accept its terms on the hub and run `hf auth login`."
-        raise ModelError(f"{hub_id} is gated", hint) from error
-    except hub_errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the hub has no model {hub_id}", "If it is private, run `hf auth login`."
-        ) from error
-    except hub_errors.OfflineModeIsEnabled as error:
-        raise ModelError(
-            f"{_describe_cache(wanted, cached)}, and HF_HUB_OFFLINE forbids a download",
-            "Unset HF_HUB_OFFLINE, or give a folder.",
-        ) from error
     except (OSError, ValueError, HTTPError) as error:
-        if cached and is_complete:
+        refused = refusal(error, hub_id, revision, ModelError)
+        if refused is None and cached and is_complete:
             return wanted.source(cached)
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{_describe_cache(wanted, cached)}, and the hub cannot be reached ({first_line})",
-            "Check the connection, or give a folder.",
-        ) from error
+        raise refused or out_of_reach(error, _describe_cache(wanted, cached), ModelError) from error
+
+
+def refusal(
+    error: Exception, hub_id: str, revision: str | None, kind: type[MinilmxError]
+) -> MinilmxError | None:
+    """What the hub answered, as an error of this kind; None if it did not answer, or failed."""
+    from huggingface_hub import errors as hub_errors
+
+    status = error.response.status_code if isinstance(error, hub_errors.HfHubHTTPError) else None
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return kind(f"the hub has no revision {revision!r} of {hub_id}")
+    if isinstance(error, hub_errors.GatedRepoError):
+        return kind(f"{hub_id} is gated", "Accept its terms on the hub and run `hf auth login`.")
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return kind(f"the hub has no model {hub_id}", "If it is private, run `hf auth login`.")
+    if status in (401, 403):
+        return kind(
+            f"the hub refuses access to {hub_id} (status {status})",
+            "Run `hf auth login` with a token that allows it.",
+        )
+    return None
+
+
+def out_of_reach(error: Exception, what: str, kind: type[MinilmxError]) -> MinilmxError:
+    """An error of this kind for a hub that did not answer, or failed."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        return kind(
+            f"{what}, and HF_HUB_OFFLINE forbids a download", "Unset HF_HUB_OFFLINE, or give a folder."
+        )
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return kind(
+        f"{what}, and the hub cannot be reached ({(lines or [type(error).__name__])[0]})",
+        "Check the connection, or give a folder.",
+    )
 
 
 def cached_main(wanted: Wanted, progress: Progress) -> ModelSource | None:
     """The cached main branch in place of a known revision that is out of reach, with a message; or None."""
     main = replace(wanted, revision=None)
-    folder = _cached(main)
+    folder = cached_snapshot(main)
     if wanted.revision is None or folder is None or _missing(main, folder):
         return None
     pinned, commit = wanted.revision[:12], folder.name[:12]
@@ -125,7 +144,7 @@ def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSo
     return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
 
 
-def _cached(wanted: Wanted) -> Path | None:
+def cached_snapshot(wanted: Wanted) -> Path | None:
     """The snapshot of the wanted revision in the cache, complete or not."""
     repo, revision = _cache_folder(wanted.id), wanted.revision or "main"
     ref = repo / "refs" / revision
@@ -171,7 +190,7 @@ def _describe_cache(wanted: Wanted, cached: Path | None) -> str:
     if cached is not None:
         return f"{wanted.id} at {cached.name[:12]} is in the hub cache without {_missing(wanted, cached)}"
     repo = _cache_folder(wanted.id)
-    main = _cached(replace(wanted, revision=None))
+    main = cached_snapshot(replace(wanted, revision=None))
     found = sorted(path.name for path in (repo / "snapshots").glob("*"))
     if not found:
         return f"{wanted.id} is not in the hub cache"

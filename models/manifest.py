@@ -22,6 +22,7 @@ from minilmx.models.interface import (
 )
 
 MANIFEST_NAME = "mlx.json"
+CARD = "README.md"  # the model card, which a manifest need not list
 SCHEMA_VERSION: Final = 1
 FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, "int8")

@@ -81,6 +81,12 @@ class ModelSource:
         return path.is_file() or path.relative_to(self.folder).as_posix() in self.listing
 
 
+def snapshot_of(folder: Path) -> tuple[str, str] | None:
+    """The hub id and the commit of a folder in the hub's cache, or None for another folder."""
+    found = _SNAPSHOT.search(folder.resolve().as_posix())
+    return (found["id"].replace("--", "/"), found["revision"]) if found else None
+
+
 def is_hub_id(name: str) -> bool:
     """Whether a name has the form org/name, and is not a path."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~"))
@@ -108,9 +114,9 @@ def resolve_model(
             raise ModelError(
                 f"revision {revision!r}: {model} is a folder; expected a model on the hub", unused=True
             )
-        snapshot = _SNAPSHOT.search(folder.resolve().as_posix())
+        snapshot = snapshot_of(folder)
         if snapshot:
-            hub_id, commit = snapshot["id"].replace("--", "/"), snapshot["revision"]
+            hub_id, commit = snapshot
             note = f"hub {hub_id} at {commit[:12]}, in {folder}"
             return ModelSource(folder, hub_id, commit, "hub", note, pooling)
         return ModelSource(folder, folder.resolve().name, None, "folder", f"folder {folder}", pooling)

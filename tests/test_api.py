@@ -40,6 +40,7 @@ PUBLIC = [
     "load",
     "load_result",
     "open_artifact",
+    "push",
 ]
 TEXTS = ["one sentence", "another one", "a third"]
 

@@ -165,7 +165,7 @@ def _as_run(runner: str, model: ModelProto) -> ModelProto:
 def _side(runner: str, artifact: Artifact, embeddings: NDArray[np.float32]) -> Side:
     emulation = _EMULATION if runner == _EMULATOR else None
     finite = bool(np.isfinite(embeddings).all())
-    return Side(runner, artifact.path.resolve().name, artifact.digest, emulation, finite)
+    return Side(runner, artifact.name, artifact.digest, emulation, finite)
 
 
 def _judge(

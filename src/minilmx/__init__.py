@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from minilmx.api import load as load
     from minilmx.api import load_result as load_result
     from minilmx.api import open_artifact as open_artifact
+    from minilmx.api import push as push
     from minilmx.embedding.embedder import Embedder as Embedder
     from minilmx.errors import MinilmxError as MinilmxError
     from minilmx.eval.results import Result as Result
@@ -63,6 +64,7 @@ _HOMES = {
             "load",
             "load_result",
             "open_artifact",
+            "push",
         ),
         "minilmx.api",
     ),

@@ -53,7 +53,7 @@ EmbedderLike = Any
 
 
 def open_artifact(path: Path | str) -> Artifact:
-    """Open an artifact and verify every byte of it.
+    """Open an artifact, a folder or hf://ID[@REVISION] on the hub, and verify every byte of it.
 
     Raises ArtifactError if it does not exist, is damaged, or is of an unknown schema.
 
@@ -823,6 +823,39 @@ def selftest_groq(*, progress: Progress = SILENT) -> "list[Check]":
 
     require_runner("groq")
     return run_selftest(progress)
+
+
+def push(
+    artifact: ArtifactLike,
+    repository: str,
+    *,
+    result: "Result | Path | str | None" = None,
+    progress: Progress = SILENT,
+) -> str:
+    """Upload an artifact to `repository`, "org/name" on the hub; returns hf://org/name@COMMIT.
+
+    The files that the manifest lists and the model card are uploaded, in one commit; a repository that does
+    not exist is made. `result` is an evaluation of this artifact, whose correlations with gold scores the
+    model card then states. The token is huggingface_hub's own. Raises ArtifactError for a damaged artifact
+    or a file that the export does not write, EvalError for a result of another artifact or without scores,
+    and OutputError if the hub refuses the upload or cannot be reached.
+
+    Example:
+        >>> try:
+        ...     minilmx.push("out", "my-model")
+        ... except minilmx.MinilmxError as error:
+        ...     print(error)
+        the repository 'my-model'; expected a hub id (org/name)
+    """
+    from minilmx.eval.results import Result
+    from minilmx.publishing import require_repository, upload
+
+    require_repository(repository)
+    if isinstance(result, Path | str):
+        from minilmx.eval.document import load_document
+
+        result = load_document(Path(result), Result)
+    return upload(_opened(artifact), repository, result, progress)
 
 
 def load_result(path: Path | str) -> "Result | Benchmark":

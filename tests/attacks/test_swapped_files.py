@@ -84,7 +84,7 @@ def test_load_verifies_the_graph_that_it_opens(tiny: Path, runner: str) -> None:
     refuses(lambda: minilmx.load(tiny, runner), file)
 
 
-@pytest.mark.parametrize("file", ["README.md", "tokenizer.json", GRAPH, "model_b4_s16.onnx"])
+@pytest.mark.parametrize("file", ["modules.json", "tokenizer.json", GRAPH, "model_b4_s16.onnx"])
 def test_a_runner_of_another_package_opens_an_artifact_of_which_every_byte_was_verified(
     tiny: Path, file: str
 ) -> None:

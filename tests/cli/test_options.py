@@ -139,6 +139,7 @@ ELSEWHERE = {
     "--opset": "export/test_family.py::test_each_opset_is_kept_and_changes_no_embedding",
     "--pooling": "export/test_folder_layouts.py::test_the_command_line_takes_the_pooling",
     "--pack": "export/test_packed.py::test_other_models_can_be_packed",
+    "--result": "models/test_hub_artifact.py::test_a_card_may_be_edited_and_states_a_result",
     "--prompt": "export/test_settings.py::test_runs_and_results_state_the_prompt",
     "--engine": "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
     "--workers": "cli/test_scale.py::test_the_bytes_do_not_depend_on_workers_or_their_threads",

@@ -24,7 +24,9 @@ def test_a_complete_artifact_opens_and_lists_its_files(tiny: Path) -> None:
     assert artifact.digest == sha256((tiny / "mlx.json").read_bytes()).hexdigest()
     assert artifact.fixed_graph == tiny / FIXED
     assert artifact.dynamic_graph == tiny / "onnx" / "model.onnx"
-    on_disk = [path for path in tiny.rglob("*") if path.is_file() and path.name != "mlx.json"]
+    on_disk = [
+        path for path in tiny.rglob("*") if path.is_file() and path.name not in ("mlx.json", "README.md")
+    ]
     assert artifact.size_bytes == sum(path.stat().st_size for path in on_disk)
     assert unlisted_files(artifact) == []
 
@@ -34,7 +36,7 @@ def test_every_file_is_listed_in_order_with_its_digest(tiny_original: Artifact) 
     on_disk = {
         path.relative_to(tiny_original.path).as_posix(): sha256(path.read_bytes()).hexdigest()
         for path in tiny_original.path.rglob("*")
-        if path.is_file() and path.name != "mlx.json"
+        if path.is_file() and path.name not in ("mlx.json", "README.md")
     }
     assert {file.path: file.sha256 for file in files} == on_disk
     assert [file.path for file in files] == sorted(on_disk)
@@ -74,7 +76,7 @@ def put_a_folder_there(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("name", [FIXED, "onnx/model.onnx", "tokenizer.json", "README.md"])
+@pytest.mark.parametrize("name", [FIXED, "onnx/model.onnx", "tokenizer.json", "modules.json"])
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -96,9 +98,9 @@ def test_a_damaged_file_is_named(tiny: Path, name: str, damage: Callable[[Path],
 
 def test_several_damaged_files_are_all_found_and_counted(tiny: Path) -> None:
     artifact = open_artifact(tiny)
-    remove(tiny / "README.md")
+    remove(tiny / "modules.json")
     flip_a_byte(tiny / "tokenizer.json")
-    assert set(find_problems(artifact)) == {"README.md", "tokenizer.json"}
+    assert set(find_problems(artifact)) == {"modules.json", "tokenizer.json"}
     assert "and 1 more file" in refusal(tiny)
 
 
@@ -228,7 +230,15 @@ def test_other_links_in_the_hub_cache_are_refused(tiny: Path, change: Callable[[
 
 def test_a_folder_called_blobs_is_not_a_hub_cache(tiny: Path) -> None:
     (tiny.parent / "blobs").mkdir()
-    shutil.copyfile(tiny / "README.md", tiny.parent / "blobs" / "readme")
+    shutil.copyfile(tiny / "modules.json", tiny.parent / "blobs" / "modules")
+    (tiny / "modules.json").unlink()
+    (tiny / "modules.json").symlink_to(tiny.parent / "blobs" / "modules")
+    assert "modules.json is a symbolic link" in refusal(tiny)
+
+
+def test_the_card_may_be_edited_or_deleted(tiny: Path) -> None:
+    digest = open_artifact(tiny).digest
+    (tiny / "README.md").write_text("edited")
+    assert open_artifact(tiny).digest == digest
     (tiny / "README.md").unlink()
-    (tiny / "README.md").symlink_to(tiny.parent / "blobs" / "readme")
-    assert "README.md is a symbolic link" in refusal(tiny)
+    assert unlisted_files(open_artifact(tiny)) == []

@@ -23,6 +23,7 @@ from minilmx.cli.golden import golden
 from minilmx.cli.groq import groq
 from minilmx.cli.inspect import inspect
 from minilmx.cli.lists import models, runners
+from minilmx.cli.push import push
 from minilmx.cli.report import report
 from minilmx.cli.run import run
 from minilmx.cli.streams import OutputLost, prepare_streams
@@ -58,6 +59,7 @@ _COMMANDS = (
     bench,
     inspect,
     check,
+    push,
     golden,
     groq,
     models,

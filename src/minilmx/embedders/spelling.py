@@ -12,9 +12,17 @@ from minilmx.embedders.endpoints import PROTOCOLS, Endpoint, read_address, token
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError, boundary
 from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.hub_artifact import is_hub_artifact
 from minilmx.progress import Progress
 from minilmx.runners.base import RunnerEntry
-from minilmx.runners.registry import AUTO, choose_graph, find_runner, option_names, require_runner
+from minilmx.runners.registry import (
+    AUTO,
+    choose_graph,
+    find_runner,
+    option_names,
+    require_runner,
+    runner_names,
+)
 
 _MODEL = "model"
 
@@ -30,9 +38,9 @@ class Spelled:
 def read_spelling(spelling: str) -> Spelled | Path:
     """The embedder of a spelling, which is not opened yet, or the file of embeddings that it names.
 
-    ARTIFACT, ARTIFACT@RUNNER:SETTING=VALUE,..., model:MODEL, and openai:, tei:, ollama: or kserve: with a
-    URL. Raises EvalError for anything else and for a setting that does not exist, RunnerError for a runner
-    that does not exist or cannot run here, and ArtifactError.
+    ARTIFACT (a folder or hf://ID[@REVISION]), ARTIFACT@RUNNER:SETTING=VALUE,..., model:MODEL, and openai:,
+    tei:, ollama: or kserve: with a URL. Raises EvalError for anything else and for a setting that does not
+    exist, RunnerError for a runner that does not exist or cannot run here, and ArtifactError.
     """
     kind, _, rest = spelling.partition(":")
     if kind in PROTOCOLS and rest:
@@ -40,6 +48,12 @@ def read_spelling(spelling: str) -> Spelled | Path:
     if kind == _MODEL and rest:
         return _model(rest)
     with boundary(EvalError, f"{spelling:.200} cannot be opened"):
+        if is_hub_artifact(spelling):
+            # What follows the last @ is a runner if there is one of that name, and else a revision.
+            folder, at, runner = spelling.rpartition("@")
+            if at and runner.partition(":")[0] in runner_names():
+                return _artifact(Path(folder), runner, f"@{runner}")
+            return _artifact(Path(spelling), "onnxruntime", "")
         path = Path(spelling)
         if path.is_dir():
             return _artifact(path, "onnxruntime", "")
@@ -56,7 +70,7 @@ def read_spelling(spelling: str) -> Spelled | Path:
 
 def artifact_embedder(artifact: Artifact) -> Spelled:
     """An open artifact on the default runner."""
-    return Spelled(artifact.path.resolve().name, lambda progress: Embedder(artifact, progress=progress))
+    return Spelled(artifact.name, lambda progress: Embedder(artifact, progress=progress))
 
 
 def _artifact(folder: Path, runner: str | RunnerEntry, shown: str) -> Spelled:
@@ -75,7 +89,7 @@ def _artifact(folder: Path, runner: str | RunnerEntry, shown: str) -> Spelled:
     def open_embedder(progress: Progress) -> Embedder:
         return Embedder(artifact, entry, artifact.graph_kind, progress, **options)
 
-    return Spelled(f"{folder.resolve().name}{shown}", open_embedder)
+    return Spelled(f"{opened.name}{shown}", open_embedder)
 
 
 def _read_settings(spelled: str) -> dict[str, str]:

@@ -14,11 +14,11 @@ RECORD_SCHEMA_VERSION = 3
 class Header:
     """The fields that run records, results, bisections and benchmarks begin with.
 
-    `artifact` is the name of the artifact's folder, `artifact_sha256` its digest, and `batch_size`
-    and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is the digest of the token
-    arrays, so equal digests mean that two runs saw identical inputs. `prompt` is the name of the model's
-    prompt that was prepended to every text, and `similarity` how its embeddings are compared: cosine, dot,
-    euclidean or manhattan.
+    `artifact` is the name of the artifact's folder, or hf://ID@COMMIT for one from the hub, `artifact_sha256`
+    its digest, and `batch_size` and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is
+    the digest of the token arrays, so equal digests mean that two runs saw identical inputs. `prompt` is the
+    name of the model's prompt that was prepended to every text, and `similarity` how its embeddings are
+    compared: cosine, dot, euclidean or manhattan.
     """
 
     artifact: str
@@ -71,7 +71,7 @@ class RunRecord(Header):
 def artifact_fields(artifact: Artifact) -> dict[str, Any]:
     """The fields of a header that an artifact states, and where and when it is stated."""
     return {
-        "artifact": artifact.path.resolve().name,
+        "artifact": artifact.name,
         "artifact_sha256": artifact.digest,
         "model": artifact.manifest.source.id,
         "model_revision": artifact.manifest.source.revision,
