@@ -100,11 +100,13 @@ def test_the_reports_have_the_search_and_no_text(
     assert "queries.jsonl in corpus.jsonl: 20,060 embeddings" in outcome.stdout
     assert "nDCG@10" in outcome.stdout
     assert "number 7" not in (tmp_path / "r.json").read_text()
+    result = minilmx.load_result("r.json")
+    assert isinstance(result, minilmx.Result)
     for form in ("html", "markdown"):
-        report = minilmx.load_result(tmp_path / "r.json").render(form)
+        report = result.render(form)
         assert "the queries that changed most" in report
         assert "nDCG" in report
-    assert "60 queries is searched in 20,000 documents" in minilmx.load_result("r.json").render("html")
+    assert "60 queries is searched in 20,000 documents" in result.render("html")
 
 
 def test_equally_near_documents_keep_their_order() -> None:
