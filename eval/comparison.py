@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from minilmx.eval.datasets.pairs import SentencePairs
@@ -10,6 +11,7 @@ from minilmx.eval.metrics.bootstrap import PairedDifference, compare_correlation
 from minilmx.eval.metrics.correlation import pair_similarities
 from minilmx.eval.metrics.drift import Drift, DriftProfile, measure_drift, profile_drift
 from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
+from minilmx.eval.metrics.relevance import RelevanceDifference
 from minilmx.eval.metrics.retrieval import RetrievalDrift, Sides, measure_retrieval
 from minilmx.models.manifest import COSINE
 
@@ -21,7 +23,8 @@ class Comparison:
     """A candidate against the reference over the same 2N sentences.
 
     `max_delta_cosine` and `mean_delta_cosine` are of the N pairs' similarities. All but `drift`
-    is None if embeddings are not finite or all zeros, or too few.
+    is None if embeddings are not finite or all zeros, or too few. `relevance` is
+    left out without relevance judgements.
     """
 
     drift: Drift
@@ -31,6 +34,7 @@ class Comparison:
     correlation: PairedDifference | None
     ranks: RankDrift | None
     retrieval: RetrievalDrift | None
+    relevance: RelevanceDifference | UnsetType = UNSET
 
 
 def compare(

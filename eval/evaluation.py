@@ -15,6 +15,7 @@ from minilmx.eval.header import DataHeader, header_fields
 from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
+from minilmx.eval.metrics.relevance import Relevance
 from minilmx.eval.metrics.retrieval import Sides
 from minilmx.eval.noise import NoiseFloor, measure_noise
 from minilmx.models.artifact import Artifact, SearchPrompts
@@ -33,8 +34,10 @@ class RunnerResult:
     `finite` is whether every number of its embeddings is finite, also with the prompts of a search.
     `similarities` are those of the N pairs, by the model's similarity, None if one is not defined. `timing`
     is of the runner alone, without tokenizing and without the prompts of a search; None if it is not
-    recorded. The last three are an accelerator's latencies of one batch, if it has them: the cycles of the
-    compute alone, an estimate with the transfers, and a measurement within the call of its SDK.
+    recorded. The three
+    latencies are an accelerator's, of one batch, if it has them: the cycles of the compute alone, an estimate
+    with the transfers, and a measurement within the call of its SDK. `relevance` is left out without
+    judgements.
     """
 
     runner: str
@@ -50,6 +53,7 @@ class RunnerResult:
     on_chip_compute_seconds: float | None
     with_pcie_seconds: float | None
     sdk_call_seconds: float | None
+    relevance: Relevance | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

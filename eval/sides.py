@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from minilmx.embedders.base import OtherEmbedder, TextEmbedder
@@ -17,6 +18,7 @@ from minilmx.embedding.record import Header, RunRecord, Timing, artifact_fields
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import SentencePairs
+from minilmx.eval.datasets.search import SearchTexts
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, Golden, GoldenRecord
 from minilmx.eval.header import digest_of
@@ -24,14 +26,27 @@ from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.limits import LimitRules
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
 from minilmx.eval.metrics.drift import measure_drift, profile_drift
-from minilmx.eval.metrics.retrieval import measure_retrieval
+from minilmx.eval.metrics.relevance import (
+    QueryScores,
+    RelevanceDifference,
+    compare_relevance,
+    score_queries,
+)
+from minilmx.eval.metrics.retrieval import (
+    Neighbours,
+    compare_neighbours,
+    find_nearest,
+    measure_retrieval,
+)
 from minilmx.eval.results import Result, check_limits
 from minilmx.eval.saved import read_run
 from minilmx.eval.setup import CONVERTED, INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
 from minilmx.files.formats import BY_NAME
 from minilmx.files.tables import read_table
 from minilmx.files.texts import choose_column, read_texts
+from minilmx.models.artifact import SearchPrompts
 from minilmx.models.manifest import COSINE
+from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.provenance import record_provenance
@@ -46,13 +61,15 @@ Source = Any
 class Inputs:
     """The N texts that are embedded, with the name of their file or data set.
 
-    `ids` are those of the rows, and `pairs` the graded pairs that the texts are, if there are any.
+    `ids` are those of the rows; `pairs` are the graded pairs, or `search` the queries and documents, that the
+    texts are, if they are such.
     """
 
     name: str
     texts: Sequence[str]
     ids: Sequence[str] | None = None
     pairs: SentencePairs | None = None
+    search: SearchTexts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +123,7 @@ def compare_sides(
         if number in saved:
             sides.append(saved[number])
         elif inputs is not None:
-            sides.append(_embed(source, number, inputs.texts, progress))
+            sides.append(_embed(source, number, inputs, progress))
         _require_same(sides[0], sides[-1], inputs)
     sides = [_with_setup(sides[0], side) for side in sides]
     return check_limits([_evaluation(sides, inputs)], rules, preset)
@@ -116,7 +133,7 @@ def embed_golden(
     source: Source, texts: Sequence[str], preset: str | None, progress: Progress = SILENT
 ) -> tuple[GoldenRecord, Rows]:
     """The record and the embeddings of a golden file, float32 [N, D]. Raises what embedding raises."""
-    side = _embed(source, 1, texts, progress)
+    side = _embed(source, 1, Inputs("texts", texts), progress)
     record = GoldenRecord(
         schema_version=GOLDEN_SCHEMA_VERSION,
         texts=tuple(texts),
@@ -203,24 +220,26 @@ def _in_order(side: _Side, wanted: Sequence[str], of: str) -> _Side:
     return replace(side, values=side.values[rows], ids=wanted)
 
 
-def _embed(source: Any, number: int, texts: Sequence[str], progress: Progress) -> _Side:
+def _embed(source: Any, number: int, inputs: Inputs, progress: Progress) -> _Side:
     """Embed the texts, and close what was opened here."""
     if not isinstance(source, Spelled):
         embedder = source if isinstance(source, Embedder | TextEmbedder) else OtherEmbedder(source)
         own = embedder.artifact.name if isinstance(embedder, Embedder) else embedder.name
-        return _embed_with(embedder, f"{number}: {own}", texts, progress)
+        return _embed_with(embedder, f"{number}: {own}", inputs, progress)
     with source.open(progress) as embedder:
-        return _embed_with(embedder, f"{number}: {source.name}", texts, progress)
+        return _embed_with(embedder, f"{number}: {source.name}", inputs, progress)
 
 
-def _embed_with(
-    embedder: Embedder | TextEmbedder, name: str, texts: Sequence[str], progress: Progress
-) -> _Side:
+def _embed_with(embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, progress: Progress) -> _Side:
+    texts, search = inputs.texts, inputs.search
     advance = progress.start(name, len(texts))
     if isinstance(embedder, Embedder):
-        return _embed_tokens(embedder, name, texts, advance)
+        return _embed_tokens(embedder, name, inputs, advance)
     started = time.perf_counter()
-    values = embedder.encode(texts, advance)
+    if search is None:
+        values = embedder.encode(texts, advance)
+    else:
+        values = embedder.encode_search(search.queries, search.documents, advance)
     seconds = time.perf_counter() - started
     each = list(embedder.batch_seconds) or [seconds]
     timing = Timing(
@@ -233,15 +252,34 @@ def _embed_with(
         name=name,
         values=values,
         is_live=True,
-        details=embedder.details,
+        details={**embedder.details, **_prompts(embedder.search_prompts if search else None)},
         versions=embedder.versions,
         timing=timing,
     )
 
 
-def _embed_tokens(embedder: Embedder, name: str, texts: Sequence[str], advance: Any) -> _Side:
+def _prompts(prompts: SearchPrompts | None) -> Details:
+    """The prompts of a search, for the details."""
+    if prompts is None:
+        return {}
+    return {PROMPT: f"{prompts.query or 'none'} for queries, {prompts.document or 'none'} for documents"}
+
+
+def _tokenize(embedder: Embedder, inputs: Inputs) -> TokenizedTexts:
+    """The tokens of the texts, with the prompts of a search if the texts are one and the model has any."""
+    artifact, search = embedder.artifact, inputs.search
+    if search is None or artifact.search_prompts is None:
+        return embedder.tokenizer.encode(inputs.texts)
+    names = artifact.search_prompts
+    queries = open_tokenizer(artifact, artifact.prompt_text(names.query)).encode(search.queries)
+    return queries.followed_by(
+        open_tokenizer(artifact, artifact.prompt_text(names.document)).encode(search.documents)
+    )
+
+
+def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -> _Side:
     """Through a runner: as in `evaluate`, tokens are made once, and numbers that are not finite are kept."""
-    tokenized = embedder.tokenizer.encode(texts)
+    texts, tokenized = inputs.texts, _tokenize(embedder, inputs)
     found = embedder.encode_tokenized(tokenized, advance)
     invariance = measure_invariance(embedder, tokenized, found)
     artifact, runner = embedder.artifact, embedder.runner
@@ -266,7 +304,12 @@ def _embed_tokens(embedder: Embedder, name: str, texts: Sequence[str], advance: 
         values=found.values,
         is_live=True,
         record=record,
-        details={**record.details, "runner": runner.name, "artifact_sha256": artifact.digest},
+        details={
+            **record.details,
+            **_prompts(artifact.search_prompts if inputs.search else None),
+            "runner": runner.name,
+            "artifact_sha256": artifact.digest,
+        },
         versions=record.versions,
         timing=record.timing,
         invariance=invariance,
@@ -324,10 +367,24 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
     first, pairs = sides[0], inputs.pairs if inputs else None
     similarity = next((side.record.similarity for side in sides if side.record), COSINE)
     rows = [f"row {number}" for number in range(len(first.values))]
-    if inputs and inputs.ids is not None:
+    search = inputs.search if inputs else None
+    if search is not None:
+        rows = search.labels
+    elif inputs and inputs.ids is not None:
         rows = [f"id {each}" for each in inputs.ids]
     texts = rows if inputs is None else list(inputs.texts)
     counts = next((side.token_counts for side in sides if side.token_counts is not None), None)
+
+    def nearest(queries: _Side, documents: _Side, search: SearchTexts) -> Neighbours | None:
+        half = len(search.queries)
+        return find_nearest(queries.values[:half], documents.values[half:], similarity)
+
+    found = [nearest(side, side, search) if search else None for side in sides]
+    judged = [
+        UNSET if near is None or search is None or search.judgements is None
+        else score_queries(near, search.judgements)
+        for near in found
+    ]  # fmt: skip
 
     def compare_with_first(side: _Side) -> Comparison:
         if pairs is not None:
@@ -336,10 +393,21 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
         if not drift.finite:
             return Comparison(drift, None, None, None, None, None, None)
         profile = profile_drift(first.values, side.values, rows, counts)
-        retrieval = measure_retrieval(first.values, side.values, texts, similarity)
-        return Comparison(drift, profile, None, None, None, None, retrieval)
+        if search is None:
+            retrieval = measure_retrieval(first.values, side.values, texts, similarity)
+            return Comparison(drift, profile, None, None, None, None, retrieval)
+        number = next(number for number, each in enumerate(sides) if each is side)
+        near, mixed = found[number], nearest(side, first, search)
+        if found[0] is None or near is None or mixed is None:
+            return Comparison(drift, profile, None, None, None, None, None)
+        retrieval = compare_neighbours(found[0], near, mixed, search)
+        before, after = judged[0], judged[number]
+        relevance: RelevanceDifference | UnsetType = UNSET
+        if isinstance(before, QueryScores) and isinstance(after, QueryScores):
+            relevance = compare_relevance(before, after)
+        return Comparison(drift, profile, None, None, None, None, retrieval, relevance)
 
-    def result(side: _Side) -> RunnerResult:
+    def result(side: _Side, scored: QueryScores | UnsetType) -> RunnerResult:
         scores, similarities = Scores(None, None), None
         if pairs is not None:
             each, half = pair_similarities(side.values, similarity), len(pairs)
@@ -357,6 +425,7 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
             invariance=side.invariance,
             timing=side.timing,
             **chip_latencies(side.details),
+            relevance=scored.means if isinstance(scored, QueryScores) else UNSET,
         )
 
     return Evaluation(
@@ -369,7 +438,7 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
         pairs=len(pairs) if pairs else 0,
         texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()) if pairs else (),
-        runners=tuple(map(result, sides)),
+        runners=tuple(map(result, sides, judged)),
         noise=None,
         ladder=None,
         provenance=record_provenance(),

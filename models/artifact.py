@@ -44,6 +44,13 @@ class SearchPrompts:
     document: str | None
 
 
+def find_search_prompts(prompts: Mapping[str, str]) -> SearchPrompts | None:
+    """Those of a model's prompts that a search has. A prompt without a text is none."""
+    query = "query" if prompts.get("query") else None
+    document = next((name for name in _DOCUMENT_PROMPTS if prompts.get(name)), None)
+    return SearchPrompts(query, document) if query or document else None
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """An artifact, and which of its graphs runners run.
@@ -111,9 +118,7 @@ class Artifact:
         """
         if self.chosen_prompt is not None:
             return None
-        query = "query" if self.prompt_text("query") else None
-        document = next((name for name in _DOCUMENT_PROMPTS if self.prompt_text(name)), None)
-        return SearchPrompts(query, document) if query or document else None
+        return find_search_prompts(self.manifest.prompts or {})
 
     def prompt_text(self, name: str | None) -> str:
         """The text of a prompt; empty for None and for a prompt that the model does not have."""

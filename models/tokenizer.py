@@ -70,6 +70,12 @@ class TokenizedTexts:
         tokens = TokenBatch(**{name: array[rows].copy() for name, array in self.tokens.feeds().items()})
         return replace(self, tokens=tokens, truncated=self.truncated[rows])
 
+    def followed_by(self, others: "TokenizedTexts") -> "TokenizedTexts":
+        """These texts, then the others, which are of the same artifact."""
+        mine, theirs = self.tokens.feeds(), others.tokens.feeds()
+        tokens = TokenBatch(**{name: np.concatenate([mine[name], theirs[name]]) for name in mine})
+        return replace(self, tokens=tokens, truncated=np.concatenate([self.truncated, others.truncated]))
+
     def batches(self) -> Iterator[TokenBatch]:
         """The texts in order, B at a time; empty texts fill the last batch.
 

@@ -71,6 +71,15 @@ def compare_correlations(
     )
 
 
+def compare_means(
+    reference: Floats, candidate: Floats, resamples: int = RESAMPLES, seed: int = SEED
+) -> Interval:
+    """Bootstrap the difference of two means over the same items, both float64 [N]."""
+    n, difference = len(reference), candidate - reference
+    drawn = [counts @ difference / n for counts in _resampled(n, resamples, seed)]
+    return _interval(float(difference.mean()), np.concatenate(drawn))
+
+
 def _resampled(n: int, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each of n items is drawn: float64 [R, n] pieces that add up to all resamples."""
     random = np.random.default_rng(seed)

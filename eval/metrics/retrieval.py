@@ -1,27 +1,42 @@
 """Whether a search returns the same neighbours, and whether an existing index may stay."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from scipy.spatial import distance
 
+from minilmx.eval.datasets.search import SearchTexts
 from minilmx.models.manifest import COSINE
 
 TOP = 10
 # An existing index may stay if queries of the new runner still find 99 of 100 neighbours in it.
 MIN_MIXED_RECALL = 0.99
-_BLOCK_ROWS = 512
+_BLOCK_ROWS, _BLOCK_DOCUMENTS = 512, 16_384  # 32 MiB of similarities at a time
+_MOST_CHANGED = 10
 
 Rows = NDArray[np.float32]
 Neighbours = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedQuery:
+    """A query by its id, how many of the reference's nearest 10 it lost, and the first rank that changed."""
+
+    query: str
+    lost: int
+    first_flipped_rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class RetrievalDrift:
     """Each of N different sentences as a query against all others, by the model's similarity.
 
-    Queries and documents are embedded with their own prompts if the model has such prompts.
+    A search in a corpus of its own has queries against `documents`, and names the queries that changed most
+    in `most_changed`; both are left out otherwise. Queries and documents are embedded with their own prompts
+    if the model has such prompts.
     Recall is of the reference's nearest 1 and 10, in the candidate's own index, and "mixed":
     the candidate's queries in the reference's index. `changed_queries` have another order within
     the first 10; `first_flipped_rank` is the highest rank, 1 to 10, that changed in any query
@@ -37,6 +52,8 @@ class RetrievalDrift:
     mixed_recall_at_1: float
     mixed_recall_at_10: float
     index_may_stay: bool
+    documents: int | UnsetType = UNSET
+    most_changed: tuple[ChangedQuery, ...] | UnsetType = UNSET
 
     @property
     def meaning(self) -> str:
@@ -69,26 +86,54 @@ def measure_retrieval(
     sides = (first.queries, first.documents, second.queries, second.documents)
     if n < TOP + 2 or not all(np.isfinite(rows).all() for rows in sides):
         return None
-    own, mixed, flipped = np.zeros(2), np.zeros(2), []
-    for start in range(0, n, _BLOCK_ROWS):
-        rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        truth = _nearest(first.queries[rows], first.documents, rows, similarity)
-        found = _nearest(second.queries[rows], second.documents, rows, similarity)
-        own += _hits(truth, found)
-        mixed += _hits(truth, _nearest(second.queries[rows], first.documents, rows, similarity))
-        differs = truth != found
-        flipped += (differs[differs.any(axis=1)].argmax(axis=1) + 1).tolist()
-    recall, mixed_recall = own / (n, n * TOP), mixed / (n, n * TOP)
+    truth = _search(first.queries, first.documents, similarity, others=True)
+    found = _search(second.queries, second.documents, similarity, others=True)
+    mixed = _search(second.queries, first.documents, similarity, others=True)
+    return compare_neighbours(truth, found, mixed)
+
+
+def find_nearest(queries: Rows, documents: Rows, similarity: str = COSINE) -> Neighbours | None:
+    """The numbers of the 10 nearest documents of each query, nearest first: int64 [Q, 10].
+
+    `queries` are float32 [Q, D], and `documents` float32 [N, D] of at least 10. The search is exact, and of
+    equally near documents the first comes first. None if an embedding is zero or not finite.
+    """
+    if similarity == COSINE:
+        queries, documents = _unit(queries), _unit(documents)
+    if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
+        return None
+    return _search(queries, documents, similarity)
+
+
+def compare_neighbours(
+    truth: Neighbours, found: Neighbours, mixed: Neighbours, search: SearchTexts | None = None
+) -> RetrievalDrift:
+    """Compare what the reference finds, the candidate, and its queries in the reference's index: [Q, 10]."""
+    n, differs = len(truth), truth != found
+    changed = np.flatnonzero(differs.any(axis=1))
+    flipped = differs[changed].argmax(axis=1) + 1
+    recall, mixed_recall = (_hits(truth, each) / (n, n * TOP) for each in (found, mixed))
+    documents: int | UnsetType = UNSET
+    most_changed: tuple[ChangedQuery, ...] | UnsetType = UNSET
+    if search is not None:
+        kept = (truth[changed, :, None] == found[changed, None, :]).any(axis=2).sum(axis=1)
+        worst = np.lexsort((changed, flipped, kept))[:_MOST_CHANGED]
+        documents = len(search.documents)
+        most_changed = tuple(
+            ChangedQuery(search.query_ids[changed[i]], TOP - int(kept[i]), int(flipped[i])) for i in worst
+        )
     return RetrievalDrift(
         queries=n,
         recall_at_1=float(recall[0]),
         recall_at_10=float(recall[1]),
-        changed_queries=len(flipped),
-        first_flipped_rank=min(flipped, default=None),
-        median_flipped_rank=float(np.median(flipped)) if flipped else None,
+        changed_queries=len(changed),
+        first_flipped_rank=int(flipped.min()) if len(changed) else None,
+        median_flipped_rank=float(np.median(flipped)) if len(changed) else None,
         mixed_recall_at_1=float(mixed_recall[0]),
         mixed_recall_at_10=float(mixed_recall[1]),
         index_may_stay=bool(mixed_recall.min() >= MIN_MIXED_RECALL),
+        documents=documents,
+        most_changed=most_changed,
     )
 
 
@@ -109,19 +154,43 @@ def _unit(rows: Rows) -> Rows:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def _nearest(queries: Rows, index: Rows, own: Neighbours, similarity: str) -> Neighbours:
-    """The 10 nearest rows of the index for each query but itself, nearest first: [Q, 10]."""
+def _search(queries: Rows, documents: Rows, similarity: str, *, others: bool = False) -> Neighbours:
+    """The 10 nearest documents of each query, nearest first: [Q, 10]. With `others`, none is its own."""
+    found = np.empty((len(queries), TOP), np.int64)
+    for start in range(0, len(queries), _BLOCK_ROWS):
+        block = queries[start : start + _BLOCK_ROWS]
+        close = np.empty((len(block), 0), np.float32)
+        near = np.empty((len(block), 0), np.int64)
+        for first in range(0, len(documents), _BLOCK_DOCUMENTS):
+            part = documents[first : first + _BLOCK_DOCUMENTS]
+            fresh = _closeness(block, part, similarity)
+            if others:
+                rows = np.arange(start, start + len(block)) - first
+                is_here = (rows >= 0) & (rows < len(part))
+                fresh[np.flatnonzero(is_here), rows[is_here]] = -np.inf
+            numbers = np.broadcast_to(np.arange(first, first + len(part)), fresh.shape)
+            close, near = _first(np.hstack([close, fresh]), np.hstack([near, numbers]))
+        found[start : start + len(block)] = near
+    return found
+
+
+def _closeness(queries: Rows, documents: Rows, similarity: str) -> NDArray[Any]:
     if similarity == "euclidean":
-        close = -distance.cdist(queries, index, "euclidean")
-    elif similarity == "manhattan":
-        close = -distance.cdist(queries, index, "cityblock")
-    else:
-        close = np.asarray(queries @ index.T)
-    close[np.arange(len(own)), own] = -np.inf
-    top = np.argpartition(-close, TOP, axis=1)[:, :TOP]
-    top.sort(axis=1)  # so that equal similarities keep the order of the index
-    order = np.argsort(-np.take_along_axis(close, top, axis=1), axis=1, kind="stable")
-    return np.asarray(np.take_along_axis(top, order, axis=1))
+        return np.asarray(-distance.cdist(queries, documents, "euclidean"))
+    if similarity == "manhattan":
+        return np.asarray(-distance.cdist(queries, documents, "cityblock"))
+    return np.asarray(queries @ documents.T)
+
+
+def _first(close: NDArray[Any], near: Neighbours) -> tuple[NDArray[Any], Neighbours]:
+    """The 10 closest of each row, closest first, and of equal ones the first."""
+    keep = min(TOP, close.shape[1])
+    least = np.partition(close, -keep, axis=1)[:, -keep]
+    rows, columns = np.nonzero(close >= least[:, None])
+    order = np.lexsort((columns, -close[rows, columns], rows))  # at least `keep` in each row
+    starts = np.searchsorted(rows, np.arange(len(close)))
+    chosen = columns[order][starts[:, None] + np.arange(keep)]
+    return np.take_along_axis(close, chosen, axis=1), np.take_along_axis(near, chosen, axis=1)
 
 
 def _hits(truth: Neighbours, found: Neighbours) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ class Group(StrEnum):
 
     CORRELATION = "Correlation with the gold scores"
     DRIFT = "Drift from"
+    RELEVANCE = "Search with relevance judgements"
     ORDER = "Order and search"
     BATCHES = "In other batches"
     SPEED = "Speed, end to end"
@@ -120,6 +121,10 @@ def _drift(name: str, label: str, digits: str, better: Better, limit: str, about
     return Metric(name, label, "", digits, better, Group.DRIFT, _compared("drift", name), limit, about)
 
 
+def _relevance(name: str) -> Value:
+    return lambda result, reference: getattr(result.relevance, name, None)
+
+
 def _of(part: str, name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
     return Metric(name, label, "", digits, better, Group.ORDER, _compared(part, name), limit, about)
 
@@ -161,6 +166,10 @@ METRICS: tuple[Metric, ...] = (
            "max_spearman_drop", "Points of Spearman x100 that a runner may be below the reference."),
     Metric("pearson_drop", "Pearson drop", "points", "+.4f", _LOWER, Group.CORRELATION, _drop("pearson"),
            "max_pearson_drop", "Points of Pearson x100 that a runner may be below the reference."),
+    Metric("ndcg_at_10", "nDCG@10", "", ".4f", _HIGHER, Group.RELEVANCE, _relevance("ndcg_at_10"),
+           "min_ndcg_at_10", "Smallest nDCG@10, 0 to 1, of any runner.", absolute=True, optional=True),
+    Metric("mrr_at_10", "MRR@10", "", ".4f", _HIGHER, Group.RELEVANCE, _relevance("mrr_at_10"),
+           "min_mrr_at_10", "Smallest MRR@10, 0 to 1, of any runner.", absolute=True, optional=True),
     _drift("max_relative", "max relative difference", ".2e", _LOWER, "max_relative",
            "Largest difference of an embedding, as a share of the length of the reference's."),
     _drift("max_abs", "max abs", ".2e", _LOWER, "max_abs",

@@ -1,5 +1,7 @@
 """The cautions and explanations that belong to a runner's numbers, in plain sentences."""
 
+from msgspec import UnsetType
+
 from minilmx.eval.evaluation import RunnerResult
 from minilmx.eval.setup import describe_setup
 from minilmx.runners.base import Details
@@ -35,6 +37,11 @@ def explanations(result: RunnerResult) -> list[str]:
         return notes
     if comparison.correlation:
         notes.append(f"{result.runner}: {comparison.correlation.meaning}")
+    if not isinstance(comparison.relevance, UnsetType):
+        notes.append(f"{result.runner}: {comparison.relevance.meaning}")
     if comparison.retrieval:
         notes.append(f"{result.runner}: {comparison.retrieval.meaning}")
+        if changed := comparison.retrieval.most_changed:
+            shown = ", ".join(f"{each.query} ({each.lost} of 10 lost)" for each in changed)
+            notes.append(f"{result.runner}: the queries that changed most: {shown}.")
     return notes

@@ -374,6 +374,9 @@ def compare(
     texts: Path | str | Sequence[str] | None = None,
     column: str | None = None,
     dataset: Path | str | None = None,
+    queries: Path | str | None = None,
+    corpus: Path | str | None = None,
+    qrels: Path | str | None = None,
     limits: "LimitsLike" = None,
     preset: str | None = None,
     progress: Progress = SILENT,
@@ -389,7 +392,10 @@ def compare(
 
     `texts` are strings, or a file as `embed_file` reads it, of which `column` holds the texts. Rows are
     joined by the column `id` if the texts and a file of embeddings both have it, otherwise by their order.
-    `dataset` is graded pairs instead, as in `evaluate`: "bundled" unless a side is saved embeddings. `limits`
+    `dataset` is graded pairs instead, as in `evaluate`: "bundled" unless a side is saved embeddings.
+    `queries` and `corpus` are files of a search in BEIR's layout instead, with the columns `_id`, `text` and,
+    of documents, `title`; `qrels` has the columns query-id, corpus-id and score. Saved embeddings are then
+    those of the queries, followed by those of the documents. `limits`
     and `preset` are as in `evaluate`. Raises EvalError for fewer than two sides, other shapes or other
     inputs, DatasetError, ArtifactError, ModelError, OutputError for a file that cannot be read, and
     RunnerError, also for an endpoint that fails.
@@ -399,16 +405,23 @@ def compare(
         True
     """
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
+    from minilmx.eval.datasets.search import read_search
     from minilmx.eval.limits import limit_rules
     from minilmx.eval.sides import Inputs, compare_sides, is_saved
 
-    if texts is not None and dataset is not None:
-        raise EvalError("texts and a data set; expected one of them", unused=True)
+    if sum(each is not None for each in (texts, dataset, queries or corpus or qrels)) > 1:
+        raise EvalError("texts, a data set and queries: more than one; expected one of them", unused=True)
     rules = limit_rules(limits)
+    search = None
+    if queries is not None and corpus is not None:
+        found = read_search(str(queries), str(corpus), None if qrels is None else str(qrels))
+        search = Inputs(found.name, found.texts, found.ids, search=found)
+    elif queries is not None or corpus is not None or qrels is not None:
+        raise EvalError("a search: no queries or no corpus; expected both", unused=True)
     sources = [_source(side) for side in sides]
-    if dataset is None and texts is None and not any(map(is_saved, sources)):
+    if dataset is None and texts is None and search is None and not any(map(is_saved, sources)):
         dataset = BUNDLED
-    inputs = None
+    inputs = search
     if texts is not None or column is not None:
         inputs = _inputs(() if texts is None else texts, column)
     if dataset is not None:

@@ -135,6 +135,9 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
 # Options whose effect a test shows elsewhere, on what it needs: a real model, a library, a card's stand-in.
 # A test through the Python API has the parameter in place of the option.
 ELSEWHERE = {
+    "--queries": "eval/test_search.py::test_artifacts_are_compared_on_a_search",
+    "--corpus": "eval/test_search.py::test_artifacts_are_compared_on_a_search",
+    "--qrels": "eval/test_search.py::test_neighbours_and_relevance_equal_an_independent_computation",
     "--revision": "models/test_hub.py::test_a_revision_that_was_asked_for_is_never_replaced",
     "--opset": "export/test_family.py::test_each_opset_is_kept_and_changes_no_embedding",
     "--pooling": "export/test_folder_layouts.py::test_the_command_line_takes_the_pooling",
@@ -225,6 +228,8 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*BISECT, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
     ((*COMPARE, "--column", "a"), "--column names a column of --texts"),
     ((*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"), "texts and a data set"),
+    ((*COMPARE, "--queries", "q.jsonl"), "--queries and --corpus: only one of them"),
+    ((*COMPARE, "--qrels", "q.tsv"), "--qrels judges a search: no queries"),
     ((*EVAL, "--preset", "int8"), "--preset compares runners: one runner"),
     ((*EVAL, "--max-abs", "1"), "--max-abs compares runners: one runner"),
     ((*EVAL, "--limits", "limits.toml"), "limits: none applies to onnxruntime"),

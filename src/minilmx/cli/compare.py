@@ -22,6 +22,16 @@ from minilmx.cli.options import FORCE, JSON, require_writable
     help="Graded pairs to embed: bundled, stsb, a hub id, or a file of pairs. [default: bundled, unless a "
     "file of embeddings is compared]",
 )
+@click.option(
+    "--queries",
+    help="Queries of a search in --corpus: JSONL with _id and text, as BEIR has it. Files of embeddings hold "
+    "the queries, then the documents.",
+)
+@click.option("--corpus", help="Documents of the search: JSONL with _id, text and, if there is one, title.")
+@click.option(
+    "--qrels",
+    help="Relevance judgements, for nDCG@10 and MRR@10: TSV with query-id, corpus-id and score.",
+)
 @PRESET
 @limit_options
 @LIMITS_FILE
@@ -33,6 +43,9 @@ def compare(
     texts: str | None,
     column: str | None,
     dataset: str | None,
+    queries: str | None,
+    corpus: str | None,
+    qrels: str | None,
     preset: str | None,
     limits: Path | None,
     output: Path | None,
@@ -56,6 +69,10 @@ def compare(
 
     if column is not None and texts is None:
         raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
+    if (queries is None) != (corpus is None):
+        raise click.UsageError("--queries and --corpus: only one of them; expected both.")
+    if qrels is not None and queries is None:
+        raise click.UsageError("--qrels judges a search: no queries; expected --queries and --corpus.")
     rules = rules_under(stated_limits(settings), limits)
     require_writable(output, force)
     with console_progress() as progress:
@@ -64,6 +81,9 @@ def compare(
             texts=texts,
             column=column,
             dataset=dataset,
+            queries=queries,
+            corpus=corpus,
+            qrels=qrels,
             limits=rules,
             preset=preset,
             progress=progress,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed, boundary
+from minilmx.models.artifact import SearchPrompts
 from minilmx.progress import Advance
 from minilmx.runners.base import Details
 
@@ -20,11 +21,12 @@ class TextEmbedder(ABC):
 
     `name` is what reports call it. `details` are facts worth recording, `versions` maps the libraries that
     compute to their versions, and `batch_seconds` is how long each batch or request took; all three are read
-    after the last text.
+    after the last text. `search_prompts` are the prompts of `encode_search`, None without any.
     """
 
     name: str
     batch_seconds: Sequence[float] = ()
+    search_prompts: SearchPrompts | None = None
 
     @property
     def details(self) -> Details:
@@ -42,6 +44,12 @@ class TextEmbedder(ABC):
 
         `advance` is called with the number of texts that are done. Raises RunnerFailed.
         """
+
+    def encode_search(
+        self, queries: Sequence[str], documents: Sequence[str], advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """Embed the queries, then the documents, each with its own prompt: float32 [Q + N, D]."""
+        return self.encode([*queries, *documents], advance)
 
     def close(self) -> None:
         """Free what the embedder holds. Closing it again does nothing."""

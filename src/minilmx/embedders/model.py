@@ -1,13 +1,15 @@
 """A model in sentence-transformers itself."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedders.base import TextEmbedder
 from minilmx.errors import ModelError, RunnerFailed, RunnerUnavailable, boundary
+from minilmx.models.artifact import SearchPrompts, find_search_prompts
 from minilmx.models.source import list_modules, resolve_model, weights_files
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Details
@@ -66,14 +68,31 @@ class ModelEmbedder(TextEmbedder):
         }
 
     @property
+    def search_prompts(self) -> SearchPrompts | None:  # type: ignore[override] # read only here
+        """The names of the prompts of `encode_search`, None if the model has no such prompts."""
+        return find_search_prompts(self._model.prompts)
+
+    @property
     def versions(self) -> Mapping[str, str]:
         """Versions of sentence-transformers, torch and transformers."""
         return self._versions
 
     def encode(self, texts: Sequence[str], advance: Advance | None = None) -> NDArray[np.float32]:
         """What sentence-transformers returns: float32 [N, D]. Raises RunnerFailed."""
+        return self._encode(self._model.encode, texts, advance)
+
+    def encode_search(
+        self, queries: Sequence[str], documents: Sequence[str], advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """What `encode_query` and `encode_document` return: float32 [Q + N, D]. Raises RunnerFailed."""
+        sides = ((self._model.encode_query, queries), (self._model.encode_document, documents))
+        return np.concatenate([self._encode(encode, texts, advance) for encode, texts in sides])
+
+    def _encode(
+        self, encode: Callable[..., Any], texts: Sequence[str], advance: Advance | None
+    ) -> NDArray[np.float32]:
         with boundary(RunnerFailed, f"{self.name} failed on the texts", named=True):
-            values = self._model.encode(list(texts), batch_size=_BATCH_TEXTS, show_progress_bar=False)
+            values = encode(list(texts), batch_size=_BATCH_TEXTS, show_progress_bar=False)
         if advance is not None:
             advance(len(texts))
         return np.asarray(values, dtype=np.float32)
