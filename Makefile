@@ -7,10 +7,10 @@ DEMO := demo/all-MiniLM-L6-v2-b1-s128
 WHEEL_PYTHONS := 3.10 3.11 3.13
 # Run a command unless it has passed on this very tree (with -B: in any case).
 ONCE = .venv/bin/python tests/once.py $(if $(findstring B,$(firstword -$(MAKEFLAGS))),--again)
-# Python compiles what it imports; pip would compile all of PyTorch, for a minute.
-PIP_INSTALL = .venv/bin/python -m pip install -q --no-compile
-PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal
-# One OpenMP thread per worker: two workers' threads that wait for each other on two cores take far longer.
+INSTALL = tests/install.sh .venv/bin/python
+# One worker more than there are cores: many tests wait for a process.
+PYTEST = .venv/bin/python -m pytest -n 3 --dist worksteal
+# One OpenMP thread per worker: several workers' threads that wait for each other on two cores take far longer.
 TEST_ENV = OMP_NUM_THREADS=1 MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)
 
 # `make test` makes its environments in parallel, because pip uses one core. `make demo test` does not:
@@ -58,14 +58,14 @@ fuzz: .venv/test-installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11: try make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q "pip>=25.1"
+	.venv/bin/python -m pip install -q -c constraints.txt "pip>=25.1" uv
 
 .venv/demo-installed: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) -c constraints.txt -e '.[export,bundled]'
+	$(INSTALL) -c constraints.txt -e '.[export,bundled]'
 	@touch $@
 
 .venv/test-installed: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) -c constraints.txt -e '.[all]' --group dev
+	$(INSTALL) -c constraints.txt -e '.[all]' --group dev
 	@touch $@
 
 # Other Pythons that some tests want. Where one is not found, its tests say so and are skipped.
@@ -91,7 +91,7 @@ fuzz: .venv/test-installed
 # Side by side with the libraries that people use now: half an hour on a quiet machine. The table
 # that it prints is the one in docs/performance.md.
 bench: .venv/demo-installed
-	$(PIP_INSTALL) -c constraints.txt -e '.[export,openvino,bundled]'
+	$(INSTALL) -c constraints.txt -e '.[export,openvino,bundled]'
 	PYTHON=.venv/bin/python benchmarks/environments.sh
 	.venv/bin/python benchmarks/compare.py
 

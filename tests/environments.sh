@@ -32,7 +32,7 @@ make_environment() {
     [ -n "$python" ] || return 0
     rm -rf "$folder"
     "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install -q --no-compile "$@"
+    tests/install.sh "$folder/bin/python" "$@"
     echo "$*" >"$folder/installed"
 }
 
@@ -57,7 +57,7 @@ make_server_environment() {
     fi
     rm -rf "$folder"
     .venv/bin/python -m venv "$folder"
-    "$folder/bin/python" -m pip install -q --no-compile "$@"
+    tests/install.sh "$folder/bin/python" "$@"
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
     .venv/bin/python -c "$site" >"$("$folder/bin/python" -c "$site")/minilmx.pth"
     echo "$*" >"$folder/installed"

@@ -16,14 +16,14 @@ fresh() {
 
 if fresh .venv-consumers $here/python.txt; then
     "$python" -m venv .venv-consumers
-    .venv-consumers/bin/python -m pip install -q -r $here/python.txt
+    tests/install.sh .venv-consumers/bin/python --compile -r $here/python.txt
     cp $here/python.txt .venv-consumers/requirements.txt
     rm -rf .venv-consumers-older
 fi
 
 if fresh .venv-consumers-older $here/older.txt; then
     "$python" -m venv .venv-consumers-older
-    .venv-consumers-older/bin/python -m pip install -q --no-deps -r $here/older.txt
+    tests/install.sh .venv-consumers-older/bin/python --compile --no-deps -r $here/older.txt
     # What is not pinned there comes from the first environment, which is behind on the path.
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
     .venv-consumers/bin/python -c "$site" >"$(.venv-consumers-older/bin/python -c "$site")/consumers.pth"

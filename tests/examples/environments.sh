@@ -6,4 +6,4 @@ set -eu
 python=${EXAMPLES_PYTHON:-.venv/bin/python}
 
 [ -x .venv-examples/bin/python ] || "$python" -m venv .venv-examples
-.venv-examples/bin/python -m pip install -q --no-compile -c constraints.txt -r tests/examples/requirements.txt -e .
+tests/install.sh .venv-examples/bin/python -c constraints.txt -r tests/examples/requirements.txt -e .

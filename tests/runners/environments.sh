@@ -10,7 +10,7 @@ make_environment() {
     cmp -s "$1/requirements.txt" "$requirements" && return
     rm -rf "$1"
     .venv/bin/python -m venv "$1"
-    "$1/bin/python" -m pip install -q --no-compile --no-deps -r "$requirements"
+    tests/install.sh "$1/bin/python" --no-deps -r "$requirements"
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
     .venv/bin/python -c "$site" >"$("$1/bin/python" -c "$site")/venv.pth"
     cp "$requirements" "$1/requirements.txt"
