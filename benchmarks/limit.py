@@ -19,6 +19,9 @@ _SHAPES = (
     (2048, 2048, 2048),
 )
 _SECONDS_A_PRODUCT = 0.3
+_LIBRARIES = ("numpy", "torch", "onnxruntime")
+
+Rates = dict[tuple[int, int, int], dict[str, float]]
 
 
 def count_flops(token_counts: NDArray[np.int64]) -> int:
@@ -38,17 +41,25 @@ def measure_gemm_rate() -> float:
 
     Which of them multiplies fastest depends on the processor, by as much as a factor of two.
     """
-    best = 0.0
+    return max(rate for rates in measure_rates().values() for rate in rates.values())
+
+
+def measure_rates() -> Rates:
+    """The best float32 rate by shape (rows, inner, columns) and library, all cores, FLOP/s."""
+    found = {}
     for rows, inner, columns in _SHAPES:
         random = np.random.default_rng(0)
         left = random.random((rows, inner), dtype=np.float32)
         right = random.random((inner, columns), dtype=np.float32)
-        for multiply in _products(left, right):
+        rates = dict.fromkeys(_LIBRARIES, 0.0)
+        for library, multiply in zip(_LIBRARIES, _products(left, right), strict=True):
             until = time.perf_counter() + _SECONDS_A_PRODUCT
             while (started := time.perf_counter()) < until:
                 multiply()
-                best = max(best, 2 * rows * inner * columns / (time.perf_counter() - started))
-    return best
+                rate = 2 * rows * inner * columns / (time.perf_counter() - started)
+                rates[library] = max(rates[library], rate)
+        found[rows, inner, columns] = rates
+    return found
 
 
 def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> list[Callable[[], object]]:
