@@ -139,8 +139,8 @@ def test_a_search_has_the_scores_of_its_vectors_and_ours(
         file.write_text("\n".join(lines))
     rows = [f"q{i}\td{i}\t1" for i in range(len(queries))]
     files[2].write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, ""]))
-    names = dict(zip(("queries", "corpus", "qrels"), map(str, files), strict=True))
-    result = minilmx.compare(artifact, artifact, **names)
+    given, corpus, qrels = map(str, files)
+    result = minilmx.compare(artifact, artifact, queries=given, corpus=corpus, qrels=qrels)
     ours = result.evaluations[0].runners[0].relevance
     assert ours
     assert found["ndcg_at_10"] == pytest.approx(ours.ndcg_at_10, abs=2e-5)

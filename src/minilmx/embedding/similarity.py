@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import distance
 
 from minilmx.models.manifest import COSINE
 
@@ -48,8 +47,10 @@ def closeness(queries: NDArray[np.float32], documents: NDArray[np.float32], simi
 
     `similarity` is as in `measure_similarity`; the rows for a cosine are at unit length already.
     """
-    if similarity == "euclidean":
-        return np.asarray(-distance.cdist(queries, documents, "euclidean"))
-    if similarity == "manhattan":
+    if similarity in ("euclidean", "manhattan"):
+        from scipy.spatial import distance  # here, as it takes a while and few models need it
+
+        if similarity == "euclidean":
+            return np.asarray(-distance.cdist(queries, documents, "euclidean"))
         return np.asarray(-distance.cdist(queries, documents, "cityblock"))
     return np.asarray(queries @ documents.T)
