@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder, Embeddings
-from minilmx.eval.metrics.correlation import cosine_similarity
+from minilmx.embedding.similarity import cosine_similarity
 from minilmx.models.batching import feed_alone
 from minilmx.models.tokenizer import TokenizedTexts
 

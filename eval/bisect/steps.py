@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.embedding.similarity import cosine_similarity
 from minilmx.eval.bisect.boundaries import Boundary
 from minilmx.eval.bisect.traces import Trace
-from minilmx.eval.metrics.correlation import cosine_similarity
 from minilmx.runners.groq_emulator import FLOAT16_MAX
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from minilmx.embedding.similarity import measure_similarity
 from minilmx.models.manifest import COSINE
 
 
@@ -21,38 +22,10 @@ class Scores:
     pearson: float | None
 
 
-def cosine_similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Row by row cosine similarity of two float32 [N, D] arrays, in float64: [N].
-
-    NaN for a row that is all zeros or not finite.
-    """
-    left, right = first.astype(np.float64), second.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        return np.asarray(np.einsum("nd,nd->n", left, right) / norms)
-
-
 def pair_similarities(embeddings: NDArray[np.float32], similarity: str = COSINE) -> NDArray[np.float64]:
     """Similarities of N pairs from float32 [2N, D], all first sentences before all second ones: [N]."""
     half = len(embeddings) // 2
     return measure_similarity(embeddings[:half], embeddings[half:], similarity)
-
-
-def measure_similarity(
-    first: NDArray[np.float32], second: NDArray[np.float32], similarity: str
-) -> NDArray[np.float64]:
-    """Row by row similarity of two float32 [N, D] arrays, in float64: [N].
-
-    `similarity` is "cosine", "dot", "euclidean" or "manhattan"; the last two are the negative distance.
-    """
-    if similarity == COSINE:
-        return cosine_similarity(first, second)
-    left, right = first.astype(np.float64), second.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        if similarity == "dot":
-            return np.asarray(np.einsum("nd,nd->n", left, right))
-        order = {"manhattan": 1, "euclidean": 2}[similarity]
-        return np.asarray(-np.linalg.norm(left - right, ord=order, axis=1))
 
 
 def score_pairs(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.embedding.similarity import cosine_similarity
 from minilmx.errors import EvalError
-from minilmx.eval.metrics.correlation import cosine_similarity
 
 _BINS = 40
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
-from scipy.spatial import distance
 
+from minilmx.embedding.similarity import closeness, unit_rows
 from minilmx.eval.datasets.search import SearchTexts
 from minilmx.models.manifest import COSINE
 
@@ -99,7 +99,7 @@ def find_nearest(queries: Rows, documents: Rows, similarity: str = COSINE) -> Ne
     equally near documents the first comes first. None if an embedding is zero or not finite.
     """
     if similarity == COSINE:
-        queries, documents = _unit(queries), _unit(documents)
+        queries, documents = unit_rows(queries), unit_rows(documents)
     if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
         return None
     return _search(queries, documents, similarity)
@@ -141,17 +141,12 @@ def _kept(rows: Rows | Sides, keep: Neighbours, similarity: str) -> Sides:
     """The rows to keep, normalised for a cosine. Rows without sides are queries and documents alike."""
 
     def prepare(side: Rows) -> Rows:
-        return _unit(side[keep]) if similarity == COSINE else side[keep]
+        return unit_rows(side[keep]) if similarity == COSINE else side[keep]
 
     if isinstance(rows, Sides):
         return Sides(prepare(rows.queries), prepare(rows.documents))
     both = prepare(rows)
     return Sides(both, both)
-
-
-def _unit(rows: Rows) -> Rows:
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _search(queries: Rows, documents: Rows, similarity: str, *, others: bool = False) -> Neighbours:
@@ -163,7 +158,7 @@ def _search(queries: Rows, documents: Rows, similarity: str, *, others: bool = F
         near = np.empty((len(block), 0), np.int64)
         for first in range(0, len(documents), _BLOCK_DOCUMENTS):
             part = documents[first : first + _BLOCK_DOCUMENTS]
-            fresh = _closeness(block, part, similarity)
+            fresh = closeness(block, part, similarity)
             if others:
                 rows = np.arange(start, start + len(block)) - first
                 is_here = (rows >= 0) & (rows < len(part))
@@ -172,14 +167,6 @@ def _search(queries: Rows, documents: Rows, similarity: str, *, others: bool = F
             close, near = _first(np.hstack([close, fresh]), np.hstack([near, numbers]))
         found[start : start + len(block)] = near
     return found
-
-
-def _closeness(queries: Rows, documents: Rows, similarity: str) -> NDArray[Any]:
-    if similarity == "euclidean":
-        return np.asarray(-distance.cdist(queries, documents, "euclidean"))
-    if similarity == "manhattan":
-        return np.asarray(-distance.cdist(queries, documents, "cityblock"))
-    return np.asarray(queries @ documents.T)
 
 
 def _first(close: NDArray[Any], near: Neighbours) -> tuple[NDArray[Any], Neighbours]:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from minilmx.arguments import require_strings
+from minilmx.embedding.mteb import make_meta, read_call
 from minilmx.embedding.record import RunRecord, Timing, artifact_fields
+from minilmx.embedding.similarity import closeness, measure_similarity, unit_rows
 from minilmx.errors import ArtifactError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
+from minilmx.models.manifest import COSINE
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer, open_tokenizer
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Runner, RunnerEntry
@@ -57,7 +60,8 @@ class Embedder:
     """A runner that is open on one graph of an artifact, and turns texts into embeddings.
 
     Tokenizing, padding, batching, packing and the checks of what comes back are here, the same for
-    every runner. It also keeps what `record` says of all that was embedded.
+    every runner. It also keeps what `record` says of all that was embedded. `mteb.evaluate` takes it as a
+    model.
 
     Example:
         >>> artifact = minilmx.open_artifact("out")
@@ -101,17 +105,24 @@ class Embedder:
         """The numbers in an embedding, D."""
         return self.artifact.manifest.embedding_dimension
 
-    def encode(self, texts: Sequence[str], first_row: int = 0) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], first_row: int = 0, **mteb: Any) -> NDArray[np.float32]:
         """Embed N texts: float32 [N, D], in the order of the texts.
 
-        `first_row` is how many texts of the user's come before these, for error messages. Raises
-        TypeError for anything but strings, ValueError for one that is not Unicode text, DatasetError for
-        one that is too long to tokenize, and RunnerFailed, also if an embedding is not finite.
+        `first_row` is how many texts of the user's come before these, for error messages. `mteb` is what
+        mteb passes beside a data loader in the place of texts: the task and the prompt type, which choose one
+        of the model's prompts unless `load` has chosen one. Raises TypeError for anything but strings,
+        ValueError for one that is not Unicode text, DatasetError for one that is too long to tokenize, and
+        RunnerFailed, also if an embedding is not finite.
         """
+        tokenizer = self.tokenizer
+        if mteb:
+            texts, prompt = read_call(self.artifact, texts, mteb)
+            if prompt != self.artifact.prompt:
+                tokenizer = open_tokenizer(self.artifact, prompt)
         require_strings("texts", texts)
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         row = 0
-        for chunk, embeddings in self.stream(texts, first_row):
+        for chunk, embeddings in self._stream(texts, first_row, None, tokenizer):
             values[row : row + len(chunk)] = embeddings
             row += len(chunk)
         return values
@@ -125,16 +136,7 @@ class Embedder:
         `advance` is called with the number of texts of each batch. Raises RunnerFailed, also if an
         embedding is not finite.
         """
-        for chunk, tokenized in self._tokenize(texts):
-            result = self.encode_tokenized(tokenized, advance)
-            require_finite(result.values, chunk, self.runner.name, first_row)
-            first_row += len(chunk)
-            self._rows += len(chunk)
-            self.truncated_rows += int(tokenized.truncated.sum())
-            self._batches += result.batches
-            self.seconds += result.seconds
-            self._batch_seconds += float(result.batch_seconds.sum())
-            yield chunk, result.values
+        return self._stream(texts, first_row, advance, self.tokenizer)
 
     def encode_tokenized(
         self,
@@ -169,6 +171,30 @@ class Embedder:
                 advance(int(used.sum()))
         return Embeddings(values, time.perf_counter() - started, np.array(batch_seconds))
 
+    def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[Any]:
+        """How similar each of N embeddings is to each of M, by the model's own measure: [N, M].
+
+        Takes anything that numpy reads as [N, D] and [M, D]. A distance is negative, so that more is closer.
+        """
+        left, right = (np.atleast_2d(np.asarray(rows, dtype=np.float32)) for rows in (first, second))
+        if self.artifact.similarity == COSINE:
+            left, right = unit_rows(left), unit_rows(right)
+        return closeness(left, right, self.artifact.similarity)
+
+    def similarity_pairwise(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+        """How similar each of N embeddings is to the one in the same row, as in `similarity`: float64 [N]."""
+        left, right = (np.atleast_2d(np.asarray(rows, dtype=np.float32)) for rows in (first, second))
+        return measure_similarity(left, right, self.artifact.similarity)
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        """What mteb records of the model, an `mteb.ModelMeta`. Raises ImportError without mteb.
+
+        The revision is the artifact's SHA-256, and the experiment is the runner with its settings and the
+        graph, so that mteb's cache keeps the scores of each apart.
+        """
+        return make_meta(self.artifact, self.runner.name, self.runner.details)
+
     def record(self) -> RunRecord:
         """What has been embedded until now by `encode` and `stream`."""
         return RunRecord(
@@ -198,6 +224,20 @@ class Embedder:
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         self.runner.__exit__(kind, error, traceback)
 
+    def _stream(
+        self, texts: Iterable[str], first_row: int, advance: Advance | None, tokenizer: Tokenizer
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        for chunk, tokenized in self._tokenize(texts, tokenizer):
+            result = self.encode_tokenized(tokenized, advance)
+            require_finite(result.values, chunk, self.runner.name, first_row)
+            first_row += len(chunk)
+            self._rows += len(chunk)
+            self.truncated_rows += int(tokenized.truncated.sum())
+            self._batches += result.batches
+            self.seconds += result.seconds
+            self._batch_seconds += float(result.batch_seconds.sum())
+            yield chunk, result.values
+
     def _run_checked(self, batch: Batch, expected: tuple[int, ...]) -> NDArray[np.float32]:
         name = self.runner.name
         with boundary(RunnerFailed, f"the runner {name} failed on a batch", named=True):
@@ -208,14 +248,16 @@ class Embedder:
             )
         return result
 
-    def _tokenize(self, texts: Iterable[str]) -> Iterator[tuple[list[str], TokenizedTexts]]:
+    def _tokenize(
+        self, texts: Iterable[str], tokenizer: Tokenizer
+    ) -> Iterator[tuple[list[str], TokenizedTexts]]:
         """Chunks of whole batches, one ahead; only the last may end in a part of a batch.
 
         Texts are read in the caller's thread, so that Ctrl-C interrupts a wait for standard input.
         """
 
         def tokenize(chunk: list[str]) -> tuple[list[str], TokenizedTexts]:
-            tokenized = self.tokenizer.encode(chunk)
+            tokenized = tokenizer.encode(chunk)
             tokenized.update_digest(self._digest)
             return chunk, tokenized
 

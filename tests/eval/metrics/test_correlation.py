@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minilmx.eval.metrics.correlation import Scores, cosine_similarity, score_pairs
+from minilmx.embedding.similarity import cosine_similarity
+from minilmx.eval.metrics.correlation import Scores, score_pairs
 
 Floats = NDArray[np.float32]
 
