@@ -61,6 +61,11 @@ def test_help_lists_every_command_and_the_exit_codes(mlx: Mlx) -> None:
     assert mlx("-h").stdout == outcome.stdout
 
 
+@pytest.mark.parametrize("words", [(), ("golden",), ("groq",)], ids=["mlx", "golden", "groq"])
+def test_no_line_of_a_list_of_commands_is_cut_off(words: tuple[str, ...], mlx: Mlx) -> None:
+    assert "..." not in mlx(*words, "--help").stdout.replace("[ARGS]...", "")
+
+
 def test_mlx_without_a_command_shows_the_help(mlx: Mlx) -> None:
     outcome = mlx()
     assert outcome.code == 2

@@ -44,8 +44,8 @@ _EPILOG = (
 def cli() -> None:
     """Are the embeddings still the same on the accelerator?
 
-    Export a MiniLM sentence-embedding model to one fixed-shape ONNX artifact, run it on any
-    runner, and measure how much the runners' embeddings differ.
+    Export a sentence-embedding model to one fixed-shape ONNX artifact, run it on any runner, and
+    measure how much the runners' embeddings differ.
     """
 
 

@@ -18,7 +18,7 @@ from minilmx.cli.options import (
 )
 
 
-@click.command()
+@click.command(short_help="Measure the speed of runners side by side.")
 @ARTIFACT
 @click.argument("texts", required=False)
 @click.option("--column", help="CSV, TSV or Parquet column, or JSONL field, with the texts.")

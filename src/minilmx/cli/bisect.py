@@ -18,7 +18,7 @@ from minilmx.cli.options import (
 )
 
 
-@click.command()
+@click.command(short_help="Find the step of a graph that causes the drift.")
 @ARTIFACT
 @click.option("--reference", default="onnxruntime", show_default=True, help="onnxruntime or groq-emulator.")
 @click.option(

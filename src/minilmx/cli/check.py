@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from minilmx.eval.consumers.check import Finding
 
 
-@click.command()
+@click.command(short_help="Open an artifact in every library that is installed here.")
 @ARTIFACT
 @click.option(
     "--consumer",

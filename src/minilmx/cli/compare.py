@@ -9,7 +9,7 @@ from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rul
 from minilmx.cli.options import FORCE, JSON, require_writable
 
 
-@click.command()
+@click.command(short_help="Compare artifacts, models, servers and saved embeddings.")
 @click.argument("embedders", metavar="EMBEDDER EMBEDDER...", nargs=-1, required=True)
 @click.option(
     "--texts",

@@ -78,7 +78,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
         )
 
 
-@click.command("eval")
+@click.command("eval", short_help="Compare runners of an artifact on graded sentence pairs.")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option(
     "--runner",

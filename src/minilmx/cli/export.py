@@ -25,7 +25,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
         return int(text)
 
 
-@click.command()
+@click.command(short_help="Export a model to an ONNX artifact, and prove them equal.")
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option(
     "--output",

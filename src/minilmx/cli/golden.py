@@ -12,12 +12,12 @@ from minilmx.cli.options import FORCE, JSON, require_writable
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(short_help="Keep embeddings in a file, and check whether they changed.")
 def golden() -> None:
     """Keep embeddings in a file, and find out whether anything has changed them."""
 
 
-@golden.command()
+@golden.command(short_help="Embed texts, and write them with their embeddings to a file.")
 @_GOLDEN
 @click.option("--from", "embedder", required=True, help="What embeds the texts, as in `mlx compare`.")
 @click.option(
@@ -46,7 +46,7 @@ def create(
     echo(f"{golden}: {len(made.values)} texts, {made.values.shape[1]} numbers each, {size:,.0f} kB")
 
 
-@golden.command()
+@golden.command(short_help="Compare an embedder with a golden file.")
 @_GOLDEN
 @click.argument("embedder")
 @PRESET

@@ -65,7 +65,7 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
         echo(f"to use it in minilmx: export {PYTHON_VARIABLE}={found.python}")
 
 
-@groq.command()
+@groq.command(short_help="Check everything that a run on a GroqCard needs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.option(
     "--deep", is_flag=True, help="Also run `mlx groq selftest`, about a minute, if nothing is missing."
@@ -103,7 +103,7 @@ def _print_checks(checks: "list[Check]", failed: str) -> None:
         echo(f"{state:<7}  {check.name:<{width}}  {found}{remedy}")
 
 
-@groq.command()
+@groq.command(short_help="Try small graphs on the GroqCard, in about a minute.")
 def selftest() -> None:
     """Try small graphs on the GroqCard: what it takes, gives and repeats, how fast and how exactly.
 
@@ -293,7 +293,7 @@ def job(
             temporary.write_text(script, encoding="utf-8")
 
 
-@groq.command()
+@groq.command(short_help="Run Groq's own proof point beside its published figures.")
 @click.argument("artifact", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--dataset",

@@ -10,7 +10,7 @@ from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_length, describe_truncation
 
 
-@click.command()
+@click.command(short_help="Show what an artifact or a model is.")
 @click.argument("artifact", metavar="ARTIFACT|MODEL")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and findings as JSON.")
 @click.option(

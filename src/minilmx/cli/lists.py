@@ -8,7 +8,7 @@ import click
 from minilmx.cli.console import echo
 
 
-@click.command()
+@click.command(short_help="List the known models and the architectures.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def models(as_json: bool) -> None:
     """List the models that are known by name, and the architectures.
@@ -32,7 +32,7 @@ def models(as_json: bool) -> None:
         echo(f"architecture {name:<{width}}  {architecture.models}")
 
 
-@click.command()
+@click.command(short_help="List the runners, and whether each can run here.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def runners(as_json: bool) -> None:
     """List the runners, whether each can run here and, if not, what is missing."""

@@ -8,7 +8,7 @@ from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
 
 
-@click.command()
+@click.command(short_help="Upload an artifact to the hub.")
 @ARTIFACT
 @click.argument("repository")
 @click.option(

@@ -21,7 +21,7 @@ _FORMATS = ("table", "html", "markdown", "junit", "mteb")
 _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
 
 
-@click.command("report")
+@click.command("report", short_help="Render saved results: a table, a page, Markdown or JUnit.")
 @click.argument(
     "results",
     metavar="RESULT...",

@@ -85,7 +85,7 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="Embed texts with an artifact on a runner.")
 @ARTIFACT
 @click.argument("inputs", nargs=-1)
 @click.option("--runner", default="onnxruntime", show_default=True, help="See `mlx runners`.")
