@@ -19,7 +19,6 @@ from minilmx.eval.results import Result
 from minilmx.models.artifact import Artifact
 
 Mlx = Callable[..., Any]
-SEARCH_FILES = {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "qrels": "qrels.tsv"}
 
 
 @pytest.fixture
@@ -160,8 +159,13 @@ def searched(tiny_original: Artifact, tmp_path_factory: pytest.TempPathFactory) 
     """A search with judgements, on the runners of `result`."""
     folder = tmp_path_factory.mktemp("search")
     write_search(folder, 8, 30)
-    files = {name: folder / file for name, file in SEARCH_FILES.items()}
-    return minilmx.compare(tiny_original, f"{tiny_original.path}@groq-emulator", **files)
+    return minilmx.compare(
+        tiny_original,
+        f"{tiny_original.path}@groq-emulator",
+        queries=folder / "queries.jsonl",
+        corpus=folder / "corpus.jsonl",
+        qrels=folder / "qrels.tsv",
+    )
 
 
 @pytest.mark.parametrize("name", LIMITED)
