@@ -19,6 +19,9 @@ ifeq ($(MAKECMDGOALS),test)
 MAKEFLAGS += --jobs=3
 endif
 
+# The tests start Python a few thousand times: without bytecode files, each compiles PyTorch's sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint slow-tests fuzz bench clean
 .DELETE_ON_ERROR:
 

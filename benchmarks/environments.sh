@@ -18,7 +18,7 @@ for name in "$@"; do
     echo "making the environment $name"
     rm -rf "$folder"
     "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install -q --disable-pip-version-check -r "requirements/$name.txt"
+    (cd .. && tests/install.sh "benchmarks/$folder/bin/python" -r "benchmarks/requirements/$name.txt")
     # optimum-intel wants it; nothing here uses it, and its CUDA build breaks a CPU build of torch.
     "$folder/bin/python" -m pip uninstall -q -q -y torchvision
     echo "$wanted" >"$folder/installed"

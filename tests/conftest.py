@@ -32,6 +32,10 @@ MakeModel = Callable[..., Path]
 # No test may ask a model hub: what a test wants of one, it says.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# A shell's background job and `nohup` ignore signals, and so does all that they start: not in the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -860,12 +860,12 @@ def push(
         ...     print(error)
         the repository 'my-model'; expected a hub id (org/name)
     """
-    from minilmx.eval.results import Result
     from minilmx.publishing import require_repository, upload
 
     require_repository(repository)
     if isinstance(result, Path | str):
         from minilmx.eval.document import load_document
+        from minilmx.eval.results import Result
 
         result = load_document(Path(result), Result)
     return upload(_opened(artifact), repository, result, progress)

@@ -1,12 +1,9 @@
 """An artifact to the hub: what is uploaded, and the metadata of its model card."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minilmx.errors import ArtifactError, EvalError, OutputError, boundary
 from minilmx.eval.consumers.form import require_own_form
-from minilmx.eval.datasets.pairs import BUNDLED
-from minilmx.eval.reports.mteb import TASKS
-from minilmx.eval.results import Result
 from minilmx.export.folder import model_card
 from minilmx.files.documents import read_document
 from minilmx.models.artifact import Artifact
@@ -14,6 +11,9 @@ from minilmx.models.external_data import is_cached_blob
 from minilmx.models.manifest import CARD, MANIFEST_NAME
 from minilmx.models.source import is_hub_id
 from minilmx.progress import Progress
+
+if TYPE_CHECKING:
+    from minilmx.eval.results import Result
 
 
 def require_repository(repository: str) -> None:
@@ -30,7 +30,7 @@ def require_repository(repository: str) -> None:
         raise OutputError(f"the repository {repository!r:.200}; expected a hub id (org/name)")
 
 
-def upload(artifact: Artifact, repository: str, result: Result | None, progress: Progress) -> str:
+def upload(artifact: Artifact, repository: str, result: "Result | None", progress: Progress) -> str:
     """Upload the listed files and the model card in one commit; returns hf://org/name@COMMIT.
 
     Raises ArtifactError, EvalError and OutputError; see `minilmx.push`.
@@ -68,7 +68,7 @@ def upload(artifact: Artifact, repository: str, result: Result | None, progress:
     return f"hf://{repository}@{commit.oid}"
 
 
-def render_card(artifact: Artifact, result: Result | None) -> str | None:
+def render_card(artifact: Artifact, result: "Result | None") -> str | None:
     """The artifact's model card, with the correlations of a result in its metadata.
 
     None if the manifest lists the card, as in an artifact of an earlier version. Raises ArtifactError, and
@@ -97,9 +97,12 @@ def render_card(artifact: Artifact, result: Result | None) -> str | None:
         return str(card)
 
 
-def _eval_results(artifact: Artifact, result: Result) -> list[object]:
+def _eval_results(artifact: Artifact, result: "Result") -> list[object]:
     """The correlations of each runner with the gold scores, in the hub's form."""
     from huggingface_hub import EvalResult
+
+    from minilmx.eval.datasets.pairs import BUNDLED
+    from minilmx.eval.reports.mteb import TASKS
 
     found: list[object] = []
     for one in result.evaluations:

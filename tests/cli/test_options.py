@@ -227,7 +227,10 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*ALONE, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
     ((*BISECT, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
     ((*COMPARE, "--column", "a"), "--column names a column of --texts"),
-    ((*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"), "texts and a data set"),
+    (
+        (*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"),
+        "texts, a data set and queries: more than one",
+    ),
     ((*COMPARE, "--queries", "q.jsonl"), "--queries and --corpus: only one of them"),
     ((*COMPARE, "--qrels", "q.tsv"), "--qrels judges a search: no queries"),
     ((*EVAL, "--preset", "int8"), "--preset compares runners: one runner"),
