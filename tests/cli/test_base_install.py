@@ -97,10 +97,13 @@ def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
     assert loaded(start(tmp_path, "models")) & commands == {"minilmx.cli.lists"}
 
 
-def test_a_comparison_without_pairs_imports_no_scipy(tiny: Path, tmp_path: Path) -> None:
+def test_a_comparison_without_pairs_imports_no_scipy_and_a_report_no_runner(
+    tiny: Path, tmp_path: Path
+) -> None:
     (tmp_path / "texts.txt").write_text("one\ntwo\n")
-    for words in (["create", "g", "--from", tiny, "--texts", "texts.txt"], ["check", "g", tiny]):
-        assert "scipy" not in loaded(start(tmp_path, "golden", *words))
+    for words in (["create", "g", "--from", tiny, "--texts", "texts.txt"], ["check", "g", tiny, "-o", "r"]):
+        assert not {"scipy", "onnx"} & loaded(start(tmp_path, "golden", *words))
+    assert not {"scipy", "onnx", "onnxruntime"} & loaded(start(tmp_path, "report", "r"))
 
 
 def test_an_unexpected_error_ends_in_one_line(tiny: Path, tmp_path: Path) -> None:
