@@ -38,6 +38,7 @@ def chip_latencies(details: Details) -> dict[str, Any]:
     return {key: float(value) if isinstance(value, int | float) else None for key, value in found.items()}
 
 
+FLOAT16_MAX = 65504.0
 STATIC_GRAPHS = frozenset({GraphKind.FIXED, GraphKind.PACKED})
 ALL_GRAPHS = frozenset(GraphKind)
 

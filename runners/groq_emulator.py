@@ -21,10 +21,9 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
-from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
+from minilmx.runners.base import FLOAT16_MAX, Batch, Details, Runner, RunnerEntry, ThreadOptions
 from minilmx.runners.onnxruntime import SessionRunner
 
-FLOAT16_MAX = 65504.0
 # onnxconverter-common 1.13.0, float16.convert_float_to_float16: min_positive_val, max_finite_val.
 _CLAMP_MIN, _CLAMP_MAX = 1e-7, 1e4
 _LARGEST = "largest_magnitude"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from minilmx.embedding.similarity import cosine_similarity
 from minilmx.eval.bisect.boundaries import Boundary
 from minilmx.eval.bisect.traces import Trace
-from minilmx.runners.groq_emulator import FLOAT16_MAX
+from minilmx.runners.base import FLOAT16_MAX
 
 
 @dataclass(frozen=True, slots=True)

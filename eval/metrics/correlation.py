@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from minilmx.embedding.similarity import measure_similarity
 from minilmx.models.manifest import COSINE
@@ -38,6 +37,8 @@ def score_pairs(
     similarities = measure_similarity(first, second, similarity)
     if not np.isfinite(similarities).all() or 0 in (np.ptp(similarities), np.ptp(gold)):
         return Scores(None, None)
+    from scipy import stats  # here, as it takes a while and only pairs need it
+
     return Scores(
         float(stats.spearmanr(similarities, gold).statistic),
         float(stats.pearsonr(similarities, gold).statistic),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 _BLOCK_ROWS = 512
 
@@ -49,6 +48,8 @@ def measure_ranks(
 
     `texts` are the N sentence pairs, for naming the worst swaps.
     """
+    from scipy import stats  # here, as it takes a while and only pairs need it
+
     n = len(reference)
     swaps, widest = 0, []
     for start in range(0, n, _BLOCK_ROWS):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from minilmx.eval.bisect.bisect import Bisection
 from minilmx.eval.bisect.steps import Step
-from minilmx.runners.groq_emulator import FLOAT16_MAX
+from minilmx.runners.base import FLOAT16_MAX
 
 
 def print_bisection(bisection: Bisection, console: Console) -> None:

@@ -4,8 +4,7 @@ from msgspec import UnsetType
 
 from minilmx.eval.evaluation import RunnerResult
 from minilmx.eval.setup import describe_setup
-from minilmx.runners.base import Details
-from minilmx.runners.groq_emulator import FLOAT16_MAX
+from minilmx.runners.base import FLOAT16_MAX, Details
 
 
 def caution(name: str, details: Details) -> list[str]:

@@ -14,7 +14,8 @@ from minilmx.models.manifest import FLOAT32, MASKS
 from minilmx.models.onnx_file import GraphFacts, load_graph, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import open_tokenizer
-from minilmx.runners.groq_emulator import FLOAT16_MAX, EmulatorRunner
+from minilmx.runners.base import FLOAT16_MAX
+from minilmx.runners.groq_emulator import EmulatorRunner
 
 OPSETS = range(MIN_OPSET, GROQ_MAX_OPSET + 1)
 # groqflow/common/build.py, calculate_num_chips: about 50M parameters per chip, then a power of two.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.attacks.commands import COMMANDS, GROQFLOW, Command, contents, names, run
+from tests.eval.test_search import write_search
 
 from minilmx.models.artifact import Artifact
 
@@ -20,11 +21,13 @@ def inputs(tiny_original: Artifact, tiny_folder: Path, tmp_path_factory: pytest.
     (folder / "model").symlink_to(tiny_folder)
     (folder / "texts.txt").write_text("one\ntwo\nthree\nfour\nfive\n")
     (folder / "other.txt").write_text("six\nseven\n")
+    write_search(folder, 3, 12)
     for words in (
         "run tiny texts.txt -o a.npy",
         "run tiny texts.txt --graph fixed -o b.npy",
         "compare a.npy b.npy -o a.json",
         "compare b.npy a.npy -o b.json",
+        "golden create kept.safetensors --from tiny --texts texts.txt",
         *(["groq build tiny --bundle b.tar"] if GROQFLOW else []),
     ):
         done = run(words, folder)
@@ -34,15 +37,19 @@ def inputs(tiny_original: Artifact, tiny_folder: Path, tmp_path_factory: pytest.
 
 
 @pytest.fixture
-def prepared(inputs: Path, tmp_path: Path) -> Prepare:
+def prepared(inputs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Prepare:
     """Make the folder in which a command runs, with what stood there before."""
 
     def prepare(name: str) -> tuple[Path, dict[str, str]]:
         command = COMMANDS[name]
         if "groq " in command.words and not GROQFLOW:
             pytest.skip("needs a Python with GroqFlow")
+        if "lance" in command.words:
+            pytest.importorskip("lance", reason="needs pylance")
         base = tmp_path / "base"
         shutil.copytree(inputs, base, symlinks=True)
+        if " small " in command.words:
+            (base / "small").symlink_to(request.getfixturevalue("small").path)
         if command.before:
             done = run(command.before, base)
             assert done.returncode == 0, done.stderr

