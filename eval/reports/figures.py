@@ -9,7 +9,6 @@ from msgspec import UnsetType
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.metrics.drift import DriftProfile, GroupDrift
 from minilmx.eval.reports import svg
-from minilmx.eval.reports.cells import clip
 from minilmx.eval.reports.svg import MINUS, Axis, Series
 
 MAX_POINTS = 3000
@@ -45,7 +44,7 @@ def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
         figures.append(_by_group("position", labels, profile.by_position, "tenths of the corpus"))
     if profile.by_language:
         shown = profile.by_language[:_MOST_COLUMNS]
-        labels = [clip(each.language or "none", 8) for each in shown]
+        labels = [f"{each.language or 'none':.8}" for each in shown]
         figures.append(_by_group("language", labels, shown, "as the corpus names it"))
     figures.append(_by_dimension(profile))
     reference = evaluation.runners[0]

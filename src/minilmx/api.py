@@ -324,14 +324,14 @@ def evaluate(
     """Run an artifact on several runners over identical inputs and compare their embeddings.
 
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
-    groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
-    graded sentence pairs. `languages` belongs to hub data sets; `split` chooses the split of a hub data
-    set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
-    file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
-    sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
-    a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict stands; by
-    default, the precision of what is compared chooses it. `prompt` is as in `load`. Each runner takes those
-    of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
+    groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", "mteb:TASK" for an STS task of
+    mteb, a hub id or a file of graded sentence pairs. `languages` belongs to hub data sets and tasks; `split`
+    chooses their split, or that of a file with a column of that name; `limit` keeps the first pairs;
+    `text_format` says what a file's name does not; and `text_columns` and `score_column` name other columns
+    than sentence1, sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or
+    is the path of a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict
+    stands; by default, the precision of what is compared chooses it. `prompt` is as in `load`. Each runner
+    takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(

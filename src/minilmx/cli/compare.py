@@ -25,8 +25,8 @@ from minilmx.cli.options import FORCE, JSON, require_writable
 )
 @click.option(
     "--dataset",
-    help="Graded pairs to embed: bundled, stsb, a hub id, or a file of pairs. [default: bundled, unless a "
-    "file of embeddings is compared]",
+    help="Graded pairs to embed: bundled, stsb, mteb:TASK, a hub id, or a file of pairs. [default: bundled, "
+    "unless a file of embeddings is compared]",
 )
 @click.option(
     "--queries",
