@@ -12,17 +12,16 @@ import argparse
 import csv
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
 import pytrec_eval
+from command import mlx
 from numpy.typing import NDArray
 
-QUERIES, DOCUMENTS = 1_000, 100_000
+QUERIES = 1_000
 Rows = NDArray[np.float64]
 Neighbours = NDArray[np.int64]
 
@@ -33,19 +32,20 @@ def main() -> None:
     parser.add_argument("artifact", type=Path)
     parser.add_argument("stsb", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--documents", type=int, default=100_000)
     given = parser.parse_args()
     artifact, stsb = given.artifact.resolve(), given.stsb.resolve()
     given.folder.mkdir(exist_ok=True)
     os.chdir(given.folder)
-    judged = write_search(stsb)
+    judged = write_search(stsb, given.documents)
     mlx("run", str(artifact), "all.txt", "--output", "shards/", "--shard-rows", "4096")
     embeddings = read_shards(Path("shards"))
     np.save("a.npy", embeddings)
     np.save("b.npy", (embeddings.view(np.uint32) & 0xFFFF0000).view(np.float32))
     files = ("--queries", "queries.jsonl", "--corpus", "corpus.jsonl", "--qrels", "qrels.tsv")
-    mlx("compare", "a.npy", "b.npy", *files, "--output", "r.json", fails=True)
+    mlx("compare", "a.npy", "b.npy", *files, "--output", "r.json", may_differ=True)
     evaluation = json.loads(Path("r.json").read_text())["evaluations"][0]
-    expected = compute(*map(unit, ("a.npy", "b.npy")), judged)
+    expected = compute(unit("a.npy"), unit("b.npy"), judged)
     retrieval = evaluation["runners"][1]["comparison"]["retrieval"]
     found = {key: retrieval[key] for key in expected if key in retrieval}
     for number, runner in enumerate(evaluation["runners"], 1):
@@ -56,7 +56,7 @@ def main() -> None:
         sys.exit("the figures differ")
 
 
-def write_search(stsb: Path) -> dict[str, dict[str, int]]:
+def write_search(stsb: Path, count: int) -> dict[str, dict[str, int]]:
     """BEIR's files and all texts in one; the judgements, by the ids of queries and documents."""
     with (stsb / "stsb-en-test.csv").open(encoding="utf-8", newline="") as stream:
         pairs = {first: (second, float(score)) for first, second, score in csv.reader(stream)}
@@ -72,9 +72,9 @@ def write_search(stsb: Path) -> dict[str, dict[str, int]]:
             words = sentence.split()
             if place < len(words) > 2:
                 texts[" ".join(words[:place] + words[place + 1 :])] = None
-    documents = [text for text in texts if text not in set(queries)][:DOCUMENTS]
-    if (len(queries), len(documents)) != (QUERIES, DOCUMENTS):
-        sys.exit(f"{len(queries)} queries and {len(documents)} documents; expected {QUERIES} and {DOCUMENTS}")
+    documents = [text for text in texts if text not in set(queries)][:count]
+    if (len(queries), len(documents)) != (QUERIES, count):
+        sys.exit(f"{len(queries)} queries and {len(documents)} documents; expected {QUERIES} and {count}")
     for name, letter, each in (("queries", "q", queries), ("corpus", "d", documents)):
         lines = (json.dumps({"_id": f"{letter}{n}", "text": text}) + "\n" for n, text in enumerate(each))
         Path(f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -97,21 +97,6 @@ def read_shards(folder: Path) -> NDArray[np.float32]:
         column = parquet.read_table(path)["embedding"].combine_chunks()
         parts.append(column.flatten().to_numpy().reshape(len(column), -1))
     return np.concatenate(parts)
-
-
-def mlx(*words: str, fails: bool = False) -> None:
-    """One command: prints its time, its peak memory and the first line of its output."""
-    command = [sys.executable, "-m", "minilmx", *words]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert process.stdout
-    said = process.stdout.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status and not (fails and os.waitstatus_to_exitcode(status) == 1):
-        sys.exit(said)
-    print(f"mlx {' '.join(words[:3])}: {seconds:.1f} s, peak {usage.ru_maxrss / 1024:,.0f} MiB", flush=True)
-    print(said.splitlines()[0] if fails else said.splitlines()[-1], flush=True)
 
 
 def unit(path: str) -> Rows:
