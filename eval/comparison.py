@@ -13,6 +13,7 @@ from minilmx.eval.metrics.drift import Drift, DriftProfile, measure_drift, profi
 from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
 from minilmx.eval.metrics.relevance import RelevanceDifference
 from minilmx.eval.metrics.retrieval import RetrievalDrift, Sides, measure_retrieval
+from minilmx.eval.metrics.sampling import SampleEstimates
 from minilmx.models.manifest import COSINE
 
 Rows = NDArray[np.float32]
@@ -24,7 +25,7 @@ class Comparison:
 
     `max_delta_cosine` and `mean_delta_cosine` are of the N pairs' similarities. All but `drift`
     is None if embeddings are not finite or all zeros, or too few. `relevance` is
-    left out without relevance judgements.
+    left out without relevance judgements, and `sample` unless the sentences are a sample.
     """
 
     drift: Drift
@@ -35,6 +36,7 @@ class Comparison:
     ranks: RankDrift | None
     retrieval: RetrievalDrift | None
     relevance: RelevanceDifference | UnsetType = UNSET
+    sample: SampleEstimates | UnsetType = UNSET
 
 
 def compare(

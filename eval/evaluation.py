@@ -56,6 +56,14 @@ class RunnerResult:
     relevance: Relevance | UnsetType = UNSET
 
 
+@dataclass(frozen=True, slots=True)
+class SampleSize:
+    """That the sentences are drawn from `total`, by a generator of random numbers with this seed."""
+
+    total: int
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation(DataHeader):
     """An artifact on one data set in one language; the first runner is the reference.
@@ -64,8 +72,10 @@ class Evaluation(DataHeader):
     has no shape and no times, and "no record" stands for the names and digests. `texts_per_row` is
     more than 1 for a packed graph. `noise` is the reference's difference from itself. `search_prompts` are
     the names of the prompts of the two sides of a search, and left out if both have the prompt of the header.
+    `sample` is left out unless the sentences are a sample.
     """
 
+    sample: SampleSize | UnsetType = UNSET
     search_prompts: SearchPrompts | UnsetType = UNSET
     texts_per_row: int
     gold: tuple[float, ...]

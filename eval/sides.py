@@ -17,15 +17,15 @@ from minilmx.embedding.output_file import Vectors
 from minilmx.embedding.record import Header, RunRecord, Timing, artifact_fields
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
-from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.datasets.search import SearchTexts
-from minilmx.eval.evaluation import Evaluation, RunnerResult
+from minilmx.eval.evaluation import Evaluation, RunnerResult, SampleSize
 from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, Golden, GoldenRecord
 from minilmx.eval.header import digest_of
+from minilmx.eval.inputs import Inputs, Sample
 from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.limits import LimitRules
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
-from minilmx.eval.metrics.drift import measure_drift, profile_drift
+from minilmx.eval.metrics.drift import CorpusRows, measure_drift, profile_drift
 from minilmx.eval.metrics.relevance import (
     QueryScores,
     RelevanceDifference,
@@ -33,17 +33,16 @@ from minilmx.eval.metrics.relevance import (
     score_queries,
 )
 from minilmx.eval.metrics.retrieval import (
+    FoundNeighbours,
     Neighbours,
     compare_neighbours,
     find_nearest,
-    measure_retrieval,
+    find_neighbours,
 )
+from minilmx.eval.metrics.sampling import SampleEstimates, estimate_sample
 from minilmx.eval.results import Result, check_limits
 from minilmx.eval.saved import read_run
 from minilmx.eval.setup import CONVERTED, INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
-from minilmx.files.formats import BY_NAME
-from minilmx.files.tables import read_table
-from minilmx.files.texts import choose_column, read_texts
 from minilmx.models.artifact import SearchPrompts
 from minilmx.models.manifest import COSINE
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
@@ -51,25 +50,10 @@ from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.provenance import record_provenance
 
-_NO_RECORD, _ID = "no record", "id"
+_NO_RECORD = "no record"
 Rows = NDArray[np.float32]
 # A file of embeddings, an array, an embedder that can be opened, or one that is open.
 Source = Any
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The N texts that are embedded, with the name of their file or data set.
-
-    `ids` are those of the rows; `pairs` are the graded pairs, or `search` the queries and documents, that the
-    texts are, if they are such.
-    """
-
-    name: str
-    texts: Sequence[str]
-    ids: Sequence[str] | None = None
-    pairs: SentencePairs | None = None
-    search: SearchTexts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +84,12 @@ def compare_sides(
     rules: LimitRules,
     preset: str | None = None,
     progress: Progress = SILENT,
+    *,
+    keep_text: bool = False,
 ) -> Result:
     """Compare embeddings with those of the first source; embedders embed the texts of `inputs`.
+
+    The result has none of these texts unless they are pairs, or `keep_text` keeps those that changed most.
 
     A file's record FILE.run.json states where it comes from; without it the result says "no record". Rows are
     joined by id if the texts, or without texts the first file that has ids, and the other file have them, and
@@ -125,8 +113,8 @@ def compare_sides(
         elif inputs is not None:
             sides.append(_embed(source, number, inputs, progress))
         _require_same(sides[0], sides[-1], inputs)
-    sides = [_with_setup(sides[0], side) for side in sides]
-    return check_limits([_evaluation(sides, inputs)], rules, preset)
+    sides = [_with_setup(sides[0], side, inputs) for side in sides]
+    return check_limits([_evaluation(sides, inputs, keep_text)], rules, preset)
 
 
 def embed_golden(
@@ -185,6 +173,8 @@ def _load(source: Source, number: int) -> _Side:
 
 def _join(saved: dict[int, _Side], inputs: Inputs | None) -> dict[int, _Side]:
     """The saved rows in the order of the texts, or of the first file with ids. Raises EvalError."""
+    if inputs is not None and inputs.sample is not None:
+        saved = {number: _drawn(side, inputs, inputs.sample) for number, side in saved.items()}
     ids = [side for side in saved.values() if side.ids is not None]
     if inputs is not None:
         wanted, of = inputs.ids, inputs.name
@@ -196,6 +186,18 @@ def _join(saved: dict[int, _Side], inputs: Inputs | None) -> dict[int, _Side]:
         return saved
     _places(wanted, of)
     return {number: _in_order(side, wanted, of) for number, side in saved.items()}
+
+
+def _drawn(side: _Side, inputs: Inputs, sample: Sample) -> _Side:
+    """The rows of a sample, unless they are joined by their ids."""
+    if side.ids is not None and inputs.ids is not None:
+        return side
+    if len(side.values) != sample.total:
+        raise EvalError(
+            f"{side.name}: {len(side.values)} embeddings; expected {sample.total}, one per text of "
+            f"{inputs.name}"
+        )
+    return replace(side, values=side.values[sample.rows], ids=None)
 
 
 def _places(ids: Sequence[str], of: str) -> dict[str, int]:
@@ -329,6 +331,8 @@ def _require_same(first: _Side, side: _Side, inputs: Inputs | None) -> None:
     # Another artifact's tokens may differ for the same texts, but without texts nothing shows that.
     is_stated = mine and theirs and (inputs is None or mine.artifact_sha256 == theirs.artifact_sha256)
     is_saved_run = not (first.is_live and side.is_live)
+    if inputs is not None and inputs.sample is not None:  # the record of a saved run is of all texts
+        is_saved_run = not (first.is_live or side.is_live)
     if mine and theirs and is_stated and is_saved_run and mine.inputs_sha256 != theirs.inputs_sha256:
         digests = f"{mine.inputs_sha256}; expected {theirs.inputs_sha256}"
         raise EvalError(f"{side.name}: other inputs than {first.name}: {digests}")
@@ -337,16 +341,14 @@ def _require_same(first: _Side, side: _Side, inputs: Inputs | None) -> None:
         raise EvalError(f"{side.name}: embeddings of another shape than {first.name}: {shapes}")
 
 
-def _with_setup(first: _Side, side: _Side) -> _Side:
+def _with_setup(first: _Side, side: _Side, inputs: Inputs | None) -> _Side:
     """The side with what its embeddings and its record show of the set-up, in its details."""
     facts: dict[str, Any] = find_facts(side.values)
     if side.record:
         record = side.record
-        facts |= {
-            LENGTH: record.sequence_length,
-            TRUNCATED: record.truncated_sentences,
-            PROMPT: record.prompt,
-        }
+        facts |= {LENGTH: record.sequence_length, PROMPT: record.prompt}
+        if side.is_live or inputs is None or inputs.sample is None:  # otherwise it is of all texts
+            facts[TRUNCATED] = record.truncated_sentences
     if side is not first:
         facts[INPUTS] = _inputs(first, side)
     return replace(side, details={**facts, **side.details})
@@ -363,16 +365,22 @@ def _inputs(first: _Side, side: _Side) -> str:
     return "rows in the same order"
 
 
-def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
+def _evaluation(sides: Sequence[_Side], inputs: Inputs | None, keep_text: bool) -> Evaluation:
     first, pairs = sides[0], inputs.pairs if inputs else None
     similarity = next((side.record.similarity for side in sides if side.record), COSINE)
-    rows = [f"row {number}" for number in range(len(first.values))]
+    sample = inputs.sample if inputs else None
     search = inputs.search if inputs else None
+    numbers = np.arange(len(first.values)) if sample is None else sample.rows
+    rows = [f"row {number}" for number in numbers]
     if search is not None:
         rows = search.labels
     elif inputs and inputs.ids is not None:
         rows = [f"id {each}" for each in inputs.ids]
     texts = rows if inputs is None else list(inputs.texts)
+    corpus = None
+    if search is None:
+        total = sample.total if sample else len(numbers)
+        corpus = CorpusRows(numbers, total, inputs.languages if inputs else None)
     counts = next((side.token_counts for side in sides if side.token_counts is not None), None)
 
     def nearest(queries: _Side, documents: _Side, search: SearchTexts) -> Neighbours | None:
@@ -392,15 +400,19 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
         drift = measure_drift(first.values, side.values)
         if not drift.finite:
             return Comparison(drift, None, None, None, None, None, None)
-        profile = profile_drift(first.values, side.values, rows, counts)
+        profile = profile_drift(first.values, side.values, texts if keep_text else rows, counts, corpus)
         if search is None:
-            retrieval = measure_retrieval(first.values, side.values, texts, similarity)
-            return Comparison(drift, profile, None, None, None, None, retrieval)
+            neighbours = find_neighbours(first.values, side.values, texts, similarity)
+            retrieval = None if neighbours is None else compare_neighbours(neighbours)
+            estimates: SampleEstimates | UnsetType = UNSET
+            if sample is not None and profile is not None:
+                estimates = estimate_sample(first.values, side.values, neighbours)
+            return Comparison(drift, profile, None, None, None, None, retrieval, sample=estimates)
         number = next(number for number, each in enumerate(sides) if each is side)
         near, mixed = found[number], nearest(side, first, search)
         if found[0] is None or near is None or mixed is None:
             return Comparison(drift, profile, None, None, None, None, None)
-        retrieval = compare_neighbours(found[0], near, mixed, search)
+        retrieval = compare_neighbours(FoundNeighbours(found[0], near, mixed), search, keep_text=keep_text)
         before, after = judged[0], judged[number]
         relevance: RelevanceDifference | UnsetType = UNSET
         if isinstance(before, QueryScores) and isinstance(after, QueryScores):
@@ -431,6 +443,7 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None) -> Evaluation:
     return Evaluation(
         **_header(first, similarity),
         sentences=len(rows),
+        sample=UNSET if sample is None else SampleSize(sample.total, sample.seed),
         dataset=inputs.name if inputs else "saved embeddings",
         dataset_revision=pairs.revision if pairs else None,
         language=pairs.language if pairs else None,
@@ -455,17 +468,3 @@ def _header(first: _Side, similarity: str) -> dict[str, Any]:
     return {
         field.name: getattr(first.record, field.name) for field in fields(Header) if field.name not in others
     }
-
-
-def read_inputs(path: str, column: str | None = None) -> Inputs:
-    """The texts of a file, with their ids if it has a column `id`. Raises DatasetError.
-
-    `column` holds the texts; it may be omitted if there is only one beside the ids.
-    """
-    name = Path(path).name
-    if BY_NAME.kind_of(path) == ".txt":
-        return Inputs(name, read_texts(path, column))
-    table = read_table(path)
-    has_ids = _ID in table.names and column != _ID
-    chosen = choose_column(path, tuple(each for each in table.names if each != _ID or not has_ids), column)
-    return Inputs(name, table.texts(chosen), list(map(str, table.column(_ID))) if has_ids else None)

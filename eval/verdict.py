@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec import UnsetType
+
 from minilmx.arguments import StrEnum
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
@@ -106,7 +108,9 @@ def _compare(
     limits = {k: v for k, v in preset.search.items() if evaluation.pairs or _is_search(k)}
     moved = next(_broken(preset.same, reference, candidate), None)
     changed = next(_broken(limits, reference, candidate), None)
-    who = f"{candidate.runner}, compared with {reference.runner},"
+    drawn = evaluation.sample
+    sample = "" if isinstance(drawn, UnsetType) else f" on {evaluation.sentences:,} of {drawn.total:,} texts"
+    who = f"{candidate.runner}, compared with {reference.runner}{sample},"
     if moved is None:
         shown = _number(*next(iter(preset.same.items())), reference, candidate)
         retrieval = candidate.comparison and candidate.comparison.retrieval

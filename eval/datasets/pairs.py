@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
+from minilmx.eval.datasets.hub import current_revision
+from minilmx.eval.datasets.mteb_task import PREFIX, read_task
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
 from minilmx.files.opening import is_read_once
 from minilmx.files.tables import Table, read_table
@@ -29,7 +31,6 @@ STSB_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "ru", "zh")
 
 _SENTENCE1, _SENTENCE2 = "sentence1", "sentence2"
 _SPLIT = "split"
-_HUB_TIMEOUT_SECONDS = 10.0
 _SCORES = ("similarity_score", "score", "label")
 _ANY_SCORE = f"one of {', '.join(_SCORES)}"
 
@@ -81,21 +82,24 @@ def load_pairs(
     columns: PairColumns = BY_DEFAULT,
     progress: Progress = SILENT,
 ) -> SentencePairs:
-    """Load pairs by name ("bundled", "stsb" or a hub id "org/name") or from a file.
+    """Load pairs by name ("bundled", "stsb", "mteb:TASK" or a hub id "org/name") or from a file.
 
-    `language` is for hub data sets; stsb's default is English. `split` chooses a split of a hub data
-    set, by default test, or the rows of a file whose column "split" has this value; a file with several
-    splits needs it. `limit` keeps only the first pairs, and `text_format` is for files. How many rows were
-    read is reported to `progress`. Raises DatasetError if the data set does not exist, if its rows are
-    not pairs with a score, or if their scores cannot be ranked.
+    `language` is for hub data sets and tasks of mteb; stsb's default is English. `split` chooses a split of
+    these, by default test, or the rows of a file whose column "split" has this value; a
+    file with several splits needs it. `limit` keeps only the first pairs, and `text_format` is for files. How
+    many rows were read is reported to `progress`. Raises DatasetError if the data set does not exist, if its
+    rows are not pairs with a score, or if their scores cannot be ranked.
     """
     revision = None
-    is_file = dataset not in (BUNDLED, STSB) and not _is_hub_id(dataset)
+    is_task = dataset.startswith(PREFIX)
+    is_file = dataset not in (BUNDLED, STSB) and not is_task and not _is_hub_id(dataset)
     text_format.require_used([dataset] if is_file else [])
     if dataset == BUNDLED:
         _refuse(dataset, "it is in English and has one split", language not in (None, "en"), split)
         path = str(resources.files(__package__) / "pairs.csv")
         table, language = read_table(path), "en"
+    elif is_task:
+        table, revision, split = read_task(dataset, language, split)
     elif not is_file:
         if dataset == STSB:
             language = language or "en"
@@ -104,8 +108,8 @@ def load_pairs(
     else:
         if not Path(dataset).suffix:
             raise DatasetError(
-                f"unknown data set {dataset!r}; expected {BUNDLED}, {STSB}, a hub id (org/name) or a "
-                "CSV, TSV, JSONL or Parquet file"
+                f"unknown data set {dataset!r}; expected {BUNDLED}, {STSB}, a hub id (org/name), mteb:TASK "
+                "or a CSV, TSV, JSONL or Parquet file"
             )
         _refuse(dataset, "it is a file", language, None)
         table = _read_file(dataset, text_format, columns)
@@ -204,10 +208,7 @@ def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, st
     datasets.disable_progress_bars()
     revision = PINNED_REVISIONS.get(hub_id)
     try:
-        if not hub.is_offline_mode():
-            # One request without retries, to fail at once if the hub cannot be reached.
-            info = hub.HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
-            revision = info.sha
+        revision = current_revision(hub_id, revision)
         rows = datasets.load_dataset(hub_id, name=language, split=split, revision=revision)
     except hub_errors.RepositoryNotFoundError as error:
         raise DatasetError(

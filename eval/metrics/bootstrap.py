@@ -75,9 +75,14 @@ def compare_means(
     reference: Floats, candidate: Floats, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Interval:
     """Bootstrap the difference of two means over the same items, both float64 [N]."""
-    n, difference = len(reference), candidate - reference
-    drawn = [counts @ difference / n for counts in _resampled(n, resamples, seed)]
-    return _interval(float(difference.mean()), np.concatenate(drawn))
+    return estimate_means((candidate - reference)[:, None], resamples, seed)[0]
+
+
+def estimate_means(values: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> list[Interval]:
+    """Bootstrap the mean of each column of float64 [N, K] over the same N items."""
+    n = len(values)
+    drawn = np.concatenate([counts @ values / n for counts in _resampled(n, resamples, seed)])
+    return [_interval(float(each.mean()), means) for each, means in zip(values.T, drawn.T, strict=True)]
 
 
 def _resampled(n: int, resamples: int, seed: int) -> Iterator[Floats]:

@@ -1,15 +1,21 @@
 """How far one runner's embeddings are from another's over the same inputs."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from minilmx.embedding.similarity import cosine_similarity
 from minilmx.errors import EvalError
 
 _BINS = 40
+_DECILES = 10
+_MOST_LANGUAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +54,47 @@ class Histogram:
     counts: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LengthDrift:
-    """Drift of the sentences of `shortest` to `longest` tokens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDrift:
+    """Drift of some of the sentences."""
 
-    shortest: int
-    longest: int
     sentences: int
     max_abs: float
     mean_abs: float
     min_cosine: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthDrift(GroupDrift):
+    """Drift of the sentences of `shortest` to `longest` tokens."""
+
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionDrift(GroupDrift):
+    """Drift of the rows `first` to `last` of a corpus, counted from 0: a tenth of it."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageDrift(GroupDrift):
+    """Drift of the sentences of one language as the corpus names it; None for those without a name."""
+
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusRows:
+    """Where N sentences are in a corpus: the numbers of their rows, int64 [N], of `total`, and perhaps their
+    languages."""
+
+    rows: NDArray[np.int64]
+    total: int
+    languages: Sequence[str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +110,10 @@ class SentenceDrift:
 
 @dataclass(frozen=True, slots=True)
 class DriftProfile:
-    """Where the drift is: by dimension, by length, by sentence.
+    """Where the drift is: by dimension, by length, by sentence, and by position and language in a corpus.
 
+    `by_position` has the tenths of a corpus, and is left out for other sentences. `by_language` has the 50
+    languages with the most sentences, those first, and is left out if the corpus names none.
     `dimension_max_abs` and `dimension_mean_abs` have D numbers. The histograms are over log10 of each
     sentence's largest difference (zero counts as 1e-12), and over each sentence's cosine. `worst`
     holds the sentences with the largest difference, the largest first, each text once.
@@ -86,6 +125,8 @@ class DriftProfile:
     log10_max_abs: Histogram
     cosine: Histogram
     worst: tuple[SentenceDrift, ...]
+    by_position: tuple[PositionDrift, ...] | UnsetType = UNSET
+    by_language: tuple[LanguageDrift, ...] | UnsetType = UNSET
 
 
 def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Drift:
@@ -125,9 +166,13 @@ def profile_drift(
     candidate: NDArray[np.float32],
     texts: list[str],
     token_counts: NDArray[np.int64] | None,
+    corpus: CorpusRows | None = None,
     worst: int = 10,
 ) -> DriftProfile | None:
-    """Where two float32 [N, D] arrays differ; None if either is not finite or a row is zero."""
+    """Where two float32 [N, D] arrays differ; None if either is not finite or a row is zero.
+
+    `token_counts`, int64 [N], and `corpus` say what is known of the N texts.
+    """
     cosines = cosine_similarity(reference, candidate)
     if not (_finite(reference, candidate) and np.isfinite(cosines).all()):
         return None
@@ -151,7 +196,10 @@ def profile_drift(
             )
             for i in order
         ),
-    )
+        by_position=UNSET if corpus is None else _by_position(difference, cosines, corpus),
+        by_language=UNSET if corpus is None or corpus.languages is None
+        else _by_language(difference, cosines, corpus.languages),
+    )  # fmt: skip
 
 
 def _norms(rows: NDArray[Any]) -> NDArray[np.float64]:
@@ -170,6 +218,18 @@ def _finite(*arrays: NDArray[np.float32]) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
+def _group(
+    difference: NDArray[np.float64], cosines: NDArray[np.float64], rows: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """The fields of a GroupDrift of some rows, at least one."""
+    return {
+        "sentences": int(rows.sum()),
+        "max_abs": float(difference[rows].max()),
+        "mean_abs": float(difference[rows].mean()),
+        "min_cosine": float(cosines[rows].min()),
+    }
+
+
 def _by_length(
     difference: NDArray[np.float64], cosines: NDArray[np.float64], token_counts: NDArray[np.int64]
 ) -> tuple[LengthDrift, ...]:
@@ -179,18 +239,35 @@ def _by_length(
     while shortest <= token_counts.max():
         rows = (token_counts >= shortest) & (token_counts <= longest)
         if rows.any():
-            bins.append(
-                LengthDrift(
-                    shortest,
-                    longest,
-                    int(rows.sum()),
-                    float(difference[rows].max()),
-                    float(difference[rows].mean()),
-                    float(cosines[rows].min()),
-                )
-            )
+            group = _group(difference, cosines, rows)
+            bins.append(LengthDrift(shortest=shortest, longest=longest, **group))
         shortest, longest = longest + 1, 2 * longest
     return tuple(bins)
+
+
+def _by_position(
+    difference: NDArray[np.float64], cosines: NDArray[np.float64], corpus: CorpusRows
+) -> tuple[PositionDrift, ...]:
+    """Tenths of the corpus; those without a sentence are left out."""
+    edges = [corpus.total * tenth // _DECILES for tenth in range(_DECILES + 1)]
+    tenths = []
+    for first, end in pairwise(edges):
+        rows = (corpus.rows >= first) & (corpus.rows < end)
+        if rows.any():
+            group = _group(difference, cosines, rows)
+            tenths.append(PositionDrift(first=first, last=end - 1, **group))
+    return tuple(tenths)
+
+
+def _by_language(
+    difference: NDArray[np.float64], cosines: NDArray[np.float64], languages: Sequence[str | None]
+) -> tuple[LanguageDrift, ...]:
+    """The languages with the most sentences, those first."""
+    named = np.array(languages, dtype=object)
+    return tuple(
+        LanguageDrift(language=name, **_group(difference, cosines, named == name))
+        for name, _ in Counter(languages).most_common(_MOST_LANGUAGES)
+    )
 
 
 def _histogram(values: NDArray[np.float64]) -> Histogram:

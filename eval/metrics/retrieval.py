@@ -23,11 +23,15 @@ Neighbours = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ChangedQuery:
-    """A query by its id, how many of the reference's nearest 10 it lost, and the first rank that changed."""
+    """A query by its id, how many of the reference's nearest 10 it lost, and the first rank that changed.
+
+    `text` is left out unless texts are to be kept.
+    """
 
     query: str
     lost: int
     first_flipped_rank: int
+    text: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,36 @@ class Sides:
     documents: Rows
 
 
+@dataclass(frozen=True, slots=True)
+class FoundNeighbours:
+    """The 10 nearest of each of Q queries, int64 [Q, 10] each.
+
+    `reference` and `candidate` are those in their own index, and `mixed` those that the candidate's queries
+    find in the reference's index.
+    """
+
+    reference: Neighbours
+    candidate: Neighbours
+    mixed: Neighbours
+
+    @property
+    def hits(self) -> NDArray[np.int64]:
+        """How many of the nearest 1 and 10 of `reference` are in `candidate`, and in `mixed`: [Q, 4]."""
+        return np.column_stack([*_hits(self.reference, self.candidate), *_hits(self.reference, self.mixed)])
+
+
 def measure_retrieval(
     reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str = COSINE
 ) -> RetrievalDrift | None:
-    """Compare the neighbours of float32 [N, D] embeddings, each text once.
+    """`compare_neighbours` of what `find_neighbours` finds, or None."""
+    found = find_neighbours(reference, candidate, texts, similarity)
+    return None if found is None else compare_neighbours(found)
+
+
+def find_neighbours(
+    reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str = COSINE
+) -> FoundNeighbours | None:
+    """The neighbours of float32 [N, D] embeddings, each text once.
 
     `similarity` is "cosine", "dot", "euclidean" or "manhattan". None for fewer than 12 different
     texts, or if an embedding is zero or not finite.
@@ -86,10 +116,11 @@ def measure_retrieval(
     sides = (first.queries, first.documents, second.queries, second.documents)
     if n < TOP + 2 or not all(np.isfinite(rows).all() for rows in sides):
         return None
-    truth = _search(first.queries, first.documents, similarity, others=True)
-    found = _search(second.queries, second.documents, similarity, others=True)
-    mixed = _search(second.queries, first.documents, similarity, others=True)
-    return compare_neighbours(truth, found, mixed)
+    return FoundNeighbours(
+        _search(first.queries, first.documents, similarity, others=True),
+        _search(second.queries, second.documents, similarity, others=True),
+        _search(second.queries, first.documents, similarity, others=True),
+    )
 
 
 def find_nearest(queries: Rows, documents: Rows, similarity: str = COSINE) -> Neighbours | None:
@@ -106,21 +137,32 @@ def find_nearest(queries: Rows, documents: Rows, similarity: str = COSINE) -> Ne
 
 
 def compare_neighbours(
-    truth: Neighbours, found: Neighbours, mixed: Neighbours, search: SearchTexts | None = None
+    neighbours: FoundNeighbours, search: SearchTexts | None = None, *, keep_text: bool = False
 ) -> RetrievalDrift:
-    """Compare what the reference finds, the candidate, and its queries in the reference's index: [Q, 10]."""
+    """What has changed for Q queries: of a search with its texts, also for which queries the most.
+
+    With `keep_text`, these have their texts.
+    """
+    truth, found = neighbours.reference, neighbours.candidate
     n, differs = len(truth), truth != found
     changed = np.flatnonzero(differs.any(axis=1))
     flipped = differs[changed].argmax(axis=1) + 1
-    recall, mixed_recall = (_hits(truth, each) / (n, n * TOP) for each in (found, mixed))
+    hits = neighbours.hits
+    recall, mixed_recall = hits.sum(axis=0).reshape(2, 2) / (n, n * TOP)
     documents: int | UnsetType = UNSET
     most_changed: tuple[ChangedQuery, ...] | UnsetType = UNSET
     if search is not None:
-        kept = (truth[changed, :, None] == found[changed, None, :]).any(axis=2).sum(axis=1)
+        kept = hits[changed, 1]
         worst = np.lexsort((changed, flipped, kept))[:_MOST_CHANGED]
         documents = len(search.documents)
         most_changed = tuple(
-            ChangedQuery(search.query_ids[changed[i]], TOP - int(kept[i]), int(flipped[i])) for i in worst
+            ChangedQuery(
+                search.query_ids[changed[i]],
+                TOP - int(kept[i]),
+                int(flipped[i]),
+                search.queries[changed[i]] if keep_text else UNSET,
+            )
+            for i in worst
         )
     return RetrievalDrift(
         queries=n,
@@ -180,7 +222,7 @@ def _first(close: NDArray[Any], near: Neighbours) -> tuple[NDArray[Any], Neighbo
     return np.take_along_axis(close, chosen, axis=1), np.take_along_axis(near, chosen, axis=1)
 
 
-def _hits(truth: Neighbours, found: Neighbours) -> NDArray[np.float64]:
-    """How many of the true nearest 1 and nearest 10 were found."""
-    at_10 = (truth[:, :, None] == found[:, None, :]).any(axis=2).sum()
-    return np.array([(truth[:, 0] == found[:, 0]).sum(), at_10], dtype=np.float64)
+def _hits(truth: Neighbours, found: Neighbours) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of the true nearest 1 and nearest 10 each query found."""
+    at_10 = (truth[:, :, None] == found[:, None, :]).any(axis=2).sum(axis=1)
+    return (truth[:, 0] == found[:, 0]).astype(np.int64), at_10

@@ -131,6 +131,9 @@ def describe_data(evaluation: Evaluation) -> str:
     With the prompts and the similarity, if they are not what most models have: none, and cosine.
     """
     special = describe_settings(evaluation)
+    if not isinstance(evaluation.sample, UnsetType):
+        drawn = f"{evaluation.sentences:,} of {evaluation.sample.total:,} texts"
+        return f"{evaluation.dataset}: {drawn}, drawn with the seed {evaluation.sample.seed}{special}"
     if not evaluation.pairs:
         return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings{special}"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)

@@ -1,16 +1,19 @@
 """The figures of one comparison, with titles and captions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import UnsetType
 
 from minilmx.eval.evaluation import Evaluation, RunnerResult
-from minilmx.eval.metrics.drift import DriftProfile
+from minilmx.eval.metrics.drift import DriftProfile, GroupDrift
 from minilmx.eval.reports import svg
 from minilmx.eval.reports.svg import MINUS, Axis, Series
 
 MAX_POINTS = 3000
 GOLD_CLASSES = 5
+_MOST_COLUMNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,17 @@ def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
     profile = comparison.profile
     figures = [_by_size(profile), _by_cosine(profile)]
     if profile.by_length:
-        figures.append(_by_length(profile))
+        labels = [f"{each.shortest}\N{EN DASH}{each.longest}" for each in profile.by_length]
+        figures.append(_by_group("length", labels, profile.by_length, "tokens"))
+    if profile.by_position:
+        sample = evaluation.sample
+        total = evaluation.sentences if isinstance(sample, UnsetType) else sample.total
+        labels = [f"{100 * each.first / total:.0f}%" for each in profile.by_position]
+        figures.append(_by_group("position", labels, profile.by_position, "tenths of the corpus"))
+    if profile.by_language:
+        shown = profile.by_language[:_MOST_COLUMNS]
+        labels = [f"{each.language or 'none':.8}" for each in shown]
+        figures.append(_by_group("language", labels, shown, "as the corpus names it"))
     figures.append(_by_dimension(profile))
     reference = evaluation.runners[0]
     if reference.similarities and result.similarities:
@@ -68,18 +81,17 @@ def _by_cosine(profile: DriftProfile) -> Figure:
     )
 
 
-def _by_length(profile: DriftProfile) -> Figure:
-    bins = profile.by_length
-    y = svg.linear_axis(0, max(each.max_abs for each in bins) * 1.06, "difference")
-    title = "Difference by length"
-    labels = [f"{each.shortest}\N{EN DASH}{each.longest}" for each in bins]
-    tall, low = [each.max_abs for each in bins], [each.mean_abs for each in bins]
-    sentences = ", ".join(f"{each.sentences:,}" for each in bins)
+def _by_group(by: str, labels: Sequence[str], groups: Sequence[GroupDrift], below: str) -> Figure:
+    """Columns of groups of sentences; `below` is the title of their labels."""
+    y = svg.linear_axis(0, max(each.max_abs for each in groups) * 1.06, "difference")
+    title = f"Difference by {by}"
+    tall, low = [each.max_abs for each in groups], [each.mean_abs for each in groups]
+    sentences = ", ".join(f"{each.sentences:,}" for each in groups)
     return Figure(
         title,
         y.title,
-        svg.columns(labels, tall, low, y, title),
-        f"Largest (pale) and mean difference by length in tokens; {sentences} sentences.",
+        svg.columns(labels, tall, low, y, title, below),
+        f"Largest (pale) and mean difference by {by} ({below}); {sentences} sentences.",
     )
 
 

@@ -3,6 +3,7 @@
 from msgspec import UnsetType
 
 from minilmx.eval.evaluation import RunnerResult
+from minilmx.eval.metrics.retrieval import ChangedQuery
 from minilmx.eval.setup import describe_setup
 from minilmx.runners.base import FLOAT16_MAX, Details
 
@@ -41,6 +42,13 @@ def explanations(result: RunnerResult) -> list[str]:
     if comparison.retrieval:
         notes.append(f"{result.runner}: {comparison.retrieval.meaning}")
         if changed := comparison.retrieval.most_changed:
-            shown = ", ".join(f"{each.query} ({each.lost} of 10 lost)" for each in changed)
+            shown = ", ".join(map(_describe_query, changed))
             notes.append(f"{result.runner}: the queries that changed most: {shown}.")
+    if not isinstance(comparison.sample, UnsetType):
+        notes.append(f"{result.runner}: {comparison.sample.meaning}")
     return notes
+
+
+def _describe_query(query: ChangedQuery) -> str:
+    text = "" if isinstance(query.text, UnsetType) else f": {query.text:.160}"
+    return f"{query.query} ({query.lost} of 10 lost){text}"

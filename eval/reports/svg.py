@@ -93,9 +93,14 @@ def histogram(edges: Sequence[float], counts: Sequence[int], x: Axis, y: Axis, n
     return _drawing(x, y, "".join(parts), name)
 
 
-def columns(labels: Sequence[str], tall: Sequence[float], low: Sequence[float], y: Axis, name: str) -> str:
-    """A wide pale bar and a narrow strong one for each label: the largest and the mean."""
-    x = Axis(0, len(labels), "tokens", tuple((i + 0.5, label) for i, label in enumerate(labels)))
+def columns(
+    labels: Sequence[str], tall: Sequence[float], low: Sequence[float], y: Axis, name: str, below: str
+) -> str:
+    """A wide pale bar and a narrow strong one for each label: the largest and the mean.
+
+    `below` is the title of the labels.
+    """
+    x = Axis(0, len(labels), below, tuple((i + 0.5, label) for i, label in enumerate(labels)))
     room = _x(x, 1) - _x(x, 0)
     width = min(room * 0.6, 56)
     parts = []

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from minilmx.eval.bisect.bisect import Bisection
     from minilmx.eval.consumers.check import Finding
     from minilmx.eval.golden import Golden
+    from minilmx.eval.inputs import Inputs
     from minilmx.eval.limits import LimitsLike
     from minilmx.eval.proof_point import Reproduction
     from minilmx.eval.results import Result
-    from minilmx.eval.sides import Inputs
     from minilmx.export.exporter import ExportedArtifact
     from minilmx.runners.groq.cache import Build
     from minilmx.runners.groq.doctor import Check
@@ -324,14 +324,14 @@ def evaluate(
     """Run an artifact on several runners over identical inputs and compare their embeddings.
 
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
-    groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
-    graded sentence pairs. `languages` belongs to hub data sets; `split` chooses the split of a hub data
-    set, or of a file with a column of that name; `limit` keeps the first pairs; `text_format` says what a
-    file's name does not; and `text_columns` and `score_column` name other columns than sentence1,
-    sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or is the path of
-    a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict stands; by
-    default, the precision of what is compared chooses it. `prompt` is as in `load`. Each runner takes those
-    of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
+    groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", "mteb:TASK" for an STS task of
+    mteb, a hub id or a file of graded sentence pairs. `languages` belongs to hub data sets and tasks; `split`
+    chooses their split, or that of a file with a column of that name; `limit` keeps the first pairs;
+    `text_format` says what a file's name does not; and `text_columns` and `score_column` name other columns
+    than sentence1, sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or
+    is the path of a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict
+    stands; by default, the precision of what is compared chooses it. `prompt` is as in `load`. Each runner
+    takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
 
     Example:
         >>> result = minilmx.evaluate(
@@ -377,6 +377,8 @@ def compare(
     queries: Path | str | None = None,
     corpus: Path | str | None = None,
     qrels: Path | str | None = None,
+    sample: int | None = None,
+    keep_text: bool = False,
     limits: "LimitsLike" = None,
     preset: str | None = None,
     progress: Progress = SILENT,
@@ -392,10 +394,13 @@ def compare(
 
     `texts` are strings, or a file as `embed_file` reads it, of which `column` holds the texts. Rows are
     joined by the column `id` if the texts and a file of embeddings both have it, otherwise by their order.
+    `sample` draws so many texts of a file, which may then be of any size: embeddings of all its texts are
+    joined with these. A column `language` shows the drift of each language.
     `dataset` is graded pairs instead, as in `evaluate`: "bundled" unless a side is saved embeddings.
     `queries` and `corpus` are files of a search in BEIR's layout instead, with the columns `_id`, `text` and,
     of documents, `title`; `qrels` has the columns query-id, corpus-id and score. Saved embeddings are then
-    those of the queries, followed by those of the documents. `limits`
+    those of the queries, followed by those of the documents. The result names texts by their ids or rows;
+    with `keep_text`, those that changed most are in it. `limits`
     and `preset` are as in `evaluate`. Raises EvalError for fewer than two sides, other shapes or other
     inputs, DatasetError, ArtifactError, ModelError, OutputError for a file that cannot be read, and
     RunnerError, also for an endpoint that fails.
@@ -406,9 +411,11 @@ def compare(
     """
     from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
     from minilmx.eval.datasets.search import read_search
+    from minilmx.eval.inputs import Inputs
     from minilmx.eval.limits import limit_rules
-    from minilmx.eval.sides import Inputs, compare_sides, is_saved
+    from minilmx.eval.sides import compare_sides, is_saved
 
+    require_count("sample", sample)
     if sum(each is not None for each in (texts, dataset, queries or corpus or qrels)) > 1:
         raise EvalError("texts, a data set and queries: more than one; expected one of them", unused=True)
     rules = limit_rules(limits)
@@ -422,12 +429,14 @@ def compare(
     if dataset is None and texts is None and search is None and not any(map(is_saved, sources)):
         dataset = BUNDLED
     inputs = search
-    if texts is not None or column is not None:
-        inputs = _inputs(() if texts is None else texts, column)
+    if texts is not None or column is not None or sample is not None:
+        inputs = _inputs(() if texts is None else texts, column, sample)
     if dataset is not None:
         pairs = load_pairs(str(dataset), progress=progress)
         inputs = Inputs(pairs.name, pairs.texts, pairs=pairs)
-    return compare_sides(sources, inputs, rules, preset, progress)
+    if keep_text and (inputs is None or inputs.pairs is not None):
+        raise EvalError("texts to keep: no texts and no queries; expected one of them", unused=True)
+    return compare_sides(sources, inputs, rules, preset, progress, keep_text=keep_text)
 
 
 def _source(side: EmbedderLike) -> Any:
@@ -439,14 +448,16 @@ def _source(side: EmbedderLike) -> Any:
     return read_spelling(str(side)) if isinstance(side, Path | str) else side
 
 
-def _inputs(texts: Path | str | Sequence[str], column: str | None) -> "Inputs":
-    """The texts of a file or of a sequence. Raises EvalError for a column of anything but a file."""
-    from minilmx.eval.sides import Inputs, read_inputs
+def _inputs(texts: Path | str | Sequence[str], column: str | None, sample: int | None = None) -> "Inputs":
+    """The texts of a file or of a sequence, for which a column or a sample raises EvalError."""
+    from minilmx.eval.inputs import Inputs, read_inputs
 
     if isinstance(texts, Path | str):
-        return read_inputs(str(texts), column)
+        return read_inputs(str(texts), column, sample)
     if column is not None:
         raise EvalError(f"the column {column!r}: no file of texts; expected one", unused=True)
+    if sample is not None:
+        raise EvalError(f"a sample of {sample}: no file of texts; expected one", unused=True)
     require_strings("texts", texts)
     return Inputs("texts", texts)
 
@@ -505,8 +516,9 @@ def check_golden(
         True
     """
     from minilmx.eval.golden import Golden, read_golden
+    from minilmx.eval.inputs import Inputs
     from minilmx.eval.limits import limit_rules
-    from minilmx.eval.sides import Inputs, compare_sides
+    from minilmx.eval.sides import compare_sides
 
     kept = golden if isinstance(golden, Golden) else read_golden(Path(golden))
     inputs = Inputs(kept.name, kept.record.texts)

@@ -92,6 +92,10 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
         ("compare", "tiny", "tiny"), ("--texts", "texts.txt"), "texts.txt: 2 embeddings"),
     ("compare", "--column"): (
         ("compare", "tiny", "tiny", "--texts", "two.csv"), ("--column", "a"), "exit 0"),
+    ("compare", "--sample"): (
+        ("compare", "tiny", "tiny", "--texts", "texts.txt"), ("--sample", "1"), "1 of 2 texts"),
+    ("compare", "--keep-text"): (
+        ("compare", "tiny", "tiny", "--texts", "texts.txt", "--json"), ("--keep-text",), '"text": "b"'),
     ("compare", "--dataset"): (("compare", "tiny", "tiny"), ("--dataset", "pairs.csv"), "pairs.csv: 3 pairs"),
     ("compare", "--preset"): (COMPARE, ("--preset", "int8"), "(preset int8: as requested)"),
     ("compare", "--limits"): (COMPARE, ("--limits", "limits.toml"), "limits: FAIL"),
@@ -227,10 +231,9 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*ALONE, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
     ((*BISECT, "--limit", "1000"), "bundled: 208 pairs, fewer than the limit of 1000"),
     ((*COMPARE, "--column", "a"), "--column names a column of --texts"),
-    (
-        (*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"),
-        "texts, a data set and queries: more than one",
-    ),
+    ((*COMPARE, "--sample", "2"), "--sample takes some of --texts"),
+    ((*COMPARE, "--keep-text"), "--keep-text keeps some of --texts or --queries"),
+    ((*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"), "texts, a data set and queries: more"),
     ((*COMPARE, "--queries", "q.jsonl"), "--queries and --corpus: only one of them"),
     ((*COMPARE, "--qrels", "q.tsv"), "--qrels judges a search: no queries"),
     ((*EVAL, "--preset", "int8"), "--preset compares runners: one runner"),

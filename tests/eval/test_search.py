@@ -1,6 +1,7 @@
 """Queries in a corpus: neighbours and relevance, against an independent computation."""
 
 import json
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,14 @@ from minilmx.errors import DatasetError, EvalError
 from minilmx.eval.metrics.retrieval import find_nearest
 
 Mlx = Callable[..., Any]
-QUERIES, DOCUMENTS = 60, 20_000  # more documents than one block has
+QUERIES, DOCUMENTS = 520, 17_000  # more than one block has of either
 
 
 def write_search(folder: Path, queries: int, documents: int) -> dict[str, dict[str, int]]:
-    """BEIR's files, with three judged documents of each second query; the judgements."""
+    """BEIR's files, with three judged documents of each second query; the judgements.
+
+    Those of one query follow each other, and those of all queries are spread over the corpus.
+    """
     lines = [json.dumps({"_id": f"q{n}", "text": f"query {n}"}) for n in range(queries)]
     (folder / "queries.jsonl").write_text("\n".join(lines))
     lines = [
@@ -27,7 +31,8 @@ def write_search(folder: Path, queries: int, documents: int) -> dict[str, dict[s
         for n in range(documents)
     ]
     (folder / "corpus.jsonl").write_text("\n".join(lines))
-    judged = {f"q{n}": {f"d{n}": 2, f"d{n + 1}": 1, f"d{n + 5}": 0} for n in range(0, queries, 2)}
+    firsts = {n: n * (documents // queries) for n in range(0, queries, 2)}
+    judged = {f"q{n}": {f"d{d}": 2, f"d{d + 1}": 1, f"d{d + 5}": 0} for n, d in firsts.items()}
     rows = [f"{q}\t{d}\t{score}" for q, each in judged.items() for d, score in each.items()]
     (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, ""]))
     return judged
@@ -35,10 +40,10 @@ def write_search(folder: Path, queries: int, documents: int) -> dict[str, dict[s
 
 @pytest.fixture
 def vectors(tmp_path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Embeddings of queries that are near the documents of the same number, and of a candidate."""
+    """Embeddings of queries, each near the first of its judged documents, and of a candidate."""
     random = np.random.default_rng(1)
     first = random.standard_normal((QUERIES + DOCUMENTS, 16)).astype(np.float32)
-    first[:QUERIES] = first[QUERIES : 2 * QUERIES] + 0.8 * first[:QUERIES]
+    first[:QUERIES] = first[QUERIES :: DOCUMENTS // QUERIES][:QUERIES] + 0.8 * first[:QUERIES]
     second = first + 0.1 * random.standard_normal(first.shape).astype(np.float32)
     np.save(tmp_path / "a.npy", first)
     np.save(tmp_path / "b.npy", second)
@@ -46,9 +51,12 @@ def vectors(tmp_path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def neighbours(queries: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.int64]:
-    """All cosines in float64, sorted."""
+    """The 10 nearest by all cosines in float64."""
     a, b = (rows / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None] for rows in (queries, documents))
-    return np.argsort(-(a @ b.T), axis=1, kind="stable")[:, :10]
+    distances = -(a @ b.T)
+    nearest = np.argpartition(distances, 10, axis=1)[:, :10]
+    order = np.argsort(np.take_along_axis(distances, nearest, axis=1), axis=1)
+    return np.take_along_axis(nearest, order, axis=1)
 
 
 SEARCH = ("--queries", "queries.jsonl", "--corpus", "corpus.jsonl")
@@ -97,16 +105,30 @@ def test_the_reports_have_the_search_and_no_text(
 ) -> None:
     write_search(tmp_path, QUERIES, DOCUMENTS)
     outcome = mlx("compare", "a.npy", "b.npy", *SEARCH, "--qrels", "qrels.tsv", "-o", "r.json")
-    assert "queries.jsonl in corpus.jsonl: 20,060 embeddings" in outcome.stdout
+    assert "queries.jsonl in corpus.jsonl: 17,520 embeddings" in outcome.stdout
     assert "nDCG@10" in outcome.stdout
-    assert "number 7" not in (tmp_path / "r.json").read_text()
+    assert not re.search(r"(number|query) \d", (tmp_path / "r.json").read_text())
     result = minilmx.load_result("r.json")
     assert isinstance(result, minilmx.Result)
     for form in ("html", "markdown"):
         report = result.render(form)
         assert "the queries that changed most" in report
         assert "nDCG" in report
-    assert "60 queries is searched in 20,000 documents" in result.render("html")
+    assert "520 queries is searched in 17,000 documents" in result.render("html")
+
+
+def test_the_queries_that_changed_most_have_their_texts_if_asked(
+    tmp_path: Path, vectors: tuple[NDArray[np.float32], NDArray[np.float32]], mlx: Mlx
+) -> None:
+    write_search(tmp_path, QUERIES, DOCUMENTS)
+    outcome = mlx("compare", "a.npy", "b.npy", *SEARCH, "--keep-text", "-o", "r.json")
+    result = minilmx.load_result("r.json")
+    assert isinstance(result, minilmx.Result)
+    retrieval = result.evaluations[0].runners[1].comparison.retrieval  # type: ignore[union-attr]
+    assert len(retrieval.most_changed) == 10  # type: ignore[union-attr,arg-type]
+    for each in retrieval.most_changed:  # type: ignore[union-attr]
+        assert each.text == f"query {each.query[1:]}"
+        assert f"{each.query} ({each.lost} of 10 lost): {each.text}" in outcome.stdout
 
 
 def test_equally_near_documents_keep_their_order() -> None:

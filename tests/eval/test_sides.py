@@ -178,6 +178,10 @@ def test_texts_of_the_user_are_not_in_the_document(
     shown = outcome.stdout + (tmp_path / "r.json").read_text()
     assert "row 3" in shown
     assert not any(text in shown for text in TEXTS)
+    mlx(*words, "--keep-text", "--force")
+    kept = (tmp_path / "r.json").read_text()
+    assert "row 3" not in kept
+    assert all(text in kept for text in TEXTS)
 
 
 def test_a_saved_run_of_other_texts_is_refused(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:

@@ -16,11 +16,17 @@ from minilmx.cli.options import FORCE, JSON, require_writable
     help="The texts to embed: one per line, CSV, TSV, JSON, JSONL or Parquet. Rows of a file of embeddings "
     "are joined with them by the column id, if both have it.",
 )
-@click.option("--column", help="Column of --texts with the texts, if it has several beside id.")
+@click.option("--column", help="Column of --texts with the texts, if it has several beside id and language.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compare N texts of --texts, drawn at random, always the same ones. [default: all]",
+)
 @click.option(
     "--dataset",
-    help="Graded pairs to embed: bundled, stsb, a hub id, or a file of pairs. [default: bundled, unless a "
-    "file of embeddings is compared]",
+    help="Graded pairs to embed: bundled, stsb, mteb:TASK, a hub id, or a file of pairs. [default: bundled, "
+    "unless a file of embeddings is compared]",
 )
 @click.option(
     "--queries",
@@ -32,6 +38,11 @@ from minilmx.cli.options import FORCE, JSON, require_writable
     "--qrels",
     help="Relevance judgements, for nDCG@10 and MRR@10: TSV with query-id, corpus-id and score.",
 )
+@click.option(
+    "--keep-text",
+    is_flag=True,
+    help="Have the texts that changed most in the result, not only their ids or rows.",
+)
 @PRESET
 @limit_options
 @LIMITS_FILE
@@ -42,10 +53,12 @@ def compare(
     embedders: tuple[str, ...],
     texts: str | None,
     column: str | None,
+    sample: int | None,
     dataset: str | None,
     queries: str | None,
     corpus: str | None,
     qrels: str | None,
+    keep_text: bool,
     preset: str | None,
     limits: Path | None,
     output: Path | None,
@@ -69,6 +82,10 @@ def compare(
 
     if column is not None and texts is None:
         raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
+    if sample is not None and texts is None:
+        raise click.UsageError("--sample takes some of --texts: no texts; expected --texts.")
+    if keep_text and texts is None and queries is None:
+        raise click.UsageError("--keep-text keeps some of --texts or --queries: neither; expected one.")
     if (queries is None) != (corpus is None):
         raise click.UsageError("--queries and --corpus: only one of them; expected both.")
     if qrels is not None and queries is None:
@@ -80,10 +97,12 @@ def compare(
             *embedders,
             texts=texts,
             column=column,
+            sample=sample,
             dataset=dataset,
             queries=queries,
             corpus=corpus,
             qrels=qrels,
+            keep_text=keep_text,
             limits=rules,
             preset=preset,
             progress=progress,

@@ -49,7 +49,8 @@ DATASET = click.option(
     "--dataset",
     default="bundled",
     show_default=True,
-    help="bundled, stsb, a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, Parquet).",
+    help="bundled, stsb, mteb:TASK (an STS task), a hub id, or a file of pairs (CSV, TSV, JSON, JSONL, "
+    "Parquet).",
 )
 
 

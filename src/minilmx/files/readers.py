@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minilmx.errors import DatasetError, MinilmxError, boundary, reason
 from minilmx.files.delimited import read_delimited
@@ -21,6 +21,10 @@ from minilmx.files.documents import require_regular
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
 from minilmx.files.opening import is_url, open_bytes, open_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _BLOCK_ROWS = 1024  # few enough to stay in the processor's cache
 _PARQUET_BLOCK_ROWS = 4096
@@ -60,6 +64,15 @@ class Block:
         """The values of a column, all None if the block does not have it."""
         column = self.column(name)
         return [None] * len(self) if column is None else self.listed(column)
+
+    def chosen(self, name: str, rows: "NDArray[np.int64]") -> list[Any]:
+        """The values of a column in some rows, counted from 0; all None if the block does not have it."""
+        column = self.column(name)
+        if column is None:
+            return [None] * len(rows)
+        if isinstance(column, list):
+            return [column[row] for row in rows.tolist()]
+        return self.listed(column.take(rows))
 
     def listed(self, column: Any) -> list[Any]:
         """One of the columns as a list. Raises DatasetError for a value that Python does not have."""

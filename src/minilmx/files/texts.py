@@ -90,13 +90,16 @@ def scan(
     inspect: Callable[[Block, str], None] = lambda block, column: None,
     text_format: TextFormat = BY_NAME,
     on_empty: str = ERROR,
+    beside: tuple[str, ...] = (),
+    hint: str = _SKIP_HINT,
 ) -> Scan:
     """Read a file through once and check its texts.
 
     `column` holds the texts; by default, the only column beside `other`, which must exist too if
-    given. `inspect` is called with each block and the texts' column, and may raise DatasetError.
-    Raises DatasetError for the first problem in the file, naming its line; a row without a text is one if
-    `on_empty` is "error". A file without rows is not a problem.
+    given, and those of `beside` that exist. `inspect` is called with each block and the texts' column, and
+    may raise DatasetError. Raises DatasetError for the first problem in the file, naming its line; a row
+    without a text is one if `on_empty` is "error", and `hint` says what to do about it. A file without rows
+    is not a problem.
     """
     digest = hashlib.sha256()
     names: dict[str, None] = {}
@@ -104,10 +107,11 @@ def scan(
     empty_rows: list[int] = []
     empty_lines: list[int] = []
     bad: tuple[int, object] | None = None
+    others = {other, *beside}
     try:
         for block in read_blocks(path, digest=digest, text_format=text_format):
             names.update(dict.fromkeys(block.names))
-            texts = column or next((name for name in names if name != other), "")
+            texts = column or next((name for name in names if name not in others), "")
             values = block.values(texts)
             for row, value in enumerate(() if all(map(is_text, values)) else values):
                 if not is_text(value):
@@ -123,12 +127,12 @@ def scan(
             raise
     if rows:
         texts = choose_column(
-            path, tuple(name for name in names if column or name != other), column, text_format
+            path, tuple(name for name in names if column or name not in others), column, text_format
         )
         if other is not None and other not in names:
             raise no_such_column(path, other, tuple(names))
     if bad:
-        raise bad_text(path, bad[0], texts, bad[1], len(empty_rows), _SKIP_HINT)
+        raise bad_text(path, bad[0], texts, bad[1], len(empty_rows), hint)
     return Scan(texts, rows, digest.hexdigest(), tuple(empty_rows), tuple(empty_lines))
 
 
@@ -144,8 +148,7 @@ def open_texts(
     """
     require_on_empty(on_empty)
     text_format.require_used([path])
-    if column is not None and text_format.kind_of(path) == ".txt":
-        raise _no_columns(path, unused=True)
+    require_no_column(path, column, text_format)
     if is_read_once(path):
         return Texts(path, column, None, text_format, on_empty)
     scanned = scan(path, column, text_format=text_format, on_empty=on_empty)
@@ -159,6 +162,12 @@ def require_on_empty(on_empty: str) -> None:
     """Raise DatasetError unless this is a way to treat rows without a text."""
     if on_empty not in (ERROR, SKIP, NULL):
         raise DatasetError(f"rows without a text: {on_empty!r}; expected one of {ERROR}, {SKIP}, {NULL}")
+
+
+def require_no_column(path: str, column: str | None, text_format: TextFormat = BY_NAME) -> None:
+    """Raise DatasetError for a column of a text file."""
+    if column is not None and text_format.kind_of(path) == ".txt":
+        raise _no_columns(path, unused=True)
 
 
 def read_texts(path: str, column: str | None = None, text_format: TextFormat = BY_NAME) -> list[str]:
