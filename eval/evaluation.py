@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import Embeddings
 from minilmx.embedding.record import Timing
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import Embeddings
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import option_names
