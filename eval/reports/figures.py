@@ -27,17 +27,21 @@ class Figure:
 def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
     """All figures that the comparison has numbers for; none if it is not finite."""
     comparison = result.comparison
-    if comparison is None or comparison.profile is None:
+    if comparison is None or (comparison.profile is None and not evaluation.gives_scores):
         return []
-    profile = comparison.profile
-    figures = [_by_size(profile), _by_cosine(profile)]
-    if profile.by_length:
-        figures.append(_by_length(profile))
-    figures.append(_by_dimension(profile))
+    figures = [] if comparison.profile is None else _draw_profile(comparison.profile)
     reference = evaluation.runners[0]
     if reference.similarities and result.similarities:
         figures += _pair_scores(evaluation, reference, result)
     return figures
+
+
+def _draw_profile(profile: DriftProfile) -> list[Figure]:
+    """Where the drift of embeddings is."""
+    figures = [_by_size(profile), _by_cosine(profile)]
+    if profile.by_length:
+        figures.append(_by_length(profile))
+    return [*figures, _by_dimension(profile)]
 
 
 def _by_size(profile: DriftProfile) -> Figure:

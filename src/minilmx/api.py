@@ -358,7 +358,7 @@ def evaluate(
     progress: Progress = SILENT,
     **options: Any,
 ) -> "Result":
-    """Run an artifact on several runners over identical inputs and compare their embeddings.
+    """Run an artifact on several runners over identical inputs and compare their embeddings or scores.
 
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
     groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", a hub id or a file of
@@ -386,7 +386,7 @@ def evaluate(
     require_strings("languages", languages)
     require_count("limit", limit)
     dataset = str(dataset)
-    opened = _opened(artifact, prompt)
+    opened = _opened(artifact, prompt, scores=True)
     rules = limit_rules(limits)
     names = list(runners)
     if not names:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_pairs
+from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.open_graph import OpenGraph
 from minilmx.errors import ArtifactError
 from minilmx.models.artifact import Artifact
@@ -71,3 +72,8 @@ class Scorer(OpenGraph[Pair]):
 
     def _encode(self, tokenizer: Tokenizer, given: Sequence[Pair]) -> TokenizedTexts:
         return tokenizer.encode_pairs(given)
+
+
+def opener(artifact: Artifact) -> type[Embedder] | type[Scorer]:
+    """What opens a runner on an artifact: Scorer for a cross-encoder's, otherwise Embedder."""
+    return Scorer if artifact.gives_scores else Embedder
