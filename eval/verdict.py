@@ -68,9 +68,8 @@ def judge(evaluations: Sequence[Evaluation], checks: Sequence[Check], preset: st
         reference, *others = evaluation.runners
         for each in others:
             chosen, why = (named, "as requested") if named else choose_preset(reference, each)
-            scores = evaluation.gives_scores
-            preset_ = score_preset(chosen) if scores else PRESETS[chosen]
-            answer, reason = _compare(evaluation, reference, each, preset_)
+            limits = score_preset(chosen) if evaluation.gives_scores else PRESETS[chosen]
+            answer, reason = _compare(evaluation, reference, each, limits)
             comparisons.append(
                 ComparisonVerdict(evaluation.language, each.runner, answer, reason, chosen, why)
             )

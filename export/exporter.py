@@ -1,5 +1,6 @@
 """From a model's files to an artifact that is proven before it gets its name."""
 
+import importlib.util
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -215,7 +216,7 @@ def export_model(
 
 
 def _require_scores(source: ModelSource, options: ExportOptions) -> None:
-    """Refuse for a cross-encoder what is for embeddings. Raises ExportError."""
+    """Refuse for a cross-encoder what is for embeddings, and an export without proof. Raises ExportError."""
     for what, is_asked in (
         ("a packed graph", options.segments is not None),
         ("a fixed graph for other libraries", options.fixed_consumers),
@@ -231,6 +232,12 @@ def _require_scores(source: ModelSource, options: ExportOptions) -> None:
                 "Export it in float32 from its PyTorch weights, without this setting.",
                 unused=True,
             )
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise ExportError(
+            f"{source.id} is a cross-encoder, whose scores are compared with those of sentence-transformers, "
+            "which is not installed",
+            "Run pip install sentence-transformers.",
+        )
 
 
 def _precision_of(file: Path, facts: GraphFacts, options: ExportOptions) -> str:

@@ -227,6 +227,7 @@ def small(make_model: MakeModel, make_once: MakeOnce) -> Artifact:
 def reranker_folder(real_source: ModelSource, make_once: MakeOnce) -> Path:
     """A cross-encoder as transformers saves it: BERT of 2 layers with 64 random numbers per token, one label,
     and MiniLM's own tokenizer."""
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers to compare scores")
     return make_once("models-reranker", lambda folder: write_reranker(folder / "reranker")) / "reranker"
 
 

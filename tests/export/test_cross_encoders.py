@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +256,40 @@ def test_the_model_card_shows_a_pair_and_its_code_runs(
     with minilmx.Scorer(open_artifact(reranker.path)) as scorer:
         expected = scorer.score([("One sentence.", "Another one.")])
     assert np.allclose(names["scores"][:, 0], expected, atol=1e-6)
+
+
+def test_openvino_gives_the_same_scores(reranker: Artifact, reranker_folder: Path) -> None:
+    pytest.importorskip("openvino", reason="needs OpenVINO")
+    found = scores(reranker, "dynamic", "openvino")
+    assert np.abs(found - reference(reranker_folder, 33)).max() <= LIMIT
+
+
+def test_a_sequence_length_without_room_for_both_texts_is_refused(
+    reranker_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ExportError, match=r"sequence length: 4; expected at least 5, .* one more of each text"
+    ):
+        minilmx.export_model(str(reranker_folder), tmp_path / "out", sequence_length=4)
+    made = minilmx.export_model(str(reranker_folder), tmp_path / "out", sequence_length=5, mask="bool")
+    assert np.abs(scores(made, "fixed") - reference(reranker_folder, 5)).max() <= LIMIT
+
+
+def test_without_sentence_transformers_there_is_no_proof_and_no_export(
+    reranker_folder: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; sys.modules['sentence_transformers'] = None; import minilmx; "
+        f"minilmx.export_model({str(reranker_folder)!r}, {str(tmp_path / 'out')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "with those of sentence-transformers, which is not installed. Run pip install" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_runner_groq_refuses_a_cross_encoder(reranker: Artifact) -> None:
+    from minilmx.progress import SILENT
+    from minilmx.runners.groq.runner import GroqOptions, open_groq_runner
+
+    with pytest.raises(ArtifactError, match="is a cross-encoder"):
+        open_groq_runner(reranker, GroqOptions(), SILENT)

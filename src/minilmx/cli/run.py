@@ -204,6 +204,7 @@ def _score(artifact: Path, source: str, output: str | None, force: bool, setting
     from minilmx.embedding.score_file import write_scores
     from minilmx.embedding.scorer import Scorer
     from minilmx.files.pairs import open_pairs
+    from minilmx.models.artifact import read_artifact
 
     with console_progress() as progress:
         if output is not None:
@@ -219,8 +220,8 @@ def _score(artifact: Path, source: str, output: str | None, force: bool, setting
     where, timing = f" to {output}" if output else "", record.timing
     echo(
         f"{record.sentences} pairs{where} with {record.runner} ({record.graph} graph) in "
-        f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), {record.truncated_sentences} "
-        "truncated",
+        f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
+        f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
         err=True,
     )
 
