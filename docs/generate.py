@@ -16,6 +16,7 @@ import minilmx
 from minilmx.cli import cli
 from minilmx.eval.metrics.table import METRICS
 from minilmx.models.architectures import ARCHITECTURES
+from minilmx.models.cross_encoder import HEADS
 from minilmx.models.manifest import ACTIVATIONS, POOLINGS
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -156,7 +157,9 @@ def _docstring(thing: Any) -> str:
 def _class(name: str, kind: type) -> str:
     members = [
         (member, value)
-        for member, value in vars(kind).items()
+        for each in kind.__mro__
+        for member, value in vars(each).items()
+        if each.__module__.startswith("minilmx.") and value is getattr(kind, member, None)
         if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
     ]
     parts = [f"### minilmx.{name}\n", _docstring(kind)]
@@ -241,10 +244,13 @@ modules (with the activation {activations}) and Normalize modules may follow, in
 | snippets of fastembed and optimum | mean, cls or max pooling, and no module after it but a last Normalize |
 | `mlx bisect` | bert, electra, roberta or xlm-roberta |
 
-`mlx inspect MODEL` says whether a model is supported and, if not, why. Rerankers (cross-encoders), static
-embeddings (model2vec), sparse embeddings, images, adapters that are not merged, other modules, code of a
-model's own and weights that are only a pickle are refused. `mlx compare` takes a folder of static embeddings
-as `model:FOLDER`.
+Cross-encoders (rerankers) with one label are exported if their architecture is one of {heads}: see
+[Export](../how-to/export.md). The tests compare one of each, with random weights, with sentence-transformers'
+CrossEncoder to 1e-5. ms-marco-MiniLM-L6-v2 is of the architecture bert; its weights were not tried.
+
+`mlx inspect MODEL` says whether a model is supported and, if not, why. Static embeddings (model2vec), sparse
+embeddings, images, adapters that are not merged, other modules, code of a model's own and weights that are
+only a pickle are refused. `mlx compare` takes a folder of static embeddings as `model:FOLDER`.
 """
 
 
@@ -255,7 +261,9 @@ def models() -> str:
         for name, each in ARCHITECTURES.items()
     ]
     poolings, activations = (", ".join(names) for names in (POOLINGS, ACTIVATIONS))
-    text = _MODELS.format(rows="\n".join(rows), poolings=poolings, activations=activations)
+    text = _MODELS.format(
+        rows="\n".join(rows), poolings=poolings, activations=activations, heads=", ".join(HEADS)
+    )
     return NOTICE + "\n" + text
 
 

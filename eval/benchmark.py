@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, require_finite
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import require_finite
 from minilmx.embedding.record import Timing
 from minilmx.errors import EvalError
 from minilmx.eval.header import DataHeader, header_fields

@@ -1,6 +1,6 @@
 """The comparison of one runner's embeddings with the reference's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.metrics.bootstrap import PairedDifference, compare_correlations
 from minilmx.eval.metrics.correlation import pair_similarities
-from minilmx.eval.metrics.drift import Drift, DriftProfile, measure_drift, profile_drift
+from minilmx.eval.metrics.drift import (
+    Drift,
+    DriftProfile,
+    measure_drift,
+    measure_score_drift,
+    profile_drift,
+)
 from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
 from minilmx.eval.metrics.relevance import RelevanceDifference
 from minilmx.eval.metrics.retrieval import RetrievalDrift, Sides, measure_retrieval
@@ -23,7 +29,8 @@ Rows = NDArray[np.float32]
 class Comparison:
     """A candidate against the reference over the same 2N sentences.
 
-    `max_delta_cosine` and `mean_delta_cosine` are of the N pairs' similarities. All but `drift`
+    `max_delta_cosine` and `mean_delta_cosine` are of the N pairs' similarities, or a cross-encoder's scores,
+    which have no `profile` and no `retrieval`. All but `drift`
     is None if embeddings are not finite or all zeros, or too few. `relevance` is
     left out without relevance judgements, and `sample` unless the sentences are a sample.
     """
@@ -56,14 +63,35 @@ def compare(
     before, after = pair_similarities(reference, similarity), pair_similarities(candidate, similarity)
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         return Comparison(drift, None, None, None, None, None, None)
-    delta = np.abs(after - before)
     first, second = search or (reference, candidate)
+    return replace(
+        _compare_pairs(drift, before, after, pairs),
+        profile=profile_drift(reference, candidate, pairs.texts, token_counts),
+        retrieval=measure_retrieval(first, second, pairs.texts, similarity),
+    )
+
+
+def compare_scores(
+    reference: NDArray[np.float64], candidate: NDArray[np.float64], pairs: SentencePairs
+) -> Comparison:
+    """Compare the scores that a cross-encoder gives the pairs on two runners, each float64 [N]."""
+    drift = measure_score_drift(reference, candidate)
+    if not drift.finite:
+        return Comparison(drift, None, None, None, None, None, None)
+    return _compare_pairs(drift, reference, candidate, pairs)
+
+
+def _compare_pairs(
+    drift: Drift, before: NDArray[np.float64], after: NDArray[np.float64], pairs: SentencePairs
+) -> Comparison:
+    """What the N pairs' similarities or scores, float64 [N], show of the reference and the candidate."""
+    delta = np.abs(after - before)
     return Comparison(
         drift=drift,
-        profile=profile_drift(reference, candidate, pairs.texts, token_counts),
+        profile=None,
         max_delta_cosine=float(delta.max()),
         mean_delta_cosine=float(delta.mean()),
         correlation=compare_correlations(before, after, pairs.gold),
-        ranks=measure_ranks(before, after, list(zip(pairs.sentences1, pairs.sentences2, strict=True))),
-        retrieval=measure_retrieval(first, second, pairs.texts, similarity),
+        ranks=measure_ranks(before, after, pairs.pairs),
+        retrieval=None,
     )

@@ -4,21 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import Embeddings
 from minilmx.embedding.record import Timing
+from minilmx.embedding.scorer import opener
 from minilmx.errors import EvalError
-from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.comparison import Comparison, compare, compare_scores
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.header import DataHeader, header_fields
 from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.ladder import Ladder, climb
-from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
+from minilmx.eval.metrics.correlation import Scores, correlate, pair_similarities
 from minilmx.eval.metrics.relevance import Relevance
 from minilmx.eval.metrics.retrieval import Sides
 from minilmx.eval.noise import NoiseFloor, measure_noise
 from minilmx.models.artifact import Artifact, SearchPrompts
+from minilmx.models.interface import SCORE
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
@@ -27,17 +32,18 @@ from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_s
 
 @dataclass(frozen=True, slots=True)
 class RunnerResult:
-    """One runner over all 2N sentences. `comparison` is with the reference; None for itself.
+    """One runner over all 2N sentences, or over N pairs of a cross-encoder.
+
+    `comparison` is with the reference; None for itself.
 
     `graph` is the artifact's graph that ran, None if it is not recorded. `invariance` is None for saved
-    embeddings, which cannot be made again, and for embeddings that are not finite.
+    embeddings, which cannot be made again, for embeddings that are not finite, and for scores.
     `finite` is whether every number of its embeddings is finite, also with the prompts of a search.
-    `similarities` are those of the N pairs, by the model's similarity, None if one is not defined. `timing`
-    is of the runner alone, without tokenizing and without the prompts of a search; None if it is not
-    recorded. The three
-    latencies are an accelerator's, of one batch, if it has them: the cycles of the compute alone, an estimate
-    with the transfers, and a measurement within the call of its SDK. `relevance` is left out without
-    judgements.
+    `similarities` are those of the N pairs, by the model's similarity, or its scores; None if one is not
+    defined. `timing` is of the runner alone, without tokenizing and without the prompts of a search; None if
+    it is not recorded. The three latencies are an accelerator's, of one batch, if it has them: the cycles of
+    the compute alone, an estimate with the transfers, and a measurement within the call of its SDK.
+    `relevance` is left out without judgements.
     """
 
     runner: str
@@ -73,6 +79,7 @@ class Evaluation(DataHeader):
     more than 1 for a packed graph. `noise` is the reference's difference from itself. `search_prompts` are
     the names of the prompts of the two sides of a search, and left out if both have the prompt of the header.
     `sample` is left out unless the sentences are a sample.
+    Of a cross-encoder the `similarity` is "score", and `sentences` counts pairs.
     """
 
     sample: SampleSize | UnsetType = UNSET
@@ -82,6 +89,11 @@ class Evaluation(DataHeader):
     runners: tuple[RunnerResult, ...]
     noise: NoiseFloor | None
     ladder: Ladder | None
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether it is of a cross-encoder, which gives a score per pair and no embeddings."""
+        return self.similarity == SCORE
 
 
 def evaluate(
@@ -110,23 +122,28 @@ def evaluate(
         require_runner(name, **shares[name])
     views = {name: choose_graph(artifact, name, graph) for name in runners}
     first = views[runners[0]]
-    inputs = _tokenize(artifact, pairs.texts)
+    inputs = _tokenize(artifact, pairs)
     tokenized = inputs[artifact.prompt]
     results: list[RunnerResult] = []
     reference: dict[str, Embeddings] | None = None
     noise = None
     for name in runners:
         view = views[name]
-        with Embedder(view, name, view.graph_kind, progress, **shares[name]) as embedder:
+        with opener(view)(view, name, view.graph_kind, progress, **shares[name]) as embedder:
             advance = progress.start(name, sum(map(len, inputs.values())))
             found = {text: embedder.encode_tokenized(each, advance) for text, each in inputs.items()}
-            invariance = measure_invariance(embedder, tokenized, found[artifact.prompt])
+            invariance = None
+            if isinstance(embedder, Embedder):
+                invariance = measure_invariance(embedder, tokenized, found[artifact.prompt])
             if reference is None and len(runners) > 1 and all(each.finite for each in found.values()):
                 noise = measure_noise(embedder, name, tokenized, shares[name])
             details = dict(embedder.runner.details)
             versions = dict(embedder.runner.versions)
         comparison = None
-        if reference is not None:
+        if reference is not None and artifact.gives_scores:
+            before, after = (_scores_of(each[artifact.prompt]) for each in (reference, found))
+            comparison = compare_scores(before, after, pairs)
+        elif reference is not None:
             comparison = compare(
                 reference[artifact.prompt].values,
                 found[artifact.prompt].values,
@@ -150,14 +167,24 @@ def evaluate(
     )
 
 
-def _tokenize(artifact: Artifact, texts: list[str]) -> dict[str, TokenizedTexts]:
-    """The texts with every prompt that is needed, by its text: that of all texts, and those of a search."""
+def _tokenize(artifact: Artifact, pairs: SentencePairs) -> dict[str, TokenizedTexts]:
+    """The texts with every prompt that is needed, by its text: that of all texts, and those of a search.
+
+    For a cross-encoder, the pairs, without a prompt.
+    """
+    if artifact.gives_scores:
+        return {artifact.prompt: open_tokenizer(artifact).encode_pairs(pairs.pairs)}
     sides = artifact.search_prompts
     names = (artifact.prompt_name, *((sides.query, sides.document) if sides else ()))
     return {
-        prompt: open_tokenizer(artifact, prompt).encode(texts)
+        prompt: open_tokenizer(artifact, prompt).encode(pairs.texts)
         for prompt in dict.fromkeys(map(artifact.prompt_text, names))
     }
+
+
+def _scores_of(found: Embeddings) -> NDArray[np.float64]:
+    """A cross-encoder's scores, float64 [N], from what its graph gave, float32 [N, 1]."""
+    return found.values[:, 0].astype(np.float64)
 
 
 def _search(
@@ -183,8 +210,9 @@ def _result(
     invariance: BatchInvariance | None,
 ) -> RunnerResult:
     found, similarity = embeddings[artifact.prompt], artifact.similarity
-    similarities = pair_similarities(found.values, similarity)
-    scores = score_pairs(found.values[: len(pairs)], found.values[len(pairs) :], pairs.gold, similarity)
+    is_score = artifact.gives_scores
+    similarities = _scores_of(found) if is_score else pair_similarities(found.values, similarity)
+    scores = correlate(similarities, pairs.gold)
     return RunnerResult(
         runner=name,
         graph=artifact.graph_kind,

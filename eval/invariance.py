@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import Embeddings
 from minilmx.embedding.similarity import cosine_similarity
 from minilmx.models.batching import feed_alone
 from minilmx.models.tokenizer import TokenizedTexts

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.scorer import opener
 from minilmx.errors import EvalError
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
@@ -68,10 +68,11 @@ def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]
             continue
         # The PyTorch model is the model itself, and takes one text per row.
         packed = artifact.graph_kind == GraphKind.PACKED and runner != "torch"
-        with Embedder(artifact, runner, GraphKind.PACKED if packed else GraphKind.FIXED, **own) as embedder:
+        graph = GraphKind.PACKED if packed else GraphKind.FIXED
+        with opener(artifact)(artifact, runner, graph, **own) as embedder:
             found = embedder.encode_tokenized(some)
         if not found.finite:
-            raise EvalError(f"the ladder's step {name}: embeddings that are not finite; expected finite ones")
+            raise EvalError(f"the ladder's step {name}: numbers that are not finite; expected finite ones")
         taken.append((name, runner, found.values.astype(np.float64)))
     if len(taken) < 2:
         raise EvalError(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, Embeddings
+from minilmx.embedding.open_graph import Embeddings, OpenGraph
+from minilmx.embedding.scorer import opener
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import option_names
@@ -37,7 +38,7 @@ class NoiseFloor:
 
 
 def measure_noise(
-    embedder: Embedder, runner: str | RunnerEntry, texts: TokenizedTexts, settings: Mapping[str, Any]
+    embedder: OpenGraph[Any], runner: str | RunnerEntry, texts: TokenizedTexts, settings: Mapping[str, Any]
 ) -> NoiseFloor:
     """Embed up to 64 of the texts again and again, on the graph of an open embedder.
 
@@ -54,7 +55,7 @@ def measure_noise(
     single = None
     if "threads" in option_names(runner):
         artifact = embedder.artifact
-        with Embedder(artifact, runner, artifact.graph_kind, **{**settings, "threads": 1}) as one:
+        with opener(artifact)(artifact, runner, artifact.graph_kind, **{**settings, "threads": 1}) as one:
             single = one.encode_tokenized(some)
     return NoiseFloor(
         embedder.runner.name,

@@ -60,6 +60,9 @@ PRESETS: Mapping[Precision, Preset] = MappingProxyType(
     }
 )
 
+# Of a cross-encoder's scores: at least 99% of the comparisons of two pairs keep their order.
+_SCORES = Limits(max_spearman_drop=_SEARCH["max_spearman_drop"], min_kendall_tau=0.98)
+
 # The precision of runners whose details do not state one, and how other details write a precision.
 _OF_RUNNER = {"groq": Precision.FLOAT16, "groq-emulator": Precision.FLOAT16}
 _SPELLINGS = {
@@ -76,6 +79,11 @@ def require_preset(name: str) -> Precision:
         return Precision(name)
     except ValueError:
         raise EvalError(f"unknown preset {name!r}; expected one of {', '.join(Precision)}") from None
+
+
+def score_preset(name: Precision) -> Preset:
+    """The preset for a cross-encoder's scores, which no search returns: its order counts instead."""
+    return Preset(Limits(max_relative=PRESETS[name].same["max_relative"]), _SCORES)
 
 
 def choose_preset(reference: "RunnerResult", candidate: "RunnerResult") -> tuple[Precision, str]:

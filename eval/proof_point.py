@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import Embedder, map_in_threads, require_finite
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import map_in_threads, require_finite
 from minilmx.errors import EvalError
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.metrics.correlation import score_pairs

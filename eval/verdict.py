@@ -10,7 +10,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import LIMITED, Better, Group
-from minilmx.eval.presets import PRESETS, Preset, choose_preset, require_preset
+from minilmx.eval.presets import PRESETS, Preset, choose_preset, require_preset, score_preset
 from minilmx.eval.setup import find_differences
 
 NOTHING_TO_COMPARE = "one runner: nothing to compare"
@@ -70,7 +70,8 @@ def judge(evaluations: Sequence[Evaluation], checks: Sequence[Check], preset: st
         reference, *others = evaluation.runners
         for each in others:
             chosen, why = (named, "as requested") if named else choose_preset(reference, each)
-            answer, reason = _compare(evaluation, reference, each, PRESETS[chosen])
+            limits = score_preset(chosen) if evaluation.gives_scores else PRESETS[chosen]
+            answer, reason = _compare(evaluation, reference, each, limits)
             comparisons.append(
                 ComparisonVerdict(evaluation.language, each.runner, answer, reason, chosen, why)
             )
@@ -81,7 +82,7 @@ def judge(evaluations: Sequence[Evaluation], checks: Sequence[Check], preset: st
     worst = max(answers, key=list(Answer).index) if answers else None
     return Verdict(
         worst,
-        _sentence(worst, comparisons, checks, broken),
+        _sentence(worst, comparisons, checks, broken, _what(evaluations[0])),
         _passed(comparisons, checks, broken),
         tuple(comparisons),
     )
@@ -103,7 +104,7 @@ def _compare(
     """The answer for a candidate, and the number that it stands on."""
     broken = [each.runner for each in (reference, candidate) if not each.finite]
     if broken:
-        return Answer.DIFFERENT, f"embeddings of {' and '.join(broken)} are not finite"
+        return Answer.DIFFERENT, f"{_what(evaluation)} of {' and '.join(broken)} are not finite"
     # Without gold scores there is no correlation that could drop.
     limits = {k: v for k, v in preset.search.items() if evaluation.pairs or _is_search(k)}
     moved = next(_broken(preset.same, reference, candidate), None)
@@ -119,9 +120,14 @@ def _compare(
         return Answer.SAME, f"{who} moved no further than rounding does: {shown}{rest}"
     why = "".join(f"; {each}" for each in find_differences(reference, candidate))
     if changed is None:
-        reason = f"{who} moved further than rounding does, but a search returns the same: {moved}{why}"
-        return Answer.DRIFTED, reason
-    return Answer.DIFFERENT, f"{who} does not return the same: {changed}{why}"
+        same = "the order is the same" if evaluation.gives_scores else "a search returns the same"
+        return Answer.DRIFTED, f"{who} moved further than rounding does, but {same}: {moved}{why}"
+    change = "put the pairs in the same order" if evaluation.gives_scores else "return the same"
+    return Answer.DIFFERENT, f"{who} does not {change}: {changed}{why}"
+
+
+def _what(evaluation: Evaluation) -> str:
+    return "scores" if evaluation.gives_scores else "embeddings"
 
 
 def _is_search(limit: str) -> bool:
@@ -145,13 +151,14 @@ def _sentence(
     comparisons: Sequence[ComparisonVerdict],
     checks: Sequence[Check],
     broken: Sequence[str],
+    what: str,
 ) -> str:
     kept = sum(check.passed for check in checks)
     state = "PASS" if kept == len(checks) else "FAIL"
     limits = f"; limits: {state}, {kept} of {len(checks)} kept" if checks else ""
     if broken:
         start = "FAIL" if answer is None else answer
-        return f"{start}: embeddings of {', '.join(broken)} are not finite{limits}"
+        return f"{start}: {what} of {', '.join(broken)} are not finite{limits}"
     if answer is None:
         return f"{NOTHING_TO_COMPARE}{limits}"
     worst = [each for each in comparisons if each.answer is answer]

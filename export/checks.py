@@ -12,9 +12,11 @@ from minilmx.models.interface import (
     GROQ_MAX_IR_VERSION,
     GROQ_MAX_OPSET,
     INPUT_NAMES,
+    LAST_HIDDEN_STATE,
     MAX_IR_VERSION,
-    OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
+    SCORE,
+    SENTENCE_EMBEDDING,
 )
 from minilmx.models.manifest import GraphKind, Tensor, input_dtype
 from minilmx.models.onnx_file import GraphFacts, as_tensor, load_onnx, read_facts
@@ -27,6 +29,7 @@ def check_graphs(
     options: ExportOptions,
     dimension: int,
     hidden_dimension: int | None = None,
+    output: str = SENTENCE_EMBEDDING,
 ) -> dict[GraphKind, GraphFacts]:
     """Check the ONNX files of an artifact and return their facts. Raises ExportError, naming the fault.
 
@@ -34,10 +37,10 @@ def check_graphs(
     operator domain; the weights are in the file, or beside it if it would be too large; inputs and outputs
     have our names, dtypes and shapes; and all but the dynamic-shape graph have a number for every dim of
     every value. Token embeddings have as many numbers as embeddings, `dimension`, unless `hidden_dimension`
-    says otherwise.
+    says otherwise; the graphs of a model whose `output` is a score do not give them.
     """
     interfaces = {
-        kind: _interface(kind, options, dimension, hidden_dimension or dimension) for kind in graphs
+        kind: _interface(kind, options, dimension, hidden_dimension or dimension, output) for kind in graphs
     }
     return {kind: _check(path, kind, options, interfaces[kind]) for kind, path in graphs.items()}
 
@@ -85,21 +88,20 @@ def _check(
 
 
 def _interface(
-    kind: GraphKind, options: ExportOptions, dimension: int, hidden_dimension: int
+    kind: GraphKind, options: ExportOptions, dimension: int, hidden_dimension: int, output: str
 ) -> tuple[Tensors, Tensors]:
     """The inputs and outputs that docs/artifact.md states."""
-    names, (hidden, embedding) = INPUT_NAMES, OUTPUT_NAMES
+    names = INPUT_NAMES
     batch: int | str = options.shape.batch_size
     length: int | str = options.shape.sequence_length
     if kind == GraphKind.DYNAMIC:
         batch, length = "batch_size", "sequence_length"
-    outputs: Tensors = (
-        Tensor(hidden, "float32", (batch, length, hidden_dimension)),
-        Tensor(embedding, "float32", (batch, dimension)),
-    )
+    outputs: Tensors = (Tensor(output, "float32", (batch, dimension)),)
+    if output != SCORE:
+        outputs = (Tensor(LAST_HIDDEN_STATE, "float32", (batch, length, hidden_dimension)), *outputs)
     if kind == GraphKind.PACKED:
         names = PACKED_INPUT_NAMES
-        outputs = (Tensor(embedding, "float32", (batch, options.segments or 1, dimension)),)
+        outputs = (Tensor(output, "float32", (batch, options.segments or 1, dimension)),)
     return tuple(
         Tensor(name, input_dtype(kind, name, options.mask), (batch, length)) for name in names
     ), outputs

@@ -1,5 +1,6 @@
 """From a model's files to an artifact that is proven before it gets its name."""
 
+import importlib.util
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.external_data import fits_one_file, total_bytes
-from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET
+from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET, SCORE
 from minilmx.models.manifest import (
     CARD,
     COSINE,
@@ -87,9 +88,10 @@ def artifact_name(source: ModelSource, options: ExportOptions) -> str:
 def export_model(
     source: ModelSource, output: Path | None, options: ExportOptions, progress: Progress = SILENT
 ) -> ExportedArtifact:
-    """Export a sentence-embedding model to an artifact at `output`, or reuse the one of the same inputs.
+    """Export a model to an artifact at `output`, or reuse the one of the same inputs.
 
-    Without `output` it is `artifact_name` here. An ONNX file that is int8 makes an int8 artifact.
+    The model gives sentence embeddings, or is a cross-encoder. Without `output` it is `artifact_name` here.
+    An ONNX file that is int8 makes an int8 artifact.
 
     All graphs are compared with the model in float32, and quantised afterwards if the precision is int8.
 
@@ -100,6 +102,8 @@ def export_model(
     check_model(source, onnx=options.from_onnx)
     modules = read_modules(source)
     pooling = modules.pooling
+    if modules.output == SCORE:
+        _require_scores(source, options)
     if source.pooling and not source.is_plain:
         raise ModelError(
             f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {pooling} pooling; "
@@ -113,7 +117,7 @@ def export_model(
             "Export without the settings for other libraries' fixed graphs.",
             unused=True,
         )
-    if source.is_plain:
+    if source.is_plain and modules.output != SCORE:
         progress.message(f"{source.id} has no modules.json: {pooling} pooling, without normalisation")
     if options.from_onnx:
         file, packages = find_onnx_file(source), ["onnxruntime"]
@@ -157,7 +161,7 @@ def export_model(
     progress.message("loading the model")
     model = _load_model(source, onnx_file, options.dimension)
     auto = None if options.from_onnx else AutoTokens(source)
-    tokenizer = auto.tokenizer() if auto else stated_tokenizer(source)
+    tokenizer = auto.tokenizer(pairs=model.output == SCORE) if auto else stated_tokenizer(source)
     longest = model.max_sequence_length
     if longest is not None and options.shape.sequence_length > longest:
         raise ExportError(
@@ -165,18 +169,18 @@ def export_model(
             f"positions of {source.id}"
         )
     with atomic_folder(output, replace=options.replace) as folder:
-        write_tokenizer(tokenizer, source, folder, options.shape)
+        write_tokenizer(tokenizer, source, folder, options.shape, pairs=model.output == SCORE)
         progress.message("writing the graphs")
         graphs = {kind: folder / path for kind, path in options.graph_paths.items()}
         for kind, path in graphs.items():
             path.parent.mkdir(exist_ok=True)
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
-        facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
+        facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension, model.output)
         tokenizer_file = folder / "tokenizer.json"
         _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
-        parity = check_parity(graphs, tokenizer_file, options.shape, model.run, options.mask)
+        parity = check_parity(graphs, tokenizer_file, options.shape, model.run, options.mask, model.output)
         text_parity = None
         if auto:
             progress.message("comparing texts with the model")
@@ -193,10 +197,14 @@ def export_model(
         manifest = structs.replace(
             _manifest(recorded, tools, options, model, facts),
             max_sequence_length=stated_length or UNSET,
-            prompts=settings.prompts or UNSET,
-            default_prompt=settings.default_prompt or UNSET,
-            similarity=settings.similarity if settings.similarity != COSINE else UNSET,
         )
+        if not manifest.gives_scores:
+            manifest = structs.replace(
+                manifest,
+                prompts=settings.prompts or UNSET,
+                default_prompt=settings.default_prompt or UNSET,
+                similarity=settings.similarity if settings.similarity != COSINE else UNSET,
+            )
         write_consumer_files(source, folder, manifest)
         if options.fixed_consumers:
             write_fixed_consumers(folder, manifest)
@@ -205,6 +213,31 @@ def export_model(
     seconds = time.perf_counter() - started
     report = ExportReport(facts[GraphKind.FIXED], parity, text_parity, cost, seconds)
     return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
+
+
+def _require_scores(source: ModelSource, options: ExportOptions) -> None:
+    """Refuse for a cross-encoder what is for embeddings, and an export without proof. Raises ExportError."""
+    for what, is_asked in (
+        ("a packed graph", options.segments is not None),
+        ("a fixed graph for other libraries", options.fixed_consumers),
+        (f"dimension {options.dimension}", options.dimension is not None),
+        (f"precision {options.precision}", options.precision != FLOAT32),
+        (f"pooling {source.pooling!r}", source.pooling is not None),
+        ("an ONNX file", options.from_onnx),
+    ):
+        if is_asked:
+            raise ExportError(
+                f"{what}: {source.id} is a cross-encoder, which gives a score per pair of texts; expected a "
+                "model that gives embeddings",
+                "Export it in float32 from its PyTorch weights, without this setting.",
+                unused=True,
+            )
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise ExportError(
+            f"{source.id} is a cross-encoder, whose scores are compared with those of sentence-transformers, "
+            "which is not installed",
+            "Run pip install sentence-transformers.",
+        )
 
 
 def _precision_of(file: Path, facts: GraphFacts, options: ExportOptions) -> str:
@@ -270,5 +303,6 @@ def _manifest(
         token_rows=fixed.token_rows or UNSET,
         head=model.head or UNSET,
         token_dimension=UNSET if is_plain else model.hidden_dimension,
+        output=SCORE if model.output == SCORE else UNSET,
         truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
     )

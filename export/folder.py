@@ -53,13 +53,15 @@ def find_setting(source: ModelSource, name: str) -> Path:
     return source.encoder / name if not file.is_file() else file
 
 
-def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, shape: Shape) -> None:
+def write_tokenizer(
+    tokenizer: Tokenizer, source: ModelSource, folder: Path, shape: Shape, *, pairs: bool = False
+) -> None:
     """Write the tokenizer files with one limit everywhere: the artifact's sequence length.
 
     They pad to the longest text of a batch, as the dynamic-shape graph allows; minilmx itself pads to
     the fixed length. tokenizer_config.json names the class that takes tokenizer.json as it is, and holds no
     setting that could contradict it. Raises ModelError for a source without padding token, ExportError for a
-    sequence length without room for a token.
+    sequence length without room for a token, or with `pairs` for one of each text.
     """
     settings = read_tokenizer_settings(source)
     padding = dict(tokenizer.padding or {})
@@ -70,11 +72,11 @@ def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, sha
             f"{source.encoder / 'tokenizer.json'}: no padding token {pad_token!r}; expected it in the "
             "vocabulary"
         )
-    smallest = tokenizer.num_special_tokens_to_add(False) + 1
+    smallest = tokenizer.num_special_tokens_to_add(pairs) + (2 if pairs else 1)
     if shape.sequence_length < smallest:
         raise ExportError(
             f"sequence length: {shape.sequence_length}; expected at least {smallest}, for the special tokens "
-            "and one more"
+            f"and {'one more of each text' if pairs else 'one more'}"
         )
     tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token, pad_type_id=padding.get("pad_type_id", 0))
     direction = (tokenizer.truncation or {}).get("direction", "right")
@@ -92,7 +94,10 @@ def write_tokenizer(tokenizer: Tokenizer, source: ModelSource, folder: Path, sha
 
 
 def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) -> None:
-    """Write what libraries such as sentence-transformers look for in a model's folder."""
+    """Write what libraries such as sentence-transformers look for in a model's folder.
+
+    Of a cross-encoder only its own settings: no library runs these graphs yet as one of its models.
+    """
     for name in COPIED:
         if (file := find_setting(source, name)).is_file():
             shutil.copyfile(file, folder / name)
@@ -102,6 +107,8 @@ def write_consumer_files(source: ModelSource, folder: Path, manifest: Manifest) 
         # The token embeddings are truncated already, perhaps to more numbers.
         if content.pop("truncate_dim", None) is not None:
             write_json(settings, content)
+    if manifest.gives_scores:
+        return
     for name, made in own_files(manifest).items():
         (folder / name).parent.mkdir(exist_ok=True)
         write_json(folder / name, made)
@@ -175,6 +182,12 @@ def model_card(manifest: Manifest) -> str:
     read = f"; the model itself reads up to {own}" if own and own > shape.sequence_length else ""
     prompt = (manifest.prompts or {}).get(manifest.default_prompt or "", "")
     texts = [json.dumps(prompt + text, ensure_ascii=False) for text in ("One sentence.", "Another one.")]
+    given, outputs, made = ", ".join(texts), "`last_hidden_state` and `sentence_embedding`", "embeddings"
+    numbers = f"{manifest.embedding_dimension} numbers, {manifest.pooling} pooling, {length}"
+    if manifest.gives_scores:
+        last = manifest.head[-1] if manifest.head else None
+        given, outputs, made = f"({given})", f"`{manifest.output_name}`", "scores"
+        numbers = f"one number per pair of texts, activation {getattr(last, 'activation', 'identity')}"
     prompts = []
     if manifest.prompts:
         names = ", ".join(f"`{name}`" for name in sorted(manifest.prompts))
@@ -197,8 +210,7 @@ def model_card(manifest: Manifest) -> str:
         "Inputs, int64, fed by name: "
         + ", ".join(f"`{tensor.name}`" for tensor in manifest.fixed.inputs)
         + ("" if manifest.mask == INT64 else f" (at the fixed shape, the mask is {manifest.mask})")
-        + ". Outputs, float32: `last_hidden_state` and `sentence_embedding` "
-        f"({manifest.embedding_dimension} numbers, {manifest.pooling} pooling, {length}).",
+        + f". Outputs, float32: {outputs} ({numbers}).",
         "",
         f"Texts are truncated at {shape.sequence_length} tokens, in every graph{read}.",
         "",
@@ -208,13 +220,13 @@ def model_card(manifest: Manifest) -> str:
         "",
         'tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")',
         f'session = onnxruntime.InferenceSession("{manifest.dynamic.path}")',
-        f"encoded = tokenizer.encode_batch([{', '.join(texts)}])",
+        f"encoded = tokenizer.encode_batch([{given}])",
         "feeds = {",
         '    "input_ids": numpy.array([e.ids for e in encoded]),',
         '    "attention_mask": numpy.array([e.attention_mask for e in encoded]),',
         '    "token_type_ids": numpy.array([e.type_ids for e in encoded]),',
         "}",
-        'embeddings = session.run(["sentence_embedding"], feeds)[0]',
+        f'{made} = session.run(["{manifest.output_name}"], feeds)[0]',
         "```",
         "",
     ]
@@ -228,9 +240,10 @@ def _metadata(manifest: Manifest) -> list[str]:
         "---",
         *([f"base_model: {json.dumps(manifest.source.id)}"] if is_on_hub else []),
         "library_name: minilmx",
-        "pipeline_tag: sentence-similarity",
+        f"pipeline_tag: {'text-ranking' if manifest.gives_scores else 'sentence-similarity'}",
         "tags:",
-        *(f"- {tag}" for tag in ("feature-extraction", "minilmx", "onnx", manifest.precision)),
+        f"- {'cross-encoder' if manifest.gives_scores else 'feature-extraction'}",
+        *(f"- {tag}" for tag in ("minilmx", "onnx", manifest.precision)),
         "---",
         "",
     ]

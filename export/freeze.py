@@ -61,6 +61,7 @@ class DynamicModel:
     hidden_dimension: int
     model_dimension: int
     head: tuple[()] = ()
+    output: str = OUTPUT_NAMES[1]
 
     @classmethod
     def load(

@@ -28,6 +28,7 @@ from minilmx.models.interface import (
     MASKED,
     OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
+    SENTENCE_EMBEDDING,
 )
 from minilmx.models.manifest import INT64, JOINED, GraphKind
 from minilmx.models.onnx_file import load_onnx
@@ -84,6 +85,24 @@ class EmbeddingGraph(torch.nn.Module):
         if architecture.mask == "added":
             return near
         return {"full_attention": masked, "sliding_attention": near}
+
+
+class ScoreGraph(torch.nn.Module):
+    """The graph of a cross-encoder: token ids of pairs of texts in, scores [B, 1] out."""
+
+    def __init__(self, model: SentenceModel) -> None:
+        super().__init__()
+        self.whole = EmbeddingGraph(model)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+    ) -> torch.Tensor:
+        """All inputs int64 [B, S]; the mask may be bool."""
+        score: torch.Tensor = self.whole(input_ids, attention_mask, token_type_ids)[1]
+        return score
 
 
 class PackedGraph(torch.nn.Module):
@@ -197,13 +216,15 @@ class TracedModel(SentenceModel):
             module: torch.nn.Module = PackedGraph(self, options.segments or 1, size[1])
             inputs, outputs = dict.fromkeys(PACKED_INPUT_NAMES, example), list(OUTPUT_NAMES[1:])
         else:
-            module = EmbeddingGraph(self)
-            inputs, outputs = dict.fromkeys(INPUT_NAMES, example), list(OUTPUT_NAMES)
+            is_embedding = self.output == SENTENCE_EMBEDDING
+            module = EmbeddingGraph(self) if is_embedding else ScoreGraph(self)
+            inputs = dict.fromkeys(INPUT_NAMES, example)
+            outputs = list(OUTPUT_NAMES) if is_embedding else [self.output]
             inputs["token_type_ids"] = torch.zeros_like(example)
             if kind == GraphKind.FIXED and options.mask != INT64:
                 inputs["attention_mask"] = example.bool()
         axes = {name: {0: "batch_size", 1: "sequence_length"} for name in (*INPUT_NAMES, OUTPUT_NAMES[0])}
-        axes[OUTPUT_NAMES[1]] = {0: "batch_size"}
+        axes[self.output] = {0: "batch_size"}
         for name in ("torch.onnx", "torch.jit"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with TemporaryDirectory(dir=path.parent) as temporary, warnings.catch_warnings():

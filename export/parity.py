@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from minilmx.errors import ExportError
 from minilmx.export.model import Outputs
 from minilmx.models.batching import pack
-from minilmx.models.interface import OUTPUT_NAMES
+from minilmx.models.interface import LAST_HIDDEN_STATE, OUTPUT_NAMES, SCORE, SENTENCE_EMBEDDING
 from minilmx.models.manifest import INT64, GraphKind, Shape
-from minilmx.models.sample_texts import sample_texts
+from minilmx.models.sample_texts import pair_up, sample_texts
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 MAX_ABS_EMBEDDING = 1e-5
@@ -30,9 +30,10 @@ Reference = Callable[[TokenBatch], Outputs]
 class Parity:
     """The largest absolute differences between the graphs and the model.
 
-    `sentences` were compared, of `shortest` to `longest` tokens; `truncated` of them were longer than
-    the sequence length. Padding tokens do not count. `max_abs_packed` is the packed graph's difference
-    in embeddings, None without such a graph.
+    `sentences`, or pairs of them, were compared, of `shortest` to `longest` tokens; `truncated` of them were
+    longer than the sequence length. Padding tokens do not count. `max_abs_embedding` is of scores if the
+    model is a cross-encoder, and `max_abs_hidden` is None then: its graphs do not give token embeddings.
+    `max_abs_packed` is the packed graph's difference in embeddings, None without such a graph.
     """
 
     sentences: int
@@ -40,7 +41,7 @@ class Parity:
     longest: int
     truncated: int
     max_abs_embedding: float
-    max_abs_hidden: float
+    max_abs_hidden: float | None
     max_abs_packed: float | None
 
 
@@ -50,25 +51,28 @@ def check_parity(
     shape: Shape,
     reference: Reference,
     mask: str = INT64,
+    output: str = SENTENCE_EMBEDDING,
 ) -> Parity:
-    """Run the reference and the graphs, float32 ONNX files, on the same sentences.
+    """Run the reference and the graphs, float32 ONNX files, on the same sentences, or pairs of them.
 
-    `mask` is the dtype of the fixed graph's attention_mask. The dynamic-shape graph runs at other batch
-    sizes and lengths than the fixed one. Raises ExportError above 1e-5 on sentence_embedding or 1e-4 on
-    last_hidden_state, times the vector's largest number if that is above 1, or for anything not finite.
+    `mask` is the dtype of the fixed graph's attention_mask, and `output` what the model gives. The
+    dynamic-shape graph runs at other batch sizes and lengths than the fixed one. Raises ExportError above
+    1e-5 on the output or 1e-4 on last_hidden_state, times the vector's largest number if that is above 1, or
+    for anything not finite.
     """
-    texts = sample_texts(shape.sequence_length)
-    tokenized = Tokenizer(tokenizer_file, shape, mask=mask).encode(texts)
+    tokenizer, texts = Tokenizer(tokenizer_file, shape, mask=mask), sample_texts(shape.sequence_length)
+    tokenized = tokenizer.encode(texts) if output != SCORE else tokenizer.encode_pairs(pair_up(texts))
     counts = tokenized.token_counts
     worst = np.zeros(2)
     fixed, dynamic = graphs[GraphKind.FIXED], graphs[GraphKind.DYNAMIC]
     run_fixed, run_dynamic = _open_graph(fixed), _open_graph(dynamic)
     for batch in tokenized.batches():
-        worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed))
+        worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed, output))
     for rows in _ragged_groups(len(texts)):
         longest = counts[rows].max()
         feeds = {name: array[rows, :longest] for name, array in tokenized.tokens.feeds().items()}
-        worst = np.maximum(worst, _compare(dynamic.name, TokenBatch(**feeds), reference, run_dynamic))
+        batch = TokenBatch(**feeds)
+        worst = np.maximum(worst, _compare(dynamic.name, batch, reference, run_dynamic, output))
     packed = graphs.get(GraphKind.PACKED)
     return Parity(
         len(texts),
@@ -76,7 +80,7 @@ def check_parity(
         int(counts.max()),
         int(tokenized.truncated.sum()),
         float(worst[0]),
-        float(worst[1]),
+        None if output == SCORE else float(worst[1]),
         _check_packed(packed, tokenized, reference) if packed else None,
     )
 
@@ -111,12 +115,12 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
         raise ExportError(f"{path.name}: onnxruntime cannot load it: {error}") from error
 
 
-def _open_graph(path: Path) -> Reference:
+def _open_graph(path: Path) -> Callable[[TokenBatch], dict[str, NDArray[np.float32]]]:
     session = open_session(path)
+    names = [output.name for output in session.get_outputs()]
 
-    def run(batch: TokenBatch) -> Outputs:
-        hidden, pooled = session.run(list(OUTPUT_NAMES), batch.feeds())
-        return hidden, pooled
+    def run(batch: TokenBatch) -> dict[str, NDArray[np.float32]]:
+        return dict(zip(names, session.run(names, batch.feeds()), strict=True))
 
     return run
 
@@ -139,15 +143,21 @@ def _ragged_groups(size: int) -> Sequence[slice]:
     return groups
 
 
-def _compare(name: str, batch: TokenBatch, reference: Reference, run: Reference) -> list[float]:
-    """Max abs difference of the embeddings and of the token embeddings, within the limits."""
-    (wanted_hidden, wanted), (hidden, pooled) = reference(batch), run(batch)
+def _compare(
+    name: str,
+    batch: TokenBatch,
+    reference: Reference,
+    run: Callable[[TokenBatch], dict[str, NDArray[np.float32]]],
+    output: str,
+) -> list[float]:
+    """Max abs difference of the output and, if the graph gives them, of token embeddings, within limits."""
+    (wanted_hidden, wanted), outputs = reference(batch), run(batch)
     attended = batch.attention_mask == 1
+    compared = [(output, MAX_ABS_EMBEDDING, outputs[output], wanted)]
+    if (hidden := outputs.get(LAST_HIDDEN_STATE)) is not None:
+        compared.append((LAST_HIDDEN_STATE, MAX_ABS_HIDDEN, hidden[attended], wanted_hidden[attended]))
     worst = []
-    for what, limit, found, expected in (
-        (OUTPUT_NAMES[1], MAX_ABS_EMBEDDING, pooled, wanted),
-        (OUTPUT_NAMES[0], MAX_ABS_HIDDEN, hidden[attended], wanted_hidden[attended]),
-    ):
+    for what, limit, found, expected in compared:
         relative = relative_difference(found, expected)
         if not relative <= limit:  # also true for NaN
             raise ExportError(

@@ -6,7 +6,7 @@ tokenizer_config.json, so that tokenizer.json alone can give other token ids.
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,11 +22,13 @@ from minilmx.export.folder import read_tokenizer_settings
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import MAX_ABS_EMBEDDING, open_session, relative_difference
-from minilmx.models.interface import OUTPUT_NAMES
+from minilmx.models.interface import SCORE
 from minilmx.models.made_tokenizer import load_auto_tokenizer, make_tokenizer
-from minilmx.models.sample_texts import odd_texts, sample_texts
+from minilmx.models.sample_texts import odd_texts, pair_up, sample_texts
 from minilmx.models.source import ModelSource, read_json, read_settings_file
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer, load_tokenizer
+
+Inputs = Sequence[tuple[str, ...]]  # texts, one or a pair
 
 _MOST_ADDED_TOKENS = 8
 _SAVE_AGAIN = "Correct tokenizer_config.json, or save the tokenizer with transformers again."
@@ -50,7 +52,8 @@ _TOKEN_SETTINGS = ("lstrip", "rstrip", "single_word", "normalized")
 class TextParity:
     """The largest absolute difference between the artifact's embeddings of texts and the model's.
 
-    `reference` is the library, with its version, that turned the same `texts` texts into embeddings.
+    `reference` is the library, with its version, that turned the same `texts` texts into embeddings; with a
+    cross-encoder, pairs of texts into scores.
     `overridden` says whether tokenizer_config.json changed what tokenizer.json alone gives.
     """
 
@@ -79,9 +82,15 @@ class AutoTokens:
                 "Name the tokenizer_class in tokenizer_config.json, or choose a revision that does.",
             )
 
-    def tokenizer(self) -> tokenizers.Tokenizer:
-        """A copy of the backend, with AutoTokenizer's padding token and side of truncation."""
-        copy = tokenizers.Tokenizer.from_str(self._auto.backend_tokenizer.to_str())
+    def tokenizer(self, *, pairs: bool = False) -> tokenizers.Tokenizer:
+        """A copy of the backend, with AutoTokenizer's padding token and side of truncation.
+
+        If it is for `pairs`, and AutoTokenizer returns no token types, all of them are 0.
+        """
+        content = json.loads(self._auto.backend_tokenizer.to_str())
+        if pairs and "token_type_ids" not in self._auto.model_input_names:
+            _clear_types(content["post_processor"] or {})
+        copy = tokenizers.Tokenizer.from_str(json.dumps(content))
         copy.enable_truncation(512, direction=self._auto.truncation_side)
         copy.no_padding()
         if self._auto.pad_token is not None:
@@ -105,67 +114,82 @@ class AutoTokens:
         added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
         texts = odd_texts(length, [token for token, _ in added[:_MOST_ADDED_TOKENS]])
         texts += sample_texts(length)[::8]
-        tokenized = Tokenizer(tokenizer_file, options.shape, mask=options.mask).encode(texts)
-        tokens = self._check_ids(texts, tokenized)
+        tokenizer = Tokenizer(tokenizer_file, options.shape, mask=options.mask)
+        inputs: Inputs = [(text,) for text in texts]
+        if model.output == SCORE:
+            pairs = pair_up(texts)
+            inputs, tokenized = pairs, tokenizer.encode_pairs(pairs)
+        else:
+            tokenized = tokenizer.encode(texts)
+        tokens = self._check_ids(inputs, tokenized)
         session = open_session(graph)
-        parts = [session.run([OUTPUT_NAMES[1]], batch.feeds())[0] for batch in tokenized.batches()]
+        parts = [session.run([model.output], batch.feeds())[0] for batch in tokenized.batches()]
         found = np.concatenate(parts)[: len(texts)]
-        reference, expected = self._embed(texts, tokens, options, model)
-        self._check_embeddings(texts, found, expected, reference)
+        reference, expected = self._run_library(inputs, tokens, options, model)
+        self._check_outputs(inputs, found, expected, reference, model.output)
         stated = self._stated
         stated.no_padding()
         stated.enable_truncation(length, direction=(stated.truncation or {}).get("direction", "right"))
         overridden = any(
-            stated.encode(text).ids != batch.input_ids[0].tolist()
-            for text, batch in zip(texts, tokens, strict=True)
+            encoding.ids != batch.input_ids[0].tolist()
+            for encoding, batch in zip(stated.encode_batch(_texts(inputs)), tokens, strict=True)
         )
         return TextParity(reference, len(texts), float(np.abs(found - expected).max()), overridden)
 
-    def _check_ids(self, texts: list[str], tokenized: TokenizedTexts) -> list[TokenBatch]:
-        """Compare token ids; returns AutoTokenizer's tokens of each text."""
-        expected = [self._tokens(text, tokenized.shape.sequence_length) for text in texts]
-        for row, (text, batch) in enumerate(zip(texts, expected, strict=True)):
+    def _check_ids(self, inputs: Inputs, tokenized: TokenizedTexts) -> list[TokenBatch]:
+        """Compare token ids; returns AutoTokenizer's tokens of each input."""
+        expected = [self._tokens(texts, tokenized.shape.sequence_length) for texts in inputs]
+        for row, (texts, batch) in enumerate(zip(inputs, expected, strict=True)):
             ids = tokenized.tokens.input_ids[row][tokenized.tokens.attention_mask[row] == 1]
             if not np.array_equal(ids, batch.input_ids[0]):
                 raise ExportError(
-                    f"the tokenizer of {self.source.id}: token ids {_shown(ids)} for the text {text[:40]!r}; "
+                    f"the tokenizer of {self.source.id}: token ids {_shown(ids)} for the {_quoted(texts)}; "
                     f"expected {_shown(batch.input_ids[0])}, as AutoTokenizer of {self.library} gives",
                     _SAVE_AGAIN,
                 )
         return expected
 
-    def _tokens(self, text: str, sequence_length: int) -> TokenBatch:
-        """AutoTokenizer's tokens of a text, truncated but not padded: int64 [1, n]."""
-        encoded = self._auto(text, truncation=True, max_length=sequence_length)
+    def _tokens(self, texts: tuple[str, ...], sequence_length: int) -> TokenBatch:
+        """AutoTokenizer's tokens of a text or a pair, truncated but not padded: int64 [1, n]."""
+        # As lists: AutoTokenizer takes an empty second text alone for none.
+        columns = ([text] for text in texts)
+        encoded = self._auto(*columns, truncation=True, max_length=sequence_length)
+        encoded = {name: rows[0] for name, rows in encoded.items()}
         ids = encoded["input_ids"]
         # Models that get no token_type_ids take zeros.
         types = encoded.get("token_type_ids", [0] * len(ids))
         rows = (ids, encoded.get("attention_mask", [1] * len(ids)), types)
         return TokenBatch(*(np.array([row], dtype=np.int64) for row in rows))
 
-    def _embed(
-        self, texts: list[str], tokens: list[TokenBatch], options: ExportOptions, model: ExportableModel
+    def _run_library(
+        self, inputs: Inputs, tokens: list[TokenBatch], options: ExportOptions, model: ExportableModel
     ) -> tuple[str, NDArray[np.float32]]:
-        """The library and its embeddings of the texts, one at a time so that nothing is padded."""
+        """The library and its embeddings or scores, one at a time so that nothing is padded."""
         # sentence-transformers pools a folder without modules.json by the mean.
-        is_other = self.source.is_plain and model.pooling != "mean"
+        is_other = self.source.is_plain and model.pooling != "mean" and model.output != SCORE
         if is_other or importlib.util.find_spec("sentence_transformers") is None:
             rows = [model.run(batch)[1] for batch in tokens]
             return f"{self.library} (AutoTokenizer and the PyTorch model)", np.concatenate(rows)
         import sentence_transformers
 
         library = f"sentence-transformers {sentence_transformers.__version__}"
+        settings = {
+            "device": "cpu",
+            "local_files_only": True,
+            "trust_remote_code": False,
+            "model_kwargs": {"dtype": "float32", "use_safetensors": True},
+        }
+        folder, length = str(self.source.folder), options.shape.sequence_length
         try:
-            reference = sentence_transformers.SentenceTransformer(
-                str(self.source.folder),
-                device="cpu",
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"dtype": "float32", "use_safetensors": True},
-            )
-            reference.max_seq_length = options.shape.sequence_length
+            if model.output == SCORE:
+                scorer = sentence_transformers.CrossEncoder(folder, max_length=length, **settings)
+                scores = scorer.predict(inputs, batch_size=1, show_progress_bar=False)
+                return library, np.asarray(scores, dtype=np.float32)[:, None]
+            reference = sentence_transformers.SentenceTransformer(folder, **settings)
+            reference.max_seq_length = length
             if options.dimension is not None:
                 reference.truncate_dim = None
+            texts = [text for (text,) in inputs]
             values = reference.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
         except Exception as error:
             raise ExportError(f"{self.source.id}: {library} cannot run it: {error}") from error
@@ -175,19 +199,25 @@ class AutoTokens:
                 values = values / np.linalg.norm(values, axis=1, keepdims=True)
         return library, np.asarray(values, dtype=np.float32)
 
-    def _check_embeddings(
-        self, texts: list[str], found: NDArray[np.float32], expected: NDArray[np.float32], reference: str
+    def _check_outputs(
+        self,
+        inputs: Inputs,
+        found: NDArray[np.float32],
+        expected: NDArray[np.float32],
+        reference: str,
+        output: str,
     ) -> None:
+        what = "score" if output == SCORE else "embedding"
         if found.shape != expected.shape:
             raise ExportError(
-                f"{self.source.id}: embeddings of {found.shape[1]} numbers; expected {expected.shape[1]}, as "
+                f"{self.source.id}: {what}s of {found.shape[1]} numbers; expected {expected.shape[1]}, as "
                 f"{reference} gives"
             )
-        for text, ours, theirs in zip(texts, found, expected, strict=True):
+        for texts, ours, theirs in zip(inputs, found, expected, strict=True):
             difference = relative_difference(ours, theirs)
             if not difference <= MAX_ABS_EMBEDDING:  # also true for NaN
                 raise ExportError(
-                    f"{self.source.id}: the embedding of the text {text[:40]!r} differs by {difference:.3g}, "
+                    f"{self.source.id}: the {what} of the {_quoted(texts)} differs by {difference:.3g}, "
                     f"relative to its size, from that of {reference}; expected at most {MAX_ABS_EMBEDDING:g}"
                 )
 
@@ -287,6 +317,24 @@ def _adds_prefix_space(pre_tokenizer: Mapping[str, Any]) -> bool:
         if "add_prefix_space" in step:
             return bool(step["add_prefix_space"])
     return False
+
+
+def _clear_types(post_processor: dict[str, Any]) -> None:
+    """Make the token types 0 in the templates of a post-processor of tokenizer.json, in place."""
+    for step in post_processor.get("processors", [post_processor]):
+        for piece in step.get("pair", ()) if step.get("type") == "TemplateProcessing" else ():
+            for each in piece.values():
+                each["type_id"] = 0
+
+
+def _texts(inputs: Inputs) -> list[Any]:
+    """What a tokenizer takes for a text, and for a pair of texts."""
+    return [texts[0] if len(texts) == 1 else texts for texts in inputs]
+
+
+def _quoted(texts: tuple[str, ...]) -> str:
+    """A text or a pair of texts, shortened, for an error."""
+    return ("text " if len(texts) == 1 else "pair ") + " and ".join(repr(text[:40]) for text in texts)
 
 
 def _shown(ids: NDArray[np.int64]) -> str:

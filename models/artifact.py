@@ -126,8 +126,23 @@ class Artifact:
 
     @property
     def similarity(self) -> str:
-        """How embeddings of this model are compared: cosine, dot, euclidean or manhattan."""
-        return self.manifest.similarity or COSINE
+        """How this model compares texts: cosine, dot, euclidean or manhattan of their embeddings, or score,
+        which a cross-encoder gives itself."""
+        return self.manifest.output or self.manifest.similarity or COSINE
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether it is a cross-encoder's: it gives a score per pair of texts, and no embeddings."""
+        return self.manifest.gives_scores
+
+    def require_embeddings(self) -> None:
+        """Raise ArtifactError for a cross-encoder's artifact."""
+        if self.gives_scores:
+            raise ArtifactError(
+                f"{self.path} is a cross-encoder, which gives a score per pair of texts; expected an "
+                "artifact that gives embeddings",
+                "Score pairs of texts with it (`mlx run`), or evaluate it on graded pairs (`mlx eval`).",
+            )
 
     @property
     def graph_kinds(self) -> list[GraphKind]:
@@ -166,6 +181,11 @@ class Artifact:
         """The digest of the ONNX file that runners run."""
         paths = {file.path: file.sha256 for file in self.manifest.files}
         return paths[self.graph.path]
+
+    @property
+    def output_name(self) -> str:
+        """The output of the graph that a runner returns: sentence_embedding, or a cross-encoder's score."""
+        return self.manifest.output_name
 
     @property
     def fixed_graph(self) -> Path:

@@ -5,6 +5,8 @@ PACKED_INPUT_NAMES = ("input_ids", "position_ids", "segment_ids")
 
 # Token embeddings come first: libraries that read the first output expect them there.
 LAST_HIDDEN_STATE, SENTENCE_EMBEDDING = OUTPUT_NAMES = ("last_hidden_state", "sentence_embedding")
+# The only output of a cross-encoder's graph.
+SCORE = "score"
 
 # Below 13 the operators differ; 28 and IR 14 are the newest of onnx 1.23.
 MIN_OPSET, MAX_OPSET = 13, 28

@@ -19,6 +19,8 @@ from minilmx.models.interface import (
     MIN_OPSET,
     OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
+    SCORE,
+    SENTENCE_EMBEDDING,
 )
 
 MANIFEST_NAME = "mlx.json"
@@ -156,7 +158,8 @@ class Manifest(
     model's own unless that is cosine. `pooling` is one of POOLINGS, or several with + between them, whose
     results are joined. `head` is what an embedding goes through after the pooling and before the last
     normalisation, which `normalized` states; `token_dimension` is stated if embeddings are not as wide as
-    token embeddings because of either.
+    token embeddings because of either. `output` is stated by a cross-encoder, whose graphs give nothing but
+    a score per pair of texts: its `embedding_dimension` is 1, and its `head` ends in that number.
     """
 
     source: Source
@@ -178,6 +181,17 @@ class Manifest(
     similarity: Annotated[str, _one_of(SIMILARITIES[1:])] | UnsetType = UNSET
     head: tuple[Dense | Normalize, ...] | UnsetType = UNSET
     token_dimension: Size | UnsetType = UNSET
+    output: Annotated[str, _one_of((SCORE,))] | UnsetType = UNSET
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether it is a cross-encoder's: a score per pair of texts instead of an embedding per text."""
+        return bool(self.output)
+
+    @property
+    def output_name(self) -> str:
+        """The last output of every graph: sentence_embedding, or score."""
+        return self.output or SENTENCE_EMBEDDING
 
     @property
     def hidden_dimension(self) -> int:
@@ -266,6 +280,10 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
         raise ArtifactError(
             f"{name}, head: embeddings of {manifest.widths[-1]} numbers; expected {full}, as the rest states"
         )
+    if manifest.output and (full != 1 or not manifest.head or manifest.packed):
+        fault = "with a packed graph" if manifest.packed else f"of {full} numbers"
+        fault = fault if manifest.head else "without a head"
+        raise ArtifactError(f"{name}, output: {manifest.output} {fault}; expected one number, by a head")
     if manifest.default_prompt and manifest.default_prompt not in (manifest.prompts or {}):
         raise ArtifactError(
             f"{name}, default_prompt: {manifest.default_prompt!r}; expected one of "
@@ -300,16 +318,19 @@ def _interfaces(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Te
         "fixed": (INPUT_NAMES, size, [(*size, hidden), (batch, dimension)]),
         "dynamic": (INPUT_NAMES, ("?", "?"), [("?", "?", hidden), ("?", dimension)]),
     }
+    if manifest.output:
+        required = {kind: (names, size, shapes[1:]) for kind, (names, size, shapes) in required.items()}
     if manifest.packed:
         segments = next((dim for each in manifest.packed.outputs for dim in each.shape[1:2]), None)
         if not isinstance(segments, int) or segments > MAX_SIZE:
             segments = f"1 to {MAX_SIZE}"
         required["packed"] = (PACKED_INPUT_NAMES, size, [(batch, segments, dimension)])
+    output_names = (*OUTPUT_NAMES[:1], manifest.output_name)
     for kind, (names, dims, shapes) in required.items():
         graph = getattr(manifest, kind)
         inputs = [Tensor(name, input_dtype(kind, name, manifest.mask), dims) for name in names]
         yield f"graphs.{kind}.inputs", _without_names(graph.inputs), inputs
-        outputs = map(Tensor, OUTPUT_NAMES[-len(shapes) :], repeat("float32"), shapes)
+        outputs = map(Tensor, output_names[-len(shapes) :], repeat("float32"), shapes)
         yield f"graphs.{kind}.outputs", _without_names(graph.outputs), list(outputs)
 
 

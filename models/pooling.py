@@ -6,6 +6,8 @@ from typing import Any
 
 from minilmx.errors import ModelError
 from minilmx.models.architectures import find_architecture
+from minilmx.models.cross_encoder import is_cross_encoder, read_head
+from minilmx.models.interface import SCORE, SENTENCE_EMBEDDING
 from minilmx.models.manifest import ACTIVATIONS, JOINED, MAX_SIZE, POOLINGS, Dense, Normalize
 from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file
@@ -35,13 +37,20 @@ class Modules:
 
     `poolings` are those of a Pooling module, in the order in which their results are joined. `head` is what
     follows it, except for the last Normalize, which `normalized` states; `dense` are the folders of its Dense
-    modules, relative to the model's.
+    modules, relative to the model's. `layers` are a cross-encoder's: the names of the head's linear layers in
+    the weights of the encoder.
     """
 
     poolings: tuple[str, ...]
     normalized: bool
     head: tuple[Dense | Normalize, ...] = ()
     dense: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> str:
+        """What the model gives: a sentence_embedding per text, or a score per pair of texts."""
+        return SCORE if self.layers else SENTENCE_EMBEDDING
 
     @property
     def pooling(self) -> str:
@@ -51,7 +60,7 @@ class Modules:
     @property
     def is_plain(self) -> bool:
         """Whether an embedding is as wide as a token embedding: one pooling, and no Dense module."""
-        return not self.dense and len(self.poolings) == 1
+        return not self.dense and not self.layers and len(self.poolings) == 1
 
     def width(self, token_dimension: int) -> int:
         """The numbers of a finished embedding."""
@@ -66,6 +75,9 @@ def read_modules(source: ModelSource) -> Modules:
     sentence-transformers' default, which is mean pooling, and is not normalised. Raises ModelError for
     modules, poolings or settings that minilmx does not know.
     """
+    if is_cross_encoder(source):
+        linear, layers = read_head(source)
+        return Modules(("cls",), False, linear, layers=layers)
     if source.is_plain:
         pooling = source.pooling or POOLINGS[0]
         if pooling not in POOLINGS:
@@ -106,7 +118,7 @@ def pooled_dimension(source: ModelSource) -> int | None:
 
     That of an artifact with a chosen dimension is narrower than its config.json says.
     """
-    if source.is_plain:
+    if source.is_plain or is_cross_encoder(source):
         return None
     path = list_modules(source)[1][1]
     config = read_json(source.folder, f"{path}/config.json", dict)

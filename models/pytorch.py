@@ -9,7 +9,9 @@ import contextlib
 import inspect
 import io
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from minilmx.errors import ModelError, boundary
 from minilmx.models.architectures import find_architecture
+from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import JOINED, Dense, Normalize
 from minilmx.models.pooling import Modules, choose_widths, count_positions, first_position, read_modules
 from minilmx.models.source import ModelSource, dense_files, weights_files
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 try:
     import torch
     import transformers
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 except ImportError as missing:
     raise ModelError(
         f"PyTorch models need {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
@@ -53,7 +56,9 @@ class SentenceModel:
     says whether embeddings are scaled to unit length. `first_position` is the number of a text's first
     position: RoBERTa's come after the padding token's. `hidden_dimension` numbers of a token embedding are
     pooled; of the result's `model_dimension` numbers, `embedding_dimension` are returned. `steps` are what
-    an embedding goes through between the pooling and the last normalisation: None normalises.
+    an embedding goes through between the pooling and the last normalisation: None normalises. `output` is
+    sentence_embedding or, of a cross-encoder, score: its one number per pair of texts stands in the place of
+    an embedding.
     """
 
     encoder: Any
@@ -66,6 +71,7 @@ class SentenceModel:
     model_dimension: int
     head: tuple[Dense | Normalize, ...] = ()
     steps: tuple[torch.nn.Sequential | None, ...] = ()
+    output: str = SENTENCE_EMBEDDING
 
     @classmethod
     def load(cls, source: ModelSource, dimension: int | None = None) -> "Self":
@@ -93,10 +99,14 @@ class SentenceModel:
             modules.width(width),
             modules.head,
             steps,
+            modules.output,
         )
 
     def run(self, batch: TokenBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """last_hidden_state, float32 [B, S, H], and sentence_embedding, float32 [B, D]. Raises ModelError."""
+        """last_hidden_state, float32 [B, S, H], and sentence_embedding, float32 [B, D], or score, [B, 1].
+
+        Raises ModelError.
+        """
         inputs = {name: torch.from_numpy(array).long() for name, array in batch.feeds().items()}
         given = {name: array for name, array in inputs.items() if takes(self.encoder, name)}
         with torch.inference_mode():
@@ -141,16 +151,18 @@ def takes(encoder: Any, name: str) -> bool:
 
 def _load_head(source: ModelSource, modules: Modules) -> tuple[torch.nn.Sequential | None, ...]:
     """The modules before the last normalisation. Raises ModelError for weights that do not fit."""
-    files = iter(dense_files(source))
+    layers = iter([(file, "linear") for file in dense_files(source)])
+    if modules.layers:
+        layers = iter([(_file_of(source, name), name) for name in modules.layers])
     steps: list[torch.nn.Sequential | None] = []
     for step in modules.head:
         if not isinstance(step, Dense):
             steps.append(None)
             continue
-        file = next(files)
+        file, name = next(layers)
         with boundary(ModelError, f"{file}: not the weights of a Dense module"):
-            tensors = load_file(file)
-            weight, bias = tensors["linear.weight"].float(), tensors.get("linear.bias")
+            tensors = _read_tensors(file, (f"{name}.weight", f"{name}.bias"))
+            weight, bias = tensors[f"{name}.weight"].float(), tensors.get(f"{name}.bias")
             if len(weight) != step.out_features or (bias is not None) != step.bias:
                 raise ValueError("config.json states another shape")
             linear = torch.nn.Linear(weight.shape[1], step.out_features, step.bias)
@@ -158,6 +170,24 @@ def _load_head(source: ModelSource, modules: Modules) -> tuple[torch.nn.Sequenti
             linear.load_state_dict(state)
         steps.append(torch.nn.Sequential(linear, _ACTIVATIONS[step.activation]()).eval())
     return tuple(steps)
+
+
+def _file_of(source: ModelSource, layer: str) -> Path:
+    """Which of the encoder's weights files has a layer. Raises ModelError."""
+    files, name = weights_files(source), f"{layer}.weight"
+    for file in files:
+        if _read_tensors(file, (name,)):
+            return file
+    raise ModelError(
+        f"the weights in {source.encoder}: no tensor {name}; expected the head of a cross-encoder",
+        "Save the model with its head.",
+    )
+
+
+def _read_tensors(file: Path, names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Those of the named tensors that a safetensors file has. Raises ModelError."""
+    with boundary(ModelError, f"{file}: not a safetensors file"), safe_open(file, "pt") as stream:
+        return {name: stream.get_tensor(name) for name in stream.keys() if name in names}  # noqa: SIM118
 
 
 def _load_encoder(source: ModelSource) -> Any:

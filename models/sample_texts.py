@@ -18,6 +18,11 @@ def sample_texts(sequence_length: int) -> list[str]:
     return [*lines[:-1], *prefixes]
 
 
+def pair_up(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Each text with the one before it, and the first with the last: pairs for a cross-encoder."""
+    return [(text, texts[row - 1]) for row, text in enumerate(texts)]
+
+
 # ruff: noqa: RUF001 - letters that look like others are what some of these texts are about
 # Each is tokenized in another way if one setting of a tokenizer differs.
 _ODD_TEXTS = (

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from minilmx.errors import ModelError
 from minilmx.models.architectures import ARCHITECTURES, token_width
+from minilmx.models.cross_encoder import KIND
 from minilmx.models.pooling import most_tokens, read_modules
 from minilmx.models.settings import SETTINGS
 from minilmx.models.source import (
@@ -15,18 +16,18 @@ from minilmx.models.source import (
     weights_files,
 )
 
-_CHOOSE = "Choose an embedding model, which gives one vector per text."
-
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What a model's settings say.
 
+    `output` is sentence_embedding, or score for a cross-encoder, whose `embedding_dimension` is 1.
     `max_sequence_length` is how many tokens of a text the model reads, None if nothing states it. `tokenizer`
     and `weights` describe in words where these come from.
     """
 
     architecture: str
+    output: str
     pooling: str
     normalized: bool
     embedding_dimension: int | None
@@ -46,11 +47,10 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
             "Merge the adapter into its base model, and save the result.",
         )
     kind = read_settings_file(source.folder, SETTINGS).get("model_type", "SentenceTransformer")
-    if kind == "CrossEncoder":
-        raise _reranker(source, kind)
-    if kind != "SentenceTransformer":
+    if kind not in ("SentenceTransformer", KIND):
         raise ModelError(
-            f"{source.id} is a {kind} of sentence-transformers; expected a SentenceTransformer", _CHOOSE
+            f"{source.id} is a {kind} of sentence-transformers; expected a SentenceTransformer or a {KIND}",
+            "Choose a model that gives one vector per text, or one score per pair of texts.",
         )
     read_modules(source)  # before config.json, which a model of static embeddings does not have
     config = read_json(source.encoder, "config.json", dict)
@@ -65,10 +65,6 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
                 "Code of a model is never run. Choose a model of transformers' own classes, or, if you know "
                 "that transformers' class computes the same, remove auto_map in a copy of the folder.",
             )
-    heads = config.get("architectures") or [""]
-    head = str(heads[0]) if isinstance(heads, list) else ""
-    if source.is_plain and head.endswith("ForSequenceClassification"):
-        raise _reranker(source, head)
     architecture = config.get("model_type")
     if architecture not in ARCHITECTURES and not onnx:
         raise ModelError(
@@ -85,6 +81,7 @@ def read_model_facts(source: ModelSource) -> ModelFacts:
     width, modules = token_width(config), read_modules(source)
     return ModelFacts(
         str(config["model_type"]),
+        modules.output,
         modules.pooling,
         modules.normalized,
         width and modules.width(width),
@@ -103,12 +100,4 @@ def describe_tokenizer(source: ModelSource) -> str:
         f"{source.encoder}: no tokenizer.json, and no vocabulary to make one from; expected tokenizer.json "
         f"or one of {', '.join(VOCABULARIES)}",
         "Save the model's tokenizer in its folder.",
-    )
-
-
-def _reranker(source: ModelSource, kind: str) -> ModelError:
-    return ModelError(
-        f"{source.id} is a reranker ({kind}), which gives a score per pair of texts; expected a model that "
-        "gives an embedding per text",
-        _CHOOSE,
     )

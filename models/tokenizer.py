@@ -27,6 +27,9 @@ _CHARACTERS_PER_TOKEN = 16  # nearly always enough; otherwise a longer start of 
 _END_OF_WORD = re.compile(r"\S(?=[ \t\n\r])")
 
 
+Pair = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
     """Model inputs, each int64 [B, S]. In `attention_mask` 1 is a token and 0 is padding; it may be bool."""
@@ -145,6 +148,25 @@ class Tokenizer:
             )
         return TokenizedTexts(tokens, truncated, self.shape, self._empty, self._pad_id, self._mask)
 
+    def encode_pairs(self, pairs: Sequence[Pair]) -> TokenizedTexts:
+        """Tokenize N pairs of texts, each as one row: padded, and truncated to the sequence length.
+
+        Of a pair that is too long, the longer text loses tokens until both are equally long, as in
+        transformers. Raises DatasetError for a pair of more than MAX_CHARACTERS, and ArtifactError.
+        """
+        for one, other in pairs:
+            if len(one) + len(other) > MAX_CHARACTERS:
+                raise DatasetError(
+                    f"the pair of {one[:40]!r} and {other[:40]!r} has {len(one) + len(other):,} characters; "
+                    f"expected at most {MAX_CHARACTERS:,}",
+                    "Shorten it.",
+                )
+        with boundary(ArtifactError, f"{self._file} cannot tokenize a pair of texts"):
+            *tokens, truncated = self._rows(pairs)
+        return TokenizedTexts(
+            TokenBatch(*tokens), truncated, self.shape, self._empty, self._pad_id, self._mask
+        )
+
     def token_beyond(self, rows: int) -> str | None:
         """In words, the token with the highest id if it is not below `rows`; otherwise None.
 
@@ -161,9 +183,7 @@ class Tokenizer:
         """The tokens of all texts, of long ones from a start of at least so many characters."""
         characters = characters or _CHARACTERS_PER_TOKEN * self.shape.sequence_length
         starts = [self._start(text, characters) for text in texts]
-        parts = [self._padded(self._tokenizer.encode_batch_fast(group)) for group in _groups(starts)]
-        arrays = [np.concatenate(part) for part in zip(*parts, strict=True)]
-        *tokens, truncated = arrays
+        *tokens, truncated = self._rows(starts)
         cut = np.array([len(start) < len(text) for start, text in zip(starts, texts, strict=True)], np.bool_)
         short = np.flatnonzero(cut & ~truncated)  # the start may have fewer tokens than the text
         if len(short):
@@ -171,6 +191,11 @@ class Tokenizer:
             for array, rows in zip(tokens, astuple(longer), strict=True):
                 array[short] = rows
         return TokenBatch(*tokens), truncated
+
+    def _rows(self, texts: Sequence[str] | Sequence[Pair]) -> list[NDArray[Any]]:
+        """The arrays of all texts, or of all pairs; see _padded."""
+        parts = [self._padded(self._tokenizer.encode_batch_fast(group)) for group in _groups(texts)]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     def _start(self, text: str, characters: int) -> str:
         """What is tokenized of a text: its start up to the end of a word, or all of it."""
@@ -204,17 +229,23 @@ class Tokenizer:
         )
 
 
-def _groups(texts: list[str]) -> Iterator[list[str]]:
-    """The texts in order, of limited size together; one empty group if there are none."""
-    group: list[str] = []
+def _groups(texts: Sequence[str] | Sequence[Pair]) -> Iterator[list[str | Pair]]:
+    """The texts or pairs in order, of limited size together; one empty group if there are none."""
+    group: list[str | Pair] = []
     characters = 0
     for text in texts:
-        if group and characters + len(text) > _GROUP_CHARACTERS:
+        size = count_characters(text)
+        if group and characters + size > _GROUP_CHARACTERS:
             yield group
             group, characters = [], 0
         group.append(text)
-        characters += len(text)
+        characters += size
     yield group
+
+
+def count_characters(text: str | Pair) -> int:
+    """The characters of a text, or of both texts of a pair."""
+    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
 
 
 def _takes_words_alone(tokenizer: tokenizers.Tokenizer) -> bool:

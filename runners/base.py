@@ -78,6 +78,8 @@ class Runner(ABC):
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Embed one batch: int64 [B, S] inputs to float32 [B, D], or [B, N, D] if the graph is packed.
 
+        A cross-encoder's artifact gives a score per row instead: float32 [B, 1], the output `score`.
+
         Raises RunnerFailed.
         """
 

@@ -42,6 +42,7 @@ class EmulatorRunner(SessionRunner):
             threads=threads,
             graph_optimization="disable",
             precision="float16",
+            output=artifact.output_name,
         )
         self._largest = 0.0
         self._lock = Lock()
@@ -60,8 +61,8 @@ class EmulatorRunner(SessionRunner):
         }
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """sentence_embedding as float16 would hold it, float32 [B, D]. Raises RunnerFailed."""
-        embeddings, largest = self._outputs(["sentence_embedding", _LARGEST], batch)
+        """The output as float16 would hold it, float32 [B, D]. Raises RunnerFailed."""
+        embeddings, largest = self._outputs([self._output, _LARGEST], batch)
         with self._lock:
             self._largest = float(np.maximum(self._largest, largest))  # keeps NaN, unlike max
         return embeddings

@@ -82,11 +82,12 @@ class SessionRunner(Runner):
         precision: str = FLOAT32,
         device: str = CPU,
         device_options: tuple[str, ...] = (),
+        output: str = SENTENCE_EMBEDDING,
     ) -> None:
         """Open a session on a file or a serialised model. Raises RunnerFailed.
 
         `threads` is how many batches run at once (None: one per CPU), and on a device how many threads run
-        the nodes that it does not take; `precision` is that of the graph.
+        the nodes that it does not take; `precision` is that of the graph, and `output` what `run` returns.
         """
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only
@@ -95,6 +96,7 @@ class SessionRunner(Runner):
         settings.enable_mem_pattern = False
         self._graph_optimization = graph_optimization
         self._precision = precision
+        self._output = output
         model = graph if isinstance(graph, bytes) else str(graph)
         try:
             self._session: onnxruntime.InferenceSession | None
@@ -134,8 +136,8 @@ class SessionRunner(Runner):
         return {"onnxruntime": onnxruntime.__version__}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """The output, float32: sentence_embedding is [B, D]. Raises RunnerFailed."""
-        return self._outputs([SENTENCE_EMBEDDING], batch)[0]
+        """The output, float32: sentence_embedding is [B, D], and a score [B, 1]. Raises RunnerFailed."""
+        return self._outputs([self._output], batch)[0]
 
     def close(self) -> None:
         """Free the session and its weights. Closing again does nothing."""
@@ -160,6 +162,7 @@ def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -
             precision=artifact.manifest.precision,
             device=options.device,
             device_options=options.device_options,
+            output=artifact.output_name,
         )
 
 

@@ -21,6 +21,7 @@ from minilmx.arguments import require_choice
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.int8 import round_weights_to_int8
+from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
@@ -51,13 +52,16 @@ class OpenvinoRunner(Runner):
 
     name = "openvino"
 
-    def __init__(self, model: "openvino.Model", precision: str, threads: int) -> None:
-        """Compile for `threads` batches at once, with one thread each."""
+    def __init__(
+        self, model: "openvino.Model", precision: str, threads: int, output: str = SENTENCE_EMBEDDING
+    ) -> None:
+        """Compile for `threads` batches at once, with one thread each; `run` returns the `output`."""
         openvino = _import_openvino()
         # Two threads that ask for the first type at the same time deadlock.
         openvino.Type.i64.to_dtype()
         self.concurrency = threads
         self._precision = precision
+        self._output = output
         core = openvino.Core()
         narrow = precision == "bf16" or (precision == "int8" and _has_bf16(core))
         self._inference_precision = "bf16" if narrow else "f32"
@@ -91,7 +95,7 @@ class OpenvinoRunner(Runner):
         return {"openvino": self._version}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """sentence_embedding, float32 [B, D] or [B, N, D]. Raises RunnerFailed."""
+        """The output, float32 [B, D] or [B, N, D]. Raises RunnerFailed."""
         if self._compiled is None:
             raise RunnerFailed(f"the runner {self.name} is closed", "Open it again.")
         request = getattr(self._requests, "request", None)
@@ -101,7 +105,7 @@ class OpenvinoRunner(Runner):
         try:
             # Inputs and outputs are shared, not copied; only the embeddings are copied.
             results = request.infer(feeds, share_inputs=True, share_outputs=True)
-            embeddings: NDArray[np.float32] = results["sentence_embedding"].copy()
+            embeddings: NDArray[np.float32] = results[self._output].copy()
         except Exception as error:
             raise RunnerFailed(f"OpenVINO failed on a batch: {error}") from error
         return embeddings
@@ -154,7 +158,8 @@ def _open(artifact: Artifact, options: OpenvinoOptions, progress: Progress) -> R
         else:
             with artifact.private_graph() if artifact.graph_data else nullcontext() as path:
                 model = openvino.Core().read_model(path or artifact.read(artifact.graph_file))
-        return OpenvinoRunner(model, options.precision, options.threads or available_cpus())
+        threads = options.threads or available_cpus()
+        return OpenvinoRunner(model, options.precision, threads, artifact.output_name)
     except RuntimeError as error:
         raise RunnerFailed(f"OpenVINO cannot load the graph: {error}") from error
 

@@ -117,6 +117,11 @@ def open_runner(
 
 def default_runners(artifact: Artifact) -> tuple[list[str], str]:
     """The runners of an evaluation that names none, and a message that says why."""
+    if artifact.gives_scores:
+        return (
+            ["onnxruntime", "groq-emulator"],
+            "a cross-encoder: comparing onnxruntime and groq-emulator, an emulation on the CPU",
+        )
     precision = artifact.manifest.precision
     if precision != FLOAT32:
         return ["torch", "onnxruntime"], f"{precision}: comparing the PyTorch model with onnxruntime"

@@ -56,7 +56,7 @@ class TorchRunner(Runner):
         return self._versions
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """sentence_embedding, float32 [B, D]. Raises RunnerFailed."""
+        """sentence_embedding, float32 [B, D], or a cross-encoder's score, [B, 1]. Raises RunnerFailed."""
         try:
             return self._model.run(TokenBatch(**batch.feeds()))[1]
         except (RuntimeError, IndexError, ValueError) as error:
@@ -87,15 +87,16 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
 
 
 def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:
+    pooling = None if artifact.gives_scores else artifact.manifest.pooling
     if model is not None:
-        return resolve_model(str(model), pooling=artifact.manifest.pooling)
+        return resolve_model(str(model), pooling=pooling)
     recorded = artifact.manifest.source
     if recorded.origin == "folder":
         raise RunnerFailed(
             f"the source of the artifact: a folder called {recorded.id}, whose path is not recorded",
             "Give the torch runner that folder as its option model.",
         )
-    return resolve_model(recorded.id, recorded.revision, pooling=artifact.manifest.pooling)
+    return resolve_model(recorded.id, recorded.revision, pooling=pooling)
 
 
 ENTRY = RunnerEntry(

@@ -227,6 +227,53 @@ def small(make_model: MakeModel, make_once: MakeOnce) -> Artifact:
     return open_artifact(make_once("small", export) / "small-b8-s48")
 
 
+@pytest.fixture(scope="session")
+def reranker_folder(real_source: ModelSource, make_once: MakeOnce) -> Path:
+    """A cross-encoder as transformers saves it: BERT of 2 layers with 64 random numbers per token, one label,
+    and MiniLM's own tokenizer."""
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers to compare scores")
+    return make_once("models-reranker", lambda folder: write_reranker(folder / "reranker")) / "reranker"
+
+
+def write_reranker(folder: Path, labels: int = 1, **settings: Any) -> Path:
+    """Save a cross-encoder with random weights; `settings` are added to its config.json."""
+    import torch
+    import transformers
+
+    source = bundled_model()
+    assert source is not None
+    config = transformers.BertConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        num_labels=labels,
+    )
+    torch.manual_seed(11)
+    model = transformers.BertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        shutil.copyfile(source.folder / name, folder / name)
+    stated = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(stated | settings))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reranker(reranker_folder: Path, make_once: MakeOnce) -> Artifact:
+    """The artifact of that cross-encoder at 4 x 33."""
+
+    def export(folder: Path) -> None:
+        source = resolve_model(str(reranker_folder))
+        export_model(source, folder / "reranker-b4-s33", ExportOptions(Shape(4, 33)))
+
+    return open_artifact(make_once("reranker", export) / "reranker-b4-s33")
+
+
 @pytest.fixture
 def tiny(tiny_original: Artifact, tmp_path: Path) -> Path:
     """A tiny artifact (4 x 16, 8 numbers an embedding) of this test's own, to use or to damage."""

@@ -25,6 +25,7 @@ PUBLIC = [
     "Result",
     "Runner",
     "RunnerEntry",
+    "Scorer",
     "TextFormat",
     "__version__",
     "benchmark",
@@ -41,6 +42,7 @@ PUBLIC = [
     "load_result",
     "open_artifact",
     "push",
+    "score_file",
 ]
 TEXTS = ["one sentence", "another one", "a third"]
 

@@ -60,16 +60,20 @@ def write_inputs() -> None:
     minilmx.embed_file("out", "sentences.txt", "card.npy", runner="groq-emulator")
     minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).save("result.json")
     minilmx.create_golden("golden.safetensors", "out", "sentences.txt")
+    Path("pairs.jsonl").write_text(2 * '{"sentence1": "One sentence.", "sentence2": "Another one."}\n')
 
 
 @pytest.fixture
-def inputs(artifact: Artifact, make_once: MakeOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+def inputs(
+    artifact: Artifact, reranker: Artifact, make_once: MakeOnce, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Work in a folder that has what the examples name; the artifact is one of the tests' own shape."""
     pytest.importorskip("pandas", reason="needs pandas for Result.to_dataframe")
     pytest.importorskip("pyarrow", reason="needs pyarrow for embed_corpus")
 
     def fill(folder: Path) -> None:
         shutil.copytree(artifact.path, folder / "out")
+        shutil.copytree(reranker.path, folder / "reranker")
         with monkeypatch.context() as patch:
             patch.chdir(folder)
             write_inputs()

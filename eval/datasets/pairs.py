@@ -72,6 +72,11 @@ class SentencePairs:
         """2N texts: all first sentences, then all second sentences."""
         return self.sentences1 + self.sentences2
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The N pairs, each with its first sentence before its second."""
+        return list(zip(self.sentences1, self.sentences2, strict=True))
+
 
 def load_pairs(
     dataset: str,

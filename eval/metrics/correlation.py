@@ -34,7 +34,11 @@ def score_pairs(
     similarity: str = COSINE,
 ) -> Scores:
     """Score the embeddings of N pairs, each float32 [N, D], against gold [N]."""
-    similarities = measure_similarity(first, second, similarity)
+    return correlate(measure_similarity(first, second, similarity), gold)
+
+
+def correlate(similarities: NDArray[np.float64], gold: NDArray[np.float64]) -> Scores:
+    """The correlations of N pairs' similarities, or a cross-encoder's scores, with gold: each float64 [N]."""
     if not np.isfinite(similarities).all() or 0 in (np.ptp(similarities), np.ptp(gold)):
         return Scores(None, None)
     from scipy import stats  # here, as it takes a while and only pairs need it

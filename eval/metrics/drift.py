@@ -20,14 +20,15 @@ _MOST_LANGUAGES = 50
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Element-wise differences over N x D numbers, and cosines over N sentences.
+    """Element-wise differences over N x D numbers, or N scores, and cosines over N sentences.
 
     `max_relative` is the largest L2 norm of a sentence's difference, divided by the norm of the reference's
     embedding: it depends neither on the length of the embeddings nor on D. `max_ulps` and `mean_ulps`
     count the difference in float16 units in the last place, at the
     reference's number or, for one near zero, at its embedding's root mean square. All but
     `finite` are None if an embedding of either side is not finite; the cosines and `max_relative` are
-    also None if an embedding is all zeros.
+    also None if an embedding is all zeros. Scores have no cosines, and no ulps; their `max_relative` is
+    the largest difference, divided by the root mean square of the reference's scores.
     """
 
     finite: bool
@@ -139,19 +140,13 @@ def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]
         return Drift(finite=False)
     difference = np.abs(candidate.astype(np.float64) - reference)
     ulps = difference / _float16_ulp(reference)
-    p50, p99, p99_9 = np.percentile(difference, (50, 99, 99.9))
     cosines = cosine_similarity(reference, candidate)
     defined = bool(np.isfinite(cosines).all())
     p1, median = np.percentile(cosines, (1, 50)) if defined else (None, None)
     return Drift(
         finite=True,
         max_relative=float((_norms(difference) / _norms(reference)).max()) if defined else None,
-        max_abs=float(difference.max()),
-        mean_abs=float(difference.mean()),
-        rms_abs=float(np.sqrt(np.mean(difference**2))),
-        p50_abs=float(p50),
-        p99_abs=float(p99),
-        p99_9_abs=float(p99_9),
+        **_sizes(difference),
         max_ulps=float(ulps.max()),
         mean_ulps=float(ulps.mean()),
         min_cosine=float(cosines.min()) if defined else None,
@@ -159,6 +154,29 @@ def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]
         median_cosine=None if median is None else float(median),
         mean_cosine=float(cosines.mean()) if defined else None,
     )
+
+
+def measure_score_drift(reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> Drift:
+    """Compare the scores of N pairs, each float64 [N]."""
+    if not _finite(reference, candidate):
+        return Drift(finite=False)
+    difference = np.abs(candidate - reference)
+    size = float(np.sqrt(np.mean(reference**2)))
+    largest = float(difference.max())
+    return Drift(finite=True, max_relative=largest / size if size else None, **_sizes(difference))
+
+
+def _sizes(difference: NDArray[np.float64]) -> dict[str, float]:
+    """How large absolute differences are."""
+    p50, p99, p99_9 = np.percentile(difference, (50, 99, 99.9))
+    return {
+        "max_abs": float(difference.max()),
+        "mean_abs": float(difference.mean()),
+        "rms_abs": float(np.sqrt(np.mean(difference**2))),
+        "p50_abs": float(p50),
+        "p99_abs": float(p99),
+        "p99_9_abs": float(p99_9),
+    }
 
 
 def profile_drift(
@@ -214,7 +232,7 @@ def _float16_ulp(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.spacing(magnitude), dtype=np.float64)
 
 
-def _finite(*arrays: NDArray[np.float32]) -> bool:
+def _finite(*arrays: NDArray[Any]) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 

@@ -11,6 +11,7 @@ from minilmx.eval.metrics.table import LIMITED, METRIC, METRICS, Group, Metric
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
 from minilmx.eval.verdict import ComparisonVerdict, not_finite
+from minilmx.models.interface import SCORE
 from minilmx.models.manifest import COSINE
 
 REFERENCE = "reference"
@@ -59,7 +60,8 @@ def _is_shown(metric: Metric, evaluation: Evaluation) -> bool:
     """Whether a metric has a row, which may say that a number is not defined."""
     if not metric.absolute and len(evaluation.runners) == 1:
         return False
-    if metric.group is Group.BATCHES or (evaluation.pairs and not metric.optional):
+    is_expected = metric.group is Group.BATCHES or (evaluation.pairs and not metric.optional)
+    if is_expected and not evaluation.gives_scores:
         return True
     reference = evaluation.runners[0]
     return any(metric.value(each, reference) is not None for each in evaluation.runners)
@@ -137,9 +139,10 @@ def describe_data(evaluation: Evaluation) -> str:
     if not evaluation.pairs:
         return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings{special}"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
+    rows = "" if evaluation.gives_scores else f" of {2 * evaluation.pairs} sentences"
     return (
         f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
-        f"{evaluation.truncated_sentences} of {2 * evaluation.pairs} sentences truncated{special}"
+        f"{evaluation.truncated_sentences}{rows} truncated{special}"
     )
 
 
@@ -150,7 +153,8 @@ def describe_settings(evaluation: Evaluation) -> str:
         evaluation.prompt and f"prompt {evaluation.prompt}",
         not isinstance(search, UnsetType)
         and f"search: queries with {_prompt(search.query)}, documents with {_prompt(search.document)}",
-        evaluation.similarity != COSINE and f"{evaluation.similarity} similarity",
+        evaluation.similarity not in (COSINE, SCORE) and f"{evaluation.similarity} similarity",
+        evaluation.gives_scores and "a cross-encoder's scores",
     ]
     return "".join(f", {each}" for each in settings if each)
 

@@ -30,9 +30,17 @@ class Figure:
 def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
     """All figures that the comparison has numbers for; none if it is not finite."""
     comparison = result.comparison
-    if comparison is None or comparison.profile is None:
+    if comparison is None or (comparison.profile is None and not evaluation.gives_scores):
         return []
-    profile = comparison.profile
+    figures = [] if comparison.profile is None else _draw_profile(evaluation, comparison.profile)
+    reference = evaluation.runners[0]
+    if reference.similarities and result.similarities:
+        figures += _pair_scores(evaluation, reference, result)
+    return figures
+
+
+def _draw_profile(evaluation: Evaluation, profile: DriftProfile) -> list[Figure]:
+    """Where the drift of embeddings is."""
     figures = [_by_size(profile), _by_cosine(profile)]
     if profile.by_length:
         labels = [f"{each.shortest}\N{EN DASH}{each.longest}" for each in profile.by_length]
@@ -46,11 +54,7 @@ def draw_figures(evaluation: Evaluation, result: RunnerResult) -> list[Figure]:
         shown = profile.by_language[:_MOST_COLUMNS]
         labels = [f"{each.language or 'none':.8}" for each in shown]
         figures.append(_by_group("language", labels, shown, "as the corpus names it"))
-    figures.append(_by_dimension(profile))
-    reference = evaluation.runners[0]
-    if reference.similarities and result.similarities:
-        figures += _pair_scores(evaluation, reference, result)
-    return figures
+    return [*figures, _by_dimension(profile)]
 
 
 def _by_size(profile: DriftProfile) -> Figure:

@@ -157,6 +157,8 @@ def _candidate(evaluation: Evaluation, result: RunnerResult, comparison: Compari
         "runner": result.runner,
         "reference": reference.runner,
         "comparison": comparison,
+        "is_comparable": comparison.profile is not None
+        or (evaluation.gives_scores and comparison.drift.finite),
         "cautions": [
             *caution(reference.runner, reference.details),
             *caution(result.runner, result.details),
@@ -182,7 +184,9 @@ def _tiles(
     remark = "the reference repeats itself exactly"
     if noise != 0:
         remark = f"{noise_multiple(result, noise)} times the noise floor" if noise else "noise not measured"
-    tiles = [tile("max_abs", remark), tile("min_cosine", f"median {cell('median_cosine')}")]
+    tiles = [tile("max_abs", remark)]
+    if not evaluation.gives_scores:
+        tiles.append(tile("min_cosine", f"median {cell('median_cosine')}"))
     if comparison.correlation:
         interval = comparison.correlation.spearman
         low, high = 100 * interval.low, 100 * interval.high

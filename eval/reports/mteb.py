@@ -62,6 +62,12 @@ def render_mteb(result: Result, runner: str | None = None) -> str:
     and none was named, and if a correlation is not defined.
     """
     first = result.evaluations[0]
+    if first.gives_scores:
+        raise EvalError(
+            f"the result of {first.artifact}: scores of a cross-encoder; expected embeddings, which mteb's "
+            "task compares",
+            "Choose another format.",
+        )
     task = _task(first)
     scores: dict[str, list[dict[str, Any]]] = {}
     chosen = [_runner(evaluation, runner) for evaluation in result.evaluations]

@@ -176,8 +176,9 @@ def open_groq_runner(
 ) -> GroqRunner:
     """Build or unpack the artifact's graph and load it; `run` returns the `output` of the graph.
 
-    Raises RunnerUnavailable or RunnerFailed.
+    Raises ArtifactError for a cross-encoder, RunnerUnavailable or RunnerFailed.
     """
+    artifact.require_embeddings()  # the check of a build measures embeddings
     with ExitStack() as guard:  # closes everything unless the runner takes it over
         resources = guard.enter_context(ExitStack())
         if options.bundle is not None:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from minilmx.api import load_result as load_result
     from minilmx.api import open_artifact as open_artifact
     from minilmx.api import push as push
+    from minilmx.api import score_file as score_file
     from minilmx.embedding.embedder import Embedder as Embedder
+    from minilmx.embedding.scorer import Scorer as Scorer
     from minilmx.errors import MinilmxError as MinilmxError
     from minilmx.eval.results import Result as Result
     from minilmx.files.formats import TextFormat as TextFormat
@@ -48,6 +50,7 @@ _HOMES = {
     "Result": "minilmx.eval.results",
     "Runner": "minilmx.runners.base",
     "RunnerEntry": "minilmx.runners.base",
+    "Scorer": "minilmx.embedding.scorer",
     "TextFormat": "minilmx.files.formats",
     **dict.fromkeys(
         (
@@ -65,6 +68,7 @@ _HOMES = {
             "load_result",
             "open_artifact",
             "push",
+            "score_file",
         ),
         "minilmx.api",
     ),

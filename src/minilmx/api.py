@@ -206,6 +206,43 @@ def embed_file(
     return record
 
 
+def score_file(
+    artifact: ArtifactLike,
+    source: Path | str,
+    output: Path | str,
+    *,
+    text_columns: tuple[str, str] | None = None,
+    text_format: TextFormat = BY_NAME,
+    runner: str = "onnxruntime",
+    graph: str = AUTO,
+    replace: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> RunRecord:
+    """Score the pairs of texts of a file with a cross-encoder's artifact into `output`: .jsonl or .npy.
+
+    `source` is CSV, TSV, JSON, JSONL or Parquet, a URL of one, or "-" for standard input; `text_columns` name
+    other columns than sentence1 and sentence2, and `text_format` says what the file's name does not. The
+    record of the run is written to OUTPUT.run.json and returned; its sentences are the pairs. Raises
+    DatasetError, OutputError, ArtifactError, also for an artifact that gives embeddings, or RunnerError.
+
+    Example:
+        >>> minilmx.score_file("reranker", "pairs.jsonl", "scores.jsonl").sentences
+        2
+    """
+    from minilmx.embedding.score_file import check_score_output, save_scores
+    from minilmx.embedding.scorer import Scorer
+    from minilmx.files.pairs import open_pairs
+
+    target = Path(output)
+    check_score_output(target, replace=replace)
+    opened = _opened(artifact, None, runner, scores=True)
+    pairs = open_pairs(str(source), text_columns, text_format)
+    with Scorer(opened, runner, graph, progress, **options) as scorer:
+        chunks = scorer.stream(pairs, advance=progress.start(runner, pairs.count))
+        return save_scores(target, chunks, scorer.record, replace=replace)
+
+
 def embed_corpus(
     artifact: ArtifactLike,
     inputs: Sequence[Path | str],
@@ -321,7 +358,7 @@ def evaluate(
     progress: Progress = SILENT,
     **options: Any,
 ) -> "Result":
-    """Run an artifact on several runners over identical inputs and compare their embeddings.
+    """Run an artifact on several runners over identical inputs and compare their embeddings or scores.
 
     The first of `runners` is the reference; without any, onnxruntime is compared with groq, or with
     groq-emulator if no GroqCard is found. `dataset` is "bundled", "stsb", "mteb:TASK" for an STS task of
@@ -349,7 +386,7 @@ def evaluate(
     require_strings("languages", languages)
     require_count("limit", limit)
     dataset = str(dataset)
-    opened = _opened(artifact, prompt)
+    opened = _opened(artifact, prompt, scores=True)
     rules = limit_rules(limits)
     names = list(runners)
     if not names:
@@ -913,10 +950,19 @@ def limits_of(result: "Result", limits: "LimitsLike" = None, preset: str | None 
 
 
 def _opened(
-    artifact: ArtifactLike, prompt: str | None = None, runner: str | RunnerEntry | None = None
+    artifact: ArtifactLike,
+    prompt: str | None = None,
+    runner: str | RunnerEntry | None = None,
+    *,
+    scores: bool = False,
 ) -> Artifact:
-    """The artifact, verified here unless it is for a runner that verifies what it reads."""
+    """The artifact, verified here unless it is for a runner that verifies what it reads.
+
+    Raises ArtifactError for a cross-encoder's, unless it is for `scores`.
+    """
     if not isinstance(artifact, Artifact):
         verify = runner is None or not find_runner(runner).verifies
         artifact = artifacts.open_artifact(Path(artifact), verify=verify)
+    if not scores:
+        artifact.require_embeddings()
     return artifact if prompt is None else artifact.with_prompt(prompt)

@@ -28,6 +28,19 @@ def require_strings(what: str, values: Sequence[str]) -> None:
             raise ValueError(f"{what}[{number}]: half of a surrogate pair; expected Unicode text") from error
 
 
+def require_pairs(what: str, values: Sequence[Sequence[str]]) -> None:
+    """Raise TypeError unless `values` is a sequence of pairs of strings, each a tuple or a list.
+
+    Raises ValueError for a string that is not Unicode text.
+    """
+    if isinstance(values, str | bytes | Set | Mapping) or not isinstance(values, Sized):
+        raise TypeError(f"{what}: {type(values).__name__}; expected a sequence of pairs of strings")
+    for number, value in enumerate(values):
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise TypeError(f"{what}[{number}]: {type(value).__name__}; expected a pair of strings")
+        require_strings(f"{what}[{number}]", value)
+
+
 def require_count(what: str, value: int | None) -> None:
     """Raise TypeError unless `value` is an int or None, and ValueError for one below 1."""
     if value is None:

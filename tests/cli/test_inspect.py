@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from minilmx.models.artifact import Artifact
+
 
 def test_inspect_verifies_an_undamaged_artifact(tiny: Path, mlx: Callable[..., Any]) -> None:
     outcome = mlx("inspect", tiny)
@@ -47,6 +49,20 @@ def test_inspect_says_that_a_model_is_supported(model: Path, mlx: Callable[..., 
     assert "supported    yes" in outcome.stdout
 
 
+def test_inspect_says_that_a_cross_encoder_is_supported(
+    reranker: Artifact, reranker_folder: Path, mlx: Callable[..., Any]
+) -> None:
+    outcome = mlx("inspect", reranker_folder)
+    assert outcome.code == 0, outcome
+    assert "score        one per pair of texts (a cross-encoder)" in outcome.stdout
+    assert "supported    yes" in outcome.stdout
+    assert "cross-encoders with one score: bert, " in mlx("models").stdout
+    outcome = mlx("inspect", reranker.path)
+    assert outcome.code == 0, outcome
+    assert "score       one float32 per pair of texts (a cross-encoder)" in outcome.stdout
+    assert "output      score float32 [4, 1]" in outcome.stdout
+
+
 def test_inspect_shows_the_most_tokens_that_a_model_reads(model: Path, mlx: Callable[..., Any]) -> None:
     change(model / "sentence_bert_config.json", max_seq_length=24)
     assert "tokens       up to 24" in mlx("inspect", model).stdout
@@ -67,6 +83,7 @@ def test_inspect_describes_a_model_as_json(model: Path, mlx: Callable[..., Any])
         "revision": None,
         "origin": "folder",
         "architecture": "bert",
+        "output": "sentence_embedding",
         "pooling": "mean",
         "normalized": False,
         "embedding_dimension": 8,
@@ -127,9 +144,9 @@ def make_unsaved(folder: Path) -> None:
     [
         (make_pickled, "has its weights only as a pickle (pytorch_model.bin)", "Save the model with safe"),
         (make_lstm, "modules of tiny: Transformer + Pooling + LSTM", "Choose a model of these modules"),
-        (make_reranker, "tiny is a reranker (BertForSequenceClassification)", "Choose an embedding model"),
-        (make_named_reranker, "tiny is a reranker (CrossEncoder)", "Choose an embedding model"),
-        (make_sparse, "tiny is a SparseEncoder of sentence-transformers", "Choose an embedding model"),
+        (make_reranker, "tiny gives 2 scores per pair of texts", "Choose a cross-encoder with one label"),
+        (make_named_reranker, "tiny is a cross-encoder of Transformer + Pooling", "Choose a cross-encoder"),
+        (make_sparse, "tiny is a SparseEncoder of sentence-transformers", "Choose a model that gives one"),
         (make_foreign_module, "modules of tiny: custom_st.Transformer", "Code of a model is never run"),
         (make_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),
         (make_bare_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),

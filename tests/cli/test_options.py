@@ -58,6 +58,7 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("export", "--force"): ((*EXPORT[:-1], "full"), ("--force",), "so it is not replaced"),
     ("run", "--runner"): (RUN, ("--runner", "groq-emulator"), "with groq-emulator"),
     ("run", "--column"): (CSV, ("--column", "a"), "exit 0"),
+    ("run", "--text-columns"): (CSV, ("--text-columns", "a", "b"), "which only a cross-encoder scores"),
     ("run", "--output"): (("run", "tiny", "texts.txt"), ("-o", "out.npy"), "out.npy"),
     ("run", "--force"): (("run", "tiny", "texts.txt", "-o", "a.npy"), ("--force",), "exit 0"),
     ("run", "--on-empty"): (("run", "tiny", "gap.csv", "--column", "a"), ("--on-empty", "skip"), "exit 0"),

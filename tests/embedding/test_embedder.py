@@ -13,7 +13,8 @@ from msgspec import UNSET, structs
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as HubTokenizer
 
-from minilmx.embedding.embedder import Embedder, require_finite
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.open_graph import require_finite
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import ArtifactError, RunnerFailed
 from minilmx.models.artifact import Artifact, open_artifact, seal

@@ -125,8 +125,8 @@ KINDS = {
 
 # What transformers or sentence-transformers has, minilmx does not export: part of the error.
 REFUSED = {
-    "cross-encoder, plain": "is a reranker (BertForSequenceClassification)",
-    "cross-encoder, sentence-transformers": "is a reranker (CrossEncoder)",
+    "cross-encoder, two labels": "model gives 2 scores per pair of texts",
+    "cross-encoder, with a Pooling": "is a cross-encoder of Transformer + Pooling",
     "static embeddings (model2vec)": "modules of model: StaticEmbedding + Normalize",
     "sparse embeddings (SPLADE)": "is a SparseEncoder",
     "code of the model's own": "auto_map",
@@ -159,13 +159,13 @@ def make_refused(name: str, folder: Path) -> Path:
         ]
         (model / "modules.json").write_text(json.dumps(content))
 
-    def plain_reranker() -> None:
+    def two_labels() -> None:
         (model / "modules.json").unlink()
         change("config.json", architectures=["BertForSequenceClassification"])
 
     changes: dict[str, Callable[[], object]] = {
-        "cross-encoder, plain": plain_reranker,
-        "cross-encoder, sentence-transformers": lambda: change(_SETTINGS, model_type="CrossEncoder"),
+        "cross-encoder, two labels": two_labels,
+        "cross-encoder, with a Pooling": lambda: change(_SETTINGS, model_type="CrossEncoder"),
         "sparse embeddings (SPLADE)": lambda: change(_SETTINGS, model_type="SparseEncoder"),
         "code of the model's own": lambda: change("config.json", auto_map={"AutoModel": "own.Model"}),
         "LSTM after the encoder": lambda: modules("Transformer", "LSTM", "Pooling"),
@@ -246,6 +246,25 @@ def make_kind(name: str, folder: Path) -> Path:
     return folder / "model"
 
 
+def make_cross_encoder(architecture: str, folder: Path) -> Path:
+    """The folder of a cross-encoder of this architecture, as transformers saves it."""
+    import torch
+    import transformers
+
+    kind = next(kind for kind in KINDS.values() if kind.model_type == architecture)
+    config = kind.config if "vocab_size" in kind.config else _CODER | kind.config
+    made = getattr(transformers, f"{kind.architecture}Config")(**config, num_labels=1)
+    torch.manual_seed(11)
+    model = getattr(transformers, f"{kind.architecture}ForSequenceClassification")(made)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        model.save_pretrained(folder / "model")
+        _TOKENIZERS[kind.tokenizer](transformers).save_pretrained(folder / "model")
+    return folder / "model"
+
+
 def _pieces(specials: list[str]) -> Tokenizer:
     """WordPiece, as BERT has: letters, digits and punctuation are a token each."""
     pieces = [*specials, *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
@@ -261,7 +280,9 @@ def _pieces(specials: list[str]) -> Tokenizer:
 def _bert(transformers: Any) -> Any:
     tokenizer = _pieces(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     return _wrap(transformers, tokenizer, names)
@@ -300,7 +321,9 @@ def _unigram(transformers: Any) -> Any:
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     names = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "bos": "<s>", "eos": "</s>"}
     return _wrap(transformers, tokenizer, names)

@@ -386,7 +386,7 @@ LSTM = [*FILES["modules.json"], {"path": "2_LSTM", "type": "sentence_transformer
     ("changes", "words"),
     [
         ({"config.json": {"model_type": "xlnet"}}, "architecture 'xlnet'"),
-        ({"config.json": RERANKER, "modules.json": None}, "a reranker (BertForSequenceClassification)"),
+        ({"config.json": RERANKER, "modules.json": None}, "gives 2 scores per pair of texts"),
         ({"modules.json": LSTM}, "Transformer + Pooling + LSTM"),
         ({"model.safetensors": None, "pytorch_model.bin": {}}, "weights only as a pickle"),
         ({"model.safetensors": None}, "no weights"),

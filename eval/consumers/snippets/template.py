@@ -56,8 +56,9 @@ def render_snippet(name: str, artifact: Artifact) -> str:
     """The few lines that use this artifact, by its absolute path.
 
     Raises EvalError for an unknown name, for a snippet that pools itself if the model does more, and for one
-    of the fixed graph if the artifact has no settings for it.
+    of the fixed graph if the artifact has no settings for it. Raises ArtifactError for a cross-encoder.
     """
+    artifact.require_embeddings()
     languages = _languages()
     if name not in languages:
         raise EvalError(f"snippet: {name!r}; expected one of {', '.join(sorted(languages))}")

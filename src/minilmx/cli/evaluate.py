@@ -146,7 +146,8 @@ def evaluate(
     unless its settings name another) with the gold scores, and its embedding drift from the first
     runner: element by element, in the order of the pairs, and in what a search returns. The first line
     is the answer: SAME, DRIFTED (the numbers moved further than rounding moves them, but a search
-    returns the same) or DIFFERENT. Exits with 0 only for SAME or, if limits are set, if they are kept.
+    returns the same) or DIFFERENT. Of a cross-encoder's artifact, the scores of the pairs and their order
+    are compared. Exits with 0 only for SAME or, if limits are set, if they are kept.
     """
     from minilmx import api
     from minilmx.cli.progress import console_progress

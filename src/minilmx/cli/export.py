@@ -158,16 +158,20 @@ def export(
     if truncation := describe_truncation(artifact):
         lines["dimension"] = truncation
     if parity:
+        hidden = ""
+        if parity.max_abs_hidden is not None:
+            hidden = f", {parity.max_abs_hidden:.2g} on last_hidden_state"
         lines["parity"] = (
-            f"max abs {parity.max_abs_embedding:.2g} on sentence_embedding, "
-            f"{parity.max_abs_hidden:.2g} on last_hidden_state; {parity.sentences} sentences, "
+            f"max abs {parity.max_abs_embedding:.2g} on {artifact.output_name}{hidden}; "
+            f"{parity.sentences} {'pairs' if artifact.gives_scores else 'sentences'}, "
             f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated"
             f"{', before quantising' if cost else ''}"
         )
     if texts:
+        unit, result = ("pair", "score") if artifact.gives_scores else ("text", "embedding")
         lines["text"] = (
-            f"max abs {texts.max_abs:.2g} from text to embedding against {texts.reference}; "
-            f"{texts.texts} texts{', before quantising' if cost else ''}"
+            f"max abs {texts.max_abs:.2g} from {unit} to {result} against {texts.reference}; "
+            f"{texts.texts} {unit}s{', before quantising' if cost else ''}"
         )
         if texts.overridden:
             lines["tokenizer"] = "as AutoTokenizer makes it: tokenizer_config.json overrides tokenizer.json"

@@ -58,6 +58,12 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         source = manifest.source
         revision = f" at {source.revision}" if source.revision else ""
         unit = "normalized" if manifest.normalized else "not normalized"
+        made = (
+            "embedding",
+            f"{manifest.embedding_dimension} x {manifest.precision}, {manifest.pooling} pooling, {unit}",
+        )
+        if manifest.gives_scores:
+            made = (manifest.output_name, f"one {manifest.precision} per pair of texts (a cross-encoder)")
         rows = [
             ("model", f"{source.id}{revision}, from {source.origin}"),
             ("weights", f"sha256 {source.weights_sha256}"),
@@ -66,10 +72,7 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
                 "shape",
                 f"batch size {found.shape.batch_size}, sequence length {found.shape.sequence_length}",
             ),
-            (
-                "embedding",
-                f"{manifest.embedding_dimension} x {manifest.precision}, {manifest.pooling} pooling, {unit}",
-            ),
+            made,
             *(("dimension", text) for text in [describe_truncation(found)] if text),
             *(("tokens", text) for text in [describe_length(found)] if text),
             *(
@@ -119,6 +122,7 @@ def _inspect_model(model: str, as_json: bool) -> None:
     import json
 
     from minilmx.errors import ModelError
+    from minilmx.models.interface import SCORE
     from minilmx.models.source import resolve_model
     from minilmx.models.support import ModelFacts, read_model_facts
 
@@ -144,9 +148,12 @@ def _inspect_model(model: str, as_json: bool) -> None:
         if document["supported"]:
             unit = "normalized" if document["normalized"] else "not normalized"
             size = f"{document['embedding_dimension'] or '?'} numbers"
+            made = ("embedding", f"{size}, {document['pooling']} pooling, {unit}")
+            if document["output"] == SCORE:
+                made = (SCORE, "one per pair of texts (a cross-encoder)")
             rows += [
                 ("architecture", document["architecture"]),
-                ("embedding", f"{size}, {document['pooling']} pooling, {unit}"),
+                made,
                 ("tokens", document["max_sequence_length"] and f"up to {document['max_sequence_length']}"),
                 ("tokenizer", document["tokenizer"]),
                 ("weights", document["weights"]),

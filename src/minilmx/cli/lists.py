@@ -13,9 +13,11 @@ from minilmx.cli.console import echo
 def models(as_json: bool) -> None:
     """List the models that are known by name, and the architectures.
 
-    Any other sentence-transformers folder or hub id of one of these architectures can be exported as well.
+    Any other sentence-transformers folder or hub id of one of these architectures can be exported as well,
+    and cross-encoders of some of them.
     """
     from minilmx.models.architectures import ARCHITECTURES
+    from minilmx.models.cross_encoder import HEADS
     from minilmx.models.known import KNOWN_MODELS
 
     if as_json:
@@ -30,6 +32,7 @@ def models(as_json: bool) -> None:
     width = max(map(len, ARCHITECTURES))
     for name, architecture in ARCHITECTURES.items():
         echo(f"architecture {name:<{width}}  {architecture.models}")
+    echo(f"\ncross-encoders with one score: {', '.join(HEADS)} (ms-marco-MiniLM-L6-v2 is bert)")
 
 
 @click.command(short_help="List the runners, and whether each can run here.")

@@ -98,6 +98,12 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @FORCE
 @click.option(
+    "--text-columns",
+    nargs=2,
+    metavar="NAME NAME",
+    help="Columns of the two texts of a pair, for a cross-encoder. [default: sentence1 sentence2]",
+)
+@click.option(
     "--on-empty",
     type=click.Choice(["error", "skip", "null"]),
     default="error",
@@ -117,6 +123,7 @@ def run(
     column: str | None,
     output: str | None,
     force: bool,
+    text_columns: tuple[str, str] | None,
     on_empty: str,
     prompt: str | None,
     graph: str,
@@ -130,10 +137,18 @@ def run(
     If --output is a folder, INPUTS are any number of such files, folders and patterns, and the
     embeddings go to the folder as Parquet shards, or with --format lance as a Lance dataset, with the
     other columns of the inputs. To resume a run that was interrupted, give the same command again.
+
+    If ARTIFACT is of a cross-encoder, INPUTS is a file of pairs of texts, and the output has one score per
+    pair: JSON lines, or a .npy.
     """
+    from minilmx.models.artifact import read_artifact
+
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
     require_output(output, force)
+    is_cross_encoder = read_artifact(artifact).gives_scores
+    if is_cross_encoder and (to_folder or len(inputs) > 1):
+        raise click.UsageError("a cross-encoder scores the pairs of one file into one file.")
     _require_fit(inputs, to_folder, folder_settings["engine"])
     common: dict[str, Any] = {
         "column": column,
@@ -144,7 +159,17 @@ def run(
         "graph": graph,
     }
     common |= given_settings([runner], settings)
-    if to_folder:
+    if is_cross_encoder:
+        for name, default in (("column", None), ("on_empty", "error"), ("prompt", None)):
+            if common.pop(name) != default:
+                raise click.UsageError(
+                    f"{flag(name)} is for texts to embed: this is a cross-encoder's artifact."
+                )
+        common["text_columns"] = text_columns
+        _score(artifact, inputs[0] if inputs else "-", output, force, common)
+    elif text_columns is not None:
+        raise click.UsageError("--text-columns are of pairs, which only a cross-encoder scores.")
+    elif to_folder:
         _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings)
     else:
         _run_to_file(artifact, inputs[0] if inputs else "-", output, force, common)
@@ -166,6 +191,35 @@ def _run_to_file(
     prompted = f" and the prompt {record.prompt}" if record.prompt else ""
     echo(
         f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph){prompted} in "
+        f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
+        f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
+        err=True,
+    )
+
+
+def _score(artifact: Path, source: str, output: str | None, force: bool, settings: dict[str, Any]) -> None:
+    """Score pairs into a file, or print the scores."""
+    from minilmx import api
+    from minilmx.cli.progress import console_progress
+    from minilmx.embedding.score_file import write_scores
+    from minilmx.embedding.scorer import Scorer
+    from minilmx.files.pairs import open_pairs
+    from minilmx.models.artifact import read_artifact
+
+    with console_progress() as progress:
+        if output is not None:
+            record = api.score_file(artifact, source, output, replace=force, progress=progress, **settings)
+        else:
+            pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
+            with Scorer(api.open_artifact(artifact), progress=progress, **settings) as scorer:
+                write_scores(
+                    sys.stdout,
+                    scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
+                )
+                record = scorer.record()
+    where, timing = f" to {output}" if output else "", record.timing
+    echo(
+        f"{record.sentences} pairs{where} with {record.runner} ({record.graph} graph) in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
         f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
         err=True,

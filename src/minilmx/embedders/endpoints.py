@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedders.base import TextEmbedder
-from minilmx.embedding.embedder import map_in_threads
+from minilmx.embedding.open_graph import map_in_threads
 from minilmx.errors import EvalError, RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind

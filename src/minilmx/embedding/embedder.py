@@ -1,67 +1,27 @@
-"""From texts to embeddings through any runner: the part that is the same for all of them."""
+"""From texts to embeddings through any runner."""
 
-import hashlib
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minilmx.arguments import require_strings
 from minilmx.embedding.mteb import make_meta, read_call
-from minilmx.embedding.record import RunRecord, Timing, artifact_fields
+from minilmx.embedding.open_graph import OpenGraph
 from minilmx.embedding.similarity import closeness, measure_similarity, unit_rows
-from minilmx.errors import ArtifactError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
-from minilmx.models.batching import Batch, Fed, feed_batches
 from minilmx.models.manifest import COSINE
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer, open_tokenizer
 from minilmx.progress import SILENT, Advance, Progress
-from minilmx.runners.base import Runner, RunnerEntry
-from minilmx.runners.registry import AUTO, choose_graph, open_runner
-
-# Texts tokenized at a time: bounds memory, is plenty for the tokenizer's threads, and has so many
-# texts of each length that few batches of equal length are small.
-_CHUNK_ROWS = 4096
-_CHUNK_CHARACTERS = 2**25  # or fewer texts than that, if they are long
-
-Item = TypeVar("Item")
-Output = TypeVar("Output")
+from minilmx.runners.base import RunnerEntry
+from minilmx.runners.registry import AUTO
 
 
-@dataclass(frozen=True, slots=True)
-class Embeddings:
-    """What a runner made of N texts.
-
-    `values` is float32 [N, D]. `seconds` is the time from the first batch to the last, without
-    tokenizing; `batch_seconds`, float64 [batches], is how long the runner took for each.
-    """
-
-    values: NDArray[np.float32]
-    seconds: float
-    batch_seconds: NDArray[np.float64]
-
-    @property
-    def batches(self) -> int:
-        """How often the runner ran."""
-        return len(self.batch_seconds)
-
-    @property
-    def finite(self) -> bool:
-        """Whether no number is NaN or infinite."""
-        return bool(np.isfinite(self.values).all())
-
-
-class Embedder:
+class Embedder(OpenGraph[str]):
     """A runner that is open on one graph of an artifact, and turns texts into embeddings.
 
-    Tokenizing, padding, batching, packing and the checks of what comes back are here, the same for
-    every runner. It also keeps what `record` says of all that was embedded. `mteb.evaluate` takes it as a
-    model.
+    It also keeps what `record` says of all that was embedded. `mteb.evaluate` takes it as a model.
 
     Example:
         >>> artifact = minilmx.open_artifact("out")
@@ -83,27 +43,11 @@ class Embedder:
         `graph` is "auto" (the first of the dynamic-shape, the packed and the fixed graph that the artifact
         has and the runner takes), "dynamic", "fixed" or "packed"; `settings` are the runner's own options.
         Raises RunnerError, also for a setting that the runner does not have, and ArtifactError for a graph
-        that the artifact does not have, or a tokenizer with ids that the graph does not know.
+        that the artifact does not have, a tokenizer with ids that the graph does not know, or the artifact
+        of a cross-encoder.
         """
-        self.artifact = choose_graph(artifact, runner, graph)
-        with ThreadPoolExecutor(1) as beside:
-            tokenizer = beside.submit(checked_tokenizer, self.artifact)
-            self.runner: Runner = open_runner(runner, self.artifact, progress, **settings)
-        try:
-            self.tokenizer = tokenizer.result()
-        except BaseException:
-            self.runner.close()
-            raise
-        self.truncated_rows = 0
-        self.seconds = 0.0  # inside the runner, without tokenizing
-        self._rows = self._batches = 0
-        self._batch_seconds = 0.0
-        self._digest = hashlib.sha256()
-
-    @property
-    def dimension(self) -> int:
-        """The numbers in an embedding, D."""
-        return self.artifact.manifest.embedding_dimension
+        artifact.require_embeddings()
+        super().__init__(artifact, runner, graph, progress, **settings)
 
     def encode(self, texts: Sequence[str], first_row: int = 0, **mteb: Any) -> NDArray[np.float32]:
         """Embed N texts: float32 [N, D], in the order of the texts.
@@ -138,39 +82,6 @@ class Embedder:
         """
         return self._stream(texts, first_row, advance, self.tokenizer)
 
-    def encode_tokenized(
-        self,
-        texts: TokenizedTexts,
-        advance: Advance | None = None,
-        feed: Callable[[TokenizedTexts, Artifact], Iterator[Fed]] = feed_batches,
-    ) -> Embeddings:
-        """Run every batch of tokenized texts and put the embeddings in the order of the texts.
-
-        `feed` makes the batches: feed_batches or feed_alone. Raises RunnerFailed if the runner fails in any
-        way, or returns anything but float32 [B, D], or [B, N, D] from a packed graph. Numbers that are not
-        finite are kept: see require_finite.
-        """
-        values = np.empty((len(texts), self.dimension), dtype=np.float32)
-        batch_seconds: list[float] = []
-
-        def run(fed: Fed) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
-            batch, owners = fed
-            started = time.perf_counter()
-            result = self._run_checked(batch, (*owners.shape, self.dimension))
-            return result, owners, time.perf_counter() - started
-
-        started = time.perf_counter()
-        batches = feed(texts, self.artifact)
-        for result, owners, seconds in map_in_threads(
-            run, batches, self.runner.concurrency, self.runner.close
-        ):
-            used = owners >= 0
-            values[owners[used]] = result[used]
-            batch_seconds.append(seconds)
-            if advance is not None:
-                advance(int(used.sum()))
-        return Embeddings(values, time.perf_counter() - started, np.array(batch_seconds))
-
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[Any]:
         """How similar each of N embeddings is to each of M, by the model's own measure: [N, M].
 
@@ -195,156 +106,5 @@ class Embedder:
         """
         return make_meta(self.artifact, self.runner.name, self.runner.details)
 
-    def record(self) -> RunRecord:
-        """What has been embedded until now by `encode` and `stream`."""
-        return RunRecord(
-            **artifact_fields(self.artifact),
-            sentences=self._rows,
-            truncated_sentences=self.truncated_rows,
-            inputs_sha256=self._digest.hexdigest(),
-            graph=self.artifact.graph_kind,
-            runner=self.runner.name,
-            details=dict(self.runner.details),
-            versions=dict(self.runner.versions),
-            timing=Timing(
-                batches=self._batches,
-                seconds=self.seconds,
-                latency_seconds=self._batch_seconds / max(self._batches, 1),
-                sentences_per_second=self._rows / self.seconds if self.seconds else 0.0,
-            ),
-        )
-
-    def close(self) -> None:
-        """Close the runner. Closing again does nothing."""
-        self.runner.close()
-
-    def __enter__(self) -> "Embedder":
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self.runner.__exit__(kind, error, traceback)
-
-    def _stream(
-        self, texts: Iterable[str], first_row: int, advance: Advance | None, tokenizer: Tokenizer
-    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        for chunk, tokenized in self._tokenize(texts, tokenizer):
-            result = self.encode_tokenized(tokenized, advance)
-            require_finite(result.values, chunk, self.runner.name, first_row)
-            first_row += len(chunk)
-            self._rows += len(chunk)
-            self.truncated_rows += int(tokenized.truncated.sum())
-            self._batches += result.batches
-            self.seconds += result.seconds
-            self._batch_seconds += float(result.batch_seconds.sum())
-            yield chunk, result.values
-
-    def _run_checked(self, batch: Batch, expected: tuple[int, ...]) -> NDArray[np.float32]:
-        name = self.runner.name
-        with boundary(RunnerFailed, f"the runner {name} failed on a batch", named=True):
-            result: object = self.runner.run(batch)
-        if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
-            raise RunnerFailed(
-                f"the runner {name} returned {_describe(result)}; expected float32 {list(expected)}"
-            )
-        return result
-
-    def _tokenize(
-        self, texts: Iterable[str], tokenizer: Tokenizer
-    ) -> Iterator[tuple[list[str], TokenizedTexts]]:
-        """Chunks of whole batches, one ahead; only the last may end in a part of a batch.
-
-        Texts are read in the caller's thread, so that Ctrl-C interrupts a wait for standard input.
-        """
-
-        def tokenize(chunk: list[str]) -> tuple[list[str], TokenizedTexts]:
-            tokenized = tokenizer.encode(chunk)
-            tokenized.update_digest(self._digest)
-            return chunk, tokenized
-
-        with ThreadPoolExecutor(1) as ahead:
-            upcoming: Future[tuple[list[str], TokenizedTexts]] | None = None
-            for chunk in in_chunks(texts, self.artifact.shape.batch_size):
-                following = ahead.submit(tokenize, chunk)
-                if upcoming is not None:
-                    yield upcoming.result()
-                upcoming = following
-            if upcoming is not None:
-                yield upcoming.result()
-
-
-def checked_tokenizer(artifact: Artifact) -> Tokenizer:
-    """The artifact's tokenizer, at its sequence length.
-
-    Raises ArtifactError if it has ids beyond the graph's token embeddings: OpenVINO would return numbers.
-    """
-    tokenizer = open_tokenizer(artifact, artifact.prompt)
-    rows = artifact.manifest.token_rows or None
-    if rows is None:  # an older artifact: the graph knows
-        from minilmx.models.onnx_file import load_graph, read_facts
-
-        rows = read_facts(load_graph(artifact), artifact.graph_file).token_rows
-    beyond = rows and tokenizer.token_beyond(rows)
-    if beyond:
-        raise ArtifactError(
-            f"{artifact.tokenizer_file}: {beyond}; expected ids below {rows}", "Export the model again."
-        )
-    return tokenizer
-
-
-def in_chunks(texts: Iterable[str], batch: int) -> Iterator[list[str]]:
-    """Lists of whole batches, of limited length and size; only the last may end in a part of a batch."""
-    chunk: list[str] = []
-    characters = 0
-    for text in texts:
-        chunk.append(text)
-        characters += len(text)
-        if len(chunk) % batch == 0 and (len(chunk) >= _CHUNK_ROWS or characters >= _CHUNK_CHARACTERS):
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
-
-
-def require_finite(
-    values: NDArray[np.float32], texts: Sequence[str], runner: str, first_row: int = 0
-) -> None:
-    """Raise RunnerFailed, naming the sentence, if an embedding has NaN or infinity."""
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad):
-        raise RunnerFailed(
-            f"the runner {runner} returned numbers that are not finite for sentence "
-            f"{first_row + int(bad[0]) + 1}: {texts[bad[0]][:80]!r}"
-        )
-
-
-def map_in_threads(
-    work: Callable[[Item], Output], items: Iterable[Item], threads: int, interrupt: Callable[[], None]
-) -> Iterator[Output]:
-    """`map`, with so many items at once, in order, and never many items ahead.
-
-    After Ctrl-C or a signal, `interrupt` ends what runs: a thread whose work hangs would be waited for.
-    """
-    if threads == 1:
-        yield from map(work, items)
-        return
-    pending: deque[Future[Output]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > 4 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except (KeyboardInterrupt, SystemExit):
-            interrupt()
-            raise
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _describe(result: object) -> str:
-    if isinstance(result, np.ndarray):
-        return f"{result.dtype} {list(result.shape)}"
-    return f"a {type(result).__name__}"
+    def _encode(self, tokenizer: Tokenizer, given: Sequence[str]) -> TokenizedTexts:
+        return tokenizer.encode(given)

@@ -65,12 +65,18 @@ def save_embeddings(
     write = _writer(output)
     with atomic_file(output, replace=replace) as temporary:
         write(temporary, dimension, chunks)
-    saved = record()
-    document = saved.to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
+    return save_record(output, record(), empty_lines, replace=replace)
+
+
+def save_record(
+    output: Path, record: RunRecord, empty_lines: Sequence[int] = (), *, replace: bool
+) -> RunRecord:
+    """Write the record of a run beside its output, and return it. Raises OutputError."""
+    document = record.to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
     document |= {"empty_lines": list(empty_lines)}
     with atomic_file(record_path(output), replace=replace) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return saved
+    return record
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class Header:
     its digest, and `batch_size` and `sequence_length` are the shape of its fixed graph. `inputs_sha256` is
     the digest of the token arrays, so equal digests mean that two runs saw identical inputs. `prompt` is the
     name of the model's prompt that was prepended to every text, and `similarity` how its embeddings are
-    compared: cosine, dot, euclidean or manhattan.
+    compared: cosine, dot, euclidean or manhattan; "score" for a cross-encoder, whose sentences are pairs.
     """
 
     artifact: str

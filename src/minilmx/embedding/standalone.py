@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.embedder import checked_tokenizer, in_chunks
+from minilmx.embedding.open_graph import checked_tokenizer, in_chunks
 from minilmx.embedding.record import RECORD_SCHEMA_VERSION, artifact_fields
 from minilmx.errors import DatasetError
 from minilmx.files.atomic import atomic_folder
