@@ -1,7 +1,8 @@
 """Proof that the exported graphs equal the model, on real sentences of many lengths.
 
 The limits are absolute for a vector whose numbers are at most 1, as in a normalised embedding, and grow with
-its largest number: float32 has 7 digits, so a vector in thousands cannot be equal to 1e-5.
+its largest number: float32 has 7 digits, so a vector in thousands cannot be equal to 1e-5. Those of scores
+grow with the largest score of all: one near 0 is a sum of numbers as large as those of the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,22 +58,25 @@ def check_parity(
 
     `mask` is the dtype of the fixed graph's attention_mask, and `output` what the model gives. The
     dynamic-shape graph runs at other batch sizes and lengths than the fixed one. Raises ExportError above
-    1e-5 on the output or 1e-4 on last_hidden_state, times the vector's largest number if that is above 1, or
-    for anything not finite.
+    1e-5 on the output or 1e-4 on last_hidden_state, times the vector's largest number, or the largest score,
+    if that is above 1, or for anything not finite.
     """
     tokenizer, texts = Tokenizer(tokenizer_file, shape, mask=mask), sample_texts(shape.sequence_length)
     tokenized = tokenizer.encode(texts) if output != SCORE else tokenizer.encode_pairs(pair_up(texts))
     counts = tokenized.token_counts
+    scale = 1.0
+    if output == SCORE:
+        scale = find_scale(np.concatenate([reference(batch)[1] for batch in tokenized.batches()]))
     worst = np.zeros(2)
     fixed, dynamic = graphs[GraphKind.FIXED], graphs[GraphKind.DYNAMIC]
     run_fixed, run_dynamic = _open_graph(fixed), _open_graph(dynamic)
     for batch in tokenized.batches():
-        worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed, output))
+        worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed, output, scale))
     for rows in _ragged_groups(len(texts)):
         longest = counts[rows].max()
         feeds = {name: array[rows, :longest] for name, array in tokenized.tokens.feeds().items()}
         batch = TokenBatch(**feeds)
-        worst = np.maximum(worst, _compare(dynamic.name, batch, reference, run_dynamic, output))
+        worst = np.maximum(worst, _compare(dynamic.name, batch, reference, run_dynamic, output, scale))
     packed = graphs.get(GraphKind.PACKED)
     return Parity(
         len(texts),
@@ -125,13 +129,21 @@ def _open_graph(path: Path) -> Callable[[TokenBatch], dict[str, NDArray[np.float
     return run
 
 
-def relative_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest difference of a number, divided by the largest number of its expected vector if above 1.
+def relative_difference(
+    found: NDArray[np.float32], expected: NDArray[np.float32], scale: float = 1.0
+) -> float:
+    """The largest difference of a number, divided by the largest number of its expected vector, or by `scale`
+    if that is larger.
 
     Vectors are along the last axis. NaN or infinity gives NaN or infinity.
     """
-    size = np.maximum(1, np.abs(expected).max(axis=-1, keepdims=True))
+    size = np.maximum(scale, np.abs(expected).max(axis=-1, keepdims=True))
     return float((np.abs(found - expected) / size).max())
+
+
+def find_scale(scores: NDArray[np.float32]) -> float:
+    """The size of the largest score, at least 1. NaN gives NaN."""
+    return float(np.maximum(1, np.abs(scores).max()))
 
 
 def _ragged_groups(size: int) -> Sequence[slice]:
@@ -149,6 +161,7 @@ def _compare(
     reference: Reference,
     run: Callable[[TokenBatch], dict[str, NDArray[np.float32]]],
     output: str,
+    scale: float,
 ) -> list[float]:
     """Max abs difference of the output and, if the graph gives them, of token embeddings, within limits."""
     (wanted_hidden, wanted), outputs = reference(batch), run(batch)
@@ -158,7 +171,7 @@ def _compare(
         compared.append((LAST_HIDDEN_STATE, MAX_ABS_HIDDEN, hidden[attended], wanted_hidden[attended]))
     worst = []
     for what, limit, found, expected in compared:
-        relative = relative_difference(found, expected)
+        relative = relative_difference(found, expected, scale if what == output else 1.0)
         if not relative <= limit:  # also true for NaN
             raise ExportError(
                 f"{name}: {what} differs from the model's by up to {relative:.3g}, relative to its size, at "

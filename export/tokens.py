@@ -21,7 +21,7 @@ from minilmx.errors import ExportError, ModelError
 from minilmx.export.folder import read_tokenizer_settings
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
-from minilmx.export.parity import MAX_ABS_EMBEDDING, open_session, relative_difference
+from minilmx.export.parity import MAX_ABS_EMBEDDING, find_scale, open_session, relative_difference
 from minilmx.models.interface import SCORE
 from minilmx.models.made_tokenizer import load_auto_tokenizer, make_tokenizer
 from minilmx.models.sample_texts import odd_texts, pair_up, sample_texts
@@ -108,7 +108,7 @@ class AutoTokens:
 
         The library is sentence-transformers if it is installed; otherwise the PyTorch model gets
         AutoTokenizer's tokens. Raises ExportError for other ids, or a difference above 1e-5 times the
-        embedding's largest number if that is above 1.
+        embedding's largest number, or the largest score, if that is above 1.
         """
         length = options.shape.sequence_length
         added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
@@ -213,8 +213,9 @@ class AutoTokens:
                 f"{self.source.id}: {what}s of {found.shape[1]} numbers; expected {expected.shape[1]}, as "
                 f"{reference} gives"
             )
+        scale = find_scale(expected) if output == SCORE else 1.0
         for texts, ours, theirs in zip(inputs, found, expected, strict=True):
-            difference = relative_difference(ours, theirs)
+            difference = relative_difference(ours, theirs, scale)
             if not difference <= MAX_ABS_EMBEDDING:  # also true for NaN
                 raise ExportError(
                     f"{self.source.id}: the {what} of the {_quoted(texts)} differs by {difference:.3g}, "

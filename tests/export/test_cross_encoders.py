@@ -293,3 +293,21 @@ def test_the_runner_groq_refuses_a_cross_encoder(reranker: Artifact) -> None:
 
     with pytest.raises(ArtifactError, match="is a cross-encoder"):
         open_groq_runner(reranker, GroqOptions(), SILENT)
+
+
+def test_the_limit_of_parity_grows_with_the_largest_score(reranker_folder: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = Path(shutil.copytree(reranker_folder, tmp_path / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.weight"] *= 3000
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    content = json.loads((folder / "config.json").read_text())
+    content["sentence_transformers"] = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    (folder / "config.json").write_text(json.dumps(content))
+    tensors["classifier.bias"] -= np.median(reference(folder, 24))  # so that some scores are near 0
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    artifact = minilmx.export_model(str(folder), tmp_path / "out", batch_size=2, sequence_length=24)
+    expected = reference(folder, 24)
+    assert np.abs(expected).max() > 100
+    assert np.abs(scores(artifact, "fixed") - expected).max() <= LIMIT * np.abs(expected).max()
