@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -205,7 +205,10 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
                     row += rows
                     del groups[0]
                 size = min((_rows_per_block(file.metadata.row_group(group)) for group in groups), default=1)
-                for batch in file.iter_batches(size, row_groups=groups) if groups else ():
+                # One group at a time: pyarrow keeps what it has read of a file until its batches end.
+                for batch in chain.from_iterable(
+                    file.iter_batches(size, row_groups=[group]) for group in groups
+                ):
                     start = max(skip, row)
                     row += len(batch)
                     if start < row:
