@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from tempfile import gettempdir
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from minilmx.eval.consumers.registry import Consumer
 from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.eval.verdict import Answer
-from minilmx.files.atomic import make_private_folder, remove_private_folder
+from minilmx.files.atomic import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.sample_texts import odd_texts
 from minilmx.models.tokenizer import load_tokenizer, open_tokenizer
@@ -141,29 +140,27 @@ def _check_one(
     same_ids = None
     # As for an export: absolute for numbers up to 1, otherwise relative to the embedding's largest number.
     allowed = consumer.tolerance * np.maximum(1, np.abs(reference).max(axis=1))
-    folder = make_private_folder("mlx-check-", Path(gettempdir()))
-    try:
-        odd = _odd_texts(artifact)
-        _run(folder, snippet, place, texts, odd, time_limit_seconds)
-        for size in BATCH_SIZES:
-            values = _read(folder / f"{size}.f32", reference)
-            drift = measure_drift(reference, values)
-            if drift.max_abs is None:
-                raise EvalError(f"returned numbers that are not finite at batch size {size}")
-            differences.append(drift.max_abs)
-            cosines.append(drift.min_cosine)
-            apart = np.abs(reference - values).max(axis=1) > allowed
-            if apart.any() and state == AGREES:
-                state, reason = DISAGREES, _worst(texts, reference, values, size)
-        if (folder / "ids.json").is_file():
-            other = _other_ids(artifact, odd, json.loads((folder / "ids.json").read_text("utf-8")))
-            same_ids = other is None
-            if other is not None:
-                state, reason = DISAGREES, f"gives other token ids for the text {other[:60]!r}"
-    except EvalError as error:
-        state, reason = FAILS, str(error)
-    finally:
-        remove_private_folder(folder)
+    with private_folder("mlx-check-") as folder:
+        try:
+            odd = _odd_texts(artifact)
+            _run(folder, snippet, place, texts, odd, time_limit_seconds)
+            for size in BATCH_SIZES:
+                values = _read(folder / f"{size}.f32", reference)
+                drift = measure_drift(reference, values)
+                if drift.max_abs is None:
+                    raise EvalError(f"returned numbers that are not finite at batch size {size}")
+                differences.append(drift.max_abs)
+                cosines.append(drift.min_cosine)
+                apart = np.abs(reference - values).max(axis=1) > allowed
+                if apart.any() and state == AGREES:
+                    state, reason = DISAGREES, _worst(texts, reference, values, size)
+            if (folder / "ids.json").is_file():
+                other = _other_ids(artifact, odd, json.loads((folder / "ids.json").read_text("utf-8")))
+                same_ids = other is None
+                if other is not None:
+                    state, reason = DISAGREES, f"gives other token ids for the text {other[:60]!r}"
+        except EvalError as error:
+            state, reason = FAILS, str(error)
     if state != AGREES:
         again = _EXPORT_AGAIN if state == DISAGREES else "use the versions of: "
         remedy = again + consumer.install

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice, require_count
+from minilmx.files.atomic import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.progress import Progress
@@ -216,7 +216,7 @@ def _count(options: GroqOptions) -> int:
 
 
 def _temporary_folder(resources: ExitStack) -> Path:
-    return Path(resources.enter_context(TemporaryDirectory(prefix="minilmx-groq-"))).resolve()
+    return resources.enter_context(private_folder("minilmx-groq-")).resolve()
 
 
 ENTRY = RunnerEntry(

@@ -1,13 +1,13 @@
 """A tiny graph in GroqFlow's environment: does its conversion work, and how far does a build come?"""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from minilmx.errors import RunnerFailed
+from minilmx.files.atomic import private_folder
 from minilmx.runners.groq.bridge import Worker
 from minilmx.runners.groq.environment import GroqFlowEnvironment, wrong_pins
 
@@ -25,10 +25,10 @@ def conversion_problem(environment: GroqFlowEnvironment) -> str | None:
     """
     if not wrong_pins(environment):
         return None
-    with TemporaryDirectory(prefix="minilmx-groq-") as name:
-        graph, inputs = _write_tiny(Path(name))
+    with private_folder("minilmx-groq-") as folder:
+        graph, inputs = _write_tiny(folder)
         job = {"verb": "convert", "onnx": str(graph), "inputs": str(inputs)}
-        log = Path(name) / "convert.log"
+        log = folder / "convert.log"
         with Worker(environment.python, job, log, environment.variables()) as worker:
             worker.limit(_CONVERSION_SECONDS)
             try:
@@ -47,8 +47,7 @@ def try_environment(environment: GroqFlowEnvironment) -> str:
 
     Raises RunnerFailed if the build fails before it needs a tool of the SDK.
     """
-    with TemporaryDirectory(prefix="minilmx-groq-") as name:
-        folder = Path(name)
+    with private_folder("minilmx-groq-") as folder:
         graph, inputs = _write_tiny(folder)
         job = {
             "verb": "build",

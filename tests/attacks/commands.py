@@ -14,6 +14,8 @@ from tests.runners.conftest import GROQWARE, PYTHON_VARIABLE
 _VOLATILE = re.compile(rb'"(created|[a-z_]*seconds|[a-z_]*per_second)\\?": [^,}\n]*')  # also of JSON in JSON
 _NUMBER = re.compile(rb"-?\d[-+.e\d]*")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Python's tempfile tries its folder with the first; the second is a log that the error of a failed run names.
+_KEPT = re.compile(r"tmp/[a-z0-9_]{8}|cache/minilmx/groq/run-\d+\.log")
 _SEARCH = "--queries queries.jsonl --corpus corpus.jsonl --qrels qrels.tsv"
 
 
@@ -82,6 +84,11 @@ COMMANDS = {
     ),
     "check": Command("check tiny --consumer onnxruntime", ()),
     "groq build": Command("groq build tiny --force --bundle new.tar", ("new.tar",)),
+    "run on groq": Command(
+        "run tiny texts.txt --runner groq --bundle b.tar --force -o e.npy",
+        ("e.npy",),
+        "run tiny other.txt --runner groq --bundle b.tar -o e.npy",
+    ),
     "groq job": Command(
         "groq job tiny texts.txt --bundle b.tar --scheduler pbs --force -o job.sh",
         ("job.sh",),
@@ -151,4 +158,5 @@ def _digest(path: Path, command: Command) -> str:
 
 
 def names(folder: Path) -> set[str]:
-    return {_UUID.sub("UUID", path.relative_to(folder).as_posix()) for path in folder.rglob("*")}
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    return {_UUID.sub("UUID", name) for name in found if not _KEPT.fullmatch(name)}

@@ -9,7 +9,6 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from minilmx.embedding.open_graph import checked_tokenizer, in_chunks
 from minilmx.embedding.record import RECORD_SCHEMA_VERSION, artifact_fields
 from minilmx.errors import DatasetError
-from minilmx.files.atomic import atomic_folder
+from minilmx.files.atomic import atomic_folder, private_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
@@ -37,8 +36,8 @@ def write_folder(
     Raises RunnerFailed for a bundle of another artifact or graph, DatasetError, ArtifactError and
     OutputError.
     """
-    with TemporaryDirectory(prefix="minilmx-groq-") as scratch:
-        build = unpack_bundle(bundle, artifact, None, Path(scratch))
+    with private_folder("minilmx-groq-") as scratch:
+        build = unpack_bundle(bundle, artifact, None, scratch)
         details, versions = _facts(build)
     tokenizer = checked_tokenizer(artifact)
     digest = hashlib.sha256()

@@ -135,6 +135,22 @@ def remove_private_folder(folder: Path) -> None:
         _held.pop(folder)()
 
 
+@contextmanager
+def private_folder(prefix: str) -> Iterator[Path]:
+    """A folder of make_private_folder among the temporary files, removed at the end. Raises OutputError."""
+    try:
+        folder = make_private_folder(prefix, Path(tempfile.gettempdir()))
+    except OSError as error:
+        raise OutputError(
+            f"no folder for temporary files could be made: {error.strerror or error}",
+            "Free some space, or set TMPDIR to another folder.",
+        ) from error
+    try:
+        yield folder
+    finally:
+        remove_private_folder(folder)
+
+
 def _remove_private(folder: Path, lock: "_Lock") -> None:
     os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
     shutil.rmtree(folder, ignore_errors=True)
