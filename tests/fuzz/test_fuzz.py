@@ -555,7 +555,8 @@ def test_changed_files_are_read_or_refused(
     broken: list[str] = []
     KEPT.mkdir(parents=True, exist_ok=True)
     running = KEPT / f"{name.replace(' ', '-')}-{SEED}-running"
-    for number in range(CASES // 4 if name in ("ledger", "result") else CASES):  # they take longer
+    cases = CASES // 4 if name in ("ledger", "result") else CASES  # they take longer
+    for number in range(cases):
         content = reader.mutate(random.Random(f"{SEED} {name} {number}"), seed)
         if CASES > 100:  # a process that dies leaves the case behind
             running.write_bytes(content)
@@ -568,8 +569,8 @@ def test_changed_files_are_read_or_refused(
             kept.write_bytes(content)
             broken.append(f"{kept}: {type(error).__name__}: {str(error)[:200]}")
     running.unlink(missing_ok=True)
-    print(f"\nfuzz {name}: seed {SEED}, {CASES} cases: {dict(sorted(outcomes.items()))}")
-    assert not broken, "\n".join([f"seed {SEED}, {len(broken)} of {CASES}:", *broken[:20]])
+    print(f"\nfuzz {name}: seed {SEED}, {cases} cases: {dict(sorted(outcomes.items()))}")
+    assert not broken, "\n".join([f"seed {SEED}, {len(broken)} of {cases}:", *broken[:20]])
 
 
 @pytest.mark.parametrize("number", range(len(BREAKS)))
