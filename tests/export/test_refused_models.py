@@ -210,7 +210,7 @@ def test_poolings_that_minilmx_does_not_know(folder: Path, pooling: dict[str, ob
         ({"bias": 1}, "bias 1; expected true or false"),
         ({"module_input_name": "token_embeddings"}, "module_input_name 'token_embeddings'; expected sent"),
         ({"use_residual": True}, "use_residual True; expected it unset"),
-        ({}, "not the weights of a Dense module"),
+        ({}, "not a safetensors file"),
     ],
     ids=lambda value: next(iter(value), "weights") if isinstance(value, dict) else "",
 )

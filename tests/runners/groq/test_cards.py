@@ -39,7 +39,7 @@ def held(machine):
 def test_a_card_that_dies_costs_only_its_batches(cards, tiny):
     expected, one, _ = embed(cards, tiny)
     assert one["details"]["cards"] == 1
-    dying = {"GROQWARE_RUNNER": "die:3", "GROQWARE_FAILING_CARD": "3"}
+    dying = {"GROQWARE_RUNNER": "die:3", "GROQWARE_FAILING_CARD": "3", "GROQWARE_OTHERS_WAIT": "1"}
     found, record, stderr = embed(cards, tiny, "--cards", "all", GROQWARE_CALL_MS="5", **dying)
     np.testing.assert_array_equal(found, expected)
     assert record["details"]["cards"] == 3
@@ -95,6 +95,7 @@ def test_a_signal_closes_every_program(cards, tiny, words, count, shards):
     if "ray" in words:
         pytest.importorskip("ray", reason="needs ray")
     switches = {"GROQWARE_RUNNER": "hang:2", "GROQWARE_FAILING_CARD": "2", "GROQWARE_CALL_MS": "100"}
+    switches["GROQWARE_OTHERS_WAIT"] = "1"
     words = ("run", tiny, "in.txt", "--runner", "groq", *words)
     process = cards.start(*words, **switches, TMPDIR="/tmp")  # Ray's sockets: short paths
     deadline = time.monotonic() + 120
@@ -116,7 +117,7 @@ def test_a_signal_closes_every_program(cards, tiny, words, count, shards):
 def test_cards_of_a_corpus_change_no_byte_and_a_resumed_run_may_have_others(cards, tiny):
     words = ("run", tiny, "in.txt", "--runner", "groq", "--shard-rows", "50", "-o")
     assert cards.run(*words, "one/")[0] == 0
-    dying = {"GROQWARE_RUNNER": "die:3", "GROQWARE_FAILING_CARD": "2"}
+    dying = {"GROQWARE_RUNNER": "die:3", "GROQWARE_FAILING_CARD": "2", "GROQWARE_OTHERS_WAIT": "1"}
     code, _, stderr = cards.run(*words, "two/", "--cards", "2", **dying)
     assert code == 0
     assert "card 2 of 2 failed" in stderr
@@ -172,6 +173,7 @@ def test_each_worker_of_ray_has_a_card_and_one_that_dies_costs_only_its_shards(c
         "TMPDIR": "/tmp",  # Ray's sockets: short paths
         "GROQWARE_RUNNER": "die:3",
         "GROQWARE_FAILING_CARD": "2",
+        "GROQWARE_OTHERS_WAIT": "1",
     }
     process = cards.start(*words, "two/", "--engine", "ray", **switches)
     most = 0
