@@ -937,7 +937,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (table("part5.parquet", body=["a", None], key=["b", "c"]), "in/part5.parquet, row 2: body is null"),
     (table("part5.parquet", body=["a", ""], key=["b", "c"]), "in/part5.parquet, row 2: body is empty"),
     (table("part5.parquet", body=["a"], key=[7]), "in/part5.parquet, row 1: key is int64; expected string"),
-    (corrupt, "in/part5.parquet, after row 16384, cannot be read as Parquet"),
+    (corrupt, "in/part5.parquet, after row 20000, cannot be read as Parquet"),
     (truncated_gzip, "in/part5.csv.gz cannot be read: Compressed file ended"),
     (occupied, "out contains thesis.txt but there is no out.ledger.jsonl; expected an output folder. Choose"),
     (a_file, "out cannot be written: it is a file; expected a folder"),

@@ -17,6 +17,7 @@ from minilmx.eval.metrics.retrieval import find_nearest
 
 Mlx = Callable[..., Any]
 QUERIES, DOCUMENTS = 520, 17_000  # more than one block has of either
+SCORES = ((0, 2), (1, 1), (5, 0))  # of the documents that many after the first
 
 
 def write_search(folder: Path, queries: int, documents: int) -> dict[str, dict[str, int]]:
@@ -32,7 +33,7 @@ def write_search(folder: Path, queries: int, documents: int) -> dict[str, dict[s
     ]
     (folder / "corpus.jsonl").write_text("\n".join(lines))
     firsts = {n: n * (documents // queries) for n in range(0, queries, 2)}
-    judged = {f"q{n}": {f"d{d}": 2, f"d{d + 1}": 1, f"d{d + 5}": 0} for n, d in firsts.items()}
+    judged = {f"q{n}": {f"d{(d + i) % documents}": score for i, score in SCORES} for n, d in firsts.items()}
     rows = [f"{q}\t{d}\t{score}" for q, each in judged.items() for d, score in each.items()]
     (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, ""]))
     return judged

@@ -91,12 +91,18 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
                     pipe.send(embedder.embed(pipe.recv()))
         except MinilmxError as error:
             pipe.send(error)
+        finally:
+            _ignore_sigterm()  # the process ends in any case
 
 
 def _end(*_: object) -> NoReturn:
+    _ignore_sigterm()
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _ignore_sigterm() -> None:
     # Not SIG_IGN: Python reports a signal that came before it as "ignored due to race condition".
     signal.signal(signal.SIGTERM, lambda *_: None)
-    sys.exit(128 + signal.SIGTERM)
 
 
 def _die_with_parent() -> None:
