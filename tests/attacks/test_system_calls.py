@@ -22,7 +22,7 @@ CALLS = (
     "unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,link,linkat,symlink,symlinkat"
 )
 FAILURES = {"error": "error=ENOSPC", "kill": "signal=KILL"}
-STRIDE = int(os.environ.get("CALLS_STRIDE", "11"))  # one call in so many; 1: every call
+STRIDE = int(os.environ.get("CALLS_STRIDE", "23"))  # one call in so many; 1: every call
 # The first writes nothing. The others take long: test_killed_commands.py kills them at random.
 _LEFT_OUT = ("check", "bench", "run to a folder with Ray", "run to a Lance dataset", "run on groq")
 # `groq build` makes many calls, and takes long: one in so many times STRIDE.
@@ -46,7 +46,7 @@ def traced(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if STRIDE < 11 else 600)
+@pytest.mark.timeout(0 if STRIDE < 23 else 600)
 @pytest.mark.skipif(STRACE is None, reason="needs strace, to make a system call fail")
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("name", WRITERS)
