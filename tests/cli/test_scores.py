@@ -79,7 +79,7 @@ def test_run_writes_scores_with_the_record_of_the_run(
         (("named.csv", "--text-columns", "query", "query"), 3, "expected two columns"),
         (("gap.jsonl",), 3, "gap.jsonl, line 2: sentence2 is empty"),
         (("texts.txt",), 3, "texts.txt has no column 'sentence1'"),
-        (("pairs.jsonl", "--graph", "packed"), 3, "no packed graph"),
+        (("pairs.jsonl", "--graph", "packed"), 3, "no packed graph; expected one of fixed, dynamic\n"),
     ],
     ids=[
         *("folder", "two files", "column", "on-empty", "prompt", "parquet", "other columns", "one column"),
