@@ -82,9 +82,10 @@ class Artifact:
         Raises ArtifactError if it does not have that graph.
         """
         if kind not in self.graph_kinds:
+            can_be_exported = kind == GraphKind.PACKED and not self.gives_scores
             raise ArtifactError(
                 f"{self.path}: no {kind} graph; expected one of {', '.join(self.graph_kinds)}",
-                "Export the model with a packed graph." if kind == GraphKind.PACKED else None,
+                "Export the model with a packed graph." if can_be_exported else None,
             )
         return replace(self, graph_kind=GraphKind(kind))
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tokenizers
@@ -28,6 +29,8 @@ _END_OF_WORD = re.compile(r"\S(?=[ \t\n\r])")
 
 
 Pair = tuple[str, str]
+Given = TypeVar("Given", str, Pair)  # a text, or a pair of texts
+_Row = tuple[list[int], list[int], bool]  # token ids, token type ids, and whether tokens were lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +130,13 @@ class Tokenizer:
         self._tokenizer = load_tokenizer(file, document)
         with _boundary(file):
             padding = self._tokenizer.padding or {}
-            direction = (self._tokenizer.truncation or {}).get("direction", "right")
-            self._tokenizer.enable_truncation(shape.sequence_length, direction=direction)
+            self._direction = (self._tokenizer.truncation or {}).get("direction", "right")
+            self._tokenizer.enable_truncation(shape.sequence_length, direction=self._direction)
             # Padding is added to the arrays: the tokenizer's own is slow for short texts.
             self._tokenizer.no_padding()
             self._pad_id = int(padding.get("pad_id", 0))
             self._pad_type_id = int(padding.get("pad_type_id", 0))
-            self._can_cut = direction == "right" and _takes_words_alone(self._tokenizer)
+            self._can_cut = self._direction == "right" and _takes_words_alone(self._tokenizer)
             self._empty = self._arrays([""])[0]
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
@@ -162,7 +165,7 @@ class Tokenizer:
                     "Shorten it.",
                 )
         with boundary(ArtifactError, f"{self._file} cannot tokenize a pair of texts"):
-            *tokens, truncated = self._rows(pairs)
+            *tokens, truncated = self._rows(pairs, self._pair_rows)
         return TokenizedTexts(
             TokenBatch(*tokens), truncated, self.shape, self._empty, self._pad_id, self._mask
         )
@@ -183,7 +186,7 @@ class Tokenizer:
         """The tokens of all texts, of long ones from a start of at least so many characters."""
         characters = characters or _CHARACTERS_PER_TOKEN * self.shape.sequence_length
         starts = [self._start(text, characters) for text in texts]
-        *tokens, truncated = self._rows(starts)
+        *tokens, truncated = self._rows(starts, self._text_rows)
         cut = np.array([len(start) < len(text) for start, text in zip(starts, texts, strict=True)], np.bool_)
         short = np.flatnonzero(cut & ~truncated)  # the start may have fewer tokens than the text
         if len(short):
@@ -192,10 +195,31 @@ class Tokenizer:
                 array[short] = rows
         return TokenBatch(*tokens), truncated
 
-    def _rows(self, texts: Sequence[str] | Sequence[Pair]) -> list[NDArray[Any]]:
+    def _rows(
+        self, given: Sequence[Given], encode: Callable[[list[Given]], list[_Row]]
+    ) -> list[NDArray[Any]]:
         """The arrays of all texts, or of all pairs; see _padded."""
-        parts = [self._padded(self._tokenizer.encode_batch_fast(group)) for group in _groups(texts)]
+        parts = [self._padded(encode(group)) for group in _groups(given)]
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _text_rows(self, texts: list[str]) -> list[_Row]:
+        encodings = self._tokenizer.encode_batch_fast(texts)
+        return [(each.ids, each.type_ids, bool(each.overflowing)) for each in encodings]
+
+    def _pair_rows(self, pairs: list[Pair]) -> list[_Row]:
+        length, direction = self.shape.sequence_length, self._direction
+        return [_truncate_pair(each, length, direction) for each in self._whole.encode_batch_fast(pairs)]
+
+    @cached_property
+    def _whole(self) -> tokenizers.Tokenizer:
+        """The tokenizer without truncation.
+
+        The library keeps what it cuts off, and of two texts every combination of their parts: gigabytes for
+        two long ones.
+        """
+        whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        whole.no_truncation()
+        return whole
 
     def _start(self, text: str, characters: int) -> str:
         """What is tokenized of a text: its start up to the end of a word, or all of it."""
@@ -211,34 +235,50 @@ class Tokenizer:
             )
         return text
 
-    def _padded(self, encodings: Sequence[tokenizers.Encoding]) -> tuple[NDArray[Any], ...]:
-        """The arrays of a TokenBatch, and whether each text was truncated."""
-        counts = np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
+    def _padded(self, rows: Sequence[_Row]) -> tuple[NDArray[Any], ...]:
+        """The arrays of a TokenBatch, and whether each text or pair was truncated."""
+        counts = np.fromiter((len(ids) for ids, _, _ in rows), np.int64, len(rows))
         given = np.arange(self.shape.sequence_length) < counts[:, None]
 
-        def pad(rows: Iterable[list[int]], value: int) -> NDArray[np.int64]:
+        def pad(values: Iterable[list[int]], value: int) -> NDArray[np.int64]:
             padded = np.full(given.shape, value, dtype=np.int64)
-            padded[given] = np.fromiter(chain.from_iterable(rows), np.int64, counts.sum())
+            padded[given] = np.fromiter(chain.from_iterable(values), np.int64, counts.sum())
             return padded
 
         return (
-            pad((encoding.ids for encoding in encodings), self._pad_id),
+            pad((ids for ids, _, _ in rows), self._pad_id),
             given.astype(np.int64),
-            pad((encoding.type_ids for encoding in encodings), self._pad_type_id),
-            np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
+            pad((type_ids for _, type_ids, _ in rows), self._pad_type_id),
+            np.array([truncated for _, _, truncated in rows], dtype=np.bool_),
         )
 
 
-def _groups(texts: Sequence[str] | Sequence[Pair]) -> Iterator[list[str | Pair]]:
+def _truncate_pair(encoding: tokenizers.Encoding, length: int, direction: str) -> _Row:
+    """The tokens of a pair, of which the longer text has lost tokens until both are equally long."""
+    if len(encoding) <= length:
+        return encoding.ids, encoding.type_ids, False
+    ids, type_ids = np.array(encoding.ids), np.array(encoding.type_ids)
+    texts = np.array([-1 if text is None else text for text in encoding.sequence_ids])  # -1: special
+    one, other = np.flatnonzero(texts == 0), np.flatnonzero(texts == 1)
+    room = length - int((texts < 0).sum())
+    shorter = min(len(one), len(other), room // 2)
+    kept = (room - shorter, shorter) if len(one) > len(other) else (shorter, room - shorter)
+    keep = texts < 0
+    for tokens, count in zip((one, other), kept, strict=True):
+        keep[tokens[:count] if direction == "right" else tokens[len(tokens) - count :]] = True
+    return ids[keep].tolist(), type_ids[keep].tolist(), True
+
+
+def _groups(given: Sequence[Given]) -> Iterator[list[Given]]:
     """The texts or pairs in order, of limited size together; one empty group if there are none."""
-    group: list[str | Pair] = []
+    group: list[Given] = []
     characters = 0
-    for text in texts:
-        size = count_characters(text)
+    for each in given:
+        size = count_characters(each)
         if group and characters + size > _GROUP_CHARACTERS:
             yield group
             group, characters = [], 0
-        group.append(text)
+        group.append(each)
         characters += size
     yield group
 

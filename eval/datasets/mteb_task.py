@@ -37,7 +37,10 @@ def read_task(dataset: str, language: str | None, split: str | None) -> tuple[Ta
             warnings.simplefilter("ignore")
             task: Any = mteb.get_task(name)
     except KeyError as error:
-        raise DatasetError(f"mteb has no task {name!r}; expected one of type STS") from error
+        raise DatasetError(
+            f"mteb has no task {name!r}; expected one of type STS",
+            "mteb.get_tasks(task_types=['STS']) lists them.",
+        ) from error
     if not isinstance(task, AbsTaskSTS) or task.modalities != ["text"]:
         kind = f"{task.metadata.type} of {' and '.join(task.modalities)}"
         raise DatasetError(
@@ -59,6 +62,8 @@ def read_task(dataset: str, language: str | None, split: str | None) -> tuple[Ta
 
 def _load(task: Any, dataset: str, language: str | None, split: str) -> Any:
     """The rows of a split, as `datasets` has them."""
+    import huggingface_hub as hub
+
     source = task.metadata.dataset
     try:
         if not Path(source["path"]).is_dir():  # which is read instead of the hub
@@ -68,7 +73,9 @@ def _load(task: Any, dataset: str, language: str | None, split: str) -> Any:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
             f"{dataset}: the data {source['path']} cannot be loaded: {reason}",
-            "Check the connection, or set HF_HUB_OFFLINE=1 if it is in the cache.",
+            "Unset HF_HUB_OFFLINE."
+            if hub.is_offline_mode()
+            else "Check the connection, or set HF_HUB_OFFLINE=1 if it is in the cache.",
         ) from error
     splits = task.dataset[language] if language else task.dataset
     if split not in splits:

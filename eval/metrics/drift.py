@@ -163,7 +163,8 @@ def measure_score_drift(reference: NDArray[np.float64], candidate: NDArray[np.fl
     difference = np.abs(candidate - reference)
     size = float(np.sqrt(np.mean(reference**2)))
     largest = float(difference.max())
-    return Drift(finite=True, max_relative=largest / size if size else None, **_sizes(difference))
+    relative = largest / size if size else None if largest else 0.0
+    return Drift(finite=True, max_relative=relative, **_sizes(difference))
 
 
 def _sizes(difference: NDArray[np.float64]) -> dict[str, float]:

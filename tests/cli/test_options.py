@@ -234,6 +234,7 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*COMPARE, "--column", "a"), "--column names a column of --texts"),
     ((*COMPARE, "--sample", "2"), "--sample takes some of --texts"),
     ((*COMPARE, "--keep-text"), "--keep-text keeps some of --texts or --queries"),
+    ((*COMPARE, "--texts", "texts.txt", "--keep-text"), "--keep-text is for the result: neither saved nor"),
     ((*COMPARE, "--texts", "texts.txt", "--dataset", "pairs.csv"), "texts, a data set and queries: more"),
     ((*COMPARE, "--queries", "q.jsonl"), "--queries and --corpus: only one of them"),
     ((*COMPARE, "--qrels", "q.tsv"), "--qrels judges a search: no queries"),

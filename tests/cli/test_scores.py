@@ -71,11 +71,15 @@ def test_run_writes_scores_with_the_record_of_the_run(
         (("pairs.jsonl", "--on-empty", "skip"), 2, "--on-empty is for texts to embed"),
         (("pairs.jsonl", "--prompt", "query"), 2, "--prompt is for texts to embed"),
         (("pairs.jsonl", "-o", "scores.parquet"), 3, "a file for scores; expected one of .jsonl, .npy"),
-        (("named.csv",), 3, "named.csv has no column 'sentence1'; its columns are query, passage"),
+        (
+            ("named.csv",),
+            3,
+            "named.csv has no column 'sentence1'; its columns are query, passage. Name the columns of",
+        ),
         (("named.csv", "--text-columns", "query", "query"), 3, "expected two columns"),
         (("gap.jsonl",), 3, "gap.jsonl, line 2: sentence2 is empty"),
         (("texts.txt",), 3, "texts.txt has no column 'sentence1'"),
-        (("pairs.jsonl", "--graph", "packed"), 3, "no packed graph"),
+        (("pairs.jsonl", "--graph", "packed"), 3, "no packed graph; expected one of fixed, dynamic\n"),
     ],
     ids=[
         *("folder", "two files", "column", "on-empty", "prompt", "parquet", "other columns", "one column"),
@@ -94,6 +98,22 @@ def test_what_cannot_be_scored_is_refused(
     assert message in outcome.stderr
     assert outcome.stdout == ""
     assert set(pairs.parent.iterdir()) == before
+
+
+def test_pairs_on_standard_input_need_a_format_with_columns(
+    reranker: Artifact, pairs: Path, mlx: Mlx
+) -> None:
+    outcome = mlx("run", reranker.path, stdin=pairs.read_bytes())
+    assert outcome.code == 3, outcome
+    assert "Standard input is text, unless its format is named" in outcome.stderr
+
+
+def test_saved_scores_are_not_embeddings(reranker: Artifact, pairs: Path, mlx: Mlx) -> None:
+    for name in ("one.jsonl", "other.jsonl"):
+        assert mlx("run", reranker.path, pairs, "-o", name).code == 0
+    outcome = mlx("compare", "one.jsonl", "other.jsonl")
+    assert outcome.code == 3, outcome
+    assert "one.jsonl cannot be read as embeddings: line 1 has no field 'embedding'" in outcome.stderr
 
 
 @pytest.mark.parametrize(

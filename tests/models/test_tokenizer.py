@@ -1,6 +1,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -229,6 +231,49 @@ def test_a_giant_text_is_tokenized_by_its_start(tokenizer: Tokenizer) -> None:
         tokenizer.encode([few]).tokens.input_ids.tolist()
         == tokenizer.encode(["a cat"]).tokens.input_ids.tolist()
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.text("ab [SEP]", max_size=40), st.text("ab ", max_size=40)), max_size=5),
+    length=st.integers(5, 33),
+    direction=st.sampled_from(["right", "left"]),
+)
+def test_pairs_lose_the_tokens_that_the_library_takes_from_them(
+    tiny_original: Artifact, pairs: list[tuple[str, str]], length: int, direction: str
+) -> None:
+    library = load_tokenizer(tiny_original.tokenizer_file)
+    library.no_padding()
+    library.enable_truncation(length, direction=direction)
+    expected = library.encode_batch(pairs)
+    tokenizer = Tokenizer(tiny_original.tokenizer_file, Shape(1, length), document=library.to_str().encode())
+    found = tokenizer.encode_pairs(pairs)
+    assert found.truncated.tolist() == [bool(each.overflowing) for each in expected]
+    assert found.token_counts.tolist() == [len(each) for each in expected]
+    for row, each in enumerate(expected):
+        assert found.tokens.input_ids[row, : len(each)].tolist() == each.ids
+        assert found.tokens.token_type_ids[row, : len(each)].tolist() == each.type_ids
+
+
+LONG_PAIR = """
+import re, sys
+from pathlib import Path
+from minilmx.models.manifest import Shape
+from minilmx.models.tokenizer import Tokenizer
+words = int(sys.argv[2])
+pair = "a " * words, "b " * words
+assert Tokenizer(Path(sys.argv[1]), Shape(1, 16)).encode_pairs([pair]).truncated.all()
+print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc/self/status")
+def test_the_memory_of_a_pair_does_not_grow_with_the_product_of_its_texts(tiny_original: Artifact) -> None:
+    def peak(words: int) -> int:
+        command = [sys.executable, "-c", LONG_PAIR, str(tiny_original.tokenizer_file), str(words)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert peak(4_000) < peak(40) + 100_000  # kB
 
 
 LEFT = {"direction": "Left", "max_length": 16, "strategy": "LongestFirst", "stride": 0}

@@ -86,6 +86,10 @@ def compare(
         raise click.UsageError("--sample takes some of --texts: no texts; expected --texts.")
     if keep_text and texts is None and queries is None:
         raise click.UsageError("--keep-text keeps some of --texts or --queries: neither; expected one.")
+    if keep_text and output is None and not as_json:
+        raise click.UsageError(
+            "--keep-text is for the result: neither saved nor printed; expected --output or --json."
+        )
     if (queries is None) != (corpus is None):
         raise click.UsageError("--queries and --corpus: only one of them; expected both.")
     if qrels is not None and queries is None:

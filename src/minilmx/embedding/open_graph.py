@@ -20,7 +20,7 @@ from minilmx.embedding.record import RunRecord, Timing, artifact_fields
 from minilmx.errors import ArtifactError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, Fed, feed_batches
-from minilmx.models.tokenizer import Pair, TokenizedTexts, Tokenizer, count_characters, open_tokenizer
+from minilmx.models.tokenizer import Given, TokenizedTexts, Tokenizer, count_characters, open_tokenizer
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Runner, RunnerEntry
 from minilmx.runners.registry import AUTO, choose_graph, open_runner
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _CHUNK_ROWS = 4096
 _CHUNK_CHARACTERS = 2**25  # or fewer texts than that, if they are long
 
-Given = TypeVar("Given", str, Pair)  # a text, or a pair of texts
 Item = TypeVar("Item")
 Output = TypeVar("Output")
 

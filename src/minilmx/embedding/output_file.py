@@ -219,6 +219,9 @@ def _array(stream: IO[bytes], size_bytes: int) -> NDArray[Any]:
 def _read_jsonl(path: Path) -> Found:
     with path.open(encoding="utf-8") as stream:
         records = [json.loads(line) for line in stream]
+    for line, record in enumerate(records, 1):
+        if "embedding" not in record:
+            raise ValueError(f"line {line} has no field 'embedding'")
     rows = [record["embedding"] for record in records]
     if None in rows:
         raise ValueError(f"{rows.count(None)} rows have no embedding")

@@ -10,6 +10,8 @@ from minilmx.files.readers import read_blocks
 from minilmx.files.texts import bad_text, is_text, no_rows, no_such_column
 
 COLUMNS = ("sentence1", "sentence2")
+_NAME_THEM = "Name the columns of the two texts."
+_NAME_THE_FORMAT = "Standard input is text, unless its format is named."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class Pairs:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """The pairs in order. Raises DatasetError, naming the line."""
         is_empty = True
+        is_text_alone = self.path == "-" and self.text_format.kind_of(self.path) == ".txt"
+        hint = _NAME_THE_FORMAT if is_text_alone else _NAME_THEM
         for block in read_blocks(self.path, text_format=self.text_format):
             names = tuple(block.names)
             for name in self.columns:
                 if name not in names:
-                    raise no_such_column(self.path, name, names)
+                    raise no_such_column(self.path, name, names, hint)
             one, other = self.columns
             for line, *texts in zip(block.lines, block.values(one), block.values(other), strict=True):
                 for name, text in zip(self.columns, texts, strict=True):

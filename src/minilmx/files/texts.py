@@ -192,12 +192,12 @@ def choose_column(
     return column
 
 
-def no_such_column(path: str, name: str, names: tuple[str, ...]) -> DatasetError:
-    """The error for a column that a file does not have."""
+def no_such_column(path: str, name: str, names: tuple[str, ...], hint: str | None = None) -> DatasetError:
+    """The error for a column that a file does not have; `hint` says what to do about it."""
     one = len(names) == 1 and re.search(r"[|:~^]", names[0])
     return DatasetError(
         f"{path} has no column {name!r}; its columns are {', '.join(names) or 'none'}",
-        f"If {one[0]} delimits the columns, set the file's delimiter." if one else None,
+        f"If {one[0]} delimits the columns, set the file's delimiter." if one else hint,
     )
 
 

@@ -89,7 +89,10 @@ def test_a_language_and_a_split_of_a_task_can_be_chosen(tiny: Path, tmp_path: Pa
             "mteb:SciFact",
             "a task of type Retrieval of text; expected STS of text. Use mteb.evaluate(minilmx.load",
         ),
-        ("mteb:Nothing", "mteb has no task 'Nothing'; expected one of type STS"),
+        (
+            "mteb:Nothing",
+            "mteb has no task 'Nothing'; expected one of type STS. mteb.get_tasks(task_types=['STS']) lists",
+        ),
         ("mteb:STSBenchmarkMultilingualSTS", "no language; expected one of en, de, "),
         ("mteb:STSBenchmark", "the data mteb/stsbenchmark-sts cannot be loaded: "),
     ],
@@ -102,6 +105,14 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(
     assert outcome.stdout == ""
     assert sentence in outcome.stderr.splitlines()[-1]
     assert "Retrying" not in outcome.stderr
+
+
+@needs_mteb
+def test_offline_data_that_is_not_in_the_cache_needs_the_network(tiny: Path, tmp_path: Path) -> None:
+    words = ("eval", tiny, "--runner", "onnxruntime", "--dataset", "mteb:STSBenchmark")
+    outcome = run(tmp_path, "-m", "minilmx", *words, HF_HUB_OFFLINE="1")
+    assert outcome.returncode == 3, outcome
+    assert outcome.stderr.splitlines()[-1].endswith(" Unset HF_HUB_OFFLINE.")
 
 
 def test_without_mteb_it_is_refused_with_the_package(tiny: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minilmx.errors import EvalError
-from minilmx.eval.metrics.drift import measure_drift
+from minilmx.eval.metrics.drift import measure_drift, measure_score_drift
 
 Floats = NDArray[np.float32]
 
@@ -87,6 +87,13 @@ def test_drift_is_undefined_for_numbers_that_are_not_finite(value: float, refere
             assert drift.finite is False
             for name in NUMBERS:
                 assert getattr(drift, name) is None, name
+
+
+def test_scores_that_are_all_zero_and_equal_did_not_move() -> None:
+    zeros = np.zeros(5)
+    assert measure_score_drift(zeros, zeros).max_relative == 0.0
+    moved = measure_score_drift(zeros, zeros + 1e-9)
+    assert moved.max_relative is None and moved.max_abs == 1e-9
 
 
 def test_a_zero_embedding_has_drift_but_no_cosine(reference: Floats) -> None:
