@@ -27,6 +27,7 @@ from minilmx.cli.options import (
 if TYPE_CHECKING:
     from minilmx.embedding.record import RunRecord
     from minilmx.files.formats import TextFormat
+    from minilmx.models.artifact import Artifact
 
 # The settings of an output folder: not for a single file.
 _FOLDER_OPTIONS = {
@@ -146,7 +147,8 @@ def run(
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
     require_output(output, force)
-    is_cross_encoder = read_artifact(artifact).gives_scores
+    facts = read_artifact(artifact)
+    is_cross_encoder = facts.gives_scores
     if is_cross_encoder and (to_folder or len(inputs) > 1):
         raise click.UsageError("a cross-encoder scores the pairs of one file into one file.")
     _require_fit(inputs, to_folder, folder_settings["engine"])
@@ -166,64 +168,61 @@ def run(
                     f"{flag(name)} is for texts to embed: this is a cross-encoder's artifact."
                 )
         common["text_columns"] = text_columns
-        _score(artifact, inputs[0] if inputs else "-", output, force, common)
+        record = _score(artifact, inputs[0] if inputs else "-", output, force, common)
+        _summarise(record, "pairs", output, facts)
     elif text_columns is not None:
         raise click.UsageError("--text-columns are of pairs, which only a cross-encoder scores.")
     elif to_folder:
-        _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings)
+        _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings, facts)
     else:
-        _run_to_file(artifact, inputs[0] if inputs else "-", output, force, common)
+        record = _run_to_file(artifact, inputs[0] if inputs else "-", output, force, common)
+        _summarise(record, "sentences", output, facts)
 
 
 def _run_to_file(
     artifact: Path, source: str, output: str | None, force: bool, common: dict[str, Any]
-) -> None:
+) -> "RunRecord":
     from minilmx import api
     from minilmx.cli.progress import console_progress
-    from minilmx.models.artifact import read_artifact
 
     with console_progress() as progress:
         if output is None:
-            record = _print_embeddings(artifact, source, progress=progress, **common)
-        else:
-            record = api.embed_file(artifact, source, output, replace=force, progress=progress, **common)
+            return _print_embeddings(artifact, source, progress=progress, **common)
+        return api.embed_file(artifact, source, output, replace=force, progress=progress, **common)
+
+
+def _summarise(record: "RunRecord", unit: str, output: str | None, artifact: "Artifact") -> None:
+    """Say what a run to a file or to standard output did."""
     where, timing = f" to {output}" if output else "", record.timing
     prompted = f" and the prompt {record.prompt}" if record.prompt else ""
     echo(
-        f"{record.sentences} sentences{where} with {record.runner} ({record.graph} graph){prompted} in "
+        f"{record.sentences} {unit}{where} with {record.runner} ({record.graph} graph){prompted} in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
-        f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
+        f"{describe_truncated(record.truncated_sentences, artifact)}",
         err=True,
     )
 
 
-def _score(artifact: Path, source: str, output: str | None, force: bool, settings: dict[str, Any]) -> None:
+def _score(
+    artifact: Path, source: str, output: str | None, force: bool, settings: dict[str, Any]
+) -> "RunRecord":
     """Score pairs into a file, or print the scores."""
     from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.embedding.score_file import write_scores
     from minilmx.embedding.scorer import Scorer
     from minilmx.files.pairs import open_pairs
-    from minilmx.models.artifact import read_artifact
 
     with console_progress() as progress:
         if output is not None:
-            record = api.score_file(artifact, source, output, replace=force, progress=progress, **settings)
-        else:
-            pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
-            with Scorer(api.open_artifact(artifact), progress=progress, **settings) as scorer:
-                write_scores(
-                    sys.stdout,
-                    scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
-                )
-                record = scorer.record()
-    where, timing = f" to {output}" if output else "", record.timing
-    echo(
-        f"{record.sentences} pairs{where} with {record.runner} ({record.graph} graph) in "
-        f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
-        f"{describe_truncated(record.truncated_sentences, read_artifact(artifact))}",
-        err=True,
-    )
+            return api.score_file(artifact, source, output, replace=force, progress=progress, **settings)
+        pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
+        with Scorer(api.open_artifact(artifact), progress=progress, **settings) as scorer:
+            write_scores(
+                sys.stdout,
+                scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
+            )
+            return scorer.record()
 
 
 def _print_embeddings(
@@ -251,11 +250,15 @@ def _print_embeddings(
 
 
 def _run_to_folder(
-    artifact: Path, inputs: tuple[str, ...], output: Path, force: bool, settings: dict[str, Any]
+    artifact: Path,
+    inputs: tuple[str, ...],
+    output: Path,
+    force: bool,
+    settings: dict[str, Any],
+    facts: "Artifact",
 ) -> None:
     from minilmx import api
     from minilmx.cli.progress import console_progress
-    from minilmx.models.artifact import read_artifact
 
     with console_progress() as progress:
         summary = api.embed_corpus(
@@ -270,7 +273,7 @@ def _run_to_folder(
         f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
         f"{summary.runner} ({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
         f"({summary.embedded_rows / summary.seconds:,.0f}/s), "
-        f"{describe_truncated(summary.truncated_rows, read_artifact(artifact))}; runner "
+        f"{describe_truncated(summary.truncated_rows, facts)}; runner "
         f"{summary.runner_seconds:.2f} s, reading {summary.reading_seconds:.2f} s, writing "
         f"{summary.writing_seconds:.2f} s",
         err=True,

@@ -13,9 +13,7 @@ from minilmx.embedding.similarity import closeness, measure_similarity, unit_row
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import COSINE
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer, open_tokenizer
-from minilmx.progress import SILENT, Advance, Progress
-from minilmx.runners.base import RunnerEntry
-from minilmx.runners.registry import AUTO
+from minilmx.progress import Advance
 
 
 class Embedder(OpenGraph[str]):
@@ -29,25 +27,6 @@ class Embedder(OpenGraph[str]):
         ...     embedder.encode(["One sentence.", "Another one."]).shape
         (2, 384)
     """
-
-    def __init__(
-        self,
-        artifact: Artifact,
-        runner: str | RunnerEntry = "onnxruntime",
-        graph: str = AUTO,
-        progress: Progress = SILENT,
-        **settings: Any,
-    ) -> None:
-        """Open a runner, by name or entry, on a graph of the artifact.
-
-        `graph` is "auto" (the first of the dynamic-shape, the packed and the fixed graph that the artifact
-        has and the runner takes), "dynamic", "fixed" or "packed"; `settings` are the runner's own options.
-        Raises RunnerError, also for a setting that the runner does not have, and ArtifactError for a graph
-        that the artifact does not have, a tokenizer with ids that the graph does not know, or the artifact
-        of a cross-encoder.
-        """
-        artifact.require_embeddings()
-        super().__init__(artifact, runner, graph, progress, **settings)
 
     def encode(self, texts: Sequence[str], first_row: int = 0, **mteb: Any) -> NDArray[np.float32]:
         """Embed N texts: float32 [N, D], in the order of the texts.
@@ -105,6 +84,9 @@ class Embedder(OpenGraph[str]):
         graph, so that mteb's cache keeps the scores of each apart.
         """
         return make_meta(self.artifact, self.runner.name, self.runner.details)
+
+    def _require_fit(self, artifact: Artifact) -> None:
+        artifact.require_embeddings()
 
     def _encode(self, tokenizer: Tokenizer, given: Sequence[str]) -> TokenizedTexts:
         return tokenizer.encode(given)

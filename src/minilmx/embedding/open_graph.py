@@ -79,8 +79,10 @@ class OpenGraph(ABC, Generic[Given]):
         `graph` is "auto" (the first of the dynamic-shape, the packed and the fixed graph that the artifact
         has and the runner takes), "dynamic", "fixed" or "packed"; `settings` are the runner's own options.
         Raises RunnerError, also for a setting that the runner does not have, and ArtifactError for a graph
-        that the artifact does not have, or a tokenizer with ids that the graph does not know.
+        that the artifact does not have, a tokenizer with ids that the graph does not know, or the artifact
+        of a model that gives something else (a score per pair, or an embedding per text).
         """
+        self._require_fit(artifact)
         self.artifact = choose_graph(artifact, runner, graph)
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(checked_tokenizer, self.artifact)
@@ -161,6 +163,10 @@ class OpenGraph(ABC, Generic[Given]):
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         self.runner.__exit__(kind, error, traceback)
+
+    @abstractmethod
+    def _require_fit(self, artifact: Artifact) -> None:
+        """Raise ArtifactError for the artifact of a model that gives something else."""
 
     @abstractmethod
     def _encode(self, tokenizer: Tokenizer, given: Sequence[Given]) -> TokenizedTexts:

@@ -1,7 +1,6 @@
 """From pairs of texts to a cross-encoder's scores through any runner."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,7 @@ from minilmx.embedding.open_graph import OpenGraph
 from minilmx.errors import ArtifactError
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import Pair, TokenizedTexts, Tokenizer
-from minilmx.progress import SILENT, Advance, Progress
-from minilmx.runners.base import RunnerEntry
-from minilmx.runners.registry import AUTO
+from minilmx.progress import Advance
 
 
 class Scorer(OpenGraph[Pair]):
@@ -28,25 +25,6 @@ class Scorer(OpenGraph[Pair]):
         ...     scorer.score([("One sentence.", "Another one.")]).shape
         (1,)
     """
-
-    def __init__(
-        self,
-        artifact: Artifact,
-        runner: str | RunnerEntry = "onnxruntime",
-        graph: str = AUTO,
-        progress: Progress = SILENT,
-        **settings: Any,
-    ) -> None:
-        """Open a runner, as an Embedder does.
-
-        Raises RunnerError, and ArtifactError, also for an artifact that gives embeddings.
-        """
-        if not artifact.gives_scores:
-            raise ArtifactError(
-                f"{artifact.path} gives an embedding per text; expected the artifact of a cross-encoder",
-                "Compare the embeddings of the texts.",
-            )
-        super().__init__(artifact, runner, graph, progress, **settings)
 
     def score(self, pairs: Sequence[Pair], first_row: int = 0) -> NDArray[np.float32]:
         """Score N pairs of texts: float32 [N], in the order of the pairs.
@@ -69,6 +47,13 @@ class Scorer(OpenGraph[Pair]):
         """
         for chunk, values in self._stream(pairs, first_row, advance, self.tokenizer):
             yield chunk, values[:, 0]
+
+    def _require_fit(self, artifact: Artifact) -> None:
+        if not artifact.gives_scores:
+            raise ArtifactError(
+                f"{artifact.path} gives an embedding per text; expected the artifact of a cross-encoder",
+                "Compare the embeddings of the texts.",
+            )
 
     def _encode(self, tokenizer: Tokenizer, given: Sequence[Pair]) -> TokenizedTexts:
         return tokenizer.encode_pairs(given)
