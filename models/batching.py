@@ -17,9 +17,9 @@ from minilmx.models.interface import PACKED_INPUT_NAMES
 from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts
 
-# Tokens per batch. Fewer make the matrix products small; more exceed the caches of a core. Half and
-# twice as many were within 4% on both runners and workloads of benchmarks/ (AMD Zen 5).
-BATCH_TOKENS = 1024
+# Tokens per batch. Fewer make the matrix products small; more exceed the caches of a core. From 384 to 1,024,
+# all are within 4% of each other (docs/performance.md).
+BATCH_TOKENS = 512
 
 
 class Batch(Protocol):
