@@ -10,14 +10,15 @@ import pytest
 from tests.conftest import MakeOnce
 
 import minilmx
-from minilmx import api
+from minilmx.api import groq, report
 from minilmx.models.artifact import Artifact
 from minilmx.models.source import ModelSource
 
 FUNCTIONS = {
     name: function
-    for name, function in inspect.getmembers(api, inspect.isfunction)
-    if function.__module__ == api.__name__ and not name.startswith("_")
+    for module in (groq, report)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__
 }
 NAMES = sorted({*minilmx.__all__, *FUNCTIONS} - {"__version__"})
 SLOW = ["export_model", "benchmark", "bisect"]  # take more than ten seconds; the first makes the artifact

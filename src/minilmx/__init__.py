@@ -12,21 +12,21 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minilmx.api import benchmark as benchmark
-    from minilmx.api import bisect as bisect
-    from minilmx.api import check as check
-    from minilmx.api import check_golden as check_golden
-    from minilmx.api import compare as compare
-    from minilmx.api import create_golden as create_golden
-    from minilmx.api import embed_corpus as embed_corpus
-    from minilmx.api import embed_file as embed_file
-    from minilmx.api import evaluate as evaluate
-    from minilmx.api import export_model as export_model
-    from minilmx.api import load as load
-    from minilmx.api import load_result as load_result
-    from minilmx.api import open_artifact as open_artifact
-    from minilmx.api import push as push
-    from minilmx.api import score_file as score_file
+    from minilmx.api.artifact import open_artifact as open_artifact
+    from minilmx.api.bench import benchmark as benchmark
+    from minilmx.api.bisect import bisect as bisect
+    from minilmx.api.check import check as check
+    from minilmx.api.compare import compare as compare
+    from minilmx.api.corpus import embed_corpus as embed_corpus
+    from minilmx.api.evaluate import evaluate as evaluate
+    from minilmx.api.export import export_model as export_model
+    from minilmx.api.golden import check_golden as check_golden
+    from minilmx.api.golden import create_golden as create_golden
+    from minilmx.api.load import load as load
+    from minilmx.api.push import push as push
+    from minilmx.api.report import load_result as load_result
+    from minilmx.api.run import embed_file as embed_file
+    from minilmx.api.run import score_file as score_file
     from minilmx.embedding.embedder import Embedder as Embedder
     from minilmx.embedding.scorer import Scorer as Scorer
     from minilmx.errors import MinilmxError as MinilmxError
@@ -52,26 +52,21 @@ _HOMES = {
     "RunnerEntry": "minilmx.runners.base",
     "Scorer": "minilmx.embedding.scorer",
     "TextFormat": "minilmx.files.formats",
-    **dict.fromkeys(
-        (
-            "benchmark",
-            "bisect",
-            "check",
-            "check_golden",
-            "compare",
-            "create_golden",
-            "embed_corpus",
-            "embed_file",
-            "evaluate",
-            "export_model",
-            "load",
-            "load_result",
-            "open_artifact",
-            "push",
-            "score_file",
-        ),
-        "minilmx.api",
-    ),
+    "benchmark": "minilmx.api.bench",
+    "bisect": "minilmx.api.bisect",
+    "check": "minilmx.api.check",
+    "check_golden": "minilmx.api.golden",
+    "compare": "minilmx.api.compare",
+    "create_golden": "minilmx.api.golden",
+    "embed_corpus": "minilmx.api.corpus",
+    "embed_file": "minilmx.api.run",
+    "evaluate": "minilmx.api.evaluate",
+    "export_model": "minilmx.api.export",
+    "load": "minilmx.api.load",
+    "load_result": "minilmx.api.report",
+    "open_artifact": "minilmx.api.artifact",
+    "push": "minilmx.api.push",
+    "score_file": "minilmx.api.run",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # names, all of them

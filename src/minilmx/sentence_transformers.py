@@ -17,7 +17,8 @@ import sentence_transformers
 import torch
 from sentence_transformers.base.modules import InputModule
 
-from minilmx.api import ArtifactLike, load, open_artifact
+from minilmx.api.artifact import ArtifactLike, open_artifact
+from minilmx.api.load import load
 from minilmx.errors import OutputError
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenBatch, open_tokenizer

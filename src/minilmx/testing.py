@@ -9,7 +9,8 @@ def test_the_embeddings_have_not_changed():
 from collections.abc import Mapping
 from pathlib import Path
 
-from minilmx.api import EmbedderLike, check_golden
+from minilmx.api.golden import check_golden
+from minilmx.api.sides import EmbedderLike
 from minilmx.eval.golden import most_moved, read_golden
 
 

@@ -92,7 +92,7 @@ def test_without_runners_the_emulator_is_compared_and_a_limit_decides(reranker: 
 
 
 def test_the_preset_decides_whether_scores_drifted(result: Result) -> None:
-    from minilmx.api import limits_of
+    from minilmx.api.report import limits_of
 
     assert result.verdict.answer == "SAME"  # as float16 rounds
     drifted = limits_of(result, preset="float32")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minilmx.api import compare, evaluate, limits_of
+from minilmx import compare, evaluate
+from minilmx.api.report import limits_of
 from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
 from minilmx.eval.evaluation import RunnerResult

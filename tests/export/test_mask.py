@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from tests.conftest import MakeOnce, run_mlx
 from tests.runners.groq.selftest_model import ARTIFACT, write_model
 
-from minilmx import api
+import minilmx
 from minilmx.errors import ArtifactError, ExportError, OutputError
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
@@ -39,7 +39,7 @@ def with_bool(make_once: MakeOnce) -> Artifact:
 
 
 def embed(artifact: Artifact | Path, runner: str, graph: str) -> NDArray[np.float32]:
-    with api.load(artifact, runner, graph) as model:
+    with minilmx.load(artifact, runner, graph) as model:
         return model.encode(TEXTS)
 
 
@@ -74,13 +74,13 @@ def test_other_combinations_are_refused_before_anything_is_read() -> None:
             ExportOptions(Shape(1, 8), mask="bool", from_onnx=onnx_file, fixed_consumers=consumers)
         assert refused.value.hint == "Export with the int64 mask."
     with pytest.raises(ValueError, match="int8"):
-        api.export_model("nothing", mask="int8")
+        minilmx.export_model("nothing", mask="int8")
 
 
 def test_an_artifact_of_the_other_mask_is_not_reused(with_bool: Artifact) -> None:
     model = with_bool.path.parent / "minilmx-selftest"
     with pytest.raises(OutputError, match="made from another type of the mask"):
-        api.export_model(str(model), with_bool.path, batch_size=2, pack=16)
+        minilmx.export_model(str(model), with_bool.path, batch_size=2, pack=16)
 
 
 def test_a_manifest_with_another_type_of_an_input_is_refused(with_bool: Artifact) -> None:

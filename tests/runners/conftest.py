@@ -105,8 +105,9 @@ class Machine:
         return process.returncode, stdout, stderr
 
     def run_example(self, function):
-        """Run the example of a function of `minilmx.api` in its docstring, as a real process."""
-        program = "import doctest; from minilmx import api; doctest.run_docstring_examples(api.{}, vars(api))"
+        """Run the example of a function of `minilmx.api.groq` in its docstring, as a real process."""
+        run = "doctest.run_docstring_examples(groq.{}, vars(groq))"
+        program = f"import doctest; from minilmx.api import groq; {run}"
         outcome = self.run("-c", program.format(function), command=(sys.executable,))
         assert outcome[:2] == (0, ""), outcome
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+import minilmx
 from minilmx.cli.console import show
 from minilmx.cli.options import (
     ARTIFACT,
@@ -61,7 +62,6 @@ def bench(
     TEXTS is a file as `mlx run` takes it; without it, the bundled sentences are used. For a page with
     a plot: `mlx report RESULT.json --output RESULT.html`.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.benchmark import print_benchmark
@@ -71,7 +71,7 @@ def bench(
     require_writable(output, force)
     options = given_settings(runners, settings)
     with console_progress() as progress:
-        result = api.benchmark(
+        result = minilmx.benchmark(
             artifact,
             texts,
             column=column,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo, show
 from minilmx.cli.options import (
     ARTIFACT,
@@ -84,14 +85,13 @@ def bisect(
     """
     if candidate is None and candidate_artifact is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
-    from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection
 
     require_writable(output, force)
     with console_progress() as progress:
-        result = api.bisect(
+        result = minilmx.bisect(
             artifact,
             reference,
             candidate,

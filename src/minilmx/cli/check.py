@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
 
@@ -59,7 +60,6 @@ def check(
     artifact's fixed graph on onnxruntime, and its token ids, if it shows them, those of the artifact's
     tokenizer. The first line is the answer. Exits with 1 if a library fails or differs.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.eval.consumers.registry import CONSUMERS
 
@@ -76,7 +76,7 @@ def check(
                 "runs there."
             )
     with console_progress() as progress:
-        findings = api.check(
+        findings = minilmx.check(
             artifact,
             names,
             pythons=pythons,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+import minilmx
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
 from minilmx.cli.options import FORCE, JSON, require_writable
 
@@ -77,7 +78,6 @@ def compare(
 
     The first line is the answer, and the exit code follows it, as in `mlx eval`.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
 
     if column is not None and texts is None:
@@ -97,7 +97,7 @@ def compare(
     rules = rules_under(stated_limits(settings), limits)
     require_writable(output, force)
     with console_progress() as progress:
-        result = api.compare(
+        result = minilmx.compare(
             *embedders,
             texts=texts,
             column=column,

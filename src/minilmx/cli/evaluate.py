@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo, show
 from minilmx.cli.options import (
     DATASET,
@@ -149,7 +150,6 @@ def evaluate(
     returns the same) or DIFFERENT. Of a cross-encoder's artifact, the scores of the pairs and their order
     are compared. Exits with 0 only for SAME or, if limits are set, if they are kept.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.eval.results import RESULTS
     from minilmx.files.atomic import check_writable
@@ -161,13 +161,13 @@ def evaluate(
     require_output(output, force)
     check_writable(output or RESULTS / "any.json", replace=force)
     with console_progress() as progress:
-        opened = api.open_artifact(artifact)
+        opened = minilmx.open_artifact(artifact)
         if not runners:
             names, note = default_runners(opened)
             progress.message(note)
             runners = tuple(names)
         require_comparison(preset, stated, len(runners))
-        result = api.evaluate(
+        result = minilmx.evaluate(
             opened,
             runners,
             dataset,

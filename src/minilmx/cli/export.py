@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_length, describe_truncation
 from minilmx.models.known import DEFAULT_MODEL
@@ -121,11 +122,10 @@ def export(
     id; `mlx inspect MODEL` says whether it is supported. If the same artifact already exists, it is
     verified and reused.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        artifact = api.export_model(
+        artifact = minilmx.export_model(
             model,
             output,
             batch_size=batch_size,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
 from minilmx.cli.options import FORCE, JSON, require_writable
@@ -35,11 +36,10 @@ def create(
 
     The preset is the one that checks go by, unless they name another.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        made = api.create_golden(
+        made = minilmx.create_golden(
             golden, embedder, texts, column=column, preset=preset, replace=force, progress=progress
         )
     size = golden.stat().st_size / 1e3
@@ -70,7 +70,6 @@ def check(
     Also prints the ten texts that moved most. The first line is the answer, and the exit code follows it, as
     in `mlx eval`. `mlx report` makes JUnit and Markdown of the result.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.eval.golden import most_moved, read_golden
 
@@ -78,7 +77,7 @@ def check(
     require_writable(output, force)
     kept = read_golden(golden)
     with console_progress() as progress:
-        result = api.check_golden(kept, embedder, limits=rules, preset=preset, progress=progress)
+        result = minilmx.check_golden(kept, embedder, limits=rules, preset=preset, progress=progress)
     moved = [] if as_json else most_moved(kept, result)
     if moved:
         moved = ["", "moved most:", *(f"  {line}" for line in moved)]

@@ -76,7 +76,7 @@ def doctor(as_json: bool, deep: bool) -> None:
     Exits with 0 only if this machine could build for a card and run on it, otherwise with 3. A
     warning refuses nothing.
     """
-    from minilmx import api
+    from minilmx.api.groq import selftest_groq
     from minilmx.cli.progress import console_progress
     from minilmx.runners.groq.doctor import card_status, examine
 
@@ -85,7 +85,7 @@ def doctor(as_json: bool, deep: bool) -> None:
         _print_checks(checks, "MISSING")
     if deep and all(check.ok for check in checks):
         with console_progress() as progress:
-            answers = api.selftest_groq(progress=progress)
+            answers = selftest_groq(progress=progress)
         if not as_json:
             _print_checks(answers, "FAILED")
     if as_json:
@@ -110,11 +110,11 @@ def selftest() -> None:
     Compiles the fixed and the packed graph of a shipped BERT of one layer with random weights, and
     calls each program 100 times, in about a minute. Exits with 3 if a check fails.
     """
-    from minilmx import api
+    from minilmx.api.groq import selftest_groq
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        checks = api.selftest_groq(progress=progress)
+        checks = selftest_groq(progress=progress)
     _print_checks(checks, "FAILED")
     if not all(check.ok for check in checks):
         raise click.exceptions.Exit(3)
@@ -158,11 +158,11 @@ def build(
     --effort and --groqview make a build of their own. It runs with --bundle: a run without takes the
     build that has neither.
     """
-    from minilmx import api
+    from minilmx.api.groq import build_for_groq
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        done = api.build_for_groq(
+        done = build_for_groq(
             artifact,
             bundle,
             graph=graph,
@@ -253,7 +253,7 @@ def job(
     numpy below 2 and Groq's runtime: `python run.py card.npy` there, and
     `mlx compare cpu.npy card.npy` here.
     """
-    from minilmx import api
+    from minilmx.api.groq import groq_build_job, groq_run_job, groq_standalone
 
     if standalone is not None:
         if texts is None:
@@ -262,7 +262,7 @@ def job(
         for name, value in unused.items():
             if value is not None:
                 raise click.UsageError(f"{name} would change nothing with --standalone.")
-        count = api.groq_standalone(
+        count = groq_standalone(
             artifact, bundle, texts, standalone, column=column, graph=graph, replace=force
         )
         echo(f"{standalone}: {count:,} texts; on the machine with the card: python run.py card.npy")
@@ -270,7 +270,7 @@ def job(
     if scheduler is None:
         raise click.UsageError("Name the --scheduler, or a folder with --standalone.")
     if texts is not None:
-        script = api.groq_run_job(
+        script = groq_run_job(
             artifact,
             bundle,
             texts,
@@ -283,7 +283,7 @@ def job(
         for name, value in {"--embeddings": embeddings, "--column": column}.items():
             if value is not None:
                 raise click.UsageError(f"{name} would change nothing without TEXTS.")
-        script = api.groq_build_job(artifact, bundle, scheduler=scheduler, graph=graph)
+        script = groq_build_job(artifact, bundle, scheduler=scheduler, graph=graph)
     if output is None:
         if force:
             raise click.UsageError("--force would change nothing without --output.")
@@ -314,10 +314,10 @@ def reproduce(artifact: Path | None, dataset: str, limit: int | None, bundle: Pa
     Spearman correlation. Without ARTIFACT, the model is exported with a bool mask, as Groq's, to
     all-MiniLM-L6-v2-b2-s128-bool here, or reused if it exists.
     """
-    from minilmx import api
+    from minilmx.api.groq import reproduce_groq
     from minilmx.cli.progress import console_progress
     from minilmx.eval.reports.proof_point import proof_point_text
 
     with console_progress() as progress:
-        found = api.reproduce_groq(artifact, dataset, limit=limit, bundle=bundle, progress=progress)
+        found = reproduce_groq(artifact, dataset, limit=limit, bundle=bundle, progress=progress)
     echo(proof_point_text(found))

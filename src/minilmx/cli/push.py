@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
 
@@ -23,9 +24,8 @@ def push(artifact: Path, repository: str, result: Path | None) -> None:
     write. A repository that does not exist is made. The token is that of `hf auth login`. Prints the name by
     which every command opens the artifact: hf://ORG/NAME@COMMIT.
     """
-    from minilmx import api
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        name = api.push(artifact, repository, result=result, progress=progress)
+        name = minilmx.push(artifact, repository, result=result, progress=progress)
     echo(name)

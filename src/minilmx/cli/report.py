@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import (
     LIMITS_FILE,
@@ -61,7 +62,7 @@ def report(
     With limits or a preset, it judges one RESULT by them in place of those it was saved with, and exits as
     `mlx eval` does. It also exits with 1 if a RESULT has embeddings that are not finite.
     """
-    from minilmx import api
+    from minilmx.api.report import limits_of
     from minilmx.errors import EvalError, boundary
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.reports.benchmark import render_benchmark
@@ -78,7 +79,7 @@ def report(
     stated = stated_limits(settings)
     rules = rules_under(stated, limits)
     limited = bool(stated) or limits is not None or preset is not None
-    found = [api.load_result(path) for path in results]
+    found = [minilmx.load_result(path) for path in results]
     judged = [each for each in found if isinstance(each, Result)]
     benchmarks = [each for each in found if isinstance(each, Benchmark)]
     if benchmarks and len(found) > 1:
@@ -90,7 +91,7 @@ def report(
                 f"{len(judged)}; expected one"
             )
         require_comparison(preset, stated, len(judged[0].evaluations[0].runners))
-        judged = [api.limits_of(judged[0], rules, preset)]
+        judged = [limits_of(judged[0], rules, preset)]
     # A document may follow its schema and contradict itself.
     with boundary(EvalError, f"{', '.join(map(str, results))} cannot be shown"):
         text = render_benchmark(form, benchmarks[0]) if benchmarks else render(form, judged, runner)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_truncated
 from minilmx.cli.options import (
@@ -182,13 +183,12 @@ def run(
 def _run_to_file(
     artifact: Path, source: str, output: str | None, force: bool, common: dict[str, Any]
 ) -> "RunRecord":
-    from minilmx import api
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
         if output is None:
             return _print_embeddings(artifact, source, progress=progress, **common)
-        return api.embed_file(artifact, source, output, replace=force, progress=progress, **common)
+        return minilmx.embed_file(artifact, source, output, replace=force, progress=progress, **common)
 
 
 def _summarise(record: "RunRecord", unit: str, output: str | None, artifact: "Artifact") -> None:
@@ -207,7 +207,6 @@ def _score(
     artifact: Path, source: str, output: str | None, force: bool, settings: dict[str, Any]
 ) -> "RunRecord":
     """Score pairs into a file, or print the scores."""
-    from minilmx import api
     from minilmx.cli.progress import console_progress
     from minilmx.embedding.score_file import write_scores
     from minilmx.embedding.scorer import Scorer
@@ -215,9 +214,9 @@ def _score(
 
     with console_progress() as progress:
         if output is not None:
-            return api.score_file(artifact, source, output, replace=force, progress=progress, **settings)
+            return minilmx.score_file(artifact, source, output, replace=force, progress=progress, **settings)
         pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
-        with Scorer(api.open_artifact(artifact), progress=progress, **settings) as scorer:
+        with Scorer(minilmx.open_artifact(artifact), progress=progress, **settings) as scorer:
             write_scores(
                 sys.stdout,
                 scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
@@ -235,12 +234,11 @@ def _print_embeddings(
     progress: Any,
     **settings: Any,
 ) -> "RunRecord":
-    from minilmx import api
     from minilmx.embedding.output_file import write_jsonl
     from minilmx.files.texts import open_texts
 
     texts = open_texts(source, column, text_format, on_empty)
-    with api.load(artifact, progress=progress, **settings) as embedder:
+    with minilmx.load(artifact, progress=progress, **settings) as embedder:
         write_jsonl(
             sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
         )
@@ -257,11 +255,10 @@ def _run_to_folder(
     settings: dict[str, Any],
     facts: "Artifact",
 ) -> None:
-    from minilmx import api
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        summary = api.embed_corpus(
+        summary = minilmx.embed_corpus(
             artifact, inputs or ("-",), output, restart=force, progress=progress, **settings
         )
     kept = summary.rows - summary.embedded_rows

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from minilmx import api
+import minilmx
+from minilmx.api.groq import reproduce_groq
 from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import open_artifact
@@ -47,7 +48,7 @@ def rows(stdout):
 
 def spearman_of_the_graphs_own_pooling(artifact, pairs):
     first, second, scores = zip(*pairs, strict=True)
-    with api.load(artifact) as model:
+    with minilmx.load(artifact) as model:
         similarities = (model.encode(first) * model.encode(second)).sum(axis=1)
     return stats.spearmanr(similarities, scores).statistic
 
@@ -131,7 +132,7 @@ def test_a_bool_mask_is_fed_as_bool_on_every_path_to_the_card(prepared, proof, b
     held, *others = (np.load(prepared.folder / f"{name}.npy") for name in ("held", "groqflow", "standalone"))
     for other in others:
         np.testing.assert_array_equal(other, held)
-    with api.load(proof) as model:
+    with minilmx.load(proof) as model:
         expected = model.encode(["A cat sleeps.", "It rains.", "Two dogs run in a field."])
     np.testing.assert_allclose(held, expected, atol=1e-3)
 
@@ -163,7 +164,7 @@ def test_all_1379_pairs_give_groqs_spearman(prepared, proof, monkeypatch):
         pytest.skip(f"needs the data set {STSB}")
     for name, value in prepared.variables.items():
         monkeypatch.setenv(name, value)
-    found = api.reproduce_groq(proof, STSB)
+    found = reproduce_groq(proof, STSB)
     assert (found.pairs, found.dropped, found.emulated) == (1379, 0, True)
     assert 0.8203 <= found.spearman <= 0.8205
     assert found.cpu_spearman == pytest.approx(0.8203, abs=5e-5)
