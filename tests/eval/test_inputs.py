@@ -354,3 +354,11 @@ def test_the_memory_of_saved_vectors_in_a_sample_does_not_grow_with_the_file(
     assert done.returncode == 0, done.stderr
     few, many = map(int, done.stdout.split())
     assert many - few < 10_000, (few, many)
+
+
+def test_one_text_is_in_the_singular(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("a text\n")
+    shown = mlx("compare", tiny, tiny, "--texts", "one.txt").stdout
+    assert "one.txt: 1 embedding\n" in shown
+    assert "In other batches, 1 sentence " in shown
+    assert "1 sentence to v.npy with onnxruntime" in mlx("run", tiny, "one.txt", "-o", "v.npy").stderr
