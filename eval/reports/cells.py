@@ -140,10 +140,10 @@ def describe_data(evaluation: Evaluation) -> str:
     if not evaluation.pairs:
         return f"{evaluation.dataset}: {counted(evaluation.sentences, 'embedding')}{special}"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
-    rows = "" if evaluation.gives_scores else f" of {2 * evaluation.pairs} sentences"
+    rows = "" if evaluation.gives_scores else f" of {2 * evaluation.pairs:,} sentences"
     return (
         f"{' '.join(part for part in parts if part)}: {counted(evaluation.pairs, 'pair')}, "
-        f"{evaluation.truncated_sentences}{rows} truncated{special}"
+        f"{evaluation.truncated_sentences:,}{rows} truncated{special}"
     )
 
 
