@@ -20,6 +20,7 @@ from minilmx.files.atomic import atomic_file
 from minilmx.files.documents import parse_json, read_document, require_version
 from minilmx.runners.base import Details
 from minilmx.runners.provenance import Provenance
+from minilmx.wording import counted
 
 GOLDEN_SCHEMA_VERSION = 1
 _TENSOR, _METADATA, _KEY = "embeddings", "__metadata__", "golden"
@@ -95,7 +96,9 @@ def _require_valid(golden: Golden, path: str) -> None:
     if not record.texts:
         raise EvalError(f"{path}: no texts; expected at least one")
     if len(values) != len(record.texts):
-        raise EvalError(f"{path}: {len(values)} embeddings; expected {len(record.texts)}, one per text")
+        raise EvalError(
+            f"{path}: {counted(len(values), 'embedding')}; expected {len(record.texts)}, one per text"
+        )
     if not np.isfinite(values).all():
         raise EvalError(f"{path}: embeddings that are not finite; expected numbers")
     if record.preset is not None:

@@ -46,6 +46,11 @@ class Inputs:
     pairs: SentencePairs | None = None
     search: SearchTexts | None = None
 
+    @property
+    def total(self) -> int:
+        """How many texts there are, also those that a sample left out."""
+        return len(self.texts) if self.sample is None else self.sample.total
+
 
 def read_inputs(path: str, column: str | None = None, sample: int | None = None) -> Inputs:
     """The texts of a file, with its columns `id` and `language` if it has them. Raises DatasetError.

@@ -25,6 +25,7 @@ from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Runner, chip_latencies
 from minilmx.runners.groq.runner import GroqOptions, open_groq_runner
+from minilmx.wording import counted
 
 PROOF_SHAPE = Shape(batch_size=2, sequence_length=128)
 PROOF_PAIRS = 1379
@@ -68,7 +69,7 @@ def reproduce(
     kept = np.flatnonzero(~(first.truncated | second.truncated))
     if len(kept) < 2:
         raise EvalError(
-            f"{pairs.name}: {len(kept)} pair{'' if len(kept) == 1 else 's'} of at most "
+            f"{pairs.name}: {counted(len(kept), 'pair')} of at most "
             f"{PROOF_SHAPE.sequence_length} tokens; expected at least two, for a Spearman correlation"
         )
     # Row 2i is the first sentence of pair i, and row 2i + 1 the second.

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-from minilmx.embedding.output_file import RECORD_SUFFIX, Vectors, read_vectors, record_path
+from minilmx.embedding.output_file import RECORD_SUFFIX, record_path
 from minilmx.embedding.record import RECORD_SCHEMA_VERSION, RunRecord
+from minilmx.embedding.vectors import Selection, Vectors, read_vectors
 from minilmx.errors import EvalError, boundary
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import parse_json, read_document, require_version
+from minilmx.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,11 @@ class _SavedRecord(RunRecord):
     sha256: str
 
 
-def load_run(path: Path) -> SavedRun:
+def load_run(path: Path, selection: Selection | None = None) -> SavedRun:
     """Load a run by its embeddings file or its record, FILE.run.json.
 
-    Raises EvalError if either is missing, damaged, or not of a run.
+    The rows of the `selection` are kept, by default all. Raises EvalError if either is missing, damaged, or
+    not of a run.
     """
     if path.name.endswith(RECORD_SUFFIX):
         path = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
@@ -44,9 +47,9 @@ def load_run(path: Path) -> SavedRun:
         raise EvalError(f"{path} cannot be read: {error.strerror}") from error
     if found != record.sha256:
         raise EvalError(f"{path}: SHA-256 {found}, which is not what was saved; expected {record.sha256}")
-    vectors = read_vectors(path)
-    if len(vectors.values) != record.sentences:
-        raise EvalError(f"{path}: {len(vectors.values)} embeddings; expected {record.sentences}")
+    vectors = read_vectors(path, selection)
+    if vectors.total != record.sentences:
+        raise EvalError(f"{path}: {counted(vectors.total, 'embedding')}; expected {record.sentences:,}")
     return SavedRun(path.name, record, vectors)
 
 
@@ -57,11 +60,11 @@ def _read_record(path: Path) -> _SavedRecord:
         return msgspec.convert(document, _SavedRecord)
 
 
-def read_run(path: Path) -> SavedRun:
+def read_run(path: Path, selection: Selection | None = None) -> SavedRun:
     """Embeddings with their record, if FILE.run.json or `path` itself is one, and otherwise without.
 
-    Raises EvalError and OutputError.
+    The rows of the `selection` are kept, by default all. Raises EvalError and OutputError.
     """
     if path.name.endswith(RECORD_SUFFIX) or record_path(path).exists():
-        return load_run(path)
-    return SavedRun(path.name, None, read_vectors(path))
+        return load_run(path, selection)
+    return SavedRun(path.name, None, read_vectors(path, selection))

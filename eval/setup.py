@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.wording import counted
+
 if TYPE_CHECKING:
     from minilmx.eval.evaluation import RunnerResult
 
@@ -86,7 +88,7 @@ def _reads(details: Mapping[str, Any]) -> str:
     if TRUNCATED not in details:
         return f"a limit of {details[LENGTH]} tokens"
     count = details[TRUNCATED]
-    return f"{count or 'no'} text{'s' * (count > 1)} truncated to {details[LENGTH]} tokens"
+    return f"{counted(count, 'text') if count else 'no text'} truncated to {details[LENGTH]} tokens"
 
 
 def _type(details: Mapping[str, Any]) -> str:

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from minilmx.embedders.base import OtherEmbedder, TextEmbedder
 from minilmx.embedders.spelling import Spelled
 from minilmx.embedding.embedder import Embedder
-from minilmx.embedding.output_file import Vectors
 from minilmx.embedding.record import Header, RunRecord, Timing, artifact_fields
-from minilmx.errors import EvalError
+from minilmx.embedding.vectors import Selection, take_vectors
+from minilmx.errors import EvalError, boundary
 from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.search import SearchTexts
 from minilmx.eval.evaluation import Evaluation, RunnerResult, SampleSize
 from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, Golden, GoldenRecord
 from minilmx.eval.header import digest_of
-from minilmx.eval.inputs import Inputs, Sample
+from minilmx.eval.inputs import Inputs
 from minilmx.eval.invariance import BatchInvariance, measure_invariance
 from minilmx.eval.limits import LimitRules
 from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
-from minilmx.eval.metrics.drift import CorpusRows, measure_drift, profile_drift
+from minilmx.eval.metrics.drift import CorpusRows, Drift, measure_drift, profile_drift
 from minilmx.eval.metrics.relevance import (
     QueryScores,
     RelevanceDifference,
@@ -49,6 +49,7 @@ from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.provenance import record_provenance
+from minilmx.wording import counted
 
 _NO_RECORD = "no record"
 Rows = NDArray[np.float32]
@@ -58,10 +59,16 @@ Source = Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
-    """One side of a comparison: embeddings, float32 [N, D], and what is known of how they were made."""
+    """One side of a comparison: embeddings, float32 [N, D], and what is known of how they were made.
+
+    `total` is how many embeddings there are, and `is_finite` whether all of their numbers are finite: both
+    count those of a file that are not compared.
+    """
 
     name: str
     values: Rows
+    total: int
+    is_finite: bool
     is_live: bool = False
     ids: Sequence[str] | None = None
     record: RunRecord | None = None
@@ -104,7 +111,9 @@ def compare_sides(
         raise EvalError(
             "texts to embed: none; expected the texts of the saved embeddings", "Name their file."
         )
-    saved = {number: _load(source, number) for number, source in enumerate(sources, 1) if is_saved(source)}
+    saved = {
+        number: _load(source, number, inputs) for number, source in enumerate(sources, 1) if is_saved(source)
+    }
     saved = _join(saved, inputs)
     sides = []
     for number, source in enumerate(sources, 1):
@@ -134,24 +143,27 @@ def embed_golden(
     return record, side.values
 
 
-def _load(source: Source, number: int) -> _Side:
+def _load(source: Source, number: int, inputs: Inputs | None) -> _Side:
+    selection = None
+    if inputs is not None and inputs.sample is not None:
+        selection = Selection(inputs.sample.rows, None if inputs.ids is None else frozenset(inputs.ids))
     if isinstance(source, np.ndarray):
-        if source.dtype.kind != "f" or source.dtype.itemsize > 8 or source.ndim != 2:
-            raise EvalError(f"array {number}: {source.dtype} {list(source.shape)}; expected float32 [N, D]")
-        with np.errstate(over="ignore"):
-            vectors = Vectors(source.astype(np.float32, copy=False), source.dtype.name)
         name, record = f"array {number}", None
+        with boundary(EvalError, f"{name} cannot be compared"):
+            vectors = take_vectors([(source, None)], selection)
     elif isinstance(source, Golden):
         made = source.record
         return _Side(
             name=f"{number}: {source.name}",
             values=source.values,
+            total=len(source.values),
+            is_finite=True,
             is_live=True,  # its texts are those that the others embed
             details={"runner": _NO_RECORD, **made.details, "embedder": made.embedder},
             versions=made.versions,
         )
     else:
-        run = read_run(source)
+        run = read_run(source, selection)
         name, record, vectors = f"{number}: {run.name}", run.record, run.vectors
     details: dict[str, Any] = {
         **(record.details if record else {}),
@@ -163,6 +175,8 @@ def _load(source: Source, number: int) -> _Side:
     return _Side(
         name=name,
         values=vectors.values,
+        total=vectors.total,
+        is_finite=vectors.is_finite,
         ids=vectors.ids,
         record=record,
         details=details,
@@ -173,31 +187,15 @@ def _load(source: Source, number: int) -> _Side:
 
 def _join(saved: dict[int, _Side], inputs: Inputs | None) -> dict[int, _Side]:
     """The saved rows in the order of the texts, or of the first file with ids. Raises EvalError."""
-    if inputs is not None and inputs.sample is not None:
-        saved = {number: _drawn(side, inputs, inputs.sample) for number, side in saved.items()}
     ids = [side for side in saved.values() if side.ids is not None]
+    wanted, of, total = None, "", None
     if inputs is not None:
-        wanted, of = inputs.ids, inputs.name
+        wanted, of, total = inputs.ids, inputs.name, inputs.total
     elif len(ids) > 1:
         wanted, of = ids[0].ids, ids[0].name
-    else:
-        return saved
-    if wanted is None:
-        return saved
-    _places(wanted, of)
-    return {number: _in_order(side, wanted, of) for number, side in saved.items()}
-
-
-def _drawn(side: _Side, inputs: Inputs, sample: Sample) -> _Side:
-    """The rows of a sample, unless they are joined by their ids."""
-    if side.ids is not None and inputs.ids is not None:
-        return side
-    if len(side.values) != sample.total:
-        raise EvalError(
-            f"{side.name}: {len(side.values)} embeddings; expected {sample.total}, one per text of "
-            f"{inputs.name}"
-        )
-    return replace(side, values=side.values[sample.rows], ids=None)
+    if wanted is not None:
+        _places(wanted, of)
+    return {number: _in_order(side, wanted, of, total) for number, side in saved.items()}
 
 
 def _places(ids: Sequence[str], of: str) -> dict[str, int]:
@@ -208,15 +206,20 @@ def _places(ids: Sequence[str], of: str) -> dict[str, int]:
     return places
 
 
-def _in_order(side: _Side, wanted: Sequence[str], of: str) -> _Side:
-    if side.ids is None:
-        return side
+def _in_order(side: _Side, wanted: Sequence[str] | None, of: str, total: int | None) -> _Side:
+    """The rows of the ids that are wanted, or else all rows, which must be one per text."""
+    if side.ids is None or wanted is None:
+        if total not in (None, side.total):
+            raise EvalError(
+                f"{side.name}: {counted(side.total, 'embedding')}; expected {total:,}, one per text of {of}"
+            )
+        return replace(side, ids=None)
     places = _places(side.ids, side.name)
     missing = [each for each in wanted if each not in places]
     if missing:
         raise EvalError(
-            f"{side.name}: {len(missing)} ids are missing, the first is {missing[0]!r:.80}; expected all "
-            f"{len(wanted)} of {of}"
+            f"{side.name}: {counted(len(missing), 'missing id')}, the first is {missing[0]!r:.80}; expected "
+            f"all {len(wanted):,} of {of}"
         )
     rows = [places[each] for each in wanted]
     return replace(side, values=side.values[rows], ids=wanted)
@@ -253,6 +256,8 @@ def _embed_with(embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, pr
     return _Side(
         name=name,
         values=values,
+        total=len(values),
+        is_finite=bool(np.isfinite(values).all()),
         is_live=True,
         details={**embedder.details, **_prompts(embedder.search_prompts if search else None)},
         versions=embedder.versions,
@@ -304,6 +309,8 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
     return _Side(
         name=name,
         values=found.values,
+        total=len(found.values),
+        is_finite=bool(np.isfinite(found.values).all()),
         is_live=True,
         record=record,
         details={
@@ -322,11 +329,6 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
 
 def _require_same(first: _Side, side: _Side, inputs: Inputs | None) -> None:
     """Refuse embeddings of other inputs, or of another shape."""
-    if inputs is not None and len(side.values) != len(inputs.texts):
-        raise EvalError(
-            f"{side.name}: {len(side.values)} embeddings; expected {len(inputs.texts)}, one per text of "
-            f"{inputs.name}"
-        )
     mine, theirs = side.record, first.record
     # Another artifact's tokens may differ for the same texts, but without texts nothing shows that.
     is_stated = mine and theirs and (inputs is None or mine.artifact_sha256 == theirs.artifact_sha256)
@@ -395,11 +397,11 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None, keep_text: bool) 
     ]  # fmt: skip
 
     def compare_with_first(side: _Side) -> Comparison:
+        if not (first.is_finite and side.is_finite):
+            return Comparison(Drift(finite=False), None, None, None, None, None, None)
         if pairs is not None:
             return compare(first.values, side.values, pairs, counts, similarity)
         drift = measure_drift(first.values, side.values)
-        if not drift.finite:
-            return Comparison(drift, None, None, None, None, None, None)
         profile = profile_drift(first.values, side.values, texts if keep_text else rows, counts, corpus)
         if search is None:
             neighbours = find_neighbours(first.values, side.values, texts, similarity)
@@ -430,7 +432,7 @@ def _evaluation(sides: Sequence[_Side], inputs: Inputs | None, keep_text: bool) 
             graph=side.record.graph if side.record else None,
             details=side.details,
             versions=side.versions,
-            finite=bool(np.isfinite(side.values).all()),
+            finite=side.is_finite,
             scores=scores,
             similarities=similarities,
             comparison=None if side is first else compare_with_first(side),

@@ -184,6 +184,10 @@ class AutoTokens:
             if model.output == SCORE:
                 scorer = sentence_transformers.CrossEncoder(folder, max_length=length, **settings)
                 scores = scorer.predict(inputs, batch_size=1, show_progress_bar=False)
+                sizes = [batch.input_ids.shape[1] for batch in tokens]
+                chosen = [int(np.argmin(sizes)), int(np.argmax(sizes))]
+                padded = scorer.predict([inputs[row] for row in chosen], show_progress_bar=False)
+                self._require_padding(scores[chosen], padded, scores, library)
                 return library, np.asarray(scores, dtype=np.float32)[:, None]
             reference = sentence_transformers.SentenceTransformer(folder, **settings)
             reference.max_seq_length = length
@@ -191,6 +195,8 @@ class AutoTokens:
                 reference.truncate_dim = None
             texts = [text for (text,) in inputs]
             values = reference.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
+        except ExportError:
+            raise
         except Exception as error:
             raise ExportError(f"{self.source.id}: {library} cannot run it: {error}") from error
         if options.dimension is not None:
@@ -198,6 +204,31 @@ class AutoTokens:
             if model.normalized:
                 values = values / np.linalg.norm(values, axis=1, keepdims=True)
         return library, np.asarray(values, dtype=np.float32)
+
+    def _require_padding(
+        self,
+        alone: NDArray[np.float32],
+        padded: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        library: str,
+    ) -> None:
+        """Refuse a cross-encoder that gives two pairs, float32 [2], other scores in one batch than alone."""
+        difference = relative_difference(padded, alone, find_scale(scores))
+        if difference <= MAX_ABS_EMBEDDING:
+            return
+        side = self._auto.padding_side
+        hint = "Choose a cross-encoder whose scores do not depend on the batch."
+        if side == "left":
+            hint = (
+                'If the model was trained with padding on the right, set padding_side to "right" in '
+                "tokenizer_config.json, in a copy of the folder."
+            )
+        raise ExportError(
+            f"{self.source.id}: {library} gives a pair another score in a batch, padded on the {side}, than "
+            f"alone: they differ by {difference:.3g}, relative to their size; expected at most "
+            f"{MAX_ABS_EMBEDDING:g}",
+            hint,
+        )
 
     def _check_outputs(
         self,

@@ -31,6 +31,7 @@ from minilmx.models.manifest import (
     parse_manifest,
 )
 from minilmx.models.source import snapshot_of
+from minilmx.wording import counted
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -281,7 +282,7 @@ def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
 
 def _require_none(artifact: Artifact, problems: Mapping[str, str]) -> None:
     if problems:
-        more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
+        more = f" (and {counted(len(problems) - 1, 'more file')})" if len(problems) > 1 else ""
         file, problem = next(iter(problems.items()))
         raise _damage(artifact.path, file, f"{problem}{more}")
 

@@ -9,7 +9,7 @@ from minilmx.errors import ModelError
 from minilmx.models.architectures import token_width
 from minilmx.models.manifest import ACTIVATIONS, Dense
 from minilmx.models.settings import SETTINGS, read_settings
-from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file
+from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file, tensor_names
 
 KIND = "CrossEncoder"  # as sentence-transformers names it
 _HEAD = "ForSequenceClassification"  # as transformers' classes end
@@ -26,17 +26,32 @@ HEADS = {
     "albert": (("albert.pooler", "classifier"), "tanh"),
     "deberta-v2": (("pooler.dense", "classifier"), "gelu"),
 }
-_CHOOSE = "Choose a cross-encoder with one label."
+# What sentence-transformers 4 and later, and earlier ones, add to the config.json of a CrossEncoder.
+_NEWER, _OLDER = "sentence_transformers", "sbert_ce_default_activation_function"
+# The last layer of a head that classifies, by the names of transformers' classes.
+_LAST_LAYERS = {"classifier.weight", "classifier.out_proj.weight", "score.weight"}
+_CHOOSE = "Choose a cross-encoder with one label, or run it in sentence-transformers."
+_EMBED = (
+    "To embed texts without the head, name the encoder's own class in config.json, such as "
+    '"architectures": ["BertModel"].'
+)
 
 
 def is_cross_encoder(source: ModelSource) -> bool:
     """Whether a folder says that it is a cross-encoder, of sentence-transformers or of transformers.
 
-    Raises ModelError for settings that cannot be read.
+    A folder of transformers that does not name its class is one if it has the settings or the weights of a
+    head that classifies. Raises ModelError for settings or weights that cannot be read.
     """
     if read_settings_file(source.folder, SETTINGS).get("model_type") == KIND:
         return True
-    return source.is_plain and _class_name(read_settings_file(source.folder, "config.json")).endswith(_HEAD)
+    config = read_settings_file(source.folder, "config.json")
+    if not source.is_plain or not config:
+        return False
+    name = _class_name(config)
+    if name:
+        return name.endswith(_HEAD)
+    return _NEWER in config or _OLDER in config or not _LAST_LAYERS.isdisjoint(tensor_names(source))
 
 
 def read_head(source: ModelSource) -> tuple[tuple[Dense, ...], tuple[str, ...]]:
@@ -47,24 +62,27 @@ def read_head(source: ModelSource) -> tuple[tuple[Dense, ...], tuple[str, ...]]:
     """
     kinds = [kind.rsplit(".", 1)[-1] for kind, _ in list_modules(source)]
     config = read_json(source.encoder, "config.json", dict)
-    if kinds not in ([], ["Transformer"]) or not _class_name(config).endswith(_HEAD):
+    name = _class_name(config)
+    if kinds not in ([], ["Transformer"]) or (name and not name.endswith(_HEAD)):
         found = " + ".join(kinds) or "Transformer"
         raise ModelError(
-            f"{source.id} is a cross-encoder of {found} with {_class_name(config) or 'no class'}; expected "
+            f"{source.id} is a cross-encoder of {found} with {name or 'no class'}; expected "
             f"one Transformer of a class that ends in {_HEAD}",
             _CHOOSE,
         )
     labels = _count_labels(config)
     if labels != 1:
         raise ModelError(
-            f"{source.id} gives {labels} scores per pair of texts, one per label; expected 1", _CHOOSE
+            f"{source.id} gives {labels} scores per pair of texts, one per label; expected 1",
+            _CHOOSE if name else f"{_CHOOSE} {_EMBED}",
         )
     architecture, width = config.get("model_type"), token_width(config)
     if architecture not in HEADS:
         raise ModelError(
             f"{source.id} is a cross-encoder of the architecture {architecture!r}; expected one of "
             f"{', '.join(HEADS)}",
-            "Choose a cross-encoder of one of these architectures.",
+            "Choose a cross-encoder of one of these architectures, or run it in sentence-transformers."
+            + ("" if name else f" {_EMBED}"),
         )
     if width is None:
         raise ModelError(f"{source.encoder / 'config.json'}: no hidden_size; expected a whole number")
@@ -99,11 +117,10 @@ def _activation(source: ModelSource, config: dict[str, Any]) -> str:
     not torch's. Raises ModelError for another of torch's.
     """
     saved = {} if source.is_plain else read_settings_file(source.folder, SETTINGS)
-    newer = config.get("sentence_transformers")
+    newer = config.get(_NEWER)
     for stated in (
         saved.get("activation_fn"),
-        (newer if isinstance(newer, dict) else {}).get("activation_fn")
-        or config.get("sbert_ce_default_activation_function"),
+        (newer if isinstance(newer, dict) else {}).get("activation_fn") or config.get(_OLDER),
     ):
         if not isinstance(stated, str) or not stated.startswith("torch."):
             continue

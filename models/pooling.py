@@ -53,6 +53,14 @@ class Modules:
         return SCORE if self.layers else SENTENCE_EMBEDDING
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The classes of sentence-transformers that run, from the encoder's on."""
+        if self.layers:
+            return ("Transformer",)
+        head = (type(step).__name__ for step in self.head)
+        return ("Transformer", "Pooling", *head, *["Normalize"] * self.normalized)
+
+    @property
     def pooling(self) -> str:
         """The poolings as the manifest states them: usually one."""
         return JOINED.join(self.poolings)

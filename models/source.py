@@ -262,20 +262,30 @@ def digest_together(files: list[Path]) -> str:
 
 
 def float32_bytes(source: ModelSource) -> int:
-    """How many bytes the weights have as float32, from the headers of the safetensors files.
+    """How many bytes the weights have as float32. Raises ModelError for a file without a header."""
+    shapes = (_read_shapes(file) for file in weights_files(source))
+    return 4 * sum(math.prod(shape) for each in shapes for shape in each.values())
 
-    Raises ModelError for a file without a header.
+
+def tensor_names(source: ModelSource) -> set[str]:
+    """The names of the encoder's tensors; empty if its weights, or the index of their shards, are not here.
+
+    Raises ModelError for a file without a header, and an index that is not JSON.
     """
-    numbers = 0
-    for file in weights_files(source):
-        with boundary(ModelError, f"{file}: not a safetensors file"):
-            with file.open("rb") as stream:
-                size_bytes = min(int.from_bytes(stream.read(8), "little"), _MOST_HEADER_BYTES)
-                header = parse_json(stream.read(size_bytes))
-            numbers += sum(
-                math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__"
-            )
-    return 4 * numbers
+    file, index = source.encoder / WEIGHTS, source.encoder / INDEX
+    if file.is_file():
+        return set(_read_shapes(file))
+    weight_map = read_json(source.encoder, INDEX, dict).get("weight_map") if index.is_file() else None
+    return set(weight_map) if isinstance(weight_map, dict) else set()
+
+
+def _read_shapes(file: Path) -> dict[str, list[int]]:
+    """The shape of each tensor, from the header of a safetensors file. Raises ModelError."""
+    with boundary(ModelError, f"{file}: not a safetensors file"):
+        with file.open("rb") as stream:
+            size_bytes = min(int.from_bytes(stream.read(8), "little"), _MOST_HEADER_BYTES)
+            header = parse_json(stream.read(size_bytes))
+        return {name: each["shape"] for name, each in header.items() if name != "__metadata__"}
 
 
 def list_modules(source: ModelSource) -> list[tuple[str, str]]:

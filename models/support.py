@@ -6,7 +6,7 @@ from minilmx.errors import ModelError
 from minilmx.models.architectures import ARCHITECTURES, token_width
 from minilmx.models.cross_encoder import KIND
 from minilmx.models.pooling import most_tokens, read_modules
-from minilmx.models.settings import SETTINGS
+from minilmx.models.settings import SETTINGS, read_settings
 from minilmx.models.source import (
     INDEX,
     VOCABULARIES,
@@ -21,12 +21,17 @@ from minilmx.models.source import (
 class ModelFacts:
     """What a model's settings say.
 
+    `modules` are the classes of sentence-transformers that run, one after the other. `prompts` are texts by
+    name, and `default_prompt` is the name of the one that is prepended unless another is chosen.
     `output` is sentence_embedding, or score for a cross-encoder, whose `embedding_dimension` is 1.
     `max_sequence_length` is how many tokens of a text the model reads, None if nothing states it. `tokenizer`
     and `weights` describe in words where these come from.
     """
 
     architecture: str
+    modules: tuple[str, ...]
+    prompts: dict[str, str]
+    default_prompt: str | None
     output: str
     pooling: str
     normalized: bool
@@ -78,9 +83,12 @@ def read_model_facts(source: ModelSource) -> ModelFacts:
     check_model(source)
     weights, encoder = weights_files(source), source.encoder
     config = read_json(encoder, "config.json", dict)
-    width, modules = token_width(config), read_modules(source)
+    width, modules, settings = token_width(config), read_modules(source), read_settings(source)
     return ModelFacts(
         str(config["model_type"]),
+        modules.names,
+        settings.prompts,
+        settings.default_prompt,
         modules.output,
         modules.pooling,
         modules.normalized,

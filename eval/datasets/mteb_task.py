@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,38 @@ from minilmx.files.tables import Table
 
 PREFIX = "mteb:"
 _SCORE, _TEST = "score", "test"
+_MAIN_SCORE = "cosine_spearman"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of mteb: its data set, the languages of each subset, and the number of pairs of each split.
+
+    If its subsets have different numbers of pairs, they are those of one.
+    """
+
+    name: str
+    hub_id: str
+    subsets: Mapping[str, tuple[str, ...]]
+    splits: Mapping[str, int]
+
+
+def find_task(dataset: str, language: str | None) -> Task:
+    """What mteb says of mteb:TASK, whose pairs are counted in the subset `language` if it has several.
+
+    Raises DatasetError as `read_task` does, and for a task whose main score is another one.
+    """
+    metadata = _open(dataset).metadata
+    if metadata.main_score != _MAIN_SCORE:
+        raise DatasetError(f"{dataset}: the main score {metadata.main_score}; expected {_MAIN_SCORE}")
+    splits = {}
+    for split, counts in (metadata.descriptive_stats or {}).items():
+        if metadata.is_multilingual:
+            counts = counts.get("hf_subset_descriptive_stats", {}).get(language, {})
+        if "num_samples" in counts:
+            splits[split] = counts["num_samples"]
+    subsets = {name: tuple(codes) for name, codes in metadata.hf_subsets_to_langscripts.items()}
+    return Task(metadata.name, metadata.dataset["path"], subsets, splits)
 
 
 def read_task(dataset: str, language: str | None, split: str | None) -> tuple[Table, str, str]:
@@ -21,6 +55,22 @@ def read_task(dataset: str, language: str | None, split: str | None) -> tuple[Ta
     for a task that it does not have or that has no pairs of texts with scores, and if its data cannot be
     loaded.
     """
+    task = _open(dataset)
+    if not task.metadata.is_multilingual and language is not None:
+        raise DatasetError(f"a language cannot be chosen for {dataset}: it has one", unused=True)
+    if task.metadata.is_multilingual and language not in task.hf_subsets:
+        found = "no language" if language is None else f"the language {language!r}"
+        raise DatasetError(f"{dataset}: {found}; expected one of {', '.join(task.hf_subsets)}")
+    split = split or next((each for each in task.eval_splits if each == _TEST), task.eval_splits[0])
+    subset = [language] if language else task.hf_subsets
+    rows = _load(task.filter_languages(None, hf_subsets=subset), dataset, language, split)
+    columns = [list(rows[column]) for column in (*task.column_names, _SCORE)]
+    table = Table(dataset, list(range(1, len(rows) + 1)), ("sentence1", "sentence2", _SCORE), columns)
+    return table, task.metadata.dataset["revision"], split
+
+
+def _open(dataset: str) -> Any:
+    """The task of mteb:TASK, whose data is not loaded yet. Raises DatasetError."""
     try:
         import datasets
         import mteb
@@ -47,17 +97,7 @@ def read_task(dataset: str, language: str | None, split: str | None) -> tuple[Ta
             f"{dataset}: a task of type {kind}; expected STS of text",
             f"Use mteb.evaluate(minilmx.load(ARTIFACT), mteb.get_task({name!r})).",
         )
-    if not task.metadata.is_multilingual and language is not None:
-        raise DatasetError(f"a language cannot be chosen for {dataset}: it has one", unused=True)
-    if task.metadata.is_multilingual and language not in task.hf_subsets:
-        found = "no language" if language is None else f"the language {language!r}"
-        raise DatasetError(f"{dataset}: {found}; expected one of {', '.join(task.hf_subsets)}")
-    split = split or next((each for each in task.eval_splits if each == _TEST), task.eval_splits[0])
-    subset = [language] if language else task.hf_subsets
-    rows = _load(task.filter_languages(None, hf_subsets=subset), dataset, language, split)
-    columns = [list(rows[column]) for column in (*task.column_names, _SCORE)]
-    table = Table(dataset, list(range(1, len(rows) + 1)), ("sentence1", "sentence2", _SCORE), columns)
-    return table, task.metadata.dataset["revision"], split
+    return task
 
 
 def _load(task: Any, dataset: str, language: str | None, split: str) -> Any:

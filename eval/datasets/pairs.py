@@ -18,6 +18,7 @@ from minilmx.files.opening import is_read_once
 from minilmx.files.tables import Table, read_table
 from minilmx.models.source import is_hub_id
 from minilmx.progress import SILENT, Progress
+from minilmx.wording import counted
 
 BUNDLED = "bundled"
 STSB = "stsb"
@@ -124,7 +125,7 @@ def load_pairs(
     pairs = _as_pairs(dataset, revision, language, split, table, limit, columns)
     chosen = f", {len(table.lines)} of them with the split {split}" if len(table.lines) < rows else ""
     used = f"; the first {len(pairs)} are used" if len(pairs) < len(table.lines) else ""
-    progress.message(f"{pairs.name}: {rows} rows read{chosen}{used}")
+    progress.message(f"{pairs.name}: {counted(rows, 'row')} read{chosen}{used}")
     return pairs
 
 
@@ -132,7 +133,8 @@ def require_limit(pairs: SentencePairs, limit: int | None) -> None:
     """Refuse a limit that keeps every pair, because it changes nothing. Raises DatasetError."""
     if limit is not None and len(pairs) < limit:
         raise DatasetError(
-            f"{pairs.name}: {len(pairs)} pairs, fewer than the limit of {limit}; expected at least as many",
+            f"{pairs.name}: {counted(len(pairs), 'pair')}, fewer than the limit of {limit}; expected at "
+            "least as many",
             unused=True,
         )
 

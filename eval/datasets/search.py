@@ -9,6 +9,7 @@ from typing import Any
 from minilmx.errors import DatasetError
 from minilmx.files.tables import Table, read_table
 from minilmx.files.texts import bad_text, is_text
+from minilmx.wording import counted
 
 _ID, _TEXT, _TITLE = "_id", "text", "title"
 _QUERY, _DOCUMENT, _SCORE = "query-id", "corpus-id", "score"
@@ -54,7 +55,9 @@ def read_search(queries: str, corpus: str, qrels: str | None = None) -> SearchTe
     query_ids, query_texts = _read_texts(queries)
     document_ids, documents = _read_texts(corpus)
     if len(documents) < FEWEST_DOCUMENTS:
-        raise DatasetError(f"{corpus}: {len(documents)} documents; expected at least {FEWEST_DOCUMENTS}")
+        raise DatasetError(
+            f"{corpus}: {counted(len(documents), 'document')}; expected at least {FEWEST_DOCUMENTS}"
+        )
     judgements = None if qrels is None else _read_judgements(qrels, query_ids, document_ids)
     name = f"{Path(queries).name} in {Path(corpus).name}"
     return SearchTexts(name, query_ids, query_texts, document_ids, documents, judgements)

@@ -14,6 +14,7 @@ from minilmx.eval.reports.cells import in_words
 from minilmx.eval.reports.html import render_page
 from minilmx.eval.reports.svg import bars
 from minilmx.eval.reports.terminal import print_wide, to_text
+from minilmx.wording import counted
 
 FORMATS = ("table", "html")
 _COLUMNS = (
@@ -89,9 +90,9 @@ def _cells(benchmark: Benchmark, timing: ContenderTiming) -> Sequence[str]:
 def _describe(benchmark: Benchmark) -> str:
     machine = f"{benchmark.provenance.processor} ({benchmark.provenance.cpus} CPUs)"
     return (
-        f"{benchmark.artifact}: {benchmark.sentences:,} sentences of {benchmark.dataset}, "
-        f"{benchmark.tokens:,} tokens, {benchmark.truncated_sentences:,} truncated, "
-        f"{len(benchmark.timings[0].rounds)} rounds on {machine}, "
+        f"{benchmark.artifact}: {counted(benchmark.sentences, 'sentence')} of {benchmark.dataset}, "
+        f"{counted(benchmark.tokens, 'token')}, {benchmark.truncated_sentences:,} truncated, "
+        f"{counted(len(benchmark.timings[0].rounds), 'round')} on {machine}, "
         "tokenizing included"
     )
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from minilmx.eval.bisect.bisect import Bisection
 from minilmx.eval.bisect.steps import Step
 from minilmx.runners.base import FLOAT16_MAX
+from minilmx.wording import counted
 
 
 def print_bisection(bisection: Bisection, console: Console) -> None:
@@ -21,7 +22,7 @@ def print_bisection(bisection: Bisection, console: Console) -> None:
         f"reference {reference.runner} on {reference.artifact}, "
         f"candidate {candidate.runner} on {candidate.artifact}",
         f"{data}: {2 * bisection.pairs} sentences, {bisection.attended_tokens} tokens without padding, "
-        f"{bisection.truncated_sentences} sentences truncated",
+        f"{counted(bisection.truncated_sentences, 'sentence')} truncated",
     ]
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -13,6 +13,7 @@ from minilmx.eval.results import Result
 from minilmx.eval.verdict import ComparisonVerdict, not_finite
 from minilmx.models.interface import SCORE
 from minilmx.models.manifest import COSINE
+from minilmx.wording import counted
 
 REFERENCE = "reference"
 MAX_CHARACTERS = 400
@@ -46,7 +47,7 @@ def runner_rows(evaluation: Evaluation) -> list[RowGroup]:
         ]
         heading = f"{group} {reference.runner}" if group is Group.DRIFT else str(group)
         if group is Group.BATCHES and reference.invariance:
-            heading += f", {reference.invariance.sentences} sentences"
+            heading += f", {counted(reference.invariance.sentences, 'sentence')}"
         if group is Group.DRIFT and rows:
             noise = evaluation.noise.largest if evaluation.noise else None
             multiples = (noise_multiple(each, noise) for each in evaluation.runners)
@@ -137,12 +138,12 @@ def describe_data(evaluation: Evaluation) -> str:
         drawn = f"{evaluation.sentences:,} of {evaluation.sample.total:,} texts"
         return f"{evaluation.dataset}: {drawn}, drawn with the seed {evaluation.sample.seed}{special}"
     if not evaluation.pairs:
-        return f"{evaluation.dataset}: {evaluation.sentences:,} embeddings{special}"
+        return f"{evaluation.dataset}: {counted(evaluation.sentences, 'embedding')}{special}"
     parts = (evaluation.dataset, evaluation.language, evaluation.split)
-    rows = "" if evaluation.gives_scores else f" of {2 * evaluation.pairs} sentences"
+    rows = "" if evaluation.gives_scores else f" of {2 * evaluation.pairs:,} sentences"
     return (
-        f"{' '.join(part for part in parts if part)}: {evaluation.pairs} pairs, "
-        f"{evaluation.truncated_sentences}{rows} truncated{special}"
+        f"{' '.join(part for part in parts if part)}: {counted(evaluation.pairs, 'pair')}, "
+        f"{evaluation.truncated_sentences:,}{rows} truncated{special}"
     )
 
 

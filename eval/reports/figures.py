@@ -10,6 +10,7 @@ from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.metrics.drift import DriftProfile, GroupDrift
 from minilmx.eval.reports import svg
 from minilmx.eval.reports.svg import MINUS, Axis, Series
+from minilmx.wording import counted
 
 MAX_POINTS = 3000
 GOLD_CLASSES = 5
@@ -130,7 +131,9 @@ def _pair_scores(evaluation: Evaluation, reference: RunnerResult, result: Runner
     scores = svg.linear_axis(low, high, f"similarity, {_short(result.runner)}")
     reach = float(np.abs(delta).max()) * 1.08
     change = svg.linear_axis(-reach, reach, "change")
-    number = f"{len(keep):,} pairs" + (f" of {evaluation.pairs:,}" if len(keep) < evaluation.pairs else "")
+    number = counted(len(keep), "pair") + (
+        f" of {evaluation.pairs:,}" if len(keep) < evaluation.pairs else ""
+    )
     same, moved = "Similarity of each pair", "Change in similarity"
     return [
         Figure(

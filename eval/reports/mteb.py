@@ -1,49 +1,41 @@
 """The Spearman and Pearson correlations as mteb's own result document (mteb.results.TaskResult).
 
-Only for a whole split of an mteb task. What a result does not state stays unknown: the data set's
-revision is "unknown" if none was recorded, and no mteb version is named, because mteb did not run.
+Only for a whole split of an mteb task; for one that --dataset mteb:TASK named, mteb must be installed. What a
+result does not state stays unknown: the data set's revision is "unknown" if none was recorded, and no mteb
+version is named, because mteb did not run.
 """
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from minilmx.errors import EvalError
+from minilmx.eval.datasets.mteb_task import PREFIX, Task, find_task
 from minilmx.eval.datasets.pairs import STSB, STSB_HUB_ID
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
 from minilmx.models.manifest import COSINE
+from minilmx.wording import counted
 
 UNKNOWN = "unknown"
 
 # Language and script of each configuration, by the names of mteb's task.
 _LANGUAGES = {
-    "de": "deu-Latn",
-    "en": "eng-Latn",
-    "es": "spa-Latn",
-    "fr": "fra-Latn",
-    "it": "ita-Latn",
-    "nl": "nld-Latn",
-    "pl": "pol-Latn",
-    "pt": "por-Latn",
-    "ru": "rus-Cyrl",
-    "zh": "cmn-Hans",
+    "de": ("deu-Latn",),
+    "en": ("eng-Latn",),
+    "es": ("spa-Latn",),
+    "fr": ("fra-Latn",),
+    "it": ("ita-Latn",),
+    "nl": ("nld-Latn",),
+    "pl": ("pol-Latn",),
+    "pt": ("por-Latn",),
+    "ru": ("rus-Cyrl",),
+    "zh": ("cmn-Hans",),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task of mteb: its data set, the language of each subset, and the number of pairs of each split."""
-
-    name: str
-    hub_id: str
-    subsets: dict[str, str]
-    splits: dict[str, int]
-
-
-_ENGLISH = Task("STSBenchmark", "mteb/stsbenchmark-sts", {"default": "eng-Latn"}, {"test": 1379})
+_ENGLISH = Task("STSBenchmark", "mteb/stsbenchmark-sts", {"default": ("eng-Latn",)}, {"test": 1379})
 _MULTILINGUAL = Task(
     "STSBenchmarkMultilingualSTS", "mteb/stsb_multi_mt", _LANGUAGES, {"dev": 1500, "test": 1379}
 )
@@ -68,10 +60,10 @@ def render_mteb(result: Result, runner: str | None = None) -> str:
             "task compares",
             "Choose another format.",
         )
-    task = _task(first)
     scores: dict[str, list[dict[str, Any]]] = {}
     chosen = [_runner(evaluation, runner) for evaluation in result.evaluations]
     for evaluation, each in zip(result.evaluations, chosen, strict=True):
+        task = _task(evaluation)
         scores.setdefault(_split(evaluation, task), []).append(_scores(evaluation, each, task))
     document = {
         "dataset_revision": _revision(first, task),
@@ -86,10 +78,13 @@ def render_mteb(result: Result, runner: str | None = None) -> str:
 
 
 def _task(evaluation: Evaluation) -> Task:
+    if evaluation.dataset.startswith(PREFIX):
+        return find_task(evaluation.dataset, evaluation.language)
     task = TASKS.get(evaluation.dataset)
     if task is None:
         raise EvalError(
-            f"data set: {evaluation.dataset}, not of an mteb task; expected one of {', '.join(TASKS)}"
+            f"data set: {evaluation.dataset}, not of an mteb task; expected {PREFIX}TASK or one of "
+            f"{', '.join(TASKS)}"
         )
     return task
 
@@ -98,6 +93,8 @@ def _revision(evaluation: Evaluation, task: Task) -> str:
     """The commit of mteb's data set, or of another one with the same sentences, with its name before it."""
     if evaluation.dataset_revision is None:
         return UNKNOWN
+    if evaluation.dataset.startswith(PREFIX):
+        return evaluation.dataset_revision
     hub_id = STSB_HUB_ID if evaluation.dataset == STSB else evaluation.dataset
     return evaluation.dataset_revision if hub_id == task.hub_id else f"{hub_id}@{evaluation.dataset_revision}"
 
@@ -105,9 +102,11 @@ def _revision(evaluation: Evaluation, task: Task) -> str:
 def _split(evaluation: Evaluation, task: Task) -> str:
     split = evaluation.split or "none"
     if task.splits.get(split) != evaluation.pairs:
-        known = " or ".join(f"{name} ({pairs:,} pairs)" for name, pairs in task.splits.items())
+        known = " or ".join(f"{name} ({counted(pairs, 'pair')})" for name, pairs in task.splits.items())
+        known = known or "pairs that mteb counts"
         raise EvalError(
-            f"the result: {evaluation.pairs:,} pairs of split {split}; mteb's {task.name} expected {known}",
+            f"the result: {counted(evaluation.pairs, 'pair')} of split {split}; mteb's {task.name} expected "
+            f"{known}",
             "Evaluate a whole split.",
         )
     return split
@@ -145,7 +144,7 @@ def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[st
         "spearman": spearman,
         "pearson": pearson,
         "hf_subset": subset,
-        "languages": [task.subsets[subset]],
+        "languages": list(task.subsets[subset]),
         "minilmx_runner": result.runner,
         "minilmx_version": evaluation.provenance.minilmx,
         "minilmx_artifact_sha256": evaluation.artifact_sha256,

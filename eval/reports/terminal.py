@@ -22,6 +22,7 @@ from minilmx.eval.reports.cells import (
 )
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
+from minilmx.wording import counted
 
 _WIDEST = 1000
 
@@ -102,7 +103,7 @@ def _print_ladder(ladder: Ladder, console: Console) -> None:
     for index, step in enumerate(ladder.steps):
         cells = (f"{step.max_abs:.2e}", f"{step.rms_abs:.2e}", f"{step.share:.1%}") if index else ("",) * 3
         table.add_row(step.name, step.runner, *cells)
-    console.print(f"ladder, the first {ladder.sentences} sentences", soft_wrap=True)
+    console.print(f"ladder, the first {counted(ladder.sentences, 'sentence')}", soft_wrap=True)
     console.print(table)
     if ladder.missing:
         console.print(f"not run here: {', '.join(ladder.missing)}", soft_wrap=True)

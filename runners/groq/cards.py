@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from minilmx.errors import RunnerFailed, boundary
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Event, Tensors, Worker
+from minilmx.wording import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,5 +152,5 @@ class Cards:
                 self._last_error = error
                 self._changed.notify_all()
                 raise error
-        rest = f"the run continues on {left} card{'s' if left > 1 else ''}"
+        rest = f"the run continues on {counted(left, 'card')}"
         self._progress.message(f"{failed}: {error.message}; {rest}. {error.hint or ''}".rstrip())

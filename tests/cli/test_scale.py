@@ -132,7 +132,7 @@ def test_a_folder_of_files_becomes_shards_in_natural_order(tiny: Path, mlx: Mlx,
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
     assert outcome.code == 0, outcome
     assert outcome.stdout == ""
-    assert "1000 rows of 3 files to 4 shards in out with onnxruntime (dynamic graph)" in outcome.stderr
+    assert "1,000 rows of 3 files to 4 shards in out with onnxruntime (dynamic graph)" in outcome.stderr
     table = parquet.read_table(str(tmp_path / "out"))
     assert table.column_names == ["key", "embedding", "n"]
     assert table.column("key").to_pylist() == [f"k{i}" for i in range(1000)]
@@ -229,7 +229,7 @@ def test_every_kind_of_file_goes_into_one_corpus(tiny: Path, mlx: Mlx, tmp_path:
         "run", tiny, "in", "in/a.csv", "in/*.tsv", "-o", "in/out/", "--column", "text", "--keep-text"
     )
     assert outcome.code == 0, outcome
-    assert "6 rows of 4 files to 1 shards" in outcome.stderr
+    assert "6 rows of 4 files to 1 shard in" in outcome.stderr
     found = parquet.read_table(str(data / "out"))
     assert found.column_names == ["id", "embedding", "text", "n", "day", "colour"]
     assert found.column("id").to_pylist() == [0, 1, 2, 3, 4, 5]

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,26 @@ def test_what_cannot_be_scored_is_refused(
     assert message in outcome.stderr
     assert outcome.stdout == ""
     assert set(pairs.parent.iterdir()) == before
+
+
+def test_run_verifies_the_artifact_once(reranker: Artifact, pairs: Path) -> None:
+    """To standard output as to a file: each file of the artifact is opened as often."""
+    code = (
+        "import collections, sys; opened = collections.Counter(); "
+        "sys.addaudithook(lambda name, args: opened.update([str(args[0])]) if name == 'open' else None); "
+        "from minilmx.cli import cli; cli(sys.argv[1:], standalone_mode=False); "
+        f"kept = {{name: n for name, n in opened.items() if name.startswith({str(reranker.path)!r})}}; "
+        "print(sorted(kept.items()), file=sys.stderr)"
+    )
+
+    def opens(*words: object) -> str:
+        command = [sys.executable, "-c", code, "run", *map(str, (reranker.path, pairs, *words))]
+        done = subprocess.run(command, cwd=pairs.parent, capture_output=True, text=True, check=True)
+        return done.stderr.splitlines()[-1]
+
+    printed = opens()
+    assert "model" in printed
+    assert printed == opens("-o", "scores.jsonl")
 
 
 def test_pairs_on_standard_input_need_a_format_with_columns(

@@ -194,7 +194,9 @@ def test_saved_embeddings_are_those_of_all_texts(tiny: Path, corpus: Path, mlx: 
     assert result.verdict.answer == "SAME"
     inputs = [each.details["inputs"] for each in result.evaluations[0].runners[1:]]
     assert inputs == ["rows in the same order", "rows of the same ids"]
-    with pytest.raises(EvalError, match=r"few\.npy: 5999 embeddings; expected 6000, one per text of corpus"):
+    with pytest.raises(
+        EvalError, match=r"few\.npy: 5,999 embeddings; expected 6,000, one per text of corpus"
+    ):
         minilmx.compare(tiny, "few.npy", texts=corpus, sample=50)
 
 
@@ -243,7 +245,7 @@ def test_the_memory_of_a_sample_does_not_grow_with_the_file(name: str, tiny: Pat
         else:
             pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
             table = pyarrow.table({"text": rows})
-            pytest.importorskip("pyarrow.parquet").write_table(table, str(path), row_group_size=50_000)
+            pytest.importorskip("pyarrow.parquet").write_table(table, str(path))
         words = [sys.executable, "-c", PEAK, str(tiny), str(path), str(total)]
         done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ))
         path.unlink()
@@ -252,3 +254,111 @@ def test_the_memory_of_a_sample_does_not_grow_with_the_file(name: str, tiny: Pat
 
     few, many = peak(50_000), peak(300_000)
     assert many - few < 30_000, (few, many)
+
+
+def save_vectors(path: Path, values: NDArray[np.float32], ids: list[str] | None = None) -> None:
+    """Save embeddings in the format of the file's name; .jsonl and .parquet can have ids."""
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".npz":
+        np.savez(path, embeddings=values)
+    elif path.suffix == ".jsonl":
+        rows: list[dict[str, Any]] = [{"embedding": row} for row in values.tolist()]
+        for record, name in zip(rows, ids or (), strict=ids is not None):
+            record["id"] = name
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    else:
+        pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
+        column = pyarrow.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])
+        table = pyarrow.table({"embedding": column} | ({"id": ids} if ids else {}))
+        pytest.importorskip("pyarrow.parquet").write_table(table, str(path))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".jsonl", ".parquet"])
+def test_a_number_that_is_not_finite_outside_a_sample_is_a_failure(
+    suffix: str, corpus: Path, vectors: tuple[NDArray[np.float32], NDArray[np.float32]], mlx: Mlx
+) -> None:
+    words = ("--texts", corpus.name, "--sample", 9)
+    values = vectors[0].copy()
+    values[
+        ~np.isin(np.arange(TOTAL), drawn(minilmx.compare("a.npy", "b.npy", texts=corpus, sample=9))), 1
+    ] = np.nan
+    ids = [f"n{number}" for number in range(TOTAL)] if suffix in (".jsonl", ".parquet") else None
+    save_vectors(Path(f"c{suffix}"), values, ids)
+    for sides in (("a.npy", f"c{suffix}"), (f"c{suffix}", "a.npy")):
+        outcome = mlx("compare", *sides, *words)
+        number = sides.index(f"c{suffix}") + 1
+        assert outcome.code == 1, outcome
+        assert outcome.stdout.startswith(f"DIFFERENT: embeddings of {number}: c{suffix} are not finite")
+    result = minilmx.compare("a.npy", values, texts=corpus, sample=9)
+    assert result.evaluations[0].runners[1].finite is False
+
+
+def test_a_number_that_is_not_finite_of_an_id_without_a_text_is_a_failure(
+    vectors: tuple[NDArray[np.float32], NDArray[np.float32]], tmp_path: Path, mlx: Mlx
+) -> None:
+    values = vectors[0][:20].copy()
+    values[7, 3] = np.inf
+    kept = [number for number in range(20) if number != 7]
+    save_vectors(Path("a.jsonl"), values[kept], [str(number) for number in kept])
+    save_vectors(Path("b.jsonl"), values, [str(number) for number in range(20)])
+    outcome = mlx("compare", "a.jsonl", "b.jsonl")
+    assert outcome.code == 1, outcome
+    assert outcome.stdout.startswith("DIFFERENT: embeddings of 2: b.jsonl are not finite")
+
+
+def test_ids_that_the_texts_do_not_have_join_nothing(tiny: Path, tmp_path: Path) -> None:
+    texts = [f"text {number}" for number in range(5)]
+    (tmp_path / "c.txt").write_text("".join(f"{text}\n" for text in texts))
+    with minilmx.load(tiny) as model:
+        save_vectors(tmp_path / "v.jsonl", model.encode(texts), list("abcde"))
+    result = minilmx.compare(tiny, "v.jsonl", texts="c.txt")
+    assert result.verdict.answer == "SAME"
+    assert result.evaluations[0].runners[1].details["inputs"] == "rows in the same order"
+
+
+def test_lines_with_and_without_ids_are_refused(mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "embedding": [1.0]}\n{"embedding": [1.0]}\n')
+    outcome = mlx("compare", "a.jsonl", "a.jsonl")
+    assert outcome.code == 3
+    assert (
+        "a.jsonl cannot be read as embeddings: line 2 has no field 'id', and line 1 has one" in outcome.stderr
+    )
+
+
+PEAKS = """
+import re, sys
+from pathlib import Path
+import minilmx
+for name in ("few", "many"):
+    vectors = name + sys.argv[1]
+    result = minilmx.compare(vectors, vectors, texts=name + ".txt", sample=100)
+    assert result.passed
+    print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc/self/status")
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl", ".parquet"])
+def test_the_memory_of_saved_vectors_in_a_sample_does_not_grow_with_the_file(
+    suffix: str, tmp_path: Path
+) -> None:
+    """120,000 rows of 64 float32 numbers are 31 MB, and 20,000 of 32 numbers of Python are 20 MB."""
+    width, most = (32, 20_000) if suffix == ".jsonl" else (64, 120_000)
+    for name, total in (("few", 2_000), ("many", most)):
+        values = np.random.default_rng(1).standard_normal((total, width)).astype(np.float32)
+        save_vectors(tmp_path / f"{name}{suffix}", values)
+        (tmp_path / f"{name}.txt").write_text("".join(f"{number}\n" for number in range(total)))
+    words = [sys.executable, "-c", PEAKS, suffix]
+    done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    few, many = map(int, done.stdout.split())
+    assert many - few < 10_000, (few, many)
+
+
+def test_one_text_is_in_the_singular(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("a text\n")
+    shown = mlx("compare", tiny, tiny, "--texts", "one.txt").stdout
+    assert "one.txt: 1 embedding\n" in shown
+    assert "In other batches, 1 sentence " in shown
+    assert "1 sentence to v.npy with onnxruntime" in mlx("run", tiny, "one.txt", "-o", "v.npy").stderr

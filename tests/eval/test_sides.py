@@ -114,7 +114,7 @@ def test_two_files_with_ids_are_joined_without_texts(
 @pytest.mark.parametrize(
     ("ids", "sentence"),
     [
-        ([1, 2, 3, 5], "2: b.jsonl: 1 ids are missing, the first is '4'; expected all 4 of texts.jsonl"),
+        ([1, 2, 3, 5], "2: b.jsonl: 1 missing id, the first is '4'; expected all 4 of texts.jsonl"),
         ([1, 2, 3, 3], "2: b.jsonl: the id '3' twice; expected each once"),
     ],
 )

@@ -126,6 +126,7 @@ KINDS = {
 # What transformers or sentence-transformers has, minilmx does not export: part of the error.
 REFUSED = {
     "cross-encoder, two labels": "model gives 2 scores per pair of texts",
+    "cross-encoder, ModernBERT": "is a cross-encoder of the architecture 'modernbert'",
     "cross-encoder, with a Pooling": "is a cross-encoder of Transformer + Pooling",
     "static embeddings (model2vec)": "modules of model: StaticEmbedding + Normalize",
     "sparse embeddings (SPLADE)": "is a SparseEncoder",
@@ -163,8 +164,14 @@ def make_refused(name: str, folder: Path) -> Path:
         (model / "modules.json").unlink()
         change("config.json", architectures=["BertForSequenceClassification"])
 
+    def modern() -> None:
+        (model / "modules.json").unlink()
+        one = {"id2label": {"0": "LABEL_0"}, "model_type": "modernbert"}
+        change("config.json", architectures=["ModernBertForSequenceClassification"], **one)
+
     changes: dict[str, Callable[[], object]] = {
         "cross-encoder, two labels": two_labels,
+        "cross-encoder, ModernBERT": modern,
         "cross-encoder, with a Pooling": lambda: change(_SETTINGS, model_type="CrossEncoder"),
         "sparse embeddings (SPLADE)": lambda: change(_SETTINGS, model_type="SparseEncoder"),
         "code of the model's own": lambda: change("config.json", auto_map={"AutoModel": "own.Model"}),

@@ -87,6 +87,72 @@ def test_the_activation_is_the_one_that_the_folder_states(
     assert np.abs(scores(artifact, "fixed") - reference(folder, 24)).max() <= LIMIT
 
 
+def without_class(folder: Path, **settings: Any) -> Path:
+    """The folder, whose config.json names no class, with settings added to it."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    return folder
+
+
+def test_a_folder_that_does_not_name_its_class_is_a_cross_encoder_by_its_head(
+    reranker_folder: Path, tmp_path: Path
+) -> None:
+    folder = without_class(Path(shutil.copytree(reranker_folder, tmp_path / "model")))
+    artifact = minilmx.export_model(str(folder), tmp_path / "out", batch_size=2, sequence_length=24)
+    assert np.abs(scores(artifact, "fixed") - reference(folder, 24)).max() <= LIMIT
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"sentence_transformers": {"version": "5.1.0"}}, "score        one per pair"),
+        (
+            {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"},
+            "score        one per",
+        ),
+        ({}, "embedding    64 numbers, mean pooling"),
+    ],
+    ids=["sentence-transformers 4", "older", "none"],
+)
+def test_settings_of_a_cross_encoder_say_what_a_folder_without_a_class_is(
+    reranker_folder: Path, tmp_path: Path, settings: dict[str, Any], shown: str, mlx: Mlx
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = without_class(Path(shutil.copytree(reranker_folder, tmp_path / "model")), **settings)
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier")}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    assert shown in mlx("inspect", folder).stdout
+
+
+def test_a_head_of_several_labels_without_a_class_is_refused_with_how_to_embed(
+    tmp_path: Path, mlx: Mlx
+) -> None:
+    folder = without_class(write_reranker(tmp_path / "model", labels=3))
+    outcome = mlx("export", folder)
+    assert outcome.code == 3, outcome
+    assert "gives 3 scores per pair of texts" in outcome.stderr
+    assert 'such as "architectures": ["BertModel"]' in outcome.stderr
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}))
+    assert "embedding    64 numbers, mean pooling" in mlx("inspect", folder).stdout
+
+
+def test_a_tokenizer_that_pads_on_the_left_is_refused(reranker_folder: Path, tmp_path: Path) -> None:
+    """BERT then counts positions from the padding, and takes its embedding as the pair's."""
+    folder = Path(shutil.copytree(reranker_folder, tmp_path / "model"))
+    content = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(content | {"padding_side": "left"}))
+    with pytest.raises(
+        ExportError, match=r"another score in a batch, padded on the left, than alone"
+    ) as caught:
+        minilmx.export_model(str(folder), tmp_path / "out", sequence_length=24)
+    assert 'set padding_side to "right"' in str(caught.value.hint)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_sentence_transformers_saved(reranker_folder: Path, tmp_path: Path) -> None:
     import torch
     from sentence_transformers import CrossEncoder

@@ -188,6 +188,13 @@ def test_inspect_and_models_use_the_same_words(tmp_path: Path, mlx: Callable[...
     assert "embedding    32 numbers, lasttoken pooling, normalized" in shown
     shown = mlx("inspect", make_kind("bert, two poolings and Dense", tmp_path / "bert")).stdout
     assert "embedding    16 numbers, mean+lasttoken pooling, normalized" in shown
+    assert "modules      Transformer + Pooling + Dense + Normalize\n" in shown
+    assert "prompts" not in shown
+    prompted = make_kind("bert, prompts", tmp_path / "prompts")
+    assert "prompts      query; by default query\n" in mlx("inspect", prompted).stdout
+    stated = json.loads(mlx("inspect", prompted, "--json").stdout)
+    assert stated["modules"] == ["Transformer", "Pooling", "Normalize"]
+    assert stated["prompts"]["query"]
     listed = mlx("models").stdout
     for name, architecture in ARCHITECTURES.items():
         assert re.search(rf"^architecture {name} +{re.escape(architecture.models)}$", listed, re.M), name

@@ -27,7 +27,7 @@ import pytest
 
 from minilmx.embedding.corpus.ledger import Ledger, ledger_path
 from minilmx.embedding.corpus.source import Reading, scan_corpus
-from minilmx.embedding.output_file import read_embeddings
+from minilmx.embedding.vectors import read_embeddings
 from minilmx.errors import EvalError, MinilmxError
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.golden import read_golden

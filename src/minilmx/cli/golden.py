@@ -9,6 +9,7 @@ import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
 from minilmx.cli.options import FORCE, JSON, require_writable
+from minilmx.wording import counted
 
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
 
@@ -43,7 +44,10 @@ def create(
             golden, embedder, texts, column=column, preset=preset, replace=force, progress=progress
         )
     size = golden.stat().st_size / 1e3
-    echo(f"{golden}: {len(made.values)} texts, {made.values.shape[1]} numbers each, {size:,.0f} kB")
+    echo(
+        f"{golden}: {counted(len(made.values), 'text')}, {counted(made.values.shape[1], 'number')} each, "
+        f"{size:,.0f} kB"
+    )
 
 
 @golden.command(short_help="Compare an embedder with a golden file.")

@@ -10,6 +10,7 @@ import click
 from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT, FORCE
 from minilmx.files.atomic import atomic_file
+from minilmx.wording import counted
 
 _GRAPH = click.option(
     "--graph",
@@ -265,7 +266,7 @@ def job(
         count = groq_standalone(
             artifact, bundle, texts, standalone, column=column, graph=graph, replace=force
         )
-        echo(f"{standalone}: {count:,} texts; on the machine with the card: python run.py card.npy")
+        echo(f"{standalone}: {counted(count, 'text')}; on the machine with the card: python run.py card.npy")
         return
     if scheduler is None:
         raise click.UsageError("Name the --scheduler, or a folder with --standalone.")

@@ -117,6 +117,12 @@ def _is_model(name: str) -> bool:
     return not path.exists() and (is_hub_id(name) or find_known_model(name) is not None)
 
 
+def _describe_prompts(prompts: dict[str, str], default: str | None) -> str:
+    """The names of the prompts that say something, and which is prepended by default; empty without any."""
+    names = sorted(name for name, text in prompts.items() if text)
+    return f"{', '.join(names)}; by default {default or 'none'}" if names else ""
+
+
 def _inspect_model(model: str, as_json: bool) -> None:
     """Print the facts of a model, and whether it is supported. Exits with 3 if it is not."""
     import json
@@ -153,7 +159,9 @@ def _inspect_model(model: str, as_json: bool) -> None:
                 made = (SCORE, "one per pair of texts (a cross-encoder)")
             rows += [
                 ("architecture", document["architecture"]),
+                ("modules", " + ".join(document["modules"])),
                 made,
+                ("prompts", _describe_prompts(document["prompts"], document["default_prompt"])),
                 ("tokens", document["max_sequence_length"] and f"up to {document['max_sequence_length']}"),
                 ("tokenizer", document["tokenizer"]),
                 ("weights", document["weights"]),

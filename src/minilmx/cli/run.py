@@ -24,6 +24,7 @@ from minilmx.cli.options import (
     runner_settings,
     text_format,
 )
+from minilmx.wording import counted
 
 if TYPE_CHECKING:
     from minilmx.embedding.record import RunRecord
@@ -170,14 +171,14 @@ def run(
                 )
         common["text_columns"] = text_columns
         record = _score(artifact, inputs[0] if inputs else "-", output, force, common)
-        _summarise(record, "pairs", output, facts)
+        _summarise(record, "pair", output, facts)
     elif text_columns is not None:
         raise click.UsageError("--text-columns are of pairs, which only a cross-encoder scores.")
     elif to_folder:
         _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings, facts)
     else:
         record = _run_to_file(artifact, inputs[0] if inputs else "-", output, force, common)
-        _summarise(record, "sentences", output, facts)
+        _summarise(record, "sentence", output, facts)
 
 
 def _run_to_file(
@@ -196,7 +197,7 @@ def _summarise(record: "RunRecord", unit: str, output: str | None, artifact: "Ar
     where, timing = f" to {output}" if output else "", record.timing
     prompted = f" and the prompt {record.prompt}" if record.prompt else ""
     echo(
-        f"{record.sentences} {unit}{where} with {record.runner} ({record.graph} graph){prompted} in "
+        f"{counted(record.sentences, unit)}{where} with {record.runner} ({record.graph} graph){prompted} in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
         f"{describe_truncated(record.truncated_sentences, artifact)}",
         err=True,
@@ -207,6 +208,7 @@ def _score(
     artifact: Path, source: str, output: str | None, force: bool, settings: dict[str, Any]
 ) -> "RunRecord":
     """Score pairs into a file, or print the scores."""
+    from minilmx.api.artifact import opened_artifact
     from minilmx.cli.progress import console_progress
     from minilmx.embedding.score_file import write_scores
     from minilmx.embedding.scorer import Scorer
@@ -216,7 +218,8 @@ def _score(
         if output is not None:
             return minilmx.score_file(artifact, source, output, replace=force, progress=progress, **settings)
         pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
-        with Scorer(minilmx.open_artifact(artifact), progress=progress, **settings) as scorer:
+        opened = opened_artifact(artifact, None, settings["runner"], scores=True)
+        with Scorer(opened, progress=progress, **settings) as scorer:
             write_scores(
                 sys.stdout,
                 scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
@@ -267,9 +270,9 @@ def _run_to_folder(
     if settings["on_empty"] == "null":
         empty = f", {summary.empty_rows} of them without a text"
     echo(
-        f"{summary.rows} rows of {summary.files} files to {summary.shards} shards in {output} with "
-        f"{summary.runner} ({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
-        f"({summary.embedded_rows / summary.seconds:,.0f}/s), "
+        f"{counted(summary.rows, 'row')} of {counted(summary.files, 'file')} to "
+        f"{counted(summary.shards, 'shard')} in {output} with {summary.runner} ({summary.graph} graph)"
+        f"{before}{empty}: {summary.seconds:.2f} s ({summary.embedded_rows / summary.seconds:,.0f}/s), "
         f"{describe_truncated(summary.truncated_rows, facts)}; runner "
         f"{summary.runner_seconds:.2f} s, reading {summary.reading_seconds:.2f} s, writing "
         f"{summary.writing_seconds:.2f} s",

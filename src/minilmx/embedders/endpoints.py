@@ -24,6 +24,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
 from minilmx.progress import Advance, Progress
 from minilmx.runners.base import Batch, Details, NoOptions, Runner, RunnerEntry
+from minilmx.wording import counted
 
 if TYPE_CHECKING:
     import httpx2
@@ -408,7 +409,7 @@ class Endpoint(TextEmbedder):
         reply = self._client.read(answer, self._protocol.read)
         self._model = reply.model or self._model
         if len(reply.rows) != len(texts):
-            raise RunnerFailed(f"{self.name}: {len(reply.rows)} embeddings; expected {len(texts)}")
+            raise RunnerFailed(f"{self.name}: {counted(len(reply.rows), 'embedding')}; expected {len(texts)}")
         return _as_rows(self.name, reply.rows)
 
     def _text_input(self, address: Address) -> str:

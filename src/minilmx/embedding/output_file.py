@@ -1,28 +1,22 @@
-"""Embeddings in a file (.npy, .npz, .parquet or .jsonl), with the record of the run beside it."""
+"""Embeddings into a file (.npy, .npz, .parquet or .jsonl), with the record of the run beside it."""
 
 import json
-import math
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.record import RunRecord
-from minilmx.errors import OutputError, boundary
+from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
-from minilmx.files.documents import require_regular
 
 RECORD_SUFFIX = ".run.json"
-_PIECE_BYTES = 2**20
 Rows = NDArray[np.float32]
-# Numbers of any floating-point type, and the ids of their rows.
-Found = tuple[NDArray[Any], list[Any] | None]
 # Chunks of texts with their embeddings, float32 [n, D].
 Chunks = Iterable[tuple[Sequence[str], Rows]]
 
@@ -43,6 +37,11 @@ def check_output(output: Path, *, replace: bool, nulls: bool = False) -> None:
             f"{output} cannot hold null for a row without a text; expected .parquet or .jsonl",
             "Choose another output, or to skip rows without a text.",
         )
+    check_files(output, replace=replace)
+
+
+def check_files(output: Path, *, replace: bool) -> None:
+    """Raise OutputError if the output, or the record beside it, cannot be written."""
     for path in (output, record_path(output)):
         check_writable(path, replace=replace)
 
@@ -79,43 +78,6 @@ def save_record(
     return record
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """Embeddings of a file: float32 [N, D].
-
-    `dtype` is what they are in the file, and `ids` are those of its rows as text, if it has a column `id`.
-    """
-
-    values: Rows
-    dtype: str = "float32"
-    ids: tuple[str, ...] | None = None
-
-
-def read_vectors(path: Path) -> Vectors:
-    """Read embeddings, without unpickling: a .npy, the array `embeddings` of a .npz, or the column or field
-    `embedding` of .parquet or .jsonl; of another name, if it is a Parquet file's only column of vectors.
-
-    float16 and float64 become float32. Raises OutputError.
-    """
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
-    read = readers.get(path.suffix.lower())
-    if read is None:
-        raise OutputError(f"{path}: unknown extension; expected one of {', '.join(readers)}")
-    with boundary(OutputError, f"{path} cannot be read as embeddings"):
-        require_regular(path)
-        values, ids = read(path)
-    if values.ndim != 2 or values.dtype.kind != "f":
-        raise OutputError(f"{path}: {values.dtype} {list(values.shape)}; expected float32 [N, D]")
-    with np.errstate(over="ignore"):  # infinity, which a comparison refuses
-        converted = values.astype(np.float32, copy=False)
-    return Vectors(converted, values.dtype.name, None if ids is None else tuple(map(str, ids)))
-
-
-def read_embeddings(path: Path) -> Rows:
-    """The embeddings of `read_vectors`: float32 [N, D]. Raises OutputError."""
-    return read_vectors(path).values
-
-
 def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
     """Write one object per line, {"text": ..., "embedding": [...]}, without rounding.
 
@@ -134,7 +96,7 @@ def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
     except KeyError as error:
         raise OutputError(f"{output}: unknown extension; expected one of {', '.join(writers)}") from error
     if write is _parquet:
-        _pyarrow(output)
+        require_pyarrow(output)
     return write
 
 
@@ -176,7 +138,7 @@ def _jsonl(path: Path, dimension: int, chunks: Chunks) -> None:
 
 
 def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
-    pyarrow = _pyarrow(path)
+    pyarrow = require_pyarrow(path)
     embedding = pyarrow.list_(pyarrow.float32(), dimension)
     schema = pyarrow.schema({"text": pyarrow.string(), "embedding": embedding})
     with pyarrow.parquet.ParquetWriter(str(path), schema) as writer:
@@ -188,77 +150,7 @@ def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
             writer.write_table(pyarrow.table([named, column], schema=schema))
 
 
-def _read_npy(path: Path) -> Found:
-    with path.open("rb") as stream:
-        return _array(stream, path.stat().st_size), None
-
-
-def _read_npz(path: Path) -> Found:
-    with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as stream:
-        return _array(stream, archive.getinfo("embeddings.npy").file_size), None
-
-
-def _array(stream: IO[bytes], size_bytes: int) -> NDArray[Any]:
-    """The array of a .npy file of this size. Raises ValueError before it takes memory for a false header."""
-    major, _ = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read_header(stream)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read (allow_pickle=False)")
-    if dtype.kind != "f" or dtype.itemsize > 8 or len(shape) != 2:
-        raise ValueError(f"{dtype} {list(shape)}; expected float32 [N, D]")
-    expected, left = math.prod(shape) * dtype.itemsize, size_bytes - stream.tell()
-    if min(shape) < 0 or expected != left:
-        raise ValueError(f"{left} bytes follow the header; expected {expected}, for {list(shape)}")
-    content = bytearray()
-    while piece := stream.read(_PIECE_BYTES):  # what is there, as a zip may state any size
-        content += piece
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
-
-
-def _read_jsonl(path: Path) -> Found:
-    with path.open(encoding="utf-8") as stream:
-        records = [json.loads(line) for line in stream]
-    for line, record in enumerate(records, 1):
-        if "embedding" not in record:
-            raise ValueError(f"line {line} has no field 'embedding'")
-    rows = [record["embedding"] for record in records]
-    if None in rows:
-        raise ValueError(f"{rows.count(None)} rows have no embedding")
-    if not all(type(number) in (int, float) for row in rows for number in row):
-        raise ValueError("an embedding is not a list of numbers")
-    ids = [record["id"] for record in records] if all("id" in record for record in records) else None
-    return np.array(rows, dtype=np.float32), ids
-
-
-def _read_parquet(path: Path) -> Found:
-    pyarrow = _pyarrow(path)
-    schema = pyarrow.parquet.read_schema(path)
-    name = "embedding" if "embedding" in schema.names else _only_vectors(schema)
-    table = pyarrow.parquet.read_table(path, columns=[name, *({"id"} & set(schema.names))])
-    column = table[name].combine_chunks()
-    if column.null_count:
-        raise ValueError(f"{column.null_count} rows have no embedding")
-    widths = pyarrow.compute.unique(pyarrow.compute.list_value_length(column)).to_pylist()
-    if len(widths) != 1:
-        raise ValueError(f"embeddings of {' and '.join(map(str, sorted(widths)[:2])) or 'no'} numbers")
-    values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return values, table["id"].to_pylist() if "id" in table.column_names else None
-
-
-def _only_vectors(schema: Any) -> str:
-    """The one column of lists of floating-point numbers. Raises ValueError."""
-    found = [
-        field.name
-        for field in schema
-        if str(getattr(field.type, "value_type", "")) in ("halffloat", "float", "double")
-    ]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} columns of vectors; expected one, or one called embedding")
-    return str(found[0])
-
-
-def _pyarrow(file: Path):  # type: ignore[no-untyped-def] # an optional, untyped module
+def require_pyarrow(file: Path):  # type: ignore[no-untyped-def] # an optional, untyped module
     try:
         import pyarrow.compute
         import pyarrow.parquet

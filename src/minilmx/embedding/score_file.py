@@ -8,10 +8,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.output_file import record_path, save_record
+from minilmx.embedding.output_file import check_files, save_record
 from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError
-from minilmx.files.atomic import atomic_file, check_writable, require_local
+from minilmx.files.atomic import atomic_file, require_local
 from minilmx.models.tokenizer import Pair
 
 # Chunks of pairs with their scores, float32 [n].
@@ -24,8 +24,7 @@ def check_score_output(output: Path, *, replace: bool) -> None:
     require_local(output)
     if output.suffix.lower() not in _EXTENSIONS:
         raise OutputError(f"{output}: a file for scores; expected one of {', '.join(_EXTENSIONS)}")
-    for path in (output, record_path(output)):
-        check_writable(path, replace=replace)
+    check_files(output, replace=replace)
 
 
 def save_scores(output: Path, chunks: Chunks, record: Callable[[], RunRecord], *, replace: bool) -> RunRecord:

@@ -199,7 +199,7 @@ def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
             if digest is not None:  # first, as Parquet is not read from its start to its end
                 add_stream(digest, stream)
                 stream.seek(0)
-            with pyarrow.parquet.ParquetFile(stream, buffer_size=2**20) as file:
+            with pyarrow.parquet.ParquetFile(stream, buffer_size=2**20, pre_buffer=False) as file:
                 groups = list(range(file.num_row_groups))
                 while groups and row + (rows := file.metadata.row_group(groups[0]).num_rows) <= skip:
                     row += rows

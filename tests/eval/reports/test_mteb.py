@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minilmx.errors import EvalError
+from minilmx.errors import DatasetError, EvalError
 from minilmx.eval.datasets.pairs import PINNED_REVISIONS, SentencePairs
 from minilmx.eval.evaluation import evaluate
 from minilmx.eval.limits import limit_rules
@@ -85,10 +85,14 @@ def test_each_language_is_a_subset(whole: Result) -> None:
         ({"split": "train"}, "1,379 pairs of split train"),
         ({"split": None}, "1,379 pairs of split none"),
         ({"dataset": "stsb", "language": "xx"}, "no language xx"),
+        ({"dataset": "mteb:STS12"}, "1,379 pairs of split test; mteb's STS12 expected test (3,108 pairs)"),
+        ({"dataset": "mteb:StakeholderGrounding"}, "the main score alpha_auc; expected cosine_spearman"),
     ],
 )
 def test_other_data_is_refused(changes: dict[str, Any], message: str, whole: Result) -> None:
-    with pytest.raises(EvalError) as raised:
+    if str(changes.get("dataset")).startswith("mteb:"):
+        pytest.importorskip("mteb", reason="needs mteb, for its own tasks: pip install mteb")
+    with pytest.raises((EvalError, DatasetError)) as raised:
         render_mteb(changed(whole, **changes))
     assert message in str(raised.value)
 
@@ -119,7 +123,20 @@ def load(text: str, folder: Path) -> Any:
     return results.TaskResult.from_disk(folder / "r.json")
 
 
-@pytest.mark.parametrize("make", [lambda result: result, several], ids=["english", "languages"])
+def of_a_task(result: Result) -> Result:
+    """As --dataset mteb:TASK states it."""
+    return changed(result, dataset="mteb:STSBenchmark")
+
+
+def of_a_task_with_subsets(result: Result) -> Result:
+    return changed(several(result), dataset="mteb:STSBenchmarkMultilingualSTS", dataset_revision="abc")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda result: result, several, of_a_task, of_a_task_with_subsets],
+    ids=["english", "languages", "task", "task with subsets"],
+)
 def test_the_loader_of_mteb_reads_it(make: Callable[[Result], Result], whole: Result, tmp_path: Path) -> None:
     made = make(whole)
     task = load(render_mteb(made), tmp_path)
@@ -142,7 +159,7 @@ def test_the_tasks_equal_those_of_mteb(tmp_path: Path) -> None:
         (ours,) = {each.name: each for each in TASKS.values() if id(each) == task}.values()
         theirs = mteb.get_task(ours.name).metadata
         assert theirs.dataset["path"] == ours.hub_id
-        assert {key: [value] for key, value in ours.subsets.items()} == theirs.hf_subsets_to_langscripts
+        assert {key: list(value) for key, value in ours.subsets.items()} == theirs.hf_subsets_to_langscripts
         assert set(ours.splits) == set(theirs.eval_splits)
         if ours.hub_id in PINNED_REVISIONS:
             assert PINNED_REVISIONS[ours.hub_id] == theirs.dataset["revision"]

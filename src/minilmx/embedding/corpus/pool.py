@@ -7,6 +7,7 @@ from minilmx.embedding.corpus.source import Shard
 from minilmx.embedding.corpus.worker import Embedded, Task
 from minilmx.errors import RunnerFailed
 from minilmx.progress import Progress
+from minilmx.wording import counted
 
 
 class WorkerDied(Exception):
@@ -91,7 +92,7 @@ def embed_shards(
                 if shard:
                     failed.add(shard.index)
                     again.append(shard)
-                rest = f"the run continues on {left} worker{'s' if left > 1 else ''}"
+                rest = f"the run continues on {counted(left, 'worker')}"
                 progress.message(f"a worker failed: {error.message}; {rest}. {error.hint or ''}".rstrip())
             if idle and (following := again.pop() if again else upcoming):
                 worker = idle.pop()
