@@ -59,11 +59,12 @@ class CompilerOptions:
     """What GroqFlow passes to Groq's compiler.
 
     `effort` is "standard", GroqFlow's own, or "high", as in Groq's proof point of YOLOv6; `groqview` also
-    writes the folder that Groq's viewer opens.
+    writes the folder that Groq's viewer opens; with `power` the compiler also analyses power and utilization.
     """
 
     effort: str = EFFORTS[0]
     groqview: bool = False
+    power: bool = False
 
     def __post_init__(self) -> None:
         require_choice("effort", self.effort, EFFORTS)
@@ -71,12 +72,17 @@ class CompilerOptions:
     @property
     def beyond_groqflows(self) -> list[str] | None:
         """The flags that GroqFlow does not pass by itself, or None."""
-        return None if self.effort == EFFORTS[0] else [f"--effort={self.effort}"]
+        effort = [] if self.effort == EFFORTS[0] else [f"--effort={self.effort}"]
+        return [*effort, *self._power] or None
 
     @property
     def flags(self) -> list[str]:
         """The compiler's flags, in GroqFlow's order."""
-        return [*(["--groqview"] if self.groqview else []), f"--effort={self.effort}"]
+        return [*(["--groqview"] if self.groqview else []), f"--effort={self.effort}", *self._power]
+
+    @property
+    def _power(self) -> list[str]:
+        return ["--power-analysis"] if self.power else []
 
 
 @dataclass(frozen=True, slots=True)
