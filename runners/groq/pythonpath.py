@@ -38,7 +38,7 @@ def drop_runtime() -> None:
 
 
 def explain_missing(error: ModuleNotFoundError) -> str | None:
-    """Why a package of ours can be missing where PYTHONPATH holds a runtime; None where it does not."""
+    """Why a package of ours can be missing if PYTHONPATH holds a runtime; None if it does not."""
     if not runtime_folders():
         return None
     return (
