@@ -203,7 +203,7 @@ class Child:
         """Start the process, which loads its model in the background."""
         self.program = program
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, as it lasts as long as the process
-        command = [program.python, "-P", _CHILD, program.folder or "", program.module]
+        command = [program.python, _CHILD, program.folder or "", program.module]
         self._process = subprocess.Popen(
             [*command, json.dumps(program.options, default=str)],
             env=child_variables(),

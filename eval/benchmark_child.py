@@ -1,6 +1,6 @@
 """A contender of a benchmark in a process of its own: any Python runs this file, without minilmx.
 
-    PYTHON -P benchmark_child.py FOLDER MODULE OPTIONS
+    PYTHON benchmark_child.py FOLDER MODULE OPTIONS
 
 MODULE, installed or in FOLDER, has a function `load(**OPTIONS)`. It returns a function from a list of
 N texts to their embeddings, float32 [N, D], and to notes, a dict. A request is one line of JSON on
@@ -27,6 +27,8 @@ def main() -> None:
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
+    # Python puts the folder of this file first on the path, where the modules beside it would hide others.
+    sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve().parent)]
     folder, module, options = sys.argv[1:]
     if folder:
         sys.path.insert(0, folder)

@@ -118,9 +118,9 @@ def evaluate(
     if not runners or len(set(runners)) != len(runners):
         raise EvalError(f"runners: {', '.join(runners) or 'none'}; expected runners that differ")
     shares = share_settings(runners, settings or {})
+    views = {name: choose_graph(artifact, name, graph) for name in runners}
     for name in runners:
         require_runner(name, **shares[name])
-    views = {name: choose_graph(artifact, name, graph) for name in runners}
     first = views[runners[0]]
     inputs = _tokenize(artifact, pairs)
     tokenized = inputs[artifact.prompt]

@@ -116,7 +116,8 @@ class RunnerEntry:
     `options` is the frozen dataclass of the settings that the runner takes; each needs a default.
     `missing(options)` returns what this machine lacks and how to get it, or None if the runner can
     run. `open(artifact, options, progress)` raises RunnerUnavailable or RunnerFailed. `graphs` says
-    which kinds of graph the runner takes. `verifies` is whether `open` reads the artifact's files with
+    which kinds of graph the runner takes, and `scores` whether it takes those of a cross-encoder's artifact,
+    which give a score per pair of texts. `verifies` is whether `open` reads the artifact's files with
     Artifact.read and Artifact.private_graph alone, which verify them; otherwise `minilmx.load` verifies all
     files before.
 
@@ -141,3 +142,4 @@ class RunnerEntry:
     options: type[Any] = NoOptions
     graphs: frozenset[GraphKind] = STATIC_GRAPHS
     verifies: bool = False
+    scores: bool = True

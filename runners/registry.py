@@ -89,15 +89,15 @@ def choose_graph(artifact: Artifact, runner: str | RunnerEntry, graph: str) -> A
     """The artifact with the graph that was asked for.
 
     "auto" is the first of the dynamic-shape, the packed and the fixed graph that the artifact has and the
-    runner takes. Raises RunnerError if the runner does not take the graph, ArtifactError if the artifact has
-    no such graph.
+    runner takes. Raises RunnerError if the runner does not take the graph, or no cross-encoder, and
+    ArtifactError if the artifact has no such graph.
     """
     entry = find_runner(runner)
     if graph == AUTO:
         kinds = [kind for kind in _FASTEST_FIRST if kind in entry.graphs and kind in artifact.graph_kinds]
         graph = kinds[0] if kinds else GraphKind.FIXED
     chosen = artifact.with_graph(graph)
-    _require_graph(entry, chosen)
+    _require_fit(entry, chosen)
     return chosen
 
 
@@ -109,8 +109,8 @@ def open_runner(
     Raises RunnerError for an unknown name, setting or graph, RunnerUnavailable if this machine
     lacks what the runner needs, RunnerFailed if it cannot be opened.
     """
+    _require_fit(find_runner(name), artifact)
     entry = require_runner(name, **settings)
-    _require_graph(entry, artifact)
     with boundary(RunnerFailed, f"the runner {entry.name} cannot be opened", named=True):
         return entry.open(artifact, make_options(entry, settings), progress)
 
@@ -146,7 +146,13 @@ def _unknown_option(runners: Sequence[str | RunnerEntry], setting: str) -> Runne
     )
 
 
-def _require_graph(entry: RunnerEntry, artifact: Artifact) -> None:
+def _require_fit(entry: RunnerEntry, artifact: Artifact) -> None:
+    if artifact.gives_scores and not entry.scores:
+        raise RunnerUnavailable(
+            f"{artifact.path} is a cross-encoder, which the runner {entry.name} does not take; expected an "
+            "artifact that gives embeddings",
+            "Score with another runner.",
+        )
     if artifact.graph_kind not in entry.graphs:
         kinds = ", ".join(kind for kind in GraphKind if kind in entry.graphs)
         raise RunnerUnavailable(

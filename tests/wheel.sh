@@ -7,7 +7,7 @@
 # whole suite has tested already.
 set -eu
 TESTS="tests/test_modules.py tests/test_public.py tests/test_readme.py tests/cli/test_base_install.py
-    tests/cli/test_help.py
+    tests/cli/test_help.py tests/cli/test_bench.py
     tests/cli/test_inspect.py tests/cli/test_run.py tests/cli/test_eval.py tests/cli/test_report_command.py
     tests/export/test_output.py tests/models/test_source.py tests/eval/consumers/test_snippets.py
     tests/eval/datasets tests/eval/reports/test_reports.py tests/runners/test_plugins.py"

@@ -8,6 +8,8 @@ it holds the folder's lock, which the system releases when the process ends.
 import hashlib
 import json
 import os
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +38,7 @@ CAUTION = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
 # What reading a document raises if it does not state what it should.
 DAMAGED = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
 _DONE = "build.json"
+_KEPT_LOG_SECONDS = 7 * 24 * 3600
 _FACTS: Mapping[str, type | UnionType] = {
     "onnx_sha256": str,
     "f16_onnx": str,
@@ -56,11 +59,12 @@ class CompilerOptions:
     """What GroqFlow passes to Groq's compiler.
 
     `effort` is "standard", GroqFlow's own, or "high", as in Groq's proof point of YOLOv6; `groqview` also
-    writes the folder that Groq's viewer opens.
+    writes the folder that Groq's viewer opens; with `power` the compiler also analyses power and utilization.
     """
 
     effort: str = EFFORTS[0]
     groqview: bool = False
+    power: bool = False
 
     def __post_init__(self) -> None:
         require_choice("effort", self.effort, EFFORTS)
@@ -68,12 +72,17 @@ class CompilerOptions:
     @property
     def beyond_groqflows(self) -> list[str] | None:
         """The flags that GroqFlow does not pass by itself, or None."""
-        return None if self.effort == EFFORTS[0] else [f"--effort={self.effort}"]
+        effort = [] if self.effort == EFFORTS[0] else [f"--effort={self.effort}"]
+        return [*effort, *self._power] or None
 
     @property
     def flags(self) -> list[str]:
         """The compiler's flags, in GroqFlow's order."""
-        return [*(["--groqview"] if self.groqview else []), f"--effort={self.effort}"]
+        return [*(["--groqview"] if self.groqview else []), f"--effort={self.effort}", *self._power]
+
+    @property
+    def _power(self) -> list[str]:
+        return ["--power-analysis"] if self.power else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +234,21 @@ def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
     waiting = "another process is building this artifact: waiting for it"
     with hold_lock(folder.parent / f"{folder.name}.lock", progress, waiting):
         yield
+
+
+def run_logs(cards: int) -> list[Path]:
+    """The logs of so many cards of this process. What dead processes left is deleted after a week.
+
+    Not sooner: an error names its log, and on a shared home the process may live on another machine.
+    """
+    folder, oldest = cache_root(), time.time() - _KEPT_LOG_SECONDS
+    for left in folder.glob("run-*.log"):
+        process = re.match(r"run-(\d+)", left.name)
+        with suppress(OSError):  # it was deleted in the meantime, or is another user's
+            if process and not Path("/proc", process[1]).exists() and left.stat().st_mtime < oldest:
+                left.unlink()
+    first = folder / f"run-{os.getpid()}.log"
+    return [first, *(first.with_stem(f"{first.stem}-card-{number}") for number in range(2, cards + 1))]
 
 
 def delete_all_but_logs(folder: Path) -> None:

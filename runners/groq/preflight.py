@@ -44,10 +44,10 @@ def check_before_build(artifact: Artifact) -> list[str]:
     facts = read_facts(load_graph(artifact), artifact.graph_file)
     problems = _problems(facts, artifact)
     if problems:
-        raise RunnerFailed(
-            f"GroqFlow cannot build {artifact.graph_file.name}: {'; '.join(problems)}",
-            "Export the model from its PyTorch weights." if facts.opset not in OPSETS else None,
-        )
+        hint = "Export the model from its PyTorch weights." if facts.opset not in OPSETS else None
+        if chips_needed(facts.parameters) > 1:
+            hint = "Use a smaller model, or the runner groq-emulator to see what float16 costs."
+        raise RunnerFailed(f"GroqFlow cannot build {artifact.graph_file.name}: {'; '.join(problems)}", hint)
     largest = _largest_magnitude(artifact)
     if largest > FLOAT16_MAX:
         raise RunnerFailed(

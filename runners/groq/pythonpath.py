@@ -37,6 +37,16 @@ def drop_runtime() -> None:
     os.environ.update(variables)
 
 
+def explain_missing(error: ModuleNotFoundError) -> str | None:
+    """Why a package of ours can be missing if PYTHONPATH holds a runtime; None if it does not."""
+    if not runtime_folders():
+        return None
+    return (
+        f"the Python package {error.name}: not installed; expected it with minilmx. Install minilmx again "
+        "with `env -u PYTHONPATH pip install .`: pip takes what lies beside Groq's runtime for installed."
+    )
+
+
 def _parts(variable: str) -> list[str]:
     return [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
 

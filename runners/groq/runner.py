@@ -1,6 +1,5 @@
 """The runner `groq`: a program that is loaded on a GroqCard and runs batch after batch."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ from minilmx.runners.base import (
 from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Worker
 from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
-from minilmx.runners.groq.cache import BUILD_NAME, CAUTION, Build, cache_root
+from minilmx.runners.groq.cache import BUILD_NAME, CAUTION, Build, run_logs
 from minilmx.runners.groq.cards import Cards
 from minilmx.runners.groq.doctor import missing_to_run
 from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
@@ -75,11 +74,14 @@ class GroqRunner(Runner):
         self._execution = execution
         self._resources = resources
         self._program_seconds: list[float] = []
-        log = cache_root() / f"run-{os.getpid()}.log"
-        logs = [log, *(log.with_stem(f"{log.stem}-card-{number}") for number in range(2, cards + 1))]
         call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
         self._cards = resources.enter_context(
-            Cards(lambda log: start_program(build, execution, log, [output]), logs, call_seconds, progress)
+            Cards(
+                lambda log: start_program(build, execution, log, [output]),
+                run_logs(cards),
+                call_seconds,
+                progress,
+            )
         )
         self._ready = self._cards.load()
         self.concurrency = len(self._ready)
@@ -176,9 +178,8 @@ def open_groq_runner(
 ) -> GroqRunner:
     """Build or unpack the artifact's graph and load it; `run` returns the `output` of the graph.
 
-    Raises ArtifactError for a cross-encoder, RunnerUnavailable or RunnerFailed.
+    Raises RunnerUnavailable or RunnerFailed.
     """
-    artifact.require_embeddings()  # the check of a build measures embeddings
     with ExitStack() as guard:  # closes everything unless the runner takes it over
         resources = guard.enter_context(ExitStack())
         if options.bundle is not None:
@@ -225,4 +226,5 @@ ENTRY = RunnerEntry(
     _missing,
     open_groq_runner,
     GroqOptions,
+    scores=False,  # the check of a build measures embeddings
 )

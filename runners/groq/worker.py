@@ -342,7 +342,7 @@ def build_facts(model):
         "compiler_flags": [
             word
             for word in state.info.compiler_command.split()
-            if word.startswith("--effort=") or word == "--groqview"
+            if word.startswith("--effort=") or word in ("--groqview", "--power-analysis")
         ],
     }
     try:

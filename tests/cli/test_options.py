@@ -179,6 +179,7 @@ ELSEWHERE = {
     "--ladder": "cli/test_eval.py::test_the_ladder_is_printed_below_the_table",
     "--effort": "runners/groq/test_builds.py::test_the_compilers_flags_make_a_build_of_their_own",
     "--groqview": "runners/groq/test_builds.py::test_the_compilers_flags_make_a_build_of_their_own",
+    "--power": "runners/groq/test_builds.py::test_the_compiler_analyses_power_in_a_build_of_its_own",
     "--deep": "runners/groq/test_selftest.py::test_the_deep_doctor_has_the_answers_too",
     "--dataset": "runners/groq/test_reproduce.py"
     "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",

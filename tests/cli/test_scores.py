@@ -82,10 +82,12 @@ def test_run_writes_scores_with_the_record_of_the_run(
         (("gap.jsonl",), 3, "gap.jsonl, line 2: sentence2 is empty"),
         (("texts.txt",), 3, "texts.txt has no column 'sentence1'"),
         (("pairs.jsonl", "--graph", "packed"), 3, "no packed graph; expected one of fixed, dynamic\n"),
+        (("pairs.jsonl", "--runner", "groq"), 3, "is a cross-encoder, which the runner groq does not take"),
+        (("pairs.jsonl", "--runner", "groq", "-o", "s.npy"), 3, "which the runner groq does not take"),
     ],
     ids=[
         *("folder", "two files", "column", "on-empty", "prompt", "parquet", "other columns", "one column"),
-        *("empty text", "no columns", "packed"),
+        *("empty text", "no columns", "packed", "groq", "groq to a file"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(

@@ -63,6 +63,11 @@ def test_the_reason_why_a_program_fails_is_given(fail: str, reason: str, tmp_pat
         warm_up(program(tmp_path, "a", fail=fail), TEXTS)
 
 
+def test_a_program_does_not_see_the_modules_beside_the_harness() -> None:
+    with pytest.raises(EvalError, match="No module named 'noise'"):
+        warm_up(Program("a", "noise", {"name": "a"}), TEXTS)
+
+
 def test_a_ratio_is_of_the_same_round() -> None:
     assert median_ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == 2.0
 

@@ -91,6 +91,14 @@ def test_without_runners_the_emulator_is_compared_and_a_limit_decides(reranker: 
     assert mlx("report", "result.json", "--max-rank-swaps", "21528").code == 0
 
 
+def test_a_runner_that_takes_no_cross_encoder_is_refused_before_any_runs(
+    reranker: Artifact, mlx: Mlx
+) -> None:
+    outcome = mlx("eval", reranker.path, "--runner", "onnxruntime", "--runner", "groq")
+    assert outcome.code == 3, outcome
+    assert "which the runner groq does not take; expected an artifact that gives embeddings" in outcome.stderr
+
+
 def test_the_preset_decides_whether_scores_drifted(result: Result) -> None:
     from minilmx.api.report import limits_of
 

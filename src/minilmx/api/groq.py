@@ -28,6 +28,7 @@ def build_for_groq(
     graph: str = AUTO,
     effort: str = "standard",
     groqview: bool = False,
+    power: bool = False,
     time_limit_seconds: float = 3600.0,
     replace: bool = False,
     progress: Progress = SILENT,
@@ -36,16 +37,17 @@ def build_for_groq(
 
     `bundle` is a file to also write the build to, for the machine with the card; `graph` is "auto" (the
     packed graph if the artifact has it), "fixed" or "packed". `effort` is that of Groq's compiler, "standard"
-    or "high"; `groqview` also writes the folder that Groq's viewer opens. Each of them makes a build of its
-    own, which runs as a bundle: a run that names no bundle takes the build without them. `replace` builds
-    again, and replaces the bundle if it exists. Raises ValueError for another effort, ArtifactError,
-    OutputError, RunnerUnavailable if GroqFlow is not installed, and RunnerFailed if the build fails.
+    or "high"; `groqview` also writes the folder that Groq's viewer opens; with `power` the compiler also
+    analyses power and utilization. Each of them makes a build of its own, which runs as a bundle: a run that
+    names no bundle takes the build without them. `replace` builds again, and replaces the bundle if it
+    exists. Raises ValueError for another effort, ArtifactError, OutputError, RunnerUnavailable if GroqFlow is
+    not installed, and RunnerFailed if the build fails.
 
     Example:
         >>> build_for_groq("out", "minilm.tar").facts["chips"]
         1
     """
-    options = CompilerOptions(effort, groqview)
+    options = CompilerOptions(effort, groqview, power)
     target = None if bundle is None else Path(bundle)
     if target is not None:
         check_writable(target, replace=replace)

@@ -17,6 +17,7 @@ from minilmx.cli.console import echo
 from minilmx.cli.streams import OutputLost, prepare_streams
 from minilmx.cli.watchdog import EXIT_ERROR, Interruption, watched
 from minilmx.errors import MinilmxError
+from minilmx.runners.groq.pythonpath import explain_missing
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -125,5 +126,7 @@ def _explained(error: BaseException) -> tuple[int, str]:
             return EXIT_ERROR, "there is not enough memory"
     if os.environ.get("MLX_TRACEBACK"):
         raise error
+    if isinstance(error, ModuleNotFoundError) and (why := explain_missing(error)):
+        return EXIT_ERROR, why
     fault = f"unexpected {type(error).__name__}: {error}"
     return EXIT_ERROR, f"{fault} (a fault in minilmx: set MLX_TRACEBACK=1 to see where)"

@@ -143,6 +143,7 @@ def selftest() -> None:
     help="Effort of Groq's compiler.",
 )
 @click.option("--groqview", is_flag=True, help="Also write the folder that Groq's viewer opens.")
+@click.option("--power", is_flag=True, help="Also let the compiler analyse power and utilization.")
 @click.option("--force", is_flag=True, help="Build again, and replace the bundle if it exists.")
 @_GRAPH
 def build(
@@ -151,13 +152,14 @@ def build(
     time_limit: float,
     effort: str,
     groqview: bool,
+    power: bool,
     force: bool,
     graph: str,
 ) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache.
 
-    --effort and --groqview make a build of their own. It runs with --bundle: a run without takes the
-    build that has neither.
+    --effort, --groqview and --power make a build of their own. It runs with --bundle: a run without
+    takes the build that has none of them.
     """
     from minilmx.api.groq import build_for_groq
     from minilmx.cli.progress import console_progress
@@ -169,6 +171,7 @@ def build(
             graph=graph,
             effort=effort,
             groqview=groqview,
+            power=power,
             time_limit_seconds=60 * time_limit,
             replace=force,
             progress=progress,

@@ -45,6 +45,8 @@ if failure != "no-stats":
     with open(stats, "w", encoding="utf-8") as file:
         json.dump({"stand_in": standin.MARK, **cycles}, file)
 
+if "--power-analysis" in arguments:
+    print("power analysis: a stand-in has no power", flush=True)
 if "--groqview" in arguments and failure != "no-view":
     os.mkdir(output + "_bind")
 standin.write_program(output + ".aa", "aa", graph, keep=0.5 if failure in ("partial", "truncated") else 1.0)

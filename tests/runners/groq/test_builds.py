@@ -61,6 +61,16 @@ def test_the_compilers_flags_make_a_build_of_their_own(ready, tiny):
         assert record["details"]["compiler_flags"] == flags
 
 
+@pytest.mark.parametrize("effort", ["standard", "high"])
+def test_the_compiler_analyses_power_in_a_build_of_its_own(ready, tiny, effort):
+    outcome = ready.mlx("groq", "build", tiny, "--power", "--effort", effort)
+    assert outcome.code == 0, outcome
+    flags = rf"^compiler flags +--effort={effort} --power-analysis$"
+    assert re.search(flags, outcome.stdout, re.MULTILINE)
+    assert "power analysis: " in Path(re.search(r"tail -f (\S+)", outcome.stderr).group(1)).read_text()
+    assert "from the cache" in ready.mlx("groq", "build", tiny).stderr
+
+
 def test_a_compiler_that_ignores_a_flag_is_an_error(machine, tiny):
     words = ("groq", "build", tiny, "--groqview")
     assert "wrote no GroqView folder" in machine.fails(*words, GROQWARE_COMPILER="no-view")

@@ -4,6 +4,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from minilmx.runners.groq.pythonpath import child_variables, runtime_folders
 
 ROOT = Path(__file__).parents[3]
@@ -43,6 +45,20 @@ def test_the_children_of_a_benchmark_start_under_such_a_pythonpath(ready, pollut
     words = ("in.txt", "--runner", "onnxruntime", "--graph", "fixed", "--rounds", 1)
     code, _, stderr = ready.run("bench", tiny, *words)
     assert code == 0, stderr
+
+
+@pytest.mark.parametrize("package", ["click", "onnxruntime"], ids=["of every command", "of one"])
+def test_a_package_that_pip_found_beside_the_runtime_has_to_be_installed(ready, pollute, tiny, package):
+    """pip took it for installed, and now it is dropped with the runtime's folder."""
+    pollute(ready)
+    program = f"import sys; sys.modules[{package!r}] = None; from minilmx.__main__ import main; main()"
+    outcome = ready.run("run", tiny, stdin="one\n", command=(sys.executable, "-c", program))
+    message = (
+        f"Error: the Python package {package}: not installed; expected it with minilmx. Install minilmx "
+        "again with `env -u PYTHONPATH pip install .`: pip takes what lies beside Groq's runtime for "
+        "installed."
+    )
+    assert outcome == (3, "", f"{message}\n")
 
 
 def test_only_the_runtimes_folder_is_dropped_and_it_is_kept_elsewhere(bare_machine, pollute, monkeypatch):

@@ -1,7 +1,10 @@
 """Running on the held program and on GroqFlow's own path, and what is recorded."""
 
 import json
+import os
 import re
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -99,6 +102,24 @@ def test_a_successful_run_leaves_no_log_and_no_folder(ready, tiny):
     run(ready, tiny, "--groq-execution", "groqflow")
     assert not list(ready.cache.glob("run-*.log"))
     assert not list((ready.folder / "tmp").glob("minilmx*"))
+
+
+def test_what_killed_runs_left_in_the_cache_is_deleted_after_a_week(ready, tiny):
+    """An error names its log, so it stays for a while."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    week = 7 * 24 * 3600
+    logs = {
+        f"run-{ended.pid}.log": week + 3600,
+        f"run-{ended.pid}-card-2.log": week + 3600,
+        f"run-{os.getppid()}.log": week + 3600,
+        f"run-{ended.pid}-card-3.log": week - 3600,
+    }
+    for name, age in logs.items():
+        (ready.cache / name).write_text("a log")
+        os.utime(ready.cache / name, (time.time() - age,) * 2)
+    run(ready, tiny)
+    assert sorted(path.name for path in ready.cache.glob("run-*.log")) == sorted([*logs][2:])
 
 
 def test_a_run_builds_first_if_there_is_no_build(machine, tiny):
