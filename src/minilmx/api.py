@@ -5,7 +5,7 @@ whose `hint` says what to do, and TypeError or ValueError for an argument that c
 takes a `progress` (minilmx.Progress), which reports what takes long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -279,14 +279,16 @@ def embed_corpus(
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
         2
     """
+    from minilmx.cpus import available_cpus
     from minilmx.embedding.corpus import job as corpus
     from minilmx.embedding.corpus.local_engine import ProcessEngine
     from minilmx.embedding.corpus.source import Reading
     from minilmx.embedding.corpus.worker import Job
     from minilmx.files.atomic import require_local
-    from minilmx.runners.provenance import available_cpus
 
-    names = inputs if isinstance(inputs, str) else [str(e) if isinstance(e, Path) else e for e in inputs]
+    names: Any = inputs
+    if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
+        names = [str(each) if isinstance(each, Path) else each for each in inputs]
     require_strings("inputs", names)
     for name, count in (
         ("shard_rows", shard_rows),
