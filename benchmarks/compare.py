@@ -35,12 +35,12 @@ from numpy.typing import NDArray
 from table import render
 from workloads import MAX_TOKENS, Workload, count_tokens, read_calibration, read_workloads
 
+from minilmx.cpus import available_cpus
 from minilmx.errors import EvalError
 from minilmx.eval.benchmark import Lap, Program, median_ratio, race, warm_up
 from minilmx.eval.metrics.correlation import score_pairs
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.progress import StandardErrorProgress
-from minilmx.runners.provenance import available_cpus
 
 SCHEMA_VERSION = 2
 PROGRESS = StandardErrorProgress()

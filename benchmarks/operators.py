@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from workloads import Workload, count_tokens, read_workloads
 
 from minilmx import Embedder, open_artifact
+from minilmx.cpus import available_cpus
 from minilmx.models.batching import Batch
-from minilmx.runners.provenance import available_cpus
 
 # An operator that takes less than this is not listed by its name.
 _LISTED = 0.01

@@ -180,7 +180,8 @@ _LIMITS = """\
 # Limits
 
 A limit is an option of `mlx eval`, `mlx compare` and `mlx report`, a key of a limits.toml, or a key
-of `limits=` in Python. A number that is not defined breaks its limit.
+of `limits=` in Python. A number that is not defined breaks its limit;
+a limit on a card's time is for the runners that have a card.
 
 | limit | metric in the report | what it is |
 |---|---|---|
@@ -209,7 +210,7 @@ max_abs = 2e-3
 
 def limits() -> str:
     """The table of metrics: what each limit checks."""
-    rows = [f"| `{each.limit}` | {each.label} | {_cell(each.about)} |" for each in METRICS if each.limit]
+    rows = [f"| `{each.limit}` | {each.label} | {_cell(each.about)} |" for each in METRICS]
     return NOTICE + "\n" + _LIMITS.format(rows="\n".join(rows))
 
 

@@ -1,6 +1,5 @@
 """Limits, and whether a result keeps them."""
 
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,8 +32,9 @@ class Limits(Mapping[str, float]):
                 raise EvalError(f"unknown limit {name!r}; expected one of {', '.join(LIMITED)}")
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-                raise EvalError(f"{name}: {value!r}; expected a number")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not abs(value) <= sys.float_info.max:  # neither NaN nor infinite
+                raise EvalError(f"{name}: {value!r:.80}; expected a number")
         self._values = {name: float(value) for name, value in both.items() if value is not None}
 
     def __getitem__(self, name: str) -> float:
@@ -90,6 +90,11 @@ class LimitRules:
         tables = (self.default, *self.runner.values(), *self.language.values(), *self.both.values())
         return any(tables)
 
+    @property
+    def runners(self) -> list[str]:
+        """The runners that have limits of their own."""
+        return [*self.runner, *(runner for runner, _ in self.both)]
+
     def under(self, stated: Limits) -> "LimitRules":
         """These rules with limits that hold everywhere and take precedence over all others."""
         return LimitRules(
@@ -109,8 +114,6 @@ def read_limits(path: Path) -> LimitRules:
         content = read_document(path)
     with boundary(EvalError, f"{path} is not TOML"):
         document = tomllib.loads(content.decode("utf-8"))
-    if not document:
-        raise EvalError(f"{path}: no limits; expected at least one", unused=True)
     unknown = set(document) - {"default", "runner", "language"}
     if unknown:
         raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner or language")
@@ -120,7 +123,7 @@ def read_limits(path: Path) -> LimitRules:
             both[name, language] = _limits(path, f"runner.{name}.language.{language}", inner)
         own = {key: value for key, value in table.items() if key != "language"}
         runner[name] = _limits(path, f"runner.{name}", own)
-    return LimitRules(
+    rules = LimitRules(
         _limits(path, "default", document.get("default", {})),
         runner,
         {
@@ -129,6 +132,9 @@ def read_limits(path: Path) -> LimitRules:
         },
         both,
     )
+    if not rules:
+        raise EvalError(f"{path}: no limits; expected at least one", unused=True)
+    return rules
 
 
 LimitsLike = Mapping[str, float] | Path | str | LimitRules | None
@@ -156,6 +162,9 @@ def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]
             if name not in limits or (result is reference and not metric.absolute):
                 continue
             value, allowed = metric.value(result, reference), limits[name]
+            others = (metric.value(each, reference) for each in evaluation.runners)
+            if metric.of_cards and value is None and any(each is not None for each in others):
+                continue
             kept = metric.keeps(value, allowed)
             checks.append(Check(evaluation.language, result.runner, name, allowed, value, kept))
     return tuple(checks)

@@ -16,6 +16,7 @@ from minilmx.eval.limits import Check, LimitRules, apply_limits
 from minilmx.eval.metrics.table import METRICS
 from minilmx.eval.verdict import Verdict, judge
 from minilmx.files.atomic import atomic_file
+from minilmx.runners.registry import runner_names
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,13 +102,18 @@ def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules, preset: s
     """A result: the evaluations, every limit that applies to them, and the verdict by a preset.
 
     Without a preset, the precision of what is compared chooses it. Raises EvalError for a preset that
-    does not exist or has nothing to compare, and for limits of which none applies.
+    does not exist or has nothing to compare, for limits of which none applies, and for limits of a
+    runner that neither is in an evaluation nor exists.
     """
+    compared = dict.fromkeys(each.runner for one in evaluations for each in one.runners)
+    known = (*compared, *(name for name in runner_names() if name not in compared))
+    unknown = next((name for name in rules.runners if name not in known), None)
+    if unknown is not None:
+        raise EvalError(f"limits for the runner {unknown!r}; expected one of {', '.join(known)}", unused=True)
     checks = tuple(check for each in evaluations for check in apply_limits(each, rules))
     if rules and not checks:
-        runners = ", ".join(dict.fromkeys(each.runner for one in evaluations for each in one.runners))
         raise EvalError(
-            f"limits: none applies to {runners}; expected one that does",
+            f"limits: none applies to {', '.join(compared)}; expected one that does",
             "Most limits compare a runner with the reference, so at least two runners are needed.",
             unused=True,
         )

@@ -169,7 +169,10 @@ def export_model(
             f"positions of {source.id}"
         )
     with atomic_folder(output, replace=options.replace) as folder:
+        tokenizer_file = folder / "tokenizer.json"
         write_tokenizer(tokenizer, source, folder, options.shape, pairs=model.output == SCORE)
+        if auto is None and importlib.util.find_spec("transformers") is not None:
+            AutoTokens(source).check_ids(tokenizer_file, options.shape)
         progress.message("writing the graphs")
         graphs = {kind: folder / path for kind, path in options.graph_paths.items()}
         for kind, path in graphs.items():
@@ -177,7 +180,6 @@ def export_model(
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
         facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension, model.output)
-        tokenizer_file = folder / "tokenizer.json"
         _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
         parity = check_parity(graphs, tokenizer_file, options.shape, model.run, options.mask, model.output)

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from minilmx.cpus import limited_threads
 from minilmx.errors import ExportError
 from minilmx.export.model import Outputs
 from minilmx.models.batching import pack
@@ -113,6 +114,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     """An ONNX file on onnxruntime's CPU provider. Raises ExportError."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = limited_threads(None) or 0  # 0: onnxruntime's own choice
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:

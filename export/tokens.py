@@ -24,6 +24,7 @@ from minilmx.export.options import ExportOptions
 from minilmx.export.parity import MAX_ABS_EMBEDDING, find_scale, open_session, relative_difference
 from minilmx.models.interface import SCORE
 from minilmx.models.made_tokenizer import load_auto_tokenizer, make_tokenizer
+from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import odd_texts, pair_up, sample_texts
 from minilmx.models.source import ModelSource, read_json, read_settings_file
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer, load_tokenizer
@@ -110,10 +111,7 @@ class AutoTokens:
         AutoTokenizer's tokens. Raises ExportError for other ids, or a difference above 1e-5 times the
         embedding's largest number, or the largest score, if that is above 1.
         """
-        length = options.shape.sequence_length
-        added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
-        texts = odd_texts(length, [token for token, _ in added[:_MOST_ADDED_TOKENS]])
-        texts += sample_texts(length)[::8]
+        texts = self._texts(options.shape.sequence_length)
         tokenizer = Tokenizer(tokenizer_file, options.shape, mask=options.mask)
         inputs: Inputs = [(text,) for text in texts]
         if model.output == SCORE:
@@ -129,12 +127,24 @@ class AutoTokens:
         self._check_outputs(inputs, found, expected, reference, model.output)
         stated = self._stated
         stated.no_padding()
-        stated.enable_truncation(length, direction=(stated.truncation or {}).get("direction", "right"))
+        stated.enable_truncation(
+            options.shape.sequence_length, direction=(stated.truncation or {}).get("direction", "right")
+        )
         overridden = any(
             encoding.ids != batch.input_ids[0].tolist()
             for encoding, batch in zip(stated.encode_batch(_texts(inputs)), tokens, strict=True)
         )
         return TextParity(reference, len(texts), float(np.abs(found - expected).max()), overridden)
+
+    def check_ids(self, tokenizer_file: Path, shape: Shape) -> None:
+        """Compare the artifact's token ids of texts with AutoTokenizer's. Raises ExportError for others."""
+        texts = self._texts(shape.sequence_length)
+        self._check_ids([(text,) for text in texts], Tokenizer(tokenizer_file, shape).encode(texts))
+
+    def _texts(self, length: int) -> list[str]:
+        added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
+        texts = odd_texts(length, [token for token, _ in added[:_MOST_ADDED_TOKENS]])
+        return texts + sample_texts(length)[::8]
 
     def _check_ids(self, inputs: Inputs, tokenized: TokenizedTexts) -> list[TokenBatch]:
         """Compare token ids; returns AutoTokenizer's tokens of each input."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.cpus import limited_threads
 from minilmx.errors import ModelError, boundary
 from minilmx.models.architectures import find_architecture
 from minilmx.models.interface import SENTENCE_EMBEDDING
@@ -75,7 +76,7 @@ class SentenceModel:
 
     @classmethod
     def load(cls, source: ModelSource, dimension: int | None = None) -> "Self":
-        """Load a model folder for the CPU, in float32.
+        """Load a model folder for the CPU, in float32; torch then uses no more threads than a CPU quota.
 
         `dimension` keeps so many numbers of each token embedding; without it the folder's settings decide
         how many numbers of an embedding are kept. Reads only safetensors and runs no remote code. Raises
@@ -83,6 +84,9 @@ class SentenceModel:
         """
         check_model(source)
         weights_files(source)
+        threads = limited_threads(None)
+        if threads is not None:
+            torch.set_num_threads(threads)
         modules = read_modules(source)
         steps = _load_head(source, modules)
         encoder = _load_encoder(source)

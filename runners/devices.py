@@ -17,9 +17,9 @@ from typing import Any
 
 import onnxruntime
 
+from minilmx.cpus import limited_threads
 from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
 from minilmx.runners.base import Details
-from minilmx.runners.provenance import limited_threads
 
 # Which of a plug-in's devices: CPU, GPU or NPU. Builds of OpenVINO's provider take it themselves.
 DEVICE_TYPE = "device_type"

@@ -11,13 +11,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice
+from minilmx.cpus import available_cpus
 from minilmx.errors import MinilmxError, RunnerError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
-from minilmx.runners.provenance import available_cpus
 
 PROVIDER = "CPUExecutionProvider"
 CPU = "cpu"

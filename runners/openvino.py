@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice
+from minilmx.cpus import available_cpus
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.int8 import round_weights_to_int8
@@ -26,7 +27,6 @@ from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
-from minilmx.runners.provenance import available_cpus
 
 if TYPE_CHECKING:
     import openvino

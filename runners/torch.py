@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.cpus import limited_threads
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
@@ -16,7 +17,6 @@ from minilmx.models.source import ModelSource, resolve_model, weights_digest
 from minilmx.models.tokenizer import TokenBatch
 from minilmx.progress import Progress
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions
-from minilmx.runners.provenance import limited_threads
 
 if TYPE_CHECKING:
     from minilmx.models.pytorch import SentenceModel

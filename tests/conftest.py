@@ -148,6 +148,8 @@ def _write_tiny_model(folder: Path) -> None:
     ]
     for name, content in (
         ("config.json", config),
+        # The other classes of tokenizers add special tokens that this one does not have.
+        ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}),
         ("modules.json", modules),
         ("1_Pooling/config.json", {"pooling_mode_mean_tokens": True}),
     ):

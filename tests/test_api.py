@@ -220,6 +220,14 @@ def wrong(value: object) -> Any:
             lambda tiny: minilmx.embed_corpus(tiny, "in/", "out"),
             "inputs: one str; expected a sequence of strings",
         ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, wrong(Path("in")), "out"),
+            "inputs: PosixPath; expected a sequence of strings",
+        ),
+        (
+            lambda tiny: minilmx.compare(wrong([[1.0]]), tiny),
+            "embedder: list; expected an artifact",
+        ),
         (lambda tiny: minilmx.load(tiny).encode(wrong({"a", "b"})), "texts: set; expected a sequence"),
         (lambda tiny: minilmx.load(tiny).encode(wrong({"a": 1})), "texts: dict; expected a sequence"),
         (lambda tiny: minilmx.load(tiny).encode(wrong(iter("a"))), "texts: str_ascii_iterator; expected"),
@@ -235,7 +243,20 @@ def wrong(value: object) -> Any:
         (lambda tiny: minilmx.export_model(dimension=wrong("9")), "dimension: str; expected int"),
     ],
     ids=[
-        *("text", "none", "pair", "runner", "graph", "consumer", "input", "set", "dict", "iterator"),
+        *(
+            "text",
+            "none",
+            "pair",
+            "runner",
+            "graph",
+            "consumer",
+            "input",
+            "path",
+            "list",
+            "set",
+            "dict",
+            "iterator",
+        ),
         *("threads", "bool", "rounds", "limit", "batch", "length", "dimension"),
     ],
 )

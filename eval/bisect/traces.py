@@ -9,12 +9,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from minilmx.cpus import limited_threads
 from minilmx.errors import RunnerFailed
 from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.progress import Advance
 from minilmx.runners.onnxruntime import OPTIMIZATION_LEVELS, PROVIDER
-from minilmx.runners.provenance import limited_threads
 
 _LARGEST = "bisect/largest_magnitude"
 

@@ -76,8 +76,10 @@ def installed_versions(python: Path, names: Sequence[str]) -> dict[str, str]:
             env=child_variables(),
             capture_output=True,
             timeout=_SECONDS,
-            check=True,
+            check=False,
         )
+        if done.returncode:
+            raise ValueError(f"exit code {done.returncode}")
         versions: dict[str, str] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EvalError(f"{python} does not run as a Python: {error}") from error

@@ -132,7 +132,9 @@ class DriftProfile:
 
 def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Drift:
     """Compare two float32 [N, D] arrays; the arithmetic is float64. Raises EvalError."""
-    if reference.shape != candidate.shape or reference.size == 0:
+    if reference.size == 0:
+        raise EvalError(f"embeddings: none, {list(reference.shape)}; expected at least one number")
+    if reference.shape != candidate.shape:
         raise EvalError(
             f"embeddings: shapes {list(reference.shape)} and {list(candidate.shape)}; expected the same shape"
         )

@@ -65,6 +65,8 @@ class RetrievalDrift:
         found = f"{100 * self.mixed_recall_at_10:.2f}% of the 10 nearest neighbours"
         if self.index_may_stay:
             return f"An existing index may stay: new queries find {found} in it."
+        if self.mixed_recall_at_10 >= MIN_MIXED_RECALL:
+            found = f"{100 * self.mixed_recall_at_1:.2f}% of the nearest neighbours"
         return f"Embed the index again: new queries find only {found} in the existing one."
 
 

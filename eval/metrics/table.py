@@ -39,9 +39,9 @@ class Metric:
 
     `value(result, reference)` is None if the number is not defined. An `absolute` metric is
     defined for the reference, too; all others compare a runner with the reference. `limit` is
-    the name of the limit on it and `about` its help text; both are empty if it has none. An
-    `optional` metric is shown only if a runner has a number for it. `absent` is shown in
-    place of a number that is missing.
+    the name of the limit on it and `about` its help text. An `optional` metric is shown only if a
+    runner has a number for it. A limit `of_cards` is for the runners that have the number; if none
+    has it, the limit is broken. `absent` is shown in place of a number that is missing.
     """
 
     name: str
@@ -51,10 +51,11 @@ class Metric:
     better: Better
     group: Group
     value: Value
-    limit: str = ""
-    about: str = ""
+    limit: str
+    about: str
     absolute: bool = False
     optional: bool = False
+    of_cards: bool = False
     absent: str = "undefined"
 
     def format(self, value: float | None) -> str:
@@ -144,11 +145,12 @@ def _speed(
     digits: str,
     better: Better,
     value: Callable[..., float | None],
-    limit: str = "",
-    about: str = "",
+    limit: str,
+    about: str,
+    of_cards: bool = False,
 ) -> Metric:
     found: Value = lambda result, reference: value(result)  # noqa: E731
-    return Metric(name, label, unit, digits, better, Group.SPEED, found, limit, about, True, optional=True)
+    return Metric(name, label, unit, digits, better, Group.SPEED, found, limit, about, True, True, of_cards)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -227,16 +229,20 @@ METRICS: tuple[Metric, ...] = (
            lambda result: result.timing and 1000 * result.timing.latency_seconds,
            "max_latency_ms", "Longest mean time of one batch of any runner, in milliseconds."),
     _speed("inferences_per_second", "inferences/s (measured)", "1/s", ",.1f", _HIGHER,
-           lambda result: result.timing and result.timing.batches / result.timing.seconds),
+           lambda result: result.timing and result.timing.batches / result.timing.seconds,
+           "min_inferences_per_second", "Fewest batches per second of any runner."),
     _speed("on_chip_compute_ms", "on-chip compute ms (cycles)", "ms", ",.4f", _LOWER,
-           lambda result: _milliseconds(result.on_chip_compute_seconds)),
+           lambda result: _milliseconds(result.on_chip_compute_seconds), "max_on_chip_compute_ms",
+           "Longest time of one batch on a card's chip, by the compiler's cycles, in milliseconds.", True),
     _speed("with_pcie_ms", "with PCIe ms (GroqFlow's estimate)", "ms", ",.4f", _LOWER,
-           lambda result: _milliseconds(result.with_pcie_seconds)),
+           lambda result: _milliseconds(result.with_pcie_seconds), "max_with_pcie_ms",
+           "Longest time of one batch on a card with PCIe, as GroqFlow estimates it, in milliseconds.", True),
     _speed("sdk_call_ms", "inside the SDK call ms (measured)", "ms", ",.4f", _LOWER,
-           lambda result: _milliseconds(result.sdk_call_seconds)),
+           lambda result: _milliseconds(result.sdk_call_seconds), "max_sdk_call_ms",
+           "Longest mean time of one batch inside the call of a card's SDK, in milliseconds.", True),
 )  # fmt: skip
 
 METRIC = {metric.name: metric for metric in METRICS}
-LIMITED = {metric.limit: metric for metric in METRICS if metric.limit}
+LIMITED = {metric.limit: metric for metric in METRICS}
 # What the command line offers: the name of each limit and its help text.
 LIMIT_OPTIONS = tuple((name, metric.about) for name, metric in LIMITED.items())

@@ -79,6 +79,8 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("eval", "--input-format"): ((*ALONE, "--dataset", "p.data"), ("--input-format", "csv"), "exit 0"),
     ("eval", "--delimiter"): ((*ALONE, "--dataset", "bars.csv"), ("--delimiter", "|"), "exit 0"),
     ("eval", "--quoting"): ((*ALONE, "--dataset", "q.csv"), ("--quoting", "none"), "q.csv: 3 pairs"),
+    ("run", "--prompt"): (RUN, ("--prompt", "query"), "the model has no prompts"),
+    ("eval", "--prompt"): (EVAL, ("--prompt", "query"), "the model has no prompts"),
     ("eval", "--limit"): (ALONE, ("--limit", "9"), "9 pairs"),
     ("eval", "--preset"): (BOTH, ("--preset", "float32"), "(preset float32: as requested)"),
     ("eval", "--limits"): (BOTH, ("--limits", "limits.toml"), "limits: FAIL"),
@@ -140,54 +142,83 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
 # Options whose effect a test shows elsewhere, on what it needs: a real model, a library, a card's stand-in.
 # A test through the Python API has the parameter in place of the option.
 ELSEWHERE = {
-    "--queries": "eval/test_search.py::test_artifacts_are_compared_on_a_search",
-    "--corpus": "eval/test_search.py::test_artifacts_are_compared_on_a_search",
-    "--qrels": "eval/test_search.py::test_neighbours_and_relevance_equal_an_independent_computation",
-    "--revision": "models/test_hub.py::test_a_revision_that_was_asked_for_is_never_replaced",
-    "--opset": "export/test_family.py::test_each_opset_is_kept_and_changes_no_embedding",
-    "--pooling": "export/test_folder_layouts.py::test_the_command_line_takes_the_pooling",
-    "--pack": "export/test_packed.py::test_other_models_can_be_packed",
-    "--result": "models/test_hub_artifact.py::test_a_card_may_be_edited_and_states_a_result",
-    "--prompt": "export/test_settings.py::test_runs_and_results_state_the_prompt",
-    "--engine": "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
-    "--workers": "cli/test_scale.py::test_the_bytes_do_not_depend_on_workers_or_their_threads",
-    "--ray-address": "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
-    "--cpus-per-worker": "cli/test_scale.py::test_an_error_with_ray_is_one_line",
-    "--format": "cli/test_lance.py::test_the_dataset_holds_the_same_rows_as_the_parquet_shards",
-    "--standalone": "runners/groq/test_jobs.py::test_for_no_texts_or_no_bundle_no_folder_is_written",
-    "--threads": "cli/test_run.py::test_the_record_next_to_an_output_describes_the_run",
-    "--precision": "runners/test_openvino.py::test_each_graph_agrees_with_onnxruntime",
-    "--graph-optimization": "cli/test_scale.py::test_a_folder_with_other_settings_is_refused_and_unchanged",
-    "--device": "runners/test_devices.py::test_a_provider_that_is_not_there_is_refused_with_its_package",
-    "--device-option": "runners/test_devices.py::test_a_plugin_that_takes_no_node_is_a_failure",
-    "--model": "cli/test_run.py::test_the_torch_runner_reads_the_folder_that_is_named",
-    "--bundle": "runners/groq/test_bundles.py::test_eval_runs_a_bundle",
-    "--cards": "runners/groq/test_cards.py::test_eval_runs_on_several_cards",
-    "--groq-execution": "runners/groq/test_running.py"
+    ("compare", "--queries"): "eval/test_search.py::test_artifacts_are_compared_on_a_search",
+    ("compare", "--corpus"): "eval/test_search.py::test_artifacts_are_compared_on_a_search",
+    ("compare", "--qrels"): "eval/test_search.py"
+    "::test_neighbours_and_relevance_equal_an_independent_computation",
+    ("export", "--revision"): "models/test_hub.py::test_a_revision_that_was_asked_for_is_never_replaced",
+    ("export", "--opset"): "export/test_family.py::test_each_opset_is_kept_and_changes_no_embedding",
+    ("export", "--pooling"): "export/test_folder_layouts.py::test_the_command_line_takes_the_pooling",
+    ("export", "--pack"): "export/test_packed.py::test_other_models_can_be_packed",
+    ("push", "--result"): "models/test_hub_artifact.py::test_a_card_may_be_edited_and_states_a_result",
+    ("run", "--engine"): "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
+    ("run", "--workers"): "cli/test_scale.py::test_the_bytes_do_not_depend_on_workers_or_their_threads",
+    ("run", "--ray-address"): "cli/test_scale.py::test_the_artifact_is_sent_to_an_existing_cluster",
+    ("run", "--cpus-per-worker"): "cli/test_scale.py::test_an_error_with_ray_is_one_line",
+    ("run", "--format"): "cli/test_lance.py::test_the_dataset_holds_the_same_rows_as_the_parquet_shards",
+    ("groq job", "--standalone"): "runners/groq/test_jobs.py"
+    "::test_for_no_texts_or_no_bundle_no_folder_is_written",
+    ("run", "--threads"): "cli/test_run.py::test_the_record_next_to_an_output_describes_the_run",
+    ("run", "--precision"): "runners/test_openvino.py::test_each_graph_agrees_with_onnxruntime",
+    ("run", "--graph-optimization"): "cli/test_scale.py"
+    "::test_a_folder_with_other_settings_is_refused_and_unchanged",
+    ("run", "--device"): "runners/test_devices.py"
+    "::test_a_provider_that_is_not_there_is_refused_with_its_package",
+    ("run", "--device-option"): "runners/test_devices.py::test_a_plugin_that_takes_no_node_is_a_failure",
+    ("run", "--model"): "cli/test_run.py::test_the_torch_runner_reads_the_folder_that_is_named",
+    ("eval", "--bundle"): "runners/groq/test_bundles.py::test_eval_runs_a_bundle",
+    ("eval", "--cards"): "runners/groq/test_cards.py::test_eval_runs_on_several_cards",
+    ("run", "--groq-execution"): "runners/groq/test_running.py"
     "::test_the_held_program_and_groqflows_own_path_give_equal_embeddings",
-    "--time-limit": "runners/groq/test_builds.py::test_a_build_that_takes_too_long_is_ended",
-    "--force": "runners/groq/test_builds.py::test_force_builds_again",
-    "--graph": "runners/groq/test_packed.py"
+    ("groq build", "--time-limit"): "runners/groq/test_builds.py::test_a_build_that_takes_too_long_is_ended",
+    ("groq build", "--force"): "runners/groq/test_builds.py::test_force_builds_again",
+    ("groq build", "--graph"): "runners/groq/test_packed.py"
     "::test_packing_takes_eight_and_a_half_times_fewer_runs_of_the_program",
-    "--size": "runners/groq/test_setup.py::test_the_size_decides_what_is_installed",
-    "--prefix": "runners/groq/test_setup.py::test_setup_creates_an_environment_that_builds",
-    "--python": "runners/groq/test_setup.py::test_setup_creates_an_environment_that_builds",
-    "--consumer": "cli/test_check.py::test_onnxruntime_agrees_with_the_artifact",
-    "--node-modules": "consumers/test_consumers.py::test_transformers_js_agrees",
-    "--runner": "eval/reports/test_mteb.py::test_one_of_several_runners_must_be_named",
-    "--language": "cli/test_eval.py::test_the_language_chooses_that_of_the_data_set",
-    "--ladder": "cli/test_eval.py::test_the_ladder_is_printed_below_the_table",
-    "--effort": "runners/groq/test_builds.py::test_the_compilers_flags_make_a_build_of_their_own",
-    "--groqview": "runners/groq/test_builds.py::test_the_compilers_flags_make_a_build_of_their_own",
-    "--power": "runners/groq/test_builds.py::test_the_compiler_analyses_power_in_a_build_of_its_own",
-    "--deep": "runners/groq/test_selftest.py::test_the_deep_doctor_has_the_answers_too",
-    "--dataset": "runners/groq/test_reproduce.py"
+    ("groq setup", "--size"): "runners/groq/test_setup.py::test_the_size_decides_what_is_installed",
+    ("groq setup", "--prefix"): "runners/groq/test_setup.py::test_setup_creates_an_environment_that_builds",
+    ("groq setup", "--python"): "runners/groq/test_setup.py::test_setup_creates_an_environment_that_builds",
+    ("check", "--consumer"): "cli/test_check.py::test_onnxruntime_agrees_with_the_artifact",
+    ("check", "--node-modules"): "consumers/test_consumers.py::test_transformers_js_agrees",
+    ("report", "--runner"): "eval/reports/test_mteb.py::test_one_of_several_runners_must_be_named",
+    ("eval", "--language"): "cli/test_eval.py::test_the_language_chooses_that_of_the_data_set",
+    ("eval", "--ladder"): "cli/test_eval.py::test_the_ladder_is_printed_below_the_table",
+    ("groq build", "--effort"): "runners/groq/test_builds.py"
+    "::test_the_compilers_flags_make_a_build_of_their_own",
+    ("groq build", "--groqview"): "runners/groq/test_builds.py"
+    "::test_the_compilers_flags_make_a_build_of_their_own",
+    ("groq build", "--power"): "runners/groq/test_builds.py"
+    "::test_the_compiler_analyses_power_in_a_build_of_its_own",
+    ("groq doctor", "--deep"): "runners/groq/test_selftest.py::test_the_deep_doctor_has_the_answers_too",
+    ("groq reproduce", "--dataset"): "runners/groq/test_reproduce.py"
     "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
-    "--limit": "runners/groq/test_reproduce.py"
+    ("groq reproduce", "--limit"): "runners/groq/test_reproduce.py"
     "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
-    "--mask": "export/test_mask.py::test_only_the_fixed_graph_takes_a_bool_mask_and_the_manifest_says_so",
-    "--from": "eval/test_saved.py::test_the_old_option_names_its_replacement",
+    ("export", "--mask"): "export/test_mask.py"
+    "::test_only_the_fixed_graph_takes_a_bool_mask_and_the_manifest_says_so",
+    ("eval", "--from"): "eval/test_saved.py::test_the_old_option_names_its_replacement",
+    ("run", "--time-limit"): "cli/test_interrupts.py::test_a_time_limit_ends_a_graph_that_never_ends",
+    ("eval", "--time-limit"): "cli/test_interrupts.py::test_a_time_limit_ends_a_graph_that_never_ends",
+    ("check", "--time-limit"): "cli/test_check.py::test_a_consumer_that_fails_is_reported_in_one_clear_line",
+    ("check", "--python"): "cli/test_check.py::test_bad_arguments_are_refused",
+    ("groq build", "--bundle"): "runners/groq/test_bundles.py::test_the_same_build_gives_the_same_bundle",
+    ("groq job", "--bundle"): "runners/groq/test_jobs.py"
+    "::test_for_no_texts_or_no_bundle_no_folder_is_written",
+    ("groq reproduce", "--bundle"): "runners/groq/test_reproduce.py"
+    "::test_without_an_artifact_the_proof_points_own_is_exported_or_used",
 }
+# The options of runners, each with a value and a runner that lacks it. ELSEWHERE has what they do.
+SETTINGS = {
+    "--threads": ("2", "groq"),
+    "--precision": ("bf16", "onnxruntime"),
+    "--graph-optimization": ("all", "groq-emulator"),
+    "--device": ("cuda", "groq-emulator"),
+    "--device-option": ("a=b", "groq-emulator"),
+    "--model": (".", "onnxruntime"),
+    "--bundle": ("texts.txt", "onnxruntime"),
+    "--groq-execution": ("held", "onnxruntime"),
+    "--cards": ("2", "onnxruntime"),
+}
+TAKE_SETTINGS = ("run", "eval", "bench")
 # What the Python API calls an option, if not by the same name.
 PARAMETERS = {"--pack": "segments", "--format": "LANCE"}
 # Those of `mlx bisect`, which needs a model with layers.
@@ -215,16 +246,6 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*RUN, "--delimiter", "|"), "a delimiter is only for CSV and TSV files"),
     ((*RUN, "--quoting", "none"), "a quoting is only for CSV and TSV files"),
     ((*RUN, "--device-option", "a=b"), "the options of a device: a=b; expected none for the device cpu"),
-    ((*RUN, "--runner", "groq-emulator", "--device", "webgpu"), "--device is not an option of the runner"),
-    (
-        (*RUN, "--runner", "groq-emulator", "--device-option", "a=b"),
-        "--device-option is not an option of the runner",
-    ),
-    ((*RUN, "--precision", "bf16"), "--precision is not an option of the runner onnxruntime"),
-    ((*ALONE, "--model", "tiny"), "--model is not an option of the runner onnxruntime"),
-    ((*ALONE, "--groq-execution", "held"), "--groq-execution is not an option of"),
-    ((*ALONE, "--bundle", "texts.txt"), "--bundle is not an option of"),
-    ((*BENCH, "--precision", "bf16"), "--precision is not an option of the runner onnxruntime"),
     ((*ALONE, "--language", "de"), "a language cannot be chosen for bundled"),
     ((*ALONE, "--dataset", "pairs.csv", "--language", "de"), "a language cannot be chosen for pairs.csv"),
     ((*ALONE, "--dataset", "pairs.csv", "--split", "dev"), "a split cannot be chosen for pairs.csv"),
@@ -242,7 +263,8 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*EVAL, "--preset", "int8"), "--preset compares runners: one runner"),
     ((*EVAL, "--max-abs", "1"), "--max-abs compares runners: one runner"),
     ((*EVAL, "--limits", "limits.toml"), "limits: none applies to onnxruntime"),
-    ((*BOTH, "--limits", "other.toml"), "limits: none applies to onnxruntime, groq-emulator"),
+    ((*BOTH, "--limits", "other.toml"), "limits for the runner 'grok'; expected one of onnxruntime, groq-"),
+    ((*BOTH, "--limits", "german.toml"), "limits: none applies to onnxruntime, groq-emulator"),
     ((*BOTH, "--limits", "empty.toml"), "empty.toml: no limits"),
     ((*REPORT, "--runner", "onnxruntime"), "--runner needs --format mteb"),
     ((*REPORT, "s.json", "--max-abs", "1"), "limits and a preset judge one result"),
@@ -312,6 +334,7 @@ def files(mlx: Mlx, tiny: Path, tiny_folder: Path, result: Path, tmp_path: Path)
         "split.csv": "sentence1,sentence2,score,split\na,b,1,a\nc,d,2,a\ne,f,1,b\ng,h,2,b\n",
         "limits.toml": "[default]\nmax_relative = 1e-12\n",
         "other.toml": "[runner.grok]\nmax_relative = 1\n",
+        "german.toml": "[language.de]\nmax_relative = 1\n",
         "empty.toml": "",
     }
     for name, text in texts.items():
@@ -333,18 +356,18 @@ def test_every_option_has_an_effect_that_a_test_shows() -> None:
         (command, option)
         for command, option in OPTIONS
         if option not in LIMITS
-        and (command, option) not in EFFECTS
-        and option not in ELSEWHERE
+        and (command, option) not in {**EFFECTS, **ELSEWHERE}
+        and not (command in TAKE_SETTINGS and option in SETTINGS)
         and command != "bisect"
     ]
     assert missing == []
-    assert set(EFFECTS) <= set(OPTIONS)
+    assert {*EFFECTS, *ELSEWHERE} <= set(OPTIONS)
+    assert set(SETTINGS) <= {option for _, option in ELSEWHERE}
 
 
-@pytest.mark.parametrize("option", ELSEWHERE)
-def test_the_test_of_an_option_exists_and_uses_it(option: str) -> None:
-    assert any(name == option for _, name in OPTIONS)
-    file, name = ELSEWHERE[option].split("::")
+@pytest.mark.parametrize(("command", "option"), ELSEWHERE)
+def test_the_test_of_an_option_exists_and_uses_it(command: str, option: str) -> None:
+    file, name = ELSEWHERE[command, option].split("::")
     source = (TESTS / file).read_text("utf-8")
     (test,) = (
         node
@@ -354,6 +377,15 @@ def test_the_test_of_an_option_exists_and_uses_it(option: str) -> None:
     parts = (ast.get_source_segment(source, node) or "" for node in (*test.decorator_list, test))
     parameter = PARAMETERS.get(option, option[2:].replace("-", "_"))
     assert re.search(rf"{option}\b|\b{parameter}\b", "\n".join(parts)), name
+
+
+@pytest.mark.parametrize("option", SETTINGS)
+@pytest.mark.parametrize("command", TAKE_SETTINGS)
+def test_an_option_of_another_runner_is_refused(files: Path, mlx: Mlx, command: str, option: str) -> None:
+    value, runner = SETTINGS[option]
+    outcome = mlx(command, "tiny", *(["texts.txt"] * (command != "eval")), "--runner", runner, option, value)
+    assert outcome.code == 2, outcome
+    assert f"Error: {option} is not an option of the runner {runner}" in outcome.stderr
 
 
 def test_the_tests_of_mlx_bisect_use_its_options() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.test_options import leaves
 
+from minilmx.cli import cli
 from minilmx.models.artifact import Artifact
 
 STRACE = shutil.which("strace")
@@ -34,8 +36,14 @@ COMMANDS = {
     "models": "models",
     "runners": "runners",
 }
+# Traced elsewhere, with what they need; the last two are asked to reach a network: the hub, and pip's index.
+ELSEWHERE = ("groq selftest", "groq build", "groq reproduce", "push", "groq setup")
 # Kernel interfaces and locks between processes, which keep nothing.
 HARMLESS = ("/dev/", "/proc/", "/sys/")
+_SENDING = "socket,bind,connect,sendto,sendmsg,sendmmsg"
+_CHANGING = (
+    "creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat"
+)
 
 
 @pytest.fixture
@@ -49,6 +57,13 @@ def folder(tmp_path: Path, tiny: Path, tiny_folder: Path, artifact: Artifact) ->
     for name in ("a.npy", "b.npy"):
         np.save(work / name, np.eye(4, 8, dtype=np.float32))
     return work
+
+
+def test_every_command_is_traced() -> None:
+    names = [name for name, _ in leaves(cli)]
+    words = [f"{each} " for each in COMMANDS.values()]
+    traced = [name for name in names if any(each.startswith(f"{name} ") for each in words)]
+    assert sorted([*traced, *ELSEWHERE]) == sorted(names)
 
 
 @pytest.mark.skipif(STRACE is None, reason="needs strace, to see every file and socket")
@@ -84,21 +99,29 @@ def test_a_command_opens_no_socket_and_writes_nowhere_else(
         mlx(COMMANDS["eval"])
     if command.startswith("golden check"):
         mlx(COMMANDS["golden create"])
-    trace = "trace=connect,sendto,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2"
-    mlx(command, str(STRACE), "-f", "--seccomp-bpf", "-y", "-s", "4096", "-o", str(log), "-e", trace)
-
-    lines = log.read_text(errors="replace").splitlines()
-    assert [line for line in lines if re.search(r"sa_family=AF_INET6?\b", line)] == []
-    own = (str(folder), str(temporary), *HARMLESS)
-    assert [path for path in written(lines, folder) if not path.startswith(own)] == []
+    mlx(command, *strace(log))
+    require_inside(log, folder, str(folder), str(temporary))
     assert list(home.rglob("*")) == []
+
+
+def strace(log: Path) -> tuple[str, ...]:
+    """The words before a command that write what it and its children open, send and change to `log`."""
+    options = f"-f --seccomp-bpf -y -s 4096 -e trace=open,openat,{_SENDING},{_CHANGING} -o {log}"
+    return str(STRACE), *options.split()
+
+
+def require_inside(log: Path, folder: Path, *own: str) -> None:
+    """Fail if a command that ran in `folder` opened a socket of a network, or changed files outside `own`."""
+    lines = log.read_text(errors="replace").splitlines()
+    assert [line for line in lines if re.search(r"\bAF_INET6?\b", line)] == []
+    assert [path for path in written(lines, folder) if not path.startswith((*own, *HARMLESS))] == []
 
 
 def written(lines: list[str], folder: Path) -> list[str]:
     """The absolute paths that the traced processes tried to create or write."""
     found = []
     for line in lines:
-        call = re.search(r"\b(open|openat|creat|mkdir|mkdirat|rename\w*)\((.*)", line)
+        call = re.search(rf"\b(open|openat|{_CHANGING.replace(',', '|')})\((.*)", line)
         if call is None or ("open" in call[1] and not re.search(r"O_(CREAT|WRONLY|RDWR)\b", line)):
             continue
         for base, path in re.findall(r'(?:<([^<>"]*)>, )?"((?:[^"\\]|\\.)*)"', call[2]):

@@ -1,6 +1,7 @@
 """Every number of a comparison equals a slow or independent computation, on real embeddings."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,17 @@ def test_an_index_may_stay_only_if_neighbours_are_still_found(exact: Rows, pairs
     assert same is not None and same.index_may_stay and same.changed_queries == 0
     turned = measure_retrieval(exact, np.roll(exact, 1, axis=1), pairs.texts)
     assert turned is not None and not turned.index_may_stay and "again" in turned.meaning
+    below = replace(same, mixed_recall_at_1=0.95, index_may_stay=False)
+    assert below.meaning == (
+        "Embed the index again: new queries find only 95.00% of the nearest neighbours in the existing one."
+    )
+
+
+def test_equal_embeddings_leave_an_index_that_may_stay_however_close_they_are() -> None:
+    rows = 1 + 1e-3 * np.random.default_rng(0).normal(size=(200, 32)).astype(np.float32)
+    found = measure_retrieval(rows, rows.copy(), [str(row) for row in range(len(rows))])
+    assert found is not None and found.index_may_stay
+    assert found.recall_at_1 == found.recall_at_10 == found.mixed_recall_at_1 == found.mixed_recall_at_10 == 1
 
 
 def test_planted_noise_is_found_in_its_sentences_and_dimensions(

@@ -161,6 +161,21 @@ def test_a_run_without_its_record_says_so(mlx: Mlx, save: Save, tmp_path: Path) 
     assert [run["details"]["runner"] for run in runs] == ["no record", "onnxruntime"]
 
 
+def test_shards_are_compared_one_by_one(mlx: Mlx, tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs pyarrow")
+    (tmp_path / "in.txt").write_text(TEXT, "utf-8")
+    for output, runner in (("one", "onnxruntime"), ("two", "groq-emulator")):
+        assert mlx("run", tiny, "in.txt", "-o", f"{output}/", "--runner", runner).code == 0
+    refused = mlx("compare", "one", "two", "--max-abs", 1e-9)
+    assert refused.code == 3
+    assert "one is a folder of shards; expected an artifact or a file of embeddings" in refused.stderr
+    assert "such as one/shard-000000.parquet" in refused.stderr
+    shards = (f"{name}/shard-000000.parquet" for name in ("one", "two"))
+    outcome = mlx("compare", *shards, "--max-abs", 1e-9)
+    assert outcome.code == 1
+    assert "FAIL  2: shard-000000.parquet  max_abs 1e-09" in outcome.stdout
+
+
 def test_a_record_without_its_embeddings_is_refused(mlx: Mlx, save: Save, tmp_path: Path) -> None:
     save("a.npy").unlink()
     assert "a.npy cannot be read" in refusal(mlx, tmp_path / "a.npy.run.json", save("b.npy"))

@@ -93,7 +93,7 @@ def test_limits_of_one_runner_leave_the_others_to_the_preset() -> None:
 
 
 def test_limits_of_which_none_applies_are_refused() -> None:
-    rules = replace(limit_rules({}), runner={"grok": Limits(max_relative=1.0)})
+    rules = replace(limit_rules({}), runner={"torch": Limits(max_relative=1.0)})
     with pytest.raises(EvalError, match="none applies to array 1, array 2") as raised:
         compare(rows(), rows(), limits=rules)
     assert raised.value.unused

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tokenizers
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -309,7 +310,10 @@ def test_a_tokenizer_with_more_ids_than_the_graph_has_is_refused(folder: Path) -
 
 
 def set_tokenizer(folder: Path, **values: object) -> None:
-    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])  # as a real one lists them
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"mask_token": "[UNK]"} | values))
 
 
 ADDED = {"content": "[NEW]", "lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
@@ -337,6 +341,25 @@ def test_settings_that_contradict_tokenizer_json_are_refused(
     assert f"{folder / 'tokenizer_config.json'}: " in message
     assert words in message
     assert "Export the model from its PyTorch weights" in message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tokenizer_class": "DistilBertTokenizer", "do_lower_case": False},
+        {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["zz"]},
+        {"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": ["yy"]},
+        {"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "cat"},
+    ],
+    ids=str,
+)
+def test_ids_that_are_not_autotokenizers_are_refused(folder: Path, values: dict[str, Any]) -> None:
+    pytest.importorskip("transformers", reason="needs transformers to make the other ids")
+    set_tokenizer(folder, **values)
+    message = refusal(folder)
+    assert "token ids " in message
+    assert "as AutoTokenizer of transformers " in message
+    assert "Correct tokenizer_config.json" in message
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,10 @@ def test_texts_are_lowered_as_sentence_transformers_lowers_them(
 def test_an_onnx_file_gets_texts_in_lower_case_too(tiny_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "models" / "odd"))
     rewrite(folder, lambda content: content["normalizer"].update(lowercase=False))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    settings(folder, do_lower_case=False)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
     options = ExportOptions(Shape(3, 24), from_onnx=True)
     artifact = export_model(resolve_model(str(folder)), tmp_path / "out", options)

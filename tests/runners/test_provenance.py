@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from minilmx.runners.provenance import cpu_quota
+from minilmx.cpus import cpu_quota
 
 OPEN_A_RUNNER = """
 import sys
 import minilmx
-from minilmx.runners.provenance import available_cpus
+from minilmx.cpus import available_cpus
+from minilmx.export.parity import open_session
 with minilmx.load(sys.argv[1], graph="fixed") as model:
     print(available_cpus(), model.runner.details["threads"])
+proof = open_session(minilmx.open_artifact(sys.argv[1]).fixed_graph)  # as an export opens it
+print(proof.get_session_options().intra_op_num_threads)
 """
 CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
 
@@ -67,6 +70,6 @@ def test_a_real_quota_limits_the_cpus_and_the_threads_of_a_runner(tiny: Path) ->
         (group / "cpu.cfs_quota_us").write_text("100000")  # one CPU's time in each period of 100,000 us
         join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
         command = ["sh", "-c", join, "sh", sys.executable, "-c", OPEN_A_RUNNER, str(tiny)]
-        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1 1\n"
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1 1\n1\n"
     finally:
         group.rmdir()

@@ -1,12 +1,13 @@
 """Embedding a corpus into a folder of shards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from minilmx.api.artifact import ArtifactLike, opened_artifact
 from minilmx.arguments import require_choice, require_count, require_strings
+from minilmx.cpus import available_cpus
 from minilmx.embedding.corpus import job as corpus
 from minilmx.embedding.corpus.job import Summary
 from minilmx.embedding.corpus.local_engine import ProcessEngine
@@ -16,7 +17,6 @@ from minilmx.errors import RunnerError
 from minilmx.files.atomic import require_local
 from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.provenance import available_cpus
 from minilmx.runners.registry import AUTO, choose_graph, option_names, require_runner
 
 
@@ -56,7 +56,9 @@ def embed_corpus(
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
         2
     """
-    names = inputs if isinstance(inputs, str) else [str(e) if isinstance(e, Path) else e for e in inputs]
+    names: Any = inputs
+    if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
+        names = [str(each) if isinstance(each, Path) else each for each in inputs]
     require_strings("inputs", names)
     for name, count in (
         ("shard_rows", shard_rows),

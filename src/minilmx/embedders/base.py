@@ -63,9 +63,17 @@ class TextEmbedder(ABC):
 
 
 class OtherEmbedder(TextEmbedder):
-    """Any object with `encode(texts)`, such as a SentenceTransformer. It stays open."""
+    """Any object with `encode(texts)`, such as a SentenceTransformer. It stays open.
+
+    Raises TypeError for another object.
+    """
 
     def __init__(self, embedder: Any) -> None:
+        if not callable(getattr(embedder, "encode", None)):
+            raise TypeError(
+                f"embedder: {type(embedder).__name__}; expected an artifact, a path, an array or an object "
+                "with encode(texts)"
+            )
         self._embedder = embedder
         self.name = type(embedder).__name__
 

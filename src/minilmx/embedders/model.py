@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minilmx.cpus import limited_threads
 from minilmx.embedders.base import TextEmbedder
 from minilmx.errors import ModelError, RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import SearchPrompts, find_search_prompts
@@ -40,6 +41,9 @@ class ModelEmbedder(TextEmbedder):
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
+        threads = limited_threads(None)
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.name = name
         self._note = source.note
         self._versions = {

@@ -13,6 +13,7 @@ from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError, boundary
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.hub_artifact import is_hub_artifact
+from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.progress import Progress
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import (
@@ -56,6 +57,12 @@ def read_spelling(spelling: str) -> Spelled | Path:
             return _artifact(Path(spelling), "onnxruntime", "")
         path = Path(spelling)
         if path.is_dir():
+            shard = min(path.glob("*.parquet"), default=None)
+            if shard is not None and not (path / MANIFEST_NAME).exists():
+                raise EvalError(
+                    f"{spelling:.200} is a folder of shards; expected an artifact or a file of embeddings",
+                    f"Compare shard by shard, such as {shard}.",
+                )
             return _artifact(path, "onnxruntime", "")
         if path.exists():
             return path

@@ -53,4 +53,7 @@ def closeness(queries: NDArray[np.float32], documents: NDArray[np.float32], simi
         if similarity == "euclidean":
             return np.asarray(-distance.cdist(queries, documents, "euclidean"))
         return np.asarray(-distance.cdist(queries, documents, "cityblock"))
+    # numpy computes the product of a matrix with itself in another way, which rounds otherwise.
+    if np.may_share_memory(queries, documents):
+        documents = documents.copy()
     return np.asarray(queries @ documents.T)

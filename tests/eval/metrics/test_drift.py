@@ -112,5 +112,5 @@ def test_other_shapes_cannot_be_compared(shape: tuple[int, ...], reference: Floa
 
 
 def test_empty_arrays_cannot_be_compared() -> None:
-    with pytest.raises(EvalError, match="expected the same shape"):
+    with pytest.raises(EvalError, match="embeddings: none, "):
         measure_drift(np.zeros((0, 8), np.float32), np.zeros((0, 8), np.float32))
