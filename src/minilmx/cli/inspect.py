@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from minilmx.cli.console import echo
+from minilmx.cli.console import echo, one_line
 from minilmx.cli.describe import describe_length, describe_truncation
 
 
@@ -99,7 +99,7 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         rows += [("unlisted", name) for name in unlisted]
         rows.append(("verified", f"no: {len(problems)} damaged" if problems else "yes"))
         for name, value in rows:
-            echo(f"{name:<11} {value}")
+            echo(f"{name:<11} {one_line(value)}")
     if problems:
         raise click.exceptions.Exit(3)
 
@@ -163,6 +163,6 @@ def _inspect_model(model: str, as_json: bool) -> None:
             rows += [("supported", f"no: {document['reason']}"), ("what to do", document["hint"])]
         for name, value in rows:
             if value:
-                echo(f"{name:<12} {value}")
+                echo(f"{name:<12} {one_line(value)}")
     if not document["supported"]:
         raise click.exceptions.Exit(3)

@@ -1,6 +1,5 @@
 """mlx run"""
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minilmx.cli.console import echo
+from minilmx.cli.console import echo, print_document
 from minilmx.cli.describe import describe_truncated
 from minilmx.cli.options import (
     ARTIFACT,
@@ -219,7 +218,7 @@ def _score(
         pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
         with Scorer(api.open_artifact(artifact), progress=progress, **settings) as scorer:
             write_scores(
-                sys.stdout,
+                print_document,
                 scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
             )
             return scorer.record()
@@ -242,7 +241,7 @@ def _print_embeddings(
     texts = open_texts(source, column, text_format, on_empty)
     with api.load(artifact, progress=progress, **settings) as embedder:
         write_jsonl(
-            sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
+            print_document, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
         )
         if texts.empty_note:
             progress.message(texts.empty_note)
