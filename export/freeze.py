@@ -289,7 +289,7 @@ def freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path
                 dim.dim_value = numbers[dim.dim_param]
     target = temporary / "folded.onnx"
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     if external_tensors(frozen):

@@ -112,7 +112,7 @@ def _check_packed(packed: Path, texts: TokenizedTexts, reference: Reference) -> 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """An ONNX file on onnxruntime's CPU provider. Raises ExportError."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -11,9 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
+from minilmx.models.artifact import read_artifact, seal
+
 Mlx = Callable[..., Any]
+Start = Callable[..., "subprocess.Popen[str]"]
 # The title of the window, colours, a C1 control sequence, and text from right to left.
 HOSTILE = "a\x1b]0;owned\x07\x1b[31mred\x9b2J‮txt.exe⁦\x00\r\x7f"
 SHOWN = r"a\x1b]0;owned\x07\x1b[31mred\x9b2J\u202etxt.exe\u2066\x00\x0d\x7f"
@@ -97,6 +101,29 @@ def test_half_of_a_surrogate_pair_in_a_manifest(place: tuple[Any, ...], tiny: Pa
         outcome = mlx(*words)
         assert outcome.code == 3, outcome
         assert "half of a surrogate pair, which is not a character" in outcome.stderr
+
+
+def test_the_name_of_a_node_that_fails(tiny: Path, tmp_path: Path, start: Start) -> None:
+    """onnxruntime itself would print it, as it is."""
+    content = json.loads((tiny / "tokenizer.json").read_text())
+    sequence = {"Sequence": {"id": "A", "type_id": 2**32 - 1}}
+    content["post_processor"] |= {"type": "TemplateProcessing", "single": [sequence], "special_tokens": {}}
+    content["post_processor"].setdefault("pair", [sequence, {"Sequence": {"id": "B", "type_id": 0}}])
+    (tiny / "tokenizer.json").write_text(json.dumps(content))
+    for file in tiny.rglob("*.onnx"):
+        model = onnx.load(str(file))
+        for node in model.graph.node:
+            node.name = f"{HOSTILE[:-3]}{node.output[0]}"
+        onnx.save(model, str(file))
+    manifest = read_artifact(tiny).manifest
+    (tiny / "mlx.json").unlink()
+    seal(tiny, manifest)
+    (tmp_path / "in.txt").write_text("one\ntwo\n")
+    process = start("run", tiny, "in.txt", "-o", "e.npy")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3, stderr
+    assert not CONTROLS.search(stderr)
+    assert r"a\x1b]0;owned\x07" in stderr
 
 
 def on_a_terminal(environment: dict[str, str], folder: Path, *arguments: object) -> str:

@@ -547,7 +547,7 @@ def test_sigterm_while_a_cluster_starts_is_an_interruption(
     environment["TMPDIR"] = str(short)
     write_corpus(tmp_path / "in", 100)
     process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
-    wait_for(lambda: list(short.glob("minilmx-ray-*/ray")), process)  # after Ray has set its handler
+    wait_for(lambda: any(short.glob("minilmx-ray-*/ray")), process)  # after Ray has set its handler
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
