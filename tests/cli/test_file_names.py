@@ -1,4 +1,4 @@
-"""Names of files and folders that are not UTF-8: what states them is written, and can be read again."""
+"""Names of files that are not UTF-8 are written and read again; those that are too long are refused."""
 
 import os
 import shutil
@@ -49,3 +49,27 @@ def test_a_golden_file_and_a_benchmark(named: Path, mlx: Mlx, tmp_path: Path) ->
     run(mlx, "golden", "check", golden, named)
     run(mlx, "bench", named, texts, "--rounds", "1", "-o", tmp_path / "b.json")
     run(mlx, "report", tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "LONG"),
+        ("export", "LONG"),
+        ("export", "tiny", "-o", "LONG"),
+        ("export", "~nobody-has-this-name/x"),
+        ("compare", "model:LONG", "model:LONG", "--texts", "in.txt"),
+        ("compare", "tei:http://LONG", "tei:http://a..b", "--texts", "in.txt"),
+        ("inspect", "hf://org/LONG"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_too_long(
+    words: tuple[str, ...], tiny_folder: Path, mlx: Mlx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("one\n")
+    (tmp_path / "tiny").symlink_to(tiny_folder)
+    outcome = mlx(*(word.replace("LONG", "a" * 300) for word in words))
+    assert outcome.code == 3
+    assert "a fault in minilmx" not in outcome.stderr

@@ -28,10 +28,13 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")
     import json
 
+    from minilmx.errors import ArtifactError, boundary
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
     from minilmx.models.onnx_file import load_graph, read_facts
 
-    if snippet is None and _is_model(artifact):
+    with boundary(ArtifactError, f"{artifact:.200} cannot be opened"):
+        is_model = snippet is None and _is_model(artifact)
+    if is_model:
         _inspect_model(artifact, as_json)
         return
     found = read_artifact(Path(artifact))
