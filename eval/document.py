@@ -1,6 +1,5 @@
 """Dataclasses as JSON documents: unrounded, with a schema version, and read back strictly."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +7,7 @@ import msgspec
 
 from minilmx.errors import EvalError, boundary
 from minilmx.files.atomic import atomic_file
-from minilmx.files.documents import parse_json, read_document, require_version
+from minilmx.files.documents import dump_json, parse_json, read_document, require_version
 
 SCHEMA_VERSION = 4
 D = TypeVar("D")
@@ -19,7 +18,7 @@ def to_json(value: Any) -> str:
 
     Raises ValueError for a number that is not finite.
     """
-    return json.dumps(_document(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return dump_json(_document(value), indent=1) + "\n"
 
 
 def save_document(value: Any, path: Path, *, replace: bool) -> None:
@@ -35,7 +34,7 @@ def load_document(path: Path, *kinds: type[D]) -> D:
     be written: unknown and missing fields are refused.
     """
     with boundary(EvalError, f"{path} cannot be read as a result"):
-        document = parse_json(read_document(path))
+        document = parse_json(read_document(path), names_files=True)
         version, name = document["schema_version"], document["kind"]
     require_version(version, SCHEMA_VERSION, str(path), EvalError)
     named = {kind_of(kind): kind for kind in kinds}

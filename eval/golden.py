@@ -3,7 +3,6 @@
 docs/golden.md describes the format, a safetensors file that a repository can hold.
 """
 
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from minilmx.errors import EvalError, boundary
 from minilmx.eval.presets import require_preset
 from minilmx.eval.results import Result
 from minilmx.files.atomic import atomic_file
-from minilmx.files.documents import parse_json, read_document, require_version
+from minilmx.files.documents import dump_json, parse_json, read_document, require_version
 from minilmx.runners.base import Details
 from minilmx.runners.provenance import Provenance
 from minilmx.wording import counted
@@ -61,7 +60,7 @@ def save_golden(
     """
     golden = Golden(path.name, record, np.ascontiguousarray(values, np.float32))
     _require_valid(golden, str(path))
-    document = json.dumps(msgspec.to_builtins(record), ensure_ascii=False, allow_nan=False)
+    document = dump_json(msgspec.to_builtins(record))
     from safetensors.numpy import save
 
     with atomic_file(path, replace=replace) as temporary:
@@ -78,11 +77,12 @@ def read_golden(path: Path) -> Golden:
         (size,) = struct.unpack_from("<Q", content)
         metadata = parse_json(content[8 : 8 + size])[_METADATA]
         tensors = load(content)
-        document = parse_json(metadata[_KEY].encode("utf-8"))
+        document = parse_json(metadata[_KEY].encode("utf-8"), names_files=True)
         if set(metadata) != {_KEY} or set(tensors) != {_TENSOR}:
             raise ValueError(f"it has other parts than {_KEY} and {_TENSOR}")
         require_version(document["schema_version"], GOLDEN_SCHEMA_VERSION, str(path), EvalError)
         golden = Golden(path.name, msgspec.convert(document, GoldenRecord), tensors[_TENSOR])
+        "".join(golden.record.texts).encode("utf-8")  # half of a surrogate pair is not a character
         if set(document) != set(GoldenRecord.__dataclass_fields__):
             raise ValueError("its record has an unknown field")
         if golden.values.dtype != np.float32 or golden.values.ndim != 2:

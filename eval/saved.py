@@ -55,7 +55,7 @@ def load_run(path: Path, selection: Selection | None = None) -> SavedRun:
 
 def _read_record(path: Path) -> _SavedRecord:
     with boundary(EvalError, f"{path} cannot be read as a run's record"):
-        document = parse_json(read_document(path))
+        document = parse_json(read_document(path), names_files=True)
         require_version(document["schema_version"], RECORD_SCHEMA_VERSION, str(path), EvalError)
         return msgspec.convert(document, _SavedRecord)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import UNSET, structs
 from onnx import ModelProto
 
-from minilmx.errors import ExportError, ModelError
+from minilmx.errors import ExportError, ModelError, OutputError, boundary
 from minilmx.export.checks import check_graphs
 from minilmx.export.fixed_consumers import write_fixed_consumers
 from minilmx.export.folder import model_card, write_consumer_files, write_tokenizer
@@ -150,12 +150,14 @@ def export_model(
     recorded, tools = record_source(source, weights_sha256), tool_versions(*packages)
     settings, stated_length = read_settings(source), stated_sequence_length(source)
 
-    if output.exists() and not options.replace:
+    with boundary(OutputError, f"{output} cannot be written"):
+        is_there = output.exists()
+    if is_there and not options.replace:
         artifact = reusable_artifact(output, options, recorded, tools, stated_length)
         reused = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
         report = ExportReport(reused, None, None, None, time.perf_counter() - started)
         return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
-    if output.exists():
+    if is_there:
         check_replaceable(output)
 
     progress.message("loading the model")

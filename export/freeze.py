@@ -26,7 +26,7 @@ from minilmx.models.external_data import (
     total_bytes,
 )
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
-from minilmx.models.manifest import GraphKind, Shape
+from minilmx.models.manifest import MAX_SIZE, GraphKind, Shape
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
 from minilmx.models.pooling import choose_widths, count_positions, pooled_dimension, read_modules
 from minilmx.models.source import ModelSource, read_json
@@ -79,7 +79,7 @@ class DynamicModel:
         if width is None:
             raise ModelError(
                 f"{source.encoder / 'config.json'}: hidden_size {config.get('hidden_size')!r}; expected a "
-                "whole number"
+                f"whole number from 1 to {MAX_SIZE}"
             )
         modules = read_modules(source)
         if not modules.is_plain or modules.head or modules.pooling not in _POOLINGS:
@@ -289,7 +289,7 @@ def freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path
                 dim.dim_value = numbers[dim.dim_param]
     target = temporary / "folded.onnx"
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     if external_tensors(frozen):

@@ -17,7 +17,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import normalizers
 
-from minilmx.errors import ExportError, ModelError
+from minilmx.errors import ExportError, ModelError, boundary
 from minilmx.export.folder import read_tokenizer_settings
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
@@ -273,14 +273,15 @@ def stated_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
     tokenizer = _load(source)
     settings, config = read_tokenizer_settings(source), read_json(source.encoder, "config.json", dict)
     content = json.loads(tokenizer.to_str())
-    for name, found, expected in _contradictions(content, settings, config):
-        raise ModelError(
-            f"{source.encoder / 'tokenizer_config.json'}: {name} {found!r}, which tokenizer.json "
-            f"contradicts; expected {expected!r}",
-            "Export the model from its PyTorch weights, or correct tokenizer_config.json.",
-        )
-    direction = settings.get("truncation_side", (tokenizer.truncation or {}).get("direction", "right"))
-    tokenizer.enable_truncation(512, direction=direction)
+    file = source.encoder / "tokenizer_config.json"
+    with boundary(ModelError, f"{file} cannot be read as settings of a tokenizer"):
+        for name, found, expected in _contradictions(content, settings, config):
+            raise ModelError(
+                f"{file}: {name} {found!r}, which tokenizer.json contradicts; expected {expected!r}",
+                "Export the model from its PyTorch weights, or correct tokenizer_config.json.",
+            )
+        direction = settings.get("truncation_side", (tokenizer.truncation or {}).get("direction", "right"))
+        tokenizer.enable_truncation(512, direction=direction)
     _lower_texts(source, tokenizer)
     return tokenizer
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from minilmx.models.manifest import MAX_SIZE
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -61,4 +63,4 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
 def token_width(config: Mapping[str, Any]) -> int | None:
     """The numbers of a token embedding, under the name that the architecture has for them."""
     widths = (config.get(name) for name in ("hidden_size", "dim", "d_model"))
-    return next((width for width in widths if isinstance(width, int)), None)
+    return next((width for width in widths if type(width) is int and 1 <= width <= MAX_SIZE), None)

@@ -85,7 +85,7 @@ def read_head(source: ModelSource) -> tuple[tuple[Dense, ...], tuple[str, ...]]:
             + ("" if name else f" {_EMBED}"),
         )
     if width is None:
-        raise ModelError(f"{source.encoder / 'config.json'}: no hidden_size; expected a whole number")
+        raise ModelError(f"{source.encoder / 'config.json'}: no hidden_size; expected a whole number from 1")
     settings = read_settings(source)
     if settings.prompts.get(settings.default_prompt or ""):
         raise ModelError(

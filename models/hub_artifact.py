@@ -4,7 +4,7 @@ import re
 from glob import escape
 from pathlib import Path
 
-from minilmx.errors import ArtifactError
+from minilmx.errors import ArtifactError, boundary
 from minilmx.files.documents import MAX_BYTES, read_document
 from minilmx.models.manifest import MANIFEST_NAME, Manifest, parse_manifest
 
@@ -33,9 +33,10 @@ def fetch_artifact(name: str) -> Path:
     if spelling is None:
         raise ArtifactError(f"the artifact {name:.200}; expected hf://ORG/NAME or hf://ORG/NAME@REVISION")
     hub_id, revision = spelling["id"], spelling["revision"]
-    cached = cached_snapshot(Wanted(hub_id, revision, False, None, False))
-    if cached is not None and not _is_complete(cached):
-        cached = None
+    with boundary(ArtifactError, f"the artifact {name:.200}"):
+        cached = cached_snapshot(Wanted(hub_id, revision, False, None, False))
+        if cached is not None and not _is_complete(cached):
+            cached = None
     if cached is not None and (_COMMIT.match(revision or "") or hub.is_offline_mode()):
         return cached
     try:

@@ -131,7 +131,7 @@ def pooled_dimension(source: ModelSource) -> int | None:
     path = list_modules(source)[1][1]
     config = read_json(source.folder, f"{path}/config.json", dict)
     stated = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-    return stated if isinstance(stated, int) else None
+    return stated if type(stated) is int else None
 
 
 def stated_sequence_length(source: ModelSource) -> int | None:
@@ -146,7 +146,7 @@ def stated_sequence_length(source: ModelSource) -> int | None:
     ):
         stated = read_settings_file(source.encoder, name).get(key)
         # transformers writes a number of 31 digits for a tokenizer without a limit
-        if isinstance(stated, int) and 1 <= stated <= MAX_SIZE:
+        if type(stated) is int and 1 <= stated <= MAX_SIZE:
             return min(stated, positions or stated)
     return None
 
@@ -188,7 +188,7 @@ def choose_widths(
 def count_positions(config: Mapping[str, Any]) -> int | None:
     """The most tokens per row, or None if the encoder's config does not state it."""
     positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int):
+    if type(positions) is not int:
         return None
     return positions - first_position(config)
 
@@ -196,7 +196,8 @@ def count_positions(config: Mapping[str, Any]) -> int | None:
 def first_position(config: Mapping[str, Any]) -> int:
     """The number of a text's first position: 0, but as in RoBERTa the one after the padding token's."""
     if find_architecture(config).after_padding:
-        return int(config.get("pad_token_id", 1)) + 1
+        padding = config.get("pad_token_id", 1)
+        return padding + 1 if type(padding) is int else 2
     return 0
 
 

@@ -46,7 +46,7 @@ def _read_prompts(source: ModelSource, content: dict[str, Any]) -> tuple[dict[st
         raise _fault(source, "prompts", stated, "texts by name")
     prompts = _EMPTY_PROMPTS | {name: text or "" for name, text in stated.items()}
     default = content.get("default_prompt_name")
-    if default is not None and default not in prompts:
+    if default is not None and (not isinstance(default, str) or default not in prompts):
         raise _fault(source, "default_prompt_name", default, f"one of {', '.join(sorted(prompts))}")
     return (prompts, default) if any(prompts.values()) else ({}, None)
 

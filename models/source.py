@@ -108,8 +108,10 @@ def resolve_model(
     before a download. Raises ModelError if the model does not exist or cannot be reached, and before
     a download of weights if minilmx does not support the model.
     """
-    folder = Path(model).expanduser()
-    if model and folder.is_dir():  # "" would be the current folder
+    with boundary(ModelError, f"the model {model!r:.200}"):
+        folder = Path(model).expanduser()
+        is_folder = bool(model) and folder.is_dir()  # "" would be the current folder
+    if is_folder:
         if revision is not None:
             raise ModelError(
                 f"revision {revision!r}: {model} is a folder; expected a model on the hub", unused=True

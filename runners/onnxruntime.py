@@ -90,7 +90,7 @@ class SessionRunner(Runner):
         the nodes that it does not take; `precision` is that of the graph, and `output` what `run` returns.
         """
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # errors only
+        settings.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
         settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
         # A memory plan per shape would take memory and save nothing.
         settings.enable_mem_pattern = False

@@ -117,7 +117,7 @@ def _add_magnitudes(model: ModelProto, boundaries: Sequence[Boundary]) -> list[s
 
 def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3  # errors only
+    settings.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     # Fused nodes have no tensors between them, and round less often than separate nodes.
     settings.graph_optimization_level = OPTIMIZATION_LEVELS["disable"]
     threads = limited_threads(threads)

@@ -1,6 +1,5 @@
 """A result, or several over time, as GitHub-flavoured Markdown: for a CI step summary or a comment."""
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -40,8 +39,12 @@ def render_markdown(results: Sequence[Result]) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown shows unchanged, on one line."""
-    plain = _SIGNS.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
-    return _ENTITIES.sub(lambda found: f"&#{ord(found[0])};", plain)
+    return _in_html(_SIGNS.sub(lambda found: f"\\{found[0]}", text))
+
+
+def _in_html(text: str) -> str:
+    """Text inside HTML, where the signs of Markdown mean nothing up to an empty line."""
+    return _ENTITIES.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def _result(result: Result) -> list[str]:
@@ -57,7 +60,7 @@ def _result(result: Result) -> list[str]:
         *(_meaning(each, several) for each in result.evaluations),
         _table(LANGUAGE_COLUMNS, language_rows(result.evaluations)) if several else _runners(first),
         *([] if several else map(_worst, [first])),
-        f"artifact {escape(first.artifact)} `{first.artifact_sha256[:12]}`, {escape(made.created)}, "
+        f"artifact {escape(first.artifact)} {escape(first.artifact_sha256[:12])}, {escape(made.created)}, "
         f"minilmx {escape(made.minilmx)}, {escape(made.processor)}",
     ]
 
@@ -89,7 +92,7 @@ def _worst(evaluation: Evaluation) -> str:
                 )
                 for each in profile.worst[:_WORST]
             ]
-            title = f"{html.escape(result.runner)}: largest difference per sentence"
+            title = f"{_in_html(result.runner)}: largest difference per sentence"
             worst = _table(("difference", "cosine", "tokens", "sentence"), rows)
             parts.append(f"<details><summary>{title}</summary>\n\n{worst}\n\n</details>")
     return "\n\n".join(parts)

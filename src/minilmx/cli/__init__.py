@@ -15,7 +15,7 @@ import click
 
 from minilmx.cli.console import echo
 from minilmx.cli.streams import OutputLost, prepare_streams
-from minilmx.cli.watchdog import EXIT_ERROR, Interruption, watched
+from minilmx.cli.watchdog import EXIT_ERROR, Interruption, end, watched
 from minilmx.errors import MinilmxError
 from minilmx.runners.groq.pythonpath import explain_missing
 
@@ -78,6 +78,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             code = _finish(*_run(sys.argv[1:] if arguments is None else arguments, interruption))
         except KeyboardInterrupt:  # while output is flushed
             code = interruption.code
+        if interruption.is_handled and code == interruption.code:
+            end(interruption)
     sys.exit(code)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import show
+from minilmx.cli.console import print_document, show
 from minilmx.cli.options import (
     ARTIFACT,
     FORCE,
@@ -84,6 +84,6 @@ def bench(
     if output is not None:
         save_document(result, output, replace=force)
     if as_json:
-        click.echo(to_json(result), nl=False)
+        print_document(to_json(result))
     else:
         show(lambda console: print_benchmark(result, console))

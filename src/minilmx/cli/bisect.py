@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo, show
+from minilmx.cli.console import echo, print_document, show
 from minilmx.cli.options import (
     ARTIFACT,
     DATASET,
@@ -109,7 +109,7 @@ def bisect(
         save_document(result, output, replace=force)
         echo(f"result: {output}", err=True)
     if as_json:
-        click.echo(to_json(result), nl=False)
+        print_document(to_json(result))
     else:
         show(lambda console: print_bisection(result, console))
     if not result.verdict.passed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo, show
+from minilmx.cli.console import echo, print_document, show
 from minilmx.cli.options import (
     DATASET,
     FORCE,
@@ -203,7 +203,7 @@ def finish(
     if save:
         save_document(result, path, replace=force)
     if as_json:
-        click.echo(to_json(result), nl=False)
+        print_document(to_json(result))
     else:
         show(lambda console: print_result(result, console))
     for note in notes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from minilmx.cli.console import echo
+from minilmx.cli.console import echo, one_line
 from minilmx.cli.describe import describe_length, describe_truncation
 
 
@@ -28,10 +28,13 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")
     import json
 
+    from minilmx.errors import ArtifactError, boundary
     from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
     from minilmx.models.onnx_file import load_graph, read_facts
 
-    if snippet is None and _is_model(artifact):
+    with boundary(ArtifactError, f"{artifact:.200} cannot be opened"):
+        is_model = snippet is None and _is_model(artifact)
+    if is_model:
         _inspect_model(artifact, as_json)
         return
     found = read_artifact(Path(artifact))
@@ -99,7 +102,7 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         rows += [("unlisted", name) for name in unlisted]
         rows.append(("verified", f"no: {len(problems)} damaged" if problems else "yes"))
         for name, value in rows:
-            echo(f"{name:<11} {value}")
+            echo(f"{name:<11} {one_line(value)}")
     if problems:
         raise click.exceptions.Exit(3)
 
@@ -171,6 +174,6 @@ def _inspect_model(model: str, as_json: bool) -> None:
             rows += [("supported", f"no: {document['reason']}"), ("what to do", document["hint"])]
         for name, value in rows:
             if value:
-                echo(f"{name:<12} {value}")
+                echo(f"{name:<12} {one_line(value)}")
     if not document["supported"]:
         raise click.exceptions.Exit(3)

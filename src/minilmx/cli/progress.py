@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from minilmx.cli.console import echo, visible
+from minilmx.cli.console import echo, one_line, visible
 from minilmx.progress import Advance, Progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class ConsoleProgress(Progress):
 
     def message(self, text: str) -> None:
         """Print one line."""
-        echo(text, err=True)
+        echo(one_line(text), err=True)
 
     def start(self, label: str, total: int | None) -> Advance:
         """Start a bar."""
@@ -53,7 +53,8 @@ def console_progress() -> Iterator[Progress]:
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
+    label = TextColumn("{task.description}", markup=False)
+    columns = (label, BarColumn(), MofNCompleteColumn(), RateColumn())
     # Over ten minutes: what comes one shard at a time has no rate within seconds.
     with Bars(
         *columns,

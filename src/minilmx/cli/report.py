@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo
+from minilmx.cli.console import echo, print_document
 from minilmx.cli.evaluate import (
     LIMITS_FILE,
     PRESET,
@@ -97,7 +97,10 @@ def report(
         text = render_benchmark(form, benchmarks[0]) if benchmarks else render(form, judged, runner)
         broken = any(not_finite(each.evaluations) for each in judged)
     if output is None:
-        (echo if form in ("table", "markdown") else click.echo)(text, nl=False)
+        if form in ("table", "markdown"):
+            echo(text, nl=False)
+        else:
+            print_document(text)
     else:
         with atomic_file(output, replace=force) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
 """mlx run"""
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo
+from minilmx.cli.console import echo, print_document
 from minilmx.cli.describe import describe_truncated
 from minilmx.cli.options import (
     ARTIFACT,
@@ -221,7 +220,7 @@ def _score(
         opened = opened_artifact(artifact, None, settings["runner"], scores=True)
         with Scorer(opened, progress=progress, **settings) as scorer:
             write_scores(
-                sys.stdout,
+                print_document,
                 scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
             )
             return scorer.record()
@@ -243,7 +242,7 @@ def _print_embeddings(
     texts = open_texts(source, column, text_format, on_empty)
     with minilmx.load(artifact, progress=progress, **settings) as embedder:
         write_jsonl(
-            sys.stdout, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
+            print_document, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
         )
         if texts.empty_note:
             progress.message(texts.empty_note)

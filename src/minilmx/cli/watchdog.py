@@ -101,10 +101,11 @@ def _watch(reading: int, interruption: Interruption) -> None:
                 deadline = time.monotonic() + _CLEANUP_SECONDS
                 while interruption.is_handled and _has_session() and time.monotonic() < deadline:
                     time.sleep(0.1)
-                _end(interruption)
+                end(interruption)
 
 
-def _end(interruption: Interruption) -> None:
+def end(interruption: Interruption) -> NoReturn:
+    """End this process and its children at once: what libraries do at their end cannot change the code."""
     for child in _descendants():
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)

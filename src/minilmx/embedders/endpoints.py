@@ -190,6 +190,7 @@ def read_address(protocol: str, spelled: str) -> Address:
     with boundary(EvalError, f"{protocol}: the URL cannot be read"):
         parts = urlsplit(spelled)
         port = "" if parts.port is None else f":{parts.port}"
+        (parts.hostname or "").encode("idna")  # as the connection will
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise EvalError(f"{protocol}: a URL without http:// or a host; expected {protocol}:http://HOST:PORT")

@@ -129,8 +129,9 @@ def _convert(entry: RunnerEntry, settings: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _model(model: str) -> Spelled:
-    folder = Path(model)
-    name = f"{_MODEL}:{folder.resolve().name if folder.is_dir() else model}"
+    with boundary(EvalError, f"{_MODEL}:{model:.200} cannot be opened"):
+        folder = Path(model)
+        name = f"{_MODEL}:{folder.resolve().name if folder.is_dir() else model}"
 
     def open_embedder(progress: Progress) -> TextEmbedder:
         from minilmx.embedders.model import ModelEmbedder

@@ -78,7 +78,7 @@ def save_record(
     return record
 
 
-def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
+def write_jsonl(write: Callable[[str], object], chunks: Chunks) -> None:
     """Write one object per line, {"text": ..., "embedding": [...]}, without rounding.
 
     Both are null if the text is "".
@@ -86,7 +86,7 @@ def write_jsonl(stream: IO[str], chunks: Chunks) -> None:
     for texts, values in chunks:
         for text, row in zip(texts, values.tolist(), strict=True):
             record = {"text": text or None, "embedding": row if text else None}
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
@@ -134,14 +134,14 @@ def _npz(path: Path, dimension: int, chunks: Chunks) -> None:
 
 def _jsonl(path: Path, dimension: int, chunks: Chunks) -> None:
     with path.open("w", encoding="utf-8") as stream:
-        write_jsonl(stream, chunks)
+        write_jsonl(stream.write, chunks)
 
 
 def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
     pyarrow = require_pyarrow(path)
     embedding = pyarrow.list_(pyarrow.float32(), dimension)
     schema = pyarrow.schema({"text": pyarrow.string(), "embedding": embedding})
-    with pyarrow.parquet.ParquetWriter(str(path), schema) as writer:
+    with path.open("wb") as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         for texts, values in chunks:
             flat = pyarrow.array(values.reshape(-1), pyarrow.float32())
             empty = pyarrow.array([not text for text in texts])

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +39,13 @@ def save_scores(output: Path, chunks: Chunks, record: Callable[[], RunRecord], *
                 np.save(binary, np.concatenate(scores))
         else:
             with temporary.open("w", encoding="utf-8") as stream:
-                write_scores(stream, chunks)
+                write_scores(stream.write, chunks)
     return save_record(output, record(), replace=replace)
 
 
-def write_scores(stream: IO[str], chunks: Chunks) -> None:
+def write_scores(write: Callable[[str], object], chunks: Chunks) -> None:
     """Write one object per line, {"sentence1": ..., "sentence2": ..., "score": ...}, without rounding."""
     for pairs, scores in chunks:
         for (one, other), score in zip(pairs, scores.tolist(), strict=True):
             record = {"sentence1": one, "sentence2": other, "score": score}
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            write(json.dumps(record, ensure_ascii=False) + "\n")

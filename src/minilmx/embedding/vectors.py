@@ -184,7 +184,10 @@ def _record_block(records: Sequence[tuple[int, Any]], *, has_ids: bool) -> Block
 def _read_parquet(path: Path) -> Iterator[Block]:
     pyarrow = require_pyarrow(path)
     row = 0
-    with pyarrow.parquet.ParquetFile(str(path), buffer_size=_BLOCK_BYTES, pre_buffer=False) as file:
+    with (
+        path.open("rb") as stream,  # pyarrow opens no name that is not UTF-8
+        pyarrow.parquet.ParquetFile(stream, buffer_size=_BLOCK_BYTES, pre_buffer=False) as file,
+    ):
         schema = file.schema_arrow
         name = "embedding" if "embedding" in schema.names else _only_vectors(schema)
         columns = [name, *({"id"} & set(schema.names))]

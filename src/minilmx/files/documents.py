@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 from minilmx.errors import MinilmxError
 
 MAX_BYTES = 64 * 1024**2  # a result has hundreds of kilobytes, a model's largest settings a few megabytes
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # perhaps of a surrogate pair
 
 
 def open_regular(path: Path) -> io.FileIO:
@@ -41,21 +43,37 @@ def read_document(path: Path) -> bytes:
     return content
 
 
-def parse_json(document: bytes) -> Any:
+def dump_json(value: Any, indent: int | None = None) -> str:
+    """A JSON document as text that can be encoded. A name of a file may have bytes that are not UTF-8, which
+    Python decodes as halves of surrogate pairs: these are escaped.
+
+    Raises ValueError for a number that is not finite.
+    """
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def parse_json(document: bytes, *, names_files: bool = False) -> Any:
     """The value of a JSON document in UTF-8.
 
     Raises ValueError, also for what Python's json lets pass: an object with two values of one name, NaN,
-    Infinity and numbers beyond float64, and nesting too deep to read.
+    Infinity and numbers beyond float64, nesting too deep to read, and halves of surrogate pairs, unless the
+    document names files of this machine, as `dump_json` writes them.
     """
     try:
-        return json.loads(
+        value = json.loads(
             document.decode("utf-8"),
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_float=_float,
         )
+        if _HALF.search(document) and not names_files:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("it has half of a surrogate pair, which is not a character") from error
+    return value
 
 
 def require_version(

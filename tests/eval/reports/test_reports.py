@@ -294,6 +294,18 @@ def test_junit_and_markdown_survive_hostile_text(hostile_result: Result) -> None
         assert len(line) < 1000
 
 
+def test_no_name_in_a_result_begins_a_paragraph_of_markdown(result: Result) -> None:
+    """An image in it would be loaded from where its author wants."""
+    image = "x\n\n![](http://h/t.png)\n\n`"
+    first = only(result)
+    runners = tuple(replace(each, runner=f"{number}{image}") for number, each in enumerate(first.runners))
+    changed = replace(first, runners=runners, model=image, artifact=image, artifact_sha256=image)
+    markdown = render_markdown([judged((changed,))])
+    assert "<summary>1x ![](http&#58;//h/t.png) `: largest difference" in markdown
+    assert not [line for line in markdown.splitlines() if line.startswith(("!", "`"))]
+    assert "`" not in re.sub(r"\\`|<summary>.*</summary>", "", markdown)
+
+
 def test_several_languages_have_a_row_each_and_details(result: Result) -> None:
     one = only(result)
     both = tuple(replace(one, language=language) for language in ("de", "fr"))

@@ -6,7 +6,6 @@ digest, have been flushed to disk. It is not in the folder because some readers 
 any other file there, even a hidden one, unless it is empty.
 """
 
-import json
 import os
 import re
 import shutil
@@ -23,7 +22,7 @@ from filelock import Timeout
 from minilmx.errors import OutputError, boundary
 from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
-from minilmx.files.documents import parse_json, read_document
+from minilmx.files.documents import dump_json, parse_json, read_document
 from minilmx.files.locking import hold_lock
 from minilmx.progress import SILENT, Progress
 
@@ -185,15 +184,16 @@ def _visible(folder: Path) -> list[str]:
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+    return dump_json(document).encode() + b"\n"
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
     """The header and the shards; a truncated last line is ignored."""
     with boundary(OutputError, f"{path} is damaged", "Choose another folder, or start over."):
         *lines, _ = read_document(path).split(b"\n")
-        header: dict[str, Any] = {"format": "parquet", **parse_json(lines[0])}  # older ledgers do not say
-        entries = [msgspec.convert(parse_json(line), Entry) for line in lines[1:]]
+        # Older ledgers do not say the format.
+        header: dict[str, Any] = {"format": "parquet", **parse_json(lines[0], names_files=True)}
+        entries = [msgspec.convert(parse_json(line, names_files=True), Entry) for line in lines[1:]]
         for entry in entries:
             first_row = entry.shard * header["rows_per_shard"]
             rows = min(header["rows_per_shard"], header["rows"] - first_row)

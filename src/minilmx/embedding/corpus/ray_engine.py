@@ -13,6 +13,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +103,6 @@ class RayEngine:
         with ExitStack() as undo:
             folder, local = None, {}
             needed = {CARD_RESOURCE: 1} if job.runner == "groq" else {}
-            handler = signal.getsignal(signal.SIGTERM)
             try:
                 _require_answer(address)
                 if address == "local":
@@ -111,10 +111,8 @@ class RayEngine:
                     local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
                     if needed:
                         local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
-                undo.callback(ray.shutdown)
-                ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
-                if threading.current_thread() is threading.main_thread() and handler is not None:
-                    signal.signal(signal.SIGTERM, handler)  # Ray's would end the process with exit code 15
+                undo.callback(_shut_down, ray)
+                _init(ray, address, local)
             except (OSError, ValueError, RuntimeError) as error:
                 raise RunnerUnavailable(
                     f"the Ray cluster at {address} cannot be reached: {error}",
@@ -141,14 +139,37 @@ class RayEngine:
 
     def close(self) -> None:
         """Disconnect from the cluster; end it if it was started here."""
-        self.ray.shutdown()
-        if self.folder is not None:
-            remove_private_folder(self.folder)
+        try:
+            _shut_down(self.ray)
+        finally:
+            if self.folder is not None:
+                remove_private_folder(self.folder)
 
 
 def _parent() -> Path:
     parent = tempfile.gettempdir()
     return Path(parent if len(parent) <= _MOST_CHARACTERS else "/tmp")
+
+
+def _init(ray: Any, address: str, local: Mapping[str, Any]) -> None:
+    """Connect to a cluster, without Ray's handler of SIGTERM, which ends the process with exit code 15."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        try:
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+        finally:
+            if threading.current_thread() is threading.main_thread() and handler is not None:
+                signal.signal(signal.SIGTERM, handler)
+    except SystemExit:  # a signal came before
+        if callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+
+
+def _shut_down(ray: Any) -> None:
+    """Disconnect; a signal waits until then, as an interrupted shutdown ends the process with exit code 1."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(ray.shutdown).result()
 
 
 def _room(resources: Mapping[str, float], cpus_per_worker: int, needed: Mapping[str, int]) -> int:

@@ -66,14 +66,15 @@ def _write_parquet(table: Any, path: Path) -> None:
 
     # Compression and statistics are useless for embeddings.
     carried = [name for name in table.column_names if name != "embedding"]
-    pyarrow.parquet.write_table(
-        table,
-        str(path),
-        row_group_size=len(table),
-        use_dictionary=carried,
-        write_statistics=carried,
-        compression=dict.fromkeys(carried, "zstd"),
-    )
+    with path.open("wb") as stream:  # pyarrow takes no path that is not UTF-8
+        pyarrow.parquet.write_table(
+            table,
+            stream,
+            row_group_size=len(table),
+            use_dictionary=carried,
+            write_statistics=carried,
+            compression=dict.fromkeys(carried, "zstd"),
+        )
 
 
 PARQUET = ShardFormat("parquet", _write_parquet)
