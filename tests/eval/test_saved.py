@@ -13,7 +13,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
 from minilmx.eval.limits import limit_rules
 from minilmx.eval.results import Result
-from minilmx.eval.sides import compare_sides
+from minilmx.eval.sides.compare import compare_sides
 
 FORMATS = [".npy", ".npz", ".jsonl", ".parquet"]
 TEXT = "one sentence\nanother one\na third, longer than both of the others\n"

@@ -11,7 +11,8 @@ from minilmx.eval.datasets.search import read_search
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.limits import LimitsLike, limit_rules
 from minilmx.eval.results import Result
-from minilmx.eval.sides import compare_sides, is_saved
+from minilmx.eval.sides.compare import compare_sides
+from minilmx.eval.sides.side import is_saved
 from minilmx.progress import SILENT, Progress
 
 

@@ -10,7 +10,9 @@ from minilmx.eval.inputs import Inputs
 from minilmx.eval.limits import LimitsLike, limit_rules
 from minilmx.eval.presets import require_preset
 from minilmx.eval.results import Result
-from minilmx.eval.sides import compare_sides, embed_golden, is_saved
+from minilmx.eval.sides.compare import compare_sides
+from minilmx.eval.sides.live import embed_golden
+from minilmx.eval.sides.side import is_saved
 from minilmx.files.atomic import check_writable
 from minilmx.progress import SILENT, Progress
 

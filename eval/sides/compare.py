@@ -1,0 +1,224 @@
+"""A comparison of anything with anything: artifacts, models, endpoints and saved embeddings."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from minilmx.embedding.record import Header
+from minilmx.errors import EvalError
+from minilmx.eval.comparison import Comparison, compare
+from minilmx.eval.datasets.search import SearchTexts
+from minilmx.eval.evaluation import Evaluation, RunnerResult, SampleSize
+from minilmx.eval.inputs import Inputs
+from minilmx.eval.limits import LimitRules
+from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
+from minilmx.eval.metrics.drift import CorpusRows, Drift, measure_drift, profile_drift
+from minilmx.eval.metrics.relevance import QueryScores, RelevanceDifference, compare_relevance, score_queries
+from minilmx.eval.metrics.retrieval import (
+    FoundNeighbours,
+    Neighbours,
+    compare_neighbours,
+    find_nearest,
+    find_neighbours,
+)
+from minilmx.eval.metrics.sampling import SampleEstimates, estimate_sample
+from minilmx.eval.results import Result, check_limits
+from minilmx.eval.setup import INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
+from minilmx.eval.sides.live import embed_texts
+from minilmx.eval.sides.saved import join_rows, load_saved
+from minilmx.eval.sides.side import NO_RECORD, Side, Source, is_saved
+from minilmx.models.manifest import COSINE
+from minilmx.progress import SILENT, Progress
+from minilmx.runners.base import chip_latencies
+from minilmx.runners.provenance import record_provenance
+
+
+def compare_sides(
+    sources: Sequence[Source],
+    inputs: Inputs | None,
+    rules: LimitRules,
+    preset: str | None = None,
+    progress: Progress = SILENT,
+    *,
+    keep_text: bool = False,
+) -> Result:
+    """Compare embeddings with those of the first source; embedders embed the texts of `inputs`.
+
+    The result has none of these texts unless they are pairs, or `keep_text` keeps those that changed most.
+
+    A file's record FILE.run.json states where it comes from; without it the result says "no record". Rows are
+    joined by id if the texts, or without texts the first file that has ids, and the other file have them, and
+    otherwise by their order. Raises EvalError for fewer than two sources, other shapes or other inputs, and
+    what embedding raises.
+    """
+    if len(sources) < 2:
+        raise EvalError(f"a comparison: found {len(sources)}; expected at least two")
+    if inputs is not None and not inputs.texts:
+        raise EvalError(f"{inputs.name}: no text; expected at least one")
+    if inputs is None and not all(map(is_saved, sources)):
+        raise EvalError(
+            "texts to embed: none; expected the texts of the saved embeddings", "Name their file."
+        )
+    saved = {
+        number: load_saved(source, number, inputs)
+        for number, source in enumerate(sources, 1)
+        if is_saved(source)
+    }
+    saved = join_rows(saved, inputs)
+    sides = []
+    for number, source in enumerate(sources, 1):
+        if number in saved:
+            sides.append(saved[number])
+        elif inputs is not None:
+            sides.append(embed_texts(source, number, inputs, progress))
+        _require_same(sides[0], sides[-1], inputs)
+    sides = [_with_setup(sides[0], side, inputs) for side in sides]
+    return check_limits([_evaluation(sides, inputs, keep_text)], rules, preset)
+
+
+def _require_same(first: Side, side: Side, inputs: Inputs | None) -> None:
+    """Refuse embeddings of other inputs, or of another shape."""
+    mine, theirs = side.record, first.record
+    # Another artifact's tokens may differ for the same texts, but without texts nothing shows that.
+    is_stated = mine and theirs and (inputs is None or mine.artifact_sha256 == theirs.artifact_sha256)
+    is_saved_run = not (first.is_live and side.is_live)
+    if inputs is not None and inputs.sample is not None:  # the record of a saved run is of all texts
+        is_saved_run = not (first.is_live or side.is_live)
+    if mine and theirs and is_stated and is_saved_run and mine.inputs_sha256 != theirs.inputs_sha256:
+        digests = f"{mine.inputs_sha256}; expected {theirs.inputs_sha256}"
+        raise EvalError(f"{side.name}: other inputs than {first.name}: {digests}")
+    if side.values.shape != first.values.shape:
+        shapes = f"{list(side.values.shape)}; expected {list(first.values.shape)}"
+        raise EvalError(f"{side.name}: embeddings of another shape than {first.name}: {shapes}")
+
+
+def _with_setup(first: Side, side: Side, inputs: Inputs | None) -> Side:
+    """The side with what its embeddings and its record show of the set-up, in its details."""
+    facts: dict[str, Any] = find_facts(side.values)
+    if side.record:
+        record = side.record
+        facts |= {LENGTH: record.sequence_length, PROMPT: record.prompt}
+        if side.is_live or inputs is None or inputs.sample is None:  # otherwise it is of all texts
+            facts[TRUNCATED] = record.truncated_sentences
+    if side is not first:
+        facts[INPUTS] = _inputs(first, side)
+    return replace(side, details={**facts, **side.details})
+
+
+def _inputs(first: Side, side: Side) -> str:
+    """In which sense the inputs are identical."""
+    if first.record and side.record and first.record.inputs_sha256 == side.record.inputs_sha256:
+        return "the same token batches"
+    if first.is_live and side.is_live:
+        return "the same texts"
+    if side.ids is not None and (first.is_live or first.ids is side.ids):
+        return "rows of the same ids"
+    return "rows in the same order"
+
+
+def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -> Evaluation:
+    first, pairs = sides[0], inputs.pairs if inputs else None
+    similarity = next((side.record.similarity for side in sides if side.record), COSINE)
+    sample = inputs.sample if inputs else None
+    search = inputs.search if inputs else None
+    numbers = np.arange(len(first.values)) if sample is None else sample.rows
+    rows = [f"row {number}" for number in numbers]
+    if search is not None:
+        rows = search.labels
+    elif inputs and inputs.ids is not None:
+        rows = [f"id {each}" for each in inputs.ids]
+    texts = rows if inputs is None else list(inputs.texts)
+    corpus = None
+    if search is None:
+        total = sample.total if sample else len(numbers)
+        corpus = CorpusRows(numbers, total, inputs.languages if inputs else None)
+    counts = next((side.token_counts for side in sides if side.token_counts is not None), None)
+
+    def nearest(queries: Side, documents: Side, search: SearchTexts) -> Neighbours | None:
+        half = len(search.queries)
+        return find_nearest(queries.values[:half], documents.values[half:], similarity)
+
+    found = [nearest(side, side, search) if search else None for side in sides]
+    judged = [
+        UNSET if near is None or search is None or search.judgements is None
+        else score_queries(near, search.judgements)
+        for near in found
+    ]  # fmt: skip
+
+    def compare_with_first(side: Side) -> Comparison:
+        if not (first.is_finite and side.is_finite):
+            return Comparison(Drift(finite=False), None, None, None, None, None, None)
+        if pairs is not None:
+            return compare(first.values, side.values, pairs, counts, similarity)
+        drift = measure_drift(first.values, side.values)
+        profile = profile_drift(first.values, side.values, texts if keep_text else rows, counts, corpus)
+        if search is None:
+            neighbours = find_neighbours(first.values, side.values, texts, similarity)
+            retrieval = None if neighbours is None else compare_neighbours(neighbours)
+            estimates: SampleEstimates | UnsetType = UNSET
+            if sample is not None and profile is not None:
+                estimates = estimate_sample(first.values, side.values, neighbours)
+            return Comparison(drift, profile, None, None, None, None, retrieval, sample=estimates)
+        number = next(number for number, each in enumerate(sides) if each is side)
+        near, mixed = found[number], nearest(side, first, search)
+        if found[0] is None or near is None or mixed is None:
+            return Comparison(drift, profile, None, None, None, None, None)
+        retrieval = compare_neighbours(FoundNeighbours(found[0], near, mixed), search, keep_text=keep_text)
+        before, after = judged[0], judged[number]
+        relevance: RelevanceDifference | UnsetType = UNSET
+        if isinstance(before, QueryScores) and isinstance(after, QueryScores):
+            relevance = compare_relevance(before, after)
+        return Comparison(drift, profile, None, None, None, None, retrieval, relevance)
+
+    def result(side: Side, scored: QueryScores | UnsetType) -> RunnerResult:
+        scores, similarities = Scores(None, None), None
+        if pairs is not None:
+            each, half = pair_similarities(side.values, similarity), len(pairs)
+            scores = score_pairs(side.values[:half], side.values[half:], pairs.gold, similarity)
+            similarities = None if scores.spearman is None else tuple(each.tolist())
+        return RunnerResult(
+            runner=side.name,
+            graph=side.record.graph if side.record else None,
+            details=side.details,
+            versions=side.versions,
+            finite=side.is_finite,
+            scores=scores,
+            similarities=similarities,
+            comparison=None if side is first else compare_with_first(side),
+            invariance=side.invariance,
+            timing=side.timing,
+            **chip_latencies(side.details),
+            relevance=scored.means if isinstance(scored, QueryScores) else UNSET,
+        )
+
+    return Evaluation(
+        **_header(first, similarity),
+        sentences=len(rows),
+        sample=UNSET if sample is None else SampleSize(sample.total, sample.seed),
+        dataset=inputs.name if inputs else "saved embeddings",
+        dataset_revision=pairs.revision if pairs else None,
+        language=pairs.language if pairs else None,
+        split=pairs.split if pairs else None,
+        pairs=len(pairs) if pairs else 0,
+        texts_per_row=first.texts_per_row,
+        gold=tuple(pairs.gold.tolist()) if pairs else (),
+        runners=tuple(map(result, sides, judged)),
+        noise=None,
+        ladder=None,
+        provenance=record_provenance(),
+    )
+
+
+def _header(first: Side, similarity: str) -> dict[str, Any]:
+    """The fields of a header that the reference's record states."""
+    if first.record is None:
+        texts = dict.fromkeys(("artifact", "artifact_sha256", "model", "inputs_sha256"), NO_RECORD)
+        unknown = dict.fromkeys(("model_revision", "batch_size", "sequence_length", "prompt"))
+        return {**texts, **unknown, "similarity": similarity, "truncated_sentences": 0}
+    others = ("sentences", "provenance")
+    return {
+        field.name: getattr(first.record, field.name) for field in fields(Header) if field.name not in others
+    }
