@@ -27,7 +27,7 @@ from minilmx.eval.metrics.retrieval import (
 from minilmx.eval.metrics.sampling import SampleEstimates, estimate_sample
 from minilmx.eval.results import Result, check_limits
 from minilmx.eval.setup import INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
-from minilmx.eval.sides.live import embed_texts
+from minilmx.eval.sides.live import embed_live
 from minilmx.eval.sides.saved import join_rows, load_saved
 from minilmx.eval.sides.side import NO_RECORD, Side, Source, is_saved
 from minilmx.models.manifest import COSINE
@@ -73,7 +73,7 @@ def compare_sides(
         if number in saved:
             sides.append(saved[number])
         elif inputs is not None:
-            sides.append(embed_texts(source, number, inputs, progress))
+            sides.append(embed_live(source, number, inputs, progress))
         _require_same(sides[0], sides[-1], inputs)
     sides = [_with_setup(sides[0], side, inputs) for side in sides]
     return check_limits([_evaluation(sides, inputs, keep_text)], rules, preset)

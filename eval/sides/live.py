@@ -23,7 +23,7 @@ from minilmx.runners.base import Details
 from minilmx.runners.provenance import record_provenance
 
 
-def embed_texts(source: Any, number: int, inputs: Inputs, progress: Progress) -> Side:
+def embed_live(source: Any, number: int, inputs: Inputs, progress: Progress) -> Side:
     """Embed the texts, and close what was opened here."""
     if not isinstance(source, Spelled):
         embedder = source if isinstance(source, Embedder | TextEmbedder) else OtherEmbedder(source)
@@ -37,7 +37,7 @@ def embed_golden(
     source: Source, texts: Sequence[str], preset: str | None, progress: Progress = SILENT
 ) -> tuple[GoldenRecord, Rows]:
     """The record and the embeddings of a golden file, float32 [N, D]. Raises what embedding raises."""
-    side = embed_texts(source, 1, Inputs("texts", texts), progress)
+    side = embed_live(source, 1, Inputs("texts", texts), progress)
     record = GoldenRecord(
         schema_version=GOLDEN_SCHEMA_VERSION,
         texts=tuple(texts),
