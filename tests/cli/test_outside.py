@@ -17,6 +17,7 @@ from minilmx.models.artifact import Artifact
 STRACE = shutil.which("strace")
 COMMANDS = {
     "export": "export model --from-onnx --batch-size 2 --sequence-length 16 -o new",
+    "export from PyTorch": "export weights --sequence-length 33 -o scorer",
     "run": "run tiny texts.txt -o vectors.npy",
     "run a corpus": "run tiny texts.txt -o vectors/ --workers 1",
     "eval": "eval tiny --limit 8 -o result.json",
@@ -47,11 +48,16 @@ _CHANGING = (
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tiny: Path, tiny_folder: Path, artifact: Artifact) -> Path:
+def folder(tmp_path: Path, tiny: Path, tiny_folder: Path, artifact: Artifact, reranker_folder: Path) -> Path:
     """A working folder with all that the commands read."""
     work = tmp_path / "work"
     work.mkdir()
-    for name, target in (("tiny", tiny), ("model", tiny_folder), ("real", artifact.path)):
+    for name, target in (
+        ("tiny", tiny),
+        ("model", tiny_folder),
+        ("real", artifact.path),
+        ("weights", reranker_folder),
+    ):
         (work / name).symlink_to(target)
     (work / "texts.txt").write_text("one\ntwo\nthree\n")
     for name in ("a.npy", "b.npy"):
@@ -70,7 +76,7 @@ def test_every_command_is_traced() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(words, id=name, marks=pytest.mark.slow if " real" in words else ())
+        pytest.param(words, id=name, marks=pytest.mark.slow if {"real", "weights"} & {*words.split()} else ())
         for name, words in COMMANDS.items()
     ],
 )

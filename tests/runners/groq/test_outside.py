@@ -12,6 +12,6 @@ def test_a_command_opens_no_socket_and_writes_nowhere_else(machine, tiny, tmp_pa
     log = tmp_path / "strace.log"
     words = [tiny if word == "TINY" else word for word in words]
     traced = (*strace(log), sys.executable, "-m", "minilmx")
-    outcome = machine.run("groq", *words, command=traced)
+    outcome = machine.run("groq", *words, command=traced, PYTHONDONTWRITEBYTECODE="1")
     assert outcome[0] == 0, outcome
     require_inside(log, machine.folder, str(machine.folder))
