@@ -39,6 +39,10 @@ CAUTION = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
 DAMAGED = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
 _DONE = "build.json"
 _KEPT_LOG_SECONDS = 7 * 24 * 3600
+_ESTIMATES = (
+    "deterministic_compute_latency",
+    "estimated_latency",
+)
 _FACTS: Mapping[str, type | UnionType] = {
     "onnx_sha256": str,
     "f16_onnx": str,
@@ -121,7 +125,7 @@ class Build:
         return self._estimate("estimated_latency")
 
     def _estimate(self, name: str) -> float | None:
-        """groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance."""
+        """One of _ESTIMATES: groqflow/groqmodel/groqmodel.py, GroqModel.estimate_performance."""
         seconds = self.facts["info"].get(name)
         return float(seconds) if self.facts["total_cycles"] and seconds else None
 
@@ -173,7 +177,7 @@ def read_build(folder: Path, document: dict[str, Any], digest_name: str) -> Buil
         and isinstance(facts, dict)
         and all(isinstance(facts.get(name), kind) for name, kind in _FACTS.items())
     )
-    if not whole:
+    if not whole or not all(isinstance(facts["info"].get(name), float | int | None) for name in _ESTIMATES):
         raise ValueError("it lacks facts of the build")
     return Build(folder, digest, sdk, facts)
 

@@ -539,22 +539,6 @@ def test_a_cluster_of_this_machine_is_closed_to_others_and_ends_with_the_run(
         assert not list(Path(short).glob("*ray*"))
 
 
-@NO_RAY
-@pytest.mark.slow
-def test_sigterm_while_a_cluster_starts_is_an_interruption(
-    tiny: Path, tmp_path: Path, start: Start, environment: dict[str, str], short: Path
-) -> None:
-    environment["TMPDIR"] = str(short)
-    write_corpus(tmp_path / "in", 100)
-    process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
-    wait_for(lambda: any(short.glob("minilmx-ray-*/ray")), process)  # after Ray has set its handler
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert stderr.splitlines()[-1] == "Error: interrupted"
-    assert not list(short.glob("*ray*"))
-
-
 def wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(1000):
         if condition():
