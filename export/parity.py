@@ -114,7 +114,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     """An ONNX file on onnxruntime's CPU provider. Raises ExportError."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
-    options.intra_op_num_threads = limited_threads(None) or 0  # 0: onnxruntime\'s own choice
+    options.intra_op_num_threads = limited_threads(None) or 0  # 0: onnxruntime's own choice
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -192,3 +192,24 @@ def test_a_command_within_its_time_limit_is_not_ended(tiny: Path, tmp_path: Path
     _, stderr = process.communicate("one\n", timeout=60)
     assert process.returncode == 0, stderr
     assert (tmp_path / "e.npy").exists()
+
+
+def test_native_code_that_prints_the_interruption_prints_nothing() -> None:
+    """As PyErr_Print does in a module of native code, while it imports another: it calls sys.excepthook."""
+    program = (
+        "import os, signal, sys, time\n"
+        "from minilmx.cli.watchdog import watched\n"
+        "with watched(130):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(1)\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.excepthook(*sys.exc_info())\n"
+        "        print('handled', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "handled\n"
+    assert done.stderr in (
+        "",
+        "Error: interrupted\n",
+    )  # the second from a machine so busy that the watchdog acts

@@ -73,15 +73,17 @@ def watched(code: int) -> Iterator[Interruption]:
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     with suppress(RuntimeError):  # a process that may not have one more thread does without
         threading.Thread(target=_watch, args=(reading, interruption), name="watchdog", daemon=True).start()
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda lost: None if _is_signal(lost.exc_value) else hook(lost)
+    hooks = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook = lambda lost: None if _is_signal(lost.exc_value) else hooks[0](lost)
+    # Native code that is interrupted while it imports a module prints the exception, and raises its own.
+    sys.excepthook = lambda kind, error, trace: None if _is_signal(error) else hooks[1](kind, error, trace)
     try:
         yield interruption
     finally:
         interruption.end_limit()
         for number in handled:  # all is written: a signal only ends the process, without a traceback
             signal.signal(number, signal.SIG_DFL)
-        sys.unraisablehook = hook
+        sys.unraisablehook, sys.excepthook = hooks
         signal.set_wakeup_fd(before)
         os.close(writing)  # the thread ends, unless a signal came: threads of native code may still run
 
