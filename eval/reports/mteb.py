@@ -61,13 +61,13 @@ def render_mteb(result: Result, runner: str | None = None) -> str:
             "Choose another format.",
         )
     scores: dict[str, list[dict[str, Any]]] = {}
+    tasks = [_task(evaluation) for evaluation in result.evaluations]
     chosen = [_runner(evaluation, runner) for evaluation in result.evaluations]
-    for evaluation, each in zip(result.evaluations, chosen, strict=True):
-        task = _task(evaluation)
+    for evaluation, each, task in zip(result.evaluations, chosen, tasks, strict=True):
         scores.setdefault(_split(evaluation, task), []).append(_scores(evaluation, each, task))
     document = {
-        "dataset_revision": _revision(first, task),
-        "task_name": task.name,
+        "dataset_revision": _revision(first, tasks[0]),
+        "task_name": tasks[0].name,
         "mteb_version": None,
         "scores": scores,
         "evaluation_time": sum(each.timing.seconds for each in chosen if each.timing),

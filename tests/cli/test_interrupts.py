@@ -209,7 +209,5 @@ def test_native_code_that_prints_the_interruption_prints_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "handled\n"
-    assert done.stderr in (
-        "",
-        "Error: interrupted\n",
-    )  # the second from a machine so busy that the watchdog acts
+    # The second is the watchdog's, on a machine so busy that the process does not end within 1.5 s.
+    assert done.stderr in ("", "Error: interrupted\n")
