@@ -23,7 +23,7 @@ CALLS = (
     "unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,link,linkat,symlink,symlinkat"
 )
 FAILURES = {"error": "error=ENOSPC", "kill": "signal=KILL"}
-STRIDE = int(os.environ.get("CALLS_STRIDE", "23"))  # one call in so many; 1: every call
+STRIDE = int(os.environ.get("CALLS_STRIDE", "37"))  # one call in so many; 1: every call
 # The first writes nothing. The others take too long: test_killed_commands.py kills them at random.
 _LEFT_OUT = ("check", "bench", "run to a folder with Ray")
 _BY_HAND = ("run to a Lance dataset", "run on groq")  # if CALLS_STRIDE is set: they take long
@@ -48,7 +48,7 @@ def traced(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if STRIDE < 23 else 600)
+@pytest.mark.timeout(0 if STRIDE < 37 else 600)
 @pytest.mark.skipif(STRACE is None, reason="needs strace, to make a system call fail")
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("name", WRITERS)

@@ -353,14 +353,6 @@ def test_without_sentence_transformers_there_is_no_proof_and_no_export(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_runner_groq_refuses_a_cross_encoder(reranker: Artifact) -> None:
-    from minilmx.progress import SILENT
-    from minilmx.runners.groq.runner import GroqOptions, open_groq_runner
-
-    with pytest.raises(ArtifactError, match="is a cross-encoder"):
-        open_groq_runner(reranker, GroqOptions(), SILENT)
-
-
 def test_the_limit_of_parity_grows_with_the_largest_score(reranker_folder: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
