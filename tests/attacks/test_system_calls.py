@@ -1,7 +1,7 @@
 """Every system call that writes fails once, or is the last of its process: what is there is whole.
 
 strace injects the failure: ENOSPC, or SIGKILL, at the n-th such call of each thread. After it the output is
-the old one or the new one, and the same command then ends as if nothing had happened. CI fails every 23rd
+the old one or the new one, and the same command then ends as if nothing had happened. CI fails every 37th
 call. CALLS_STRIDE=1 fails every call, and those of the commands that take minutes: runs to Lance and on groq.
 """
 
