@@ -1,6 +1,7 @@
 """Turns texts into token batches at an artifact's fixed shape."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -315,7 +316,20 @@ def open_tokenizer(artifact: Artifact, prompt: str = "") -> Tokenizer:
 def load_tokenizer(file: Path, document: bytes | None = None) -> tokenizers.Tokenizer:
     """Load a tokenizer.json, whose content may have been read already. Raises ArtifactError."""
     with _boundary(file):
-        return tokenizers.Tokenizer.from_buffer(file.read_bytes() if document is None else document)
+        tokenizer = tokenizers.Tokenizer.from_buffer(file.read_bytes() if document is None else document)
+        if tokenizer.post_processor is not None:
+            _require_each_text_once(json.loads(tokenizer.post_processor.__getstate__()))
+        return tokenizer
+
+
+def _require_each_text_once(processor: dict[str, Any]) -> None:
+    """Raise ValueError for a template that repeats a text: a hundred times, the tokenizer aborts the process."""
+    for part in processor.get("processors", ()):
+        _require_each_text_once(part)
+    for template in ("single", "pair"):
+        texts = [piece["Sequence"]["id"] for piece in processor.get(template, ()) if "Sequence" in piece]
+        if len(set(texts)) < len(texts):
+            raise ValueError(f"its template {template} repeats a text; expected each once")
 
 
 def _boundary(file: Path) -> AbstractContextManager[None]:

@@ -9,6 +9,9 @@ from minilmx.embedding.similarity import measure_similarity
 from minilmx.models.manifest import COSINE
 
 
+_MOST = 1 + 1e-9  # room for rounding
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Spearman and Pearson correlation of the model's similarity with gold, -1 to 1.
@@ -19,6 +22,11 @@ class Scores:
 
     spearman: float | None
     pearson: float | None
+
+    def __post_init__(self) -> None:
+        for value in (self.spearman, self.pearson):
+            if value is not None and abs(value) > _MOST:
+                raise ValueError(f"a correlation of {value:g}; expected -1 to 1")
 
 
 def pair_similarities(embeddings: NDArray[np.float32], similarity: str = COSINE) -> NDArray[np.float64]:

@@ -507,6 +507,8 @@ BREAKS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("embeddings jsonl", lambda seed: b"[" * 3000),
     ("tokenizer", with_value("pre_tokenizer", {"type": "FixedLength", "length": 0})),
     ("tokenizer", with_value("post_processor", "special_tokens", {})),
+    ("tokenizer", with_value("post_processor", "single", [{"Sequence": {"id": "A", "type_id": 0}}] * 200)),
+    ("result", with_value("evaluations", 0, "runners", 1, "scores", "spearman", -2.0)),
 ]
 
 
