@@ -323,7 +323,7 @@ def load_tokenizer(file: Path, document: bytes | None = None) -> tokenizers.Toke
 
 
 def _require_each_text_once(processor: dict[str, Any]) -> None:
-    """Raise ValueError for a template that repeats a text: a hundred times, the tokenizer aborts the process."""
+    """Raise ValueError for a template that repeats a text: tokenizers can abort the process over it."""
     for part in processor.get("processors", ()):
         _require_each_text_once(part)
     for template in ("single", "pair"):

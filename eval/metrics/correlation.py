@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from minilmx.embedding.similarity import measure_similarity
 from minilmx.models.manifest import COSINE
 
-
 _MOST = 1 + 1e-9  # room for rounding
 
 
