@@ -49,6 +49,13 @@ _ACTIVATIONS = {
 }
 
 
+def follow_cpu_quota() -> None:
+    """Let torch use no more threads than a CPU quota, if there is one: torch sees the affinity alone."""
+    threads = limited_threads(None)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True, slots=True)
 class SentenceModel:
     """The parts of a sentence-embedding model.
@@ -84,9 +91,7 @@ class SentenceModel:
         """
         check_model(source)
         weights_files(source)
-        threads = limited_threads(None)
-        if threads is not None:
-            torch.set_num_threads(threads)
+        follow_cpu_quota()
         modules = read_modules(source)
         steps = _load_head(source, modules)
         encoder = _load_encoder(source)

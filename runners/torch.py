@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.cpus import limited_threads
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
@@ -38,8 +37,7 @@ class TorchRunner(Runner):
         import torch
         import transformers
 
-        threads = limited_threads(threads)
-        if threads is not None:
+        if threads is not None:  # otherwise loading the model has followed a CPU quota
             torch.set_num_threads(threads)
         self._model = model
         self._versions = {"torch": str(torch.__version__), "transformers": transformers.__version__}

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.cpus import limited_threads
 from minilmx.embedders.base import TextEmbedder
 from minilmx.errors import ModelError, RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import SearchPrompts, find_search_prompts
@@ -40,10 +39,10 @@ class ModelEmbedder(TextEmbedder):
         import torch
         import transformers
 
+        from minilmx.models.pytorch import follow_cpu_quota
+
         transformers.utils.logging.disable_progress_bar()
-        threads = limited_threads(None)
-        if threads is not None:
-            torch.set_num_threads(threads)
+        follow_cpu_quota()
         self.name = name
         self._note = source.note
         self._versions = {
