@@ -1,8 +1,8 @@
 """What the bridge to GroqFlow's environment adds to the program that it runs.
 
-Every batch of a run crosses two pipes between minilmx and the worker process, which takes the
-time inside the program itself. The difference of the two clocks over the same batches is the
-bridge's overhead. The program here is the stand-in of tests/groqware on the CPU: its own speed
+The batches of a run cross two pipes between minilmx and the worker process, some at a time, and the
+worker takes the time inside the program itself. The difference of the two clocks over the same batches is
+the bridge's overhead. The program here is the stand-in of tests/groqware on the CPU: its own speed
 says nothing about a GroqCard, and the bridge's milliseconds do not depend on it.
 
     MINILMX_GROQFLOW_PYTHON=.venv-groqflow/bin/python \\
@@ -26,15 +26,17 @@ from minilmx.progress import StandardErrorProgress
 from minilmx.runners.registry import open_runner
 
 GROQWARE = Path(__file__).parents[1] / "tests" / "groqware"
+MESSAGES = (1, 8)  # batches in each
 SENTENCES = ["A man is playing a guitar.", "Two dogs run through the snow near a fence.", "Stocks fell."]
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Medians over the batches of one run, in seconds; `overhead_percent` is of the totals."""
+    """Medians of one run over its messages, in seconds per batch; `overhead_percent` is of the totals."""
 
     execution: str
     batches: int
+    batches_per_message: int
     load_seconds: float
     batch_seconds: float
     program_seconds: float
@@ -55,8 +57,8 @@ def use_stand_ins() -> None:
     }
 
 
-def measure(artifact: Artifact, execution: str, batches: int) -> Measurement:
-    """Run batches one after another with both clocks: minilmx's and the worker's."""
+def measure(artifact: Artifact, execution: str, batches: int, per_message: int) -> Measurement:
+    """Run batches, some in each message, with both clocks: minilmx's and the worker's."""
     texts = (SENTENCES * batches)[: batches * artifact.shape.batch_size]
     tokenized = open_tokenizer(artifact).encode(texts)
     whole, inside = [], []
@@ -64,17 +66,19 @@ def measure(artifact: Artifact, execution: str, batches: int) -> Measurement:
         fed = [batch for batch, _ in feed_batches(tokenized, artifact)][:batches]
         runner.run(fed[0])  # what is done once is not measured
         before = _program_seconds(runner.details)
-        for batch in fed:
+        for first in range(0, batches, per_message):
+            group = fed[first : first + per_message]
             started = time.perf_counter()
-            runner.run(batch)
-            whole.append(time.perf_counter() - started)
+            runner.run_all(group)
+            whole.append((time.perf_counter() - started) / len(group))
             after = _program_seconds(runner.details)
-            inside.append(after - before)
+            inside.append((after - before) / len(group))
             before = after
         load_seconds = float(runner.details["load_seconds"] or 0)
     return Measurement(
         execution=execution,
-        batches=len(whole),
+        batches=batches,
+        batches_per_message=per_message,
         load_seconds=load_seconds,
         batch_seconds=statistics.median(whole),
         program_seconds=statistics.median(inside),
@@ -100,18 +104,19 @@ def main() -> None:
     artifact = open_artifact(arguments.artifact)
     with tempfile.TemporaryDirectory(prefix="groq-bridge-") as cache:
         os.environ["XDG_CACHE_HOME"] = cache
-        held = measure(artifact, "held", arguments.batches)
-        own = measure(artifact, "groqflow", arguments.groqflow_batches)
+        rows = [measure(artifact, "held", arguments.batches, count) for count in MESSAGES]
+        rows.append(measure(artifact, "groqflow", arguments.groqflow_batches, 1))
     if arguments.json:
         load = os.getloadavg()[0]
-        print(json.dumps({"load_average": load, "runs": [asdict(held), asdict(own)]}, indent=2))
+        print(json.dumps({"load_average": load, "runs": [asdict(row) for row in rows]}, indent=2))
         return
-    print(f"{'':<10} {'a batch':>10} {'program':>10} {'bridge':>10} {'overhead':>9}")
-    for row in (held, own):
+    print(f"{'':<10} {'a message':>9} {'a batch':>10} {'program':>10} {'bridge':>10} {'overhead':>9}")
+    for row in rows:
         milliseconds = (row.batch_seconds, row.program_seconds, row.bridge_seconds)
         cells = " ".join(f"{1000 * each:7.2f} ms" for each in milliseconds)
-        print(f"{row.execution:<10} {cells} {row.overhead_percent:7.2f} %")
-    print(f"GroqFlow's own path takes {own.batch_seconds / held.batch_seconds:.1f} times as long a batch")
+        print(f"{row.execution:<10} {row.batches_per_message:9d} {cells} {row.overhead_percent:7.2f} %")
+    ratio = rows[-1].batch_seconds / rows[0].batch_seconds
+    print(f"GroqFlow's own path takes {ratio:.1f} times as long per batch")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ so drift measures the runner alone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,10 +46,11 @@ ALL_GRAPHS = frozenset(GraphKind)
 class Runner(ABC):
     """Runs batches of one graph of one artifact. Opened by a RunnerEntry; close it after use.
 
-    `concurrency` is how many threads may call `run` at once; if it is above 1, an interruption calls `close`
-    while they do. `versions` maps the libraries that
-    compute to their versions, and `details` holds other facts worth recording, such as settings; both
-    are read after the last batch.
+    `concurrency` is how many threads may call `run_all` at once; if it is above 1, an interruption calls
+    `close` while they do. `batches_per_call` is how many batches `run_all` takes at most: above 1 if a call
+    costs time of its own, as a message to another process does. `versions` maps the libraries that compute
+    to their versions, and `details` holds other facts worth recording, such as settings; both are read after
+    the last batch.
 
     Example:
         A runner of your own needs `name` and `run`:
@@ -63,6 +64,7 @@ class Runner(ABC):
 
     name: ClassVar[str]
     concurrency: int = 1
+    batches_per_call: int = 1
 
     @property
     def details(self) -> Details:
@@ -82,6 +84,10 @@ class Runner(ABC):
 
         Raises RunnerFailed.
         """
+
+    def run_all(self, batches: Sequence[Batch]) -> list[NDArray[np.float32]]:
+        """Embed at most `batches_per_call` batches: for each, what `run` returns. Raises RunnerFailed."""
+        return [self.run(batch) for batch in batches]
 
     def close(self) -> None:
         """Free what the runner holds. Closing it again does nothing."""

@@ -5,7 +5,7 @@ import select
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from minilmx.runners.groq.worker import read_frame, write_frame
 
 WORKER = Path(__file__).with_name("worker.py")
 _STOP_SECONDS = 5.0
-# How long a program may take to load, and to run once: hundreds of times what either was seen to take.
-# GroqFlow's own path does both in each call.
+# How long a program may take to load, and to answer a message: hundreds of times what either was seen to
+# take. GroqFlow's own path does both in each call.
 LOADING_SECONDS = 180.0
 CALL_SECONDS = 120.0
 
@@ -85,13 +85,19 @@ class Worker:
         return self._receive()[0]
 
     def call(
-        self, inputs: Mapping[str, NDArray[np.int64]], limit_seconds: float = CALL_SECONDS
-    ) -> tuple[Event, Tensors]:
-        """Run the program once. Raises RunnerFailed, also after the limit."""
+        self, batches: Sequence[Mapping[str, NDArray[Any]]], limit_seconds: float = CALL_SECONDS
+    ) -> tuple[float, list[Tensors]]:
+        """Run the program on each batch, in one message: the seconds within it, and the outputs of each.
+
+        Raises RunnerFailed, also after the limit, which is for all of them.
+        """
+        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
         with suppress(OSError):  # it has ended, and its last event says why
-            write_frame(self._process.stdin, {}, inputs)
+            write_frame(self._process.stdin, {}, stacked)
         self._wait(limit_seconds, "the program did not return")
-        return self._receive()
+        event, outputs = self._receive()
+        answers = [{name: value[number] for name, value in outputs.items()} for number in range(len(batches))]
+        return float(event["seconds"]), answers
 
     def stop(self) -> None:
         """End the worker and every process of its session: by closing its input, and then by signals."""

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed, boundary
@@ -27,10 +27,10 @@ class Card:
 
 
 class Cards:
-    """Workers with the program loaded. A batch runs on the card that has been free for longest.
+    """Workers with the program loaded. A call's batches run on the card that has been free for longest.
 
-    A card that fails (its worker ends, the SDK raises, or a call takes too long) is given up: its batch runs
-    on another, and a message names the card. If it fails there too, the batch is at fault, and no third card
+    A card that fails (its worker ends, the SDK raises, or a call takes too long) is given up: its batches run
+    on another, and a message names the card. If they fail there too, they are at fault, and no third card
     is tried. Threads may call at once; each has a card to itself.
     """
 
@@ -90,20 +90,23 @@ class Cards:
                 self._free.append(card)
         return facts
 
-    def call(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Event, Tensors]:
-        """Run the program once, on any card. Raises RunnerFailed if two cards fail, or none is left."""
+    def call(self, batches: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[float, list[Tensors]]:
+        """Run batches on any one card: the seconds within the program, and the outputs of each batch.
+
+        Raises RunnerFailed if two cards fail, or none is left.
+        """
         failed = 0
         while True:
             card = self._take()
             try:
                 with boundary(RunnerFailed, "the Groq worker failed", named=True):
-                    answer = card.worker.call(inputs, self._limit_seconds)
+                    answer = card.worker.call(batches, self._limit_seconds)
             except RunnerFailed as error:
                 self._give_up(card, error)
                 failed += 1
                 if failed == 2:
                     raise RunnerFailed(
-                        f"two cards failed on the same batch: {error.message}", error.hint
+                        f"two cards failed on the same batches: {error.message}", error.hint
                     ) from error
                 continue
             with self._changed:

@@ -22,9 +22,10 @@ Jobs (`verb` and its fields):
     groqflow-run  build_name, cache_dir, outputs, runtime_path (optional),
                   onnx_sha256, output_names, chips_used (optional: what the build's state must say)
 The last two send `ready` (load_seconds; sdk for execute) and answer each frame of inputs with a `result`
-frame of outputs (seconds; float32 if they are named) until stdin ends. `runtime_path` holds groq.*, usually
-/opt/groq/runtime/site-packages. Wrong shapes and numbers that are not finite are passed on, because the
-parent checks the outputs of every runner alike.
+frame of outputs (seconds; float32 if they are named) until stdin ends. A frame holds one batch or more: in
+each tensor, of the inputs and of the outputs, the batches are stacked along a first axis. `runtime_path`
+holds groq.*, usually /opt/groq/runtime/site-packages. Wrong shapes and numbers that are not finite are
+passed on, because the parent checks the outputs of every runner alike.
 
 Events: stage (stage, status "started" or "done", seconds when done), ready, result, and error (kind, message,
 stage, log). The kinds: `job`, the job cannot be done as requested; `environment`, GroqFlow, the SDK or the
@@ -387,7 +388,7 @@ def convert(job, requests, send):
 def serve(job, requests, send, load, prepare=lambda inputs: inputs):
     """Answer each frame of inputs with a frame of outputs. `load()` returns the program and its facts.
 
-    `seconds` of an answer is the time within the program alone.
+    `seconds` of an answer is the time within the program alone, for all batches of the frame.
     """
     import numpy as np
 
@@ -395,21 +396,23 @@ def serve(job, requests, send, load, prepare=lambda inputs: inputs):
     runs_programs.set()
     program, facts = load()
     send(dict(facts, event="ready", load_seconds=time.perf_counter() - started))
-    for call, (_, inputs) in enumerate(iter(lambda: read_frame(requests), None), 1):
-        with failing("program", f"call {call} failed"):
-            inputs = prepare(inputs)
-            started = time.perf_counter()
-            outputs = program(inputs)
-            seconds = time.perf_counter() - started
-            names = job["outputs"]
-            if names is None:
-                tensors = {name: np.asarray(value) for name, value in outputs.items()}
-            elif set(names) <= set(outputs):
-                # The card may return float16.
-                tensors = {name: np.asarray(outputs[name], dtype=np.float32) for name in names}
-            else:
-                raise Failure("program", f"call {call} gave {sorted(outputs)}; expected {names}")
-        send({"event": "result", "seconds": seconds}, tensors)
+    names, number = job["outputs"], 0
+    for _, frame in iter(lambda: read_frame(requests), None):
+        answers, seconds = [], 0.0
+        for index in range(len(next(iter(frame.values())))):
+            number += 1
+            with failing("program", f"batch {number} failed"):
+                inputs = prepare({name: value[index] for name, value in frame.items()})
+                started = time.perf_counter()
+                outputs = program(inputs)
+                seconds += time.perf_counter() - started
+                if not set(names or ()) <= set(outputs):
+                    raise Failure("program", f"batch {number} gave {sorted(outputs)}; expected {names}")
+                # Copies, because the runtime may use its buffers again. The card may return float16.
+                kind = None if names is None else np.float32
+                answers.append({name: np.array(outputs[name], kind) for name in names or outputs})
+        stacked = {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
+        send({"event": "result", "seconds": seconds}, stacked)
 
 
 def execute(job, requests, send):

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -65,6 +65,45 @@ def second_token(batch: TokenBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
 def letters(artifact: Artifact, texts: list[str]) -> list[int]:
     tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).tokens
     return [int(row[1]) for row in tokens.input_ids]
+
+
+class Grouped(Scripted):
+    """It takes three batches in a call."""
+
+    batches_per_call = 3
+
+    def __init__(self, answer: Callable[[TokenBatch], Any]) -> None:
+        super().__init__(answer)
+        self.calls: list[int] = []
+
+    def run_all(self, batches: Sequence[Batch]) -> list[Any]:
+        self.calls.append(len(batches))
+        return super().run_all(batches)
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "calls"),
+    [(100, 2, [3] * 8 + [1]), (100, 4, [1] * 25), (17, 1, [1] * 5), (32, 1, [2] * 4)],
+)
+def test_a_call_takes_several_batches_if_that_leaves_each_thread_four_calls(
+    count: int, threads: int, calls: list[int], tiny_original: Artifact
+) -> None:
+    texts = [f"{'abcdefgh'[row % 8]} {row}" for row in range(count)]
+    runner = Grouped(second_token)
+    runner.concurrency = threads
+    assert embed(tiny_original, runner, texts)[:, 0].tolist() == letters(tiny_original, texts)
+    assert sorted(runner.calls, reverse=True) == calls  # threads may begin theirs in another order
+    record = record_of(tiny_original, Grouped(second_token), texts)
+    assert record.timing.batches == -(-count // 4)
+
+
+def test_a_runner_that_answers_fewer_batches_than_it_was_given_is_refused(tiny_original: Artifact) -> None:
+    class Short(Scripted):
+        def run_all(self, batches: Sequence[Batch]) -> list[Any]:
+            return []
+
+    with pytest.raises(RunnerFailed, match=r"the runner scripted returned 0 arrays; expected 1"):
+        embed(tiny_original, Short(second_token), ["a"])
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 8, 9])

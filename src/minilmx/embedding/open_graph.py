@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from minilmx.embedding.record import RunRecord, Timing, artifact_fields
 from minilmx.errors import ArtifactError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
-from minilmx.models.batching import Batch, Fed, feed_batches
+from minilmx.models.batching import Fed, feed_batches
 from minilmx.models.tokenizer import Given, TokenizedTexts, Tokenizer, count_characters, open_tokenizer
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Runner, RunnerEntry
@@ -42,7 +43,8 @@ class Embeddings:
     """What a runner made of N texts.
 
     `values` is float32 [N, D]. `seconds` is the time from the first batch to the last, without
-    tokenizing; `batch_seconds`, float64 [batches], is how long the runner took for each.
+    tokenizing; `batch_seconds`, float64 [batches], is how long the runner took for each, or its share of a
+    call that took several.
     """
 
     values: NDArray[np.float32]
@@ -118,21 +120,22 @@ class OpenGraph(ABC, Generic[Given]):
         values = np.empty((len(texts), self.dimension), dtype=np.float32)
         batch_seconds: list[float] = []
 
-        def run(fed: Fed) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+        def run(group: list[Fed]) -> tuple[list[NDArray[np.float32]], list[Fed], float]:
             started = time.perf_counter()
-            result = self._run_checked(fed[0], (*fed[1].shape, self.dimension))
-            return result, fed[1], time.perf_counter() - started
+            results = self._run_checked(group)
+            return results, group, time.perf_counter() - started
 
         started = time.perf_counter()
-        batches = feed(texts, self.artifact)
-        for result, indices, seconds in map_in_threads(
-            run, batches, self.runner.concurrency, self.runner.close
+        groups = in_calls(feed(texts, self.artifact), self.runner)
+        for results, group, seconds in map_in_threads(
+            run, groups, self.runner.concurrency, self.runner.close
         ):
-            used = indices >= 0
-            values[indices[used]] = result[used]
-            batch_seconds.append(seconds)
-            if advance is not None:
-                advance(int(used.sum()))
+            for result, (_, indices) in zip(results, group, strict=True):
+                used = indices >= 0
+                values[indices[used]] = result[used]
+                batch_seconds.append(seconds / len(group))
+                if advance is not None:
+                    advance(int(used.sum()))
         return Embeddings(values, time.perf_counter() - started, np.array(batch_seconds))
 
     def record(self) -> RunRecord:
@@ -187,15 +190,20 @@ class OpenGraph(ABC, Generic[Given]):
             self._batch_seconds += float(result.batch_seconds.sum())
             yield chunk, result.values
 
-    def _run_checked(self, batch: Batch, expected: tuple[int, ...]) -> NDArray[np.float32]:
+    def _run_checked(self, group: list[Fed]) -> list[NDArray[np.float32]]:
         name = self.runner.name
         with boundary(RunnerFailed, f"the runner {name} failed on a batch", named=True):
-            result: object = self.runner.run(batch)
-        if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype != np.float32:
-            raise RunnerFailed(
-                f"the runner {name} returned {_describe(result)}; expected float32 {list(expected)}"
-            )
-        return result
+            results = list(self.runner.run_all([batch for batch, _ in group]))
+        if len(results) != len(group):
+            raise RunnerFailed(f"the runner {name} returned {len(results)} arrays; expected {len(group)}")
+        for result, (_, indices) in zip(results, group, strict=True):
+            rows: tuple[int, ...] = indices.shape
+            shape = (*rows, self.dimension)
+            if not isinstance(result, np.ndarray) or result.shape != shape or result.dtype != np.float32:
+                raise RunnerFailed(
+                    f"the runner {name} returned {_describe(result)}; expected float32 {list(shape)}"
+                )
+        return results
 
     def _tokenize(
         self, given: Iterable[Given], tokenizer: Tokenizer
@@ -252,6 +260,20 @@ def in_chunks(texts: Iterable[Given], batch: int) -> Iterator[list[Given]]:
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+def in_calls(batches: Iterator[Fed], runner: Runner) -> Iterator[list[Fed]]:
+    """The batches, in lists of as many as the runner takes in one call.
+
+    Fewer, if the runner's threads would otherwise make fewer than four calls each: threads wait for the last
+    call.
+    """
+    size = runner.batches_per_call
+    if size > 1:
+        known = list(batches)
+        size, batches = max(1, min(size, len(known) // (4 * runner.concurrency))), iter(known)
+    while group := list(islice(batches, size)):
+        yield group
 
 
 def require_finite(

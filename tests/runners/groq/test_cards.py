@@ -55,7 +55,7 @@ def test_without_a_card_left_it_is_an_error_and_no_file(cards, tiny):
     words = ("run", tiny, "in.txt", "--runner", "groq", "--cards", 2, "-o", "e.npy")
     message = cards.fails(*words, GROQWARE_RUNNER="call:3")
     assert re.match(
-        r"Error: card [12] of 2 failed, and no other is left: GroqFlow failed: call 3 failed: RuntimeError: "
+        r"Error: card [12] of 2 failed, and no other is left: GroqFlow failed: batch 3 failed: RuntimeError: "
         r"injected failure of call 3\. Read the log \S+\.$",
         message,
     )
@@ -69,7 +69,7 @@ def test_a_batch_that_fails_on_two_cards_is_not_tried_on_a_third(cards, tiny):
     dying = {"GROQWARE_RUNNER": "die:1"}
     message = cards.fails(*words, **dying)
     assert re.match(
-        r"Error: two cards failed on the same batch: the Groq worker was killed by signal 6\. "
+        r"Error: two cards failed on the same batches: the Groq worker was killed by signal 6\. "
         r"Read the log \S+\.$",
         message,
     )

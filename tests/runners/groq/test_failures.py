@@ -72,10 +72,10 @@ def test_after_a_failed_build_the_next_run_builds(machine, tiny):
 HELD_FAILURES = {
     "runtime broken": ("import", ("groq.runner.tsp", "injected failure of the import")),
     "not loaded": ("load", ("cannot be loaded", "injected failure of loading")),
-    "first call": ("call", ("call 1 failed", "injected failure of call 1")),
-    "second call": ("call:2", ("call 2 failed", "injected failure of call 2")),
+    "first call": ("call", ("batch 1 failed", "injected failure of call 1")),
+    "second call": ("call:2", ("batch 2 failed", "injected failure of call 2")),
     "dies": ("die:2", ("worker was killed by signal 6",)),
-    "output missing": ("missing", ("call 1 gave ['last_hidden_state']", "expected ['sentence_embedding']")),
+    "output missing": ("missing", ("batch 1 gave ['last_hidden_state']", "expected ['sentence_embedding']")),
     "output renamed": ("renamed", ("something_else", "expected ['sentence_embedding']")),
     "wrong shape": ("shape", ("returned float32 [4, 7]", "expected float32 [4, 8]")),
     "not a number": ("nan", ("not finite", "sentence 1: 'number 1'")),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -55,9 +56,14 @@ class Worker:
         """The next (event, tensors); (None, None) when the worker has ended."""
         return protocol.read_frame(self.process.stdout) or (None, None)
 
-    def call(self, inputs):
-        protocol.write_frame(self.process.stdin, {}, inputs)
-        return self.receive()
+    def call(self, *batches):
+        """Run batches in one message: the event, and the outputs, stacked unless there is one batch."""
+        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+        protocol.write_frame(self.process.stdin, {}, stacked)
+        event, outputs = self.receive()
+        if len(batches) == 1 and outputs:
+            outputs = {name: value[0] for name, value in outputs.items()}
+        return event, outputs
 
     def wait_for(self, stage):
         while (event := self.receive()[0]) != {"event": "stage", "stage": stage, "status": "started"}:
@@ -199,11 +205,15 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def built(make_once, groqflow_python):
-    """A project that is built; tests that write into it copy it first."""
-
+def built_once(make_once, groqflow_python):
     def build(folder):
         worker = Worker(Project(folder).build, folder / "worker.log", groqflow_python)
         assert worker.finish()["event"] == "result"
 
-    return Project(make_once("built-project", build))
+    return make_once("built-project", build)
+
+
+@pytest.fixture
+def built(built_once, tmp_path):
+    """A project that is built: a copy, because GroqFlow's own run writes files beside the program."""
+    return Project(Path(shutil.copytree(built_once, tmp_path / "built")))

@@ -25,6 +25,27 @@ def test_each_batch_is_answered_in_order(start, built, verb):
     worker.close()
 
 
+@pytest.mark.parametrize("verb", ["execute", "groqflow-run"])
+def test_the_batches_of_a_message_are_answered_in_one(start, built, verb):
+    """The stand-in, as a runtime may, returns the same buffers in each call."""
+    alone, together = start(built.job(verb)), start(built.job(verb))
+    alone.receive(), together.receive()
+    expected = [alone.call(built.batch(seed))[1]["sentence_embedding"] for seed in range(3)]
+    event, outputs = together.call(*map(built.batch, range(3)))
+    assert event["seconds"] > 0
+    np.testing.assert_array_equal(outputs["sentence_embedding"], expected)
+    assert len(np.unique(expected, axis=0)) == 3
+    together.close()
+
+
+def test_of_the_batches_of_a_message_the_one_that_fails_is_named(start, built):
+    worker = start(built.job("execute"), GROQWARE_RUNNER="call:5")
+    worker.receive()
+    assert worker.call(*map(built.batch, range(3)))[0]["event"] == "result"
+    error, _ = worker.call(*map(built.batch, range(3)))
+    assert error["message"].startswith("batch 5 failed: RuntimeError: injected failure of call 5")
+
+
 def test_the_ready_event_names_the_runtime(start, built):
     ready, _ = start(built.job("execute")).receive()
     assert "not.a.card" in ready["sdk"]
@@ -79,8 +100,8 @@ LOADING = {
     "load": ("program", ["output.iop cannot be loaded", "injected failure of loading"]),
 }
 CALLS = {
-    "call:2": ("program", ["call 2 failed", "injected failure of call 2"]),
-    "missing": ("program", ["call 1 gave ['last_hidden_state']", "expected ['sentence_embedding']"]),
+    "call:2": ("program", ["batch 2 failed", "injected failure of call 2"]),
+    "missing": ("program", ["batch 1 gave ['last_hidden_state']", "expected ['sentence_embedding']"]),
 }
 GROQFLOW_CALLS = {
     "import": "injected failure of the import",
