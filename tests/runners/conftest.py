@@ -123,7 +123,7 @@ class Machine:
                 continue
         return found
 
-    def find(self, part, count=1, seconds=20):
+    def find(self, part, count=1, seconds=60):
         """The pids of processes with `part` in their command line, once there are `count` of them."""
         deadline = time.monotonic() + seconds
         while len(found := [pid for pid, command in self.processes().items() if part in command]) < count:
