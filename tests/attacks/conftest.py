@@ -80,4 +80,5 @@ def require_whole(
     again = run(command.words, work)
     assert again.returncode == 0, f"{where}\nand then:\n{again.stderr}"
     assert contents(work, command) == new, where
-    assert names(work) == expected, where
+    left = names(work)
+    assert left == expected, f"{where}\nleft: {sorted(left - expected)}, missing: {sorted(expected - left)}"

@@ -59,6 +59,18 @@ def open_mortal(artifact, options, progress):
 ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mortal, graphs=ALL_GRAPHS)
 """
 
+# What Ray's runtime_env agent starts, which writes to the cluster's folder for a minute, whatever Ray kills.
+OUTLIVING = """
+import subprocess, sys
+if any(argument.endswith("runtime_env/agent/main.py") for argument in sys.orig_argv):
+    folder = next(each.partition("=")[2] for each in sys.orig_argv if each.startswith("--session-dir="))
+    code = (
+        "import os, sys, time; os.setsid(); open(sys.argv[2], 'w').write(str(os.getpid()))\\n"
+        "for _ in range(600): os.makedirs(sys.argv[1] + '/late', exist_ok=True); time.sleep(0.1)"
+    )
+    subprocess.Popen([sys.executable, "-S", "-c", code, folder, FILE])
+"""
+
 
 @pytest.fixture(autouse=True)
 def ray_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,6 +549,55 @@ def test_a_cluster_of_this_machine_is_closed_to_others_and_ends_with_the_run(
         assert stderr.splitlines()[-1] == "Error: interrupted"
         wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in started))
         assert not list(Path(short).glob("*ray*"))
+
+
+@NO_RAY
+@pytest.mark.slow
+def test_what_outlives_a_cluster_of_this_machine_is_ended_before_its_folder_is_removed(
+    tiny: Path, tmp_path: Path, start: Start, environment: dict[str, str], short: Path
+) -> None:
+    """On a busy machine Ray's agents do. A process that one of them starts stands for them here."""
+    (tmp_path / "packages" / "sitecustomize.py").write_text(
+        OUTLIVING.replace("FILE", repr(str(tmp_path / "outliving")))
+    )
+    environment["TMPDIR"] = str(short)
+    write_corpus(tmp_path / "in", 10)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    pid = int((tmp_path / "outliving").read_text())
+    assert not Path(f"/proc/{pid}/exe").exists()
+    assert not list(short.glob("minilmx-*"))
+
+
+@NO_RAY
+@pytest.mark.slow
+def test_a_cluster_that_does_not_start_is_an_error(
+    tiny: Path, tmp_path: Path, start: Start, environment: dict[str, str]
+) -> None:
+    (tmp_path / "packages" / "sitecustomize.py").write_text(
+        'import sys; "/runtime_env/agent/main.py" in "".join(sys.orig_argv[:3]) and sys.exit(1)\n'
+    )
+    write_corpus(tmp_path / "in", 10)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 3, stderr
+    assert stderr.startswith("Error: no Ray cluster can be started here: ")
+    assert len(stderr.splitlines()) == 1
+
+
+@NO_RAY
+def test_a_cluster_that_a_killed_run_left_is_removed_also_if_no_shard_is_left(
+    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start, environment: dict[str, str], short: Path
+) -> None:
+    environment["TMPDIR"] = str(short)
+    write_corpus(tmp_path / "in", 10)
+    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
+    (short / "minilmx-ray-abcdefgh" / "ray" / "session").mkdir(parents=True)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, *RAY)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert not list(short.glob("minilmx-*"))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

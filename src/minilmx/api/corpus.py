@@ -81,6 +81,11 @@ def embed_corpus(
     if "cards" in option_names(runner):
         _require_cards(runner, options, engine, workers or 1)
 
+    if engine == "ray":
+        from minilmx.embedding.corpus.ray_engine import remove_left_clusters
+
+        remove_left_clusters()  # also if no shard is left to embed
+
     def open_engine(job: Job) -> AbstractContextManager[Any]:
         if engine == "ray":
             from minilmx.embedding.corpus.ray_engine import RayEngine

@@ -109,37 +109,48 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             flush(target.parent)
 
 
-def make_private_folder(prefix: str, parent: Path) -> Path:
+def _nothing(folder: Path) -> None:
+    """Before a folder is removed."""
+
+
+def make_private_folder(prefix: str, parent: Path, end: Callable[[Path], None] = _nothing) -> Path:
     """A temporary folder that only this user may enter, until `remove_private_folder`. Raises OSError.
 
-    Those of processes that no longer live are removed first, unless the file system has no locks.
+    Before it is removed, `end` ends the processes that still write to it.
     """
-    for left in parent.glob(prefix + "?" * 8):
-        with suppress(OSError):  # it was removed in the meantime
-            lock = _lock(left) if left.lstat().st_uid == os.getuid() else None
-            if lock is not None:
-                os.close(lock.handle)
-                if lock.supported:
-                    shutil.rmtree(left, ignore_errors=True)
     lock = None
     while lock is None:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         lock = _lock(folder)  # not if another process takes it for one that was left behind
-    _held[folder] = partial(_remove_private, folder, lock)
+    _held[folder] = partial(_remove_private, folder, lock, end)
     return folder
+
+
+def remove_left_folders(prefix: str, parent: Path, end: Callable[[Path], None] = _nothing) -> None:
+    """Remove the private folders of processes that no longer live, unless the file system has no locks."""
+    for left in parent.glob(prefix + "?" * 8):
+        with suppress(OSError):  # it was removed in the meantime
+            lock = _lock(left) if left.lstat().st_uid == os.getuid() else None
+            if lock is not None and lock.supported:
+                _remove_private(left, lock, end)
+            elif lock is not None:
+                os.close(lock.handle)
 
 
 def remove_private_folder(folder: Path) -> None:
     """Remove a folder of make_private_folder. Removing it again does nothing."""
     if folder in _held:
-        _held.pop(folder)()
+        _held[folder]()  # still held if a signal comes: remove_scratch then removes it
+        del _held[folder]
 
 
 @contextmanager
 def private_folder(prefix: str) -> Iterator[Path]:
     """A folder of make_private_folder among the temporary files, removed at the end. Raises OutputError."""
     try:
-        folder = make_private_folder(prefix, Path(tempfile.gettempdir()))
+        parent = Path(tempfile.gettempdir())
+        remove_left_folders(prefix, parent)
+        folder = make_private_folder(prefix, parent)
     except OSError as error:
         raise OutputError(
             f"no folder for temporary files could be made: {error.strerror or error}",
@@ -151,7 +162,8 @@ def private_folder(prefix: str) -> Iterator[Path]:
         remove_private_folder(folder)
 
 
-def _remove_private(folder: Path, lock: "_Lock") -> None:
+def _remove_private(folder: Path, lock: "_Lock", end: Callable[[Path], None]) -> None:
+    end(folder)
     os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,9 +12,10 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,20 @@ from typing import Any
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed, RunnerUnavailable
-from minilmx.files.atomic import atomic_folder, make_private_folder, remove_private_folder
+from minilmx.files.atomic import (
+    atomic_folder,
+    make_private_folder,
+    remove_left_folders,
+    remove_private_folder,
+)
 from minilmx.models.artifact import Artifact, find_problems, read_artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.runners.groq.machine import find_cards
 
 _MOST_CHARACTERS = 18  # of TMPDIR: the path of a socket may have 107, and Ray adds up to 89
 _CLOSING_SECONDS = 10.0
+_ENDING_SECONDS = 5.0  # in which a killed process ends
+_PREFIX = "minilmx-ray-"
 CARD_RESOURCE = "groq_card"  # what a node of a cluster states: how many GroqCards it has
 
 
@@ -106,14 +114,19 @@ class RayEngine:
             try:
                 _require_answer(address)
                 if address == "local":
-                    folder = make_private_folder("minilmx-ray-", _parent())  # Ray opens its own to all
+                    # Ray opens its own to all.
+                    folder = make_private_folder(_PREFIX, _parent(), _end_cluster)
                     undo.callback(remove_private_folder, folder)
                     local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
                     if needed:
                         local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
                 undo.callback(_shut_down, ray)
                 _init(ray, address, local)
-            except (OSError, ValueError, RuntimeError) as error:
+            except MinilmxError:
+                raise
+            except Exception as error:  # Ray has no class for a cluster that does not start
+                if address == "local":
+                    raise RunnerUnavailable(f"no Ray cluster can be started here: {error}") from error
                 raise RunnerUnavailable(
                     f"the Ray cluster at {address} cannot be reached: {error}",
                     "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
@@ -146,9 +159,52 @@ class RayEngine:
                 remove_private_folder(self.folder)
 
 
+def remove_left_clusters() -> None:
+    """Remove what a killed run left of its cluster on this machine."""
+    remove_left_folders(_PREFIX, _parent(), _end_cluster)
+
+
+def _end_cluster(folder: Path) -> None:
+    """Kill what is left of the cluster in this folder: Ray's agents outlive it, and write there again."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while (processes := _cluster(folder)) and time.monotonic() < deadline:
+        for process in processes:
+            with suppress(OSError):  # it has ended
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _cluster(folder: Path) -> list[int]:
+    """The processes, but this one, of the cluster in a folder.
+
+    They have it in their command lines, until Ray gives them a title, and then a log in it open.
+    """
+    found = []
+    own = Path("/proc/self/exe")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            program = (process / "exe").readlink()
+            is_ray = "ray" in program.parts or program == own.readlink()
+            if (
+                is_ray
+                and int(process.name) != os.getpid()
+                and any(str(folder) in name for name in _names(process))
+            ):
+                found.append(int(process.name))
+    return found
+
+
+def _names(process: Path) -> Iterator[str]:
+    """The command line of a process, and the files that it has open. Raises OSError."""
+    yield os.fsdecode((process / "cmdline").read_bytes())
+    for file in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed
+            yield str(file.readlink())
+
+
 def _parent() -> Path:
-    parent = tempfile.gettempdir()
-    return Path(parent if len(parent) <= _MOST_CHARACTERS else "/tmp")
+    parent = Path(tempfile.gettempdir()).resolve()
+    return parent if len(str(parent)) <= _MOST_CHARACTERS else Path("/tmp")
 
 
 def _init(ray: Any, address: str, local: Mapping[str, Any]) -> None:
@@ -156,7 +212,7 @@ def _init(ray: Any, address: str, local: Mapping[str, Any]) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         try:
-            ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+            ray.init(address, log_to_driver=False, logging_level="CRITICAL", **local)
         finally:
             if threading.current_thread() is threading.main_thread() and handler is not None:
                 signal.signal(signal.SIGTERM, handler)
