@@ -15,7 +15,8 @@ _VOLATILE = re.compile(rb'"(created|[a-z_]*seconds|[a-z_]*per_second)\\?": [^,}\
 _NUMBER = re.compile(rb"-?\d[-+.e\d]*")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Python's tempfile tries its folder with the first; the second is a log that the error of a failed run names.
-_KEPT = re.compile(r"tmp/[a-z0-9_]{8}|cache/minilmx/groq/run-\d+\.log")
+# The third is of the stand-in for Groq's runtime, which optimises a graph there.
+_KEPT = re.compile(r"tmp/[a-z0-9_]{8}|cache/minilmx/groq/run-\d+\.log|tmp/tmp[a-z0-9_]{8}(/optimised\.onnx)?")
 _SEARCH = "--queries queries.jsonl --corpus corpus.jsonl --qrels qrels.tsv"
 
 
@@ -125,7 +126,13 @@ def mlx(words: str) -> list[str]:
 def run(words: str, folder: Path, *before: str) -> "subprocess.CompletedProcess[str]":
     command = [*before, *mlx(words)]
     return subprocess.run(
-        command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        command,
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

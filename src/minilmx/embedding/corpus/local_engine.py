@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
@@ -29,9 +29,11 @@ class ProcessWorker:
     pipe: "Connection[Task, Embedded | MinilmxError | None]"
 
     def send(self, task: Task) -> None:
-        """Send it a task. If it is dead, `receive` raises WorkerDied."""
-        with suppress(OSError):
+        """Send it a task. If it is dead or that fails, `receive` raises WorkerDied."""
+        try:
             self.pipe.send(task)
+        except OSError:
+            self.process.kill()  # it would wait for the task for ever
 
     def receive(self) -> Embedded | None:
         """Receive its answer. Raises WorkerDied, and what the worker raised."""
@@ -86,13 +88,21 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
     with suppress(EOFError, ConnectionError):
         try:
             with closing(ShardEmbedder(job)) as embedder:
-                pipe.send(None)
+                _answer(pipe, None)
                 while True:
-                    pipe.send(embedder.embed(pipe.recv()))
+                    _answer(pipe, embedder.embed(pipe.recv()))
         except MinilmxError as error:
-            pipe.send(error)
+            _answer(pipe, error)
         finally:
             _ignore_sigterm()  # the process ends in any case
+
+
+def _answer(pipe: "Connection[Embedded | MinilmxError | None, Task]", answer: Any) -> None:
+    """Send an answer, or end this process if that fails: the parent starts another one."""
+    try:
+        pipe.send(answer)
+    except OSError:
+        sys.exit(1)
 
 
 def _end(*_: object) -> NoReturn:
