@@ -154,6 +154,8 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(
     assert header_and_digests(tmp_path / "out") == header_and_digests(tmp_path / "whole")
     dataset = lance.dataset(tmp_path / "out")
     assert dataset.version == 1
+    # Without Lance's hint of the latest version, which a full disk would leave out.
+    assert [path.suffix for path in (tmp_path / "out" / "_versions").iterdir()] == [".manifest"]
     assert dataset.to_table(columns=["id"]).column("id").to_pylist() == list(range(6000))
     assert hidden(tmp_path / "out") == []
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from minilmx.embedding.corpus.ledger import LANCE_TRANSACTIONS, LANCE_VERSIONS, Entry
 from minilmx.embedding.corpus.shards import ShardFormat
-from minilmx.errors import OutputError
+from minilmx.errors import OutputError, is_panic
 from minilmx.files.atomic import atomic_folder
 
 # Lance's default for strings, FSST, samples at random, so its bytes differ from run to run.
@@ -76,8 +76,12 @@ def _commit(folder: Path, shards: Collection[Entry]) -> None:
             file = DataFile(Path(shard.file).name, like.fields, like.column_indices, *version)
             fragments.append(FragmentMetadata(shard.shard, [file], shard.rows))
         lance.LanceDataset.commit(scratch, lance.LanceOperation.Overwrite(row.schema, fragments))
-        for made, name in ((versions, LANCE_VERSIONS), (transactions, LANCE_TRANSACTIONS)):
-            for path in (Path(scratch) / name).iterdir():
+        # Not Lance's hint of the latest version, which it leaves out if the disk is full.
+        for made, files in (
+            (versions, f"{LANCE_VERSIONS}/*.manifest"),
+            (transactions, f"{LANCE_TRANSACTIONS}/*.txn"),
+        ):
+            for path in Path(scratch).glob(files):
                 path.rename(made / path.name)
 
 
@@ -110,10 +114,12 @@ def _compressed(field: Any) -> Any:
 
 @contextmanager
 def _one_sentence(what: str) -> Iterator[None]:
-    """Raise OutputError for an error of Lance, without its place in Lance's source."""
+    """Raise OutputError for an error or a panic of Lance, without its place in Lance's source."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except BaseException as error:
+        if not isinstance(error, OSError | RuntimeError | ValueError) and not is_panic(error):
+            raise
         reason = re.sub(r"^LanceError\(\w+\): |, \S+\.rs:\d+:\d+$", "", str(error))
         raise OutputError(f"{what}: {reason}") from error
 
