@@ -4,10 +4,13 @@ import csv
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -320,6 +323,26 @@ def test_a_named_pipe_is_read_once(
     writer.join()
     assert outcome.code == 0, outcome
     assert np.array_equal(read_jsonl(outcome.stdout)[1], expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_waiting_for_a_pipe_ends_at_a_signal(
+    number: signal.Signals, tiny: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    process = start("run", tiny, "pipe.txt", "-o", "e.npy")
+    while True:
+        with suppress(OSError):  # nobody reads yet
+            writer = os.open(tmp_path / "pipe.txt", os.O_WRONLY | os.O_NONBLOCK)
+            break
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130, stderr
+    assert stderr == "Error: interrupted\n"
+    assert not (tmp_path / "e.npy").exists()
+    os.close(writer)
 
 
 PEAK = """

@@ -190,6 +190,13 @@ def test_a_server_that_dies_in_the_middle_is_one_sentence(
     assert "no answer in 4 attempts" in message
 
 
+@pytest.mark.slow
+def test_a_server_that_is_silent_is_asked_once(server: StandIn, tiny: Path, texts: Path, mlx: Mlx) -> None:
+    message = refusal(mlx, server, lambda number, asked, answer: (199, {}, b""), "tei")
+    assert "no answer within 60 s" in message
+    assert len(server.requests) <= 4  # as many are asked at a time
+
+
 def test_a_server_that_does_not_exist_is_one_sentence(tiny: Path, texts: Path, mlx: Mlx) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -270,6 +270,9 @@ class Client:
             started = time.perf_counter()
             try:
                 response, answer = self._send(path, content)
+            except httpx2.ReadTimeout as error:  # also of a server that sends no status but 1xx
+                self._closed.set()
+                raise RunnerFailed(f"{self.name}: no answer within {_SILENCE_SECONDS:.0f} s") from error
             except (httpx2.TransportError, httpx2.StreamError, RuntimeError) as error:
                 reason = f"{type(error).__name__} {error}".strip()
                 continue
