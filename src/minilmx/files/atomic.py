@@ -164,7 +164,8 @@ def private_folder(prefix: str) -> Iterator[Path]:
 
 def _remove_private(folder: Path, lock: "_Lock", end: Callable[[Path], None]) -> None:
     end(folder)
-    os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
+    with suppress(OSError):  # closed before a signal interrupted this
+        os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
     shutil.rmtree(folder, ignore_errors=True)
 
 
