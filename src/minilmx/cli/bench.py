@@ -13,6 +13,7 @@ from minilmx.cli.options import (
     FORCE,
     GRAPHS,
     JSON,
+    RESULT,
     given_settings,
     require_writable,
     runner_settings,
@@ -41,7 +42,7 @@ from minilmx.cli.options import (
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds after the warm-up."
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
+@RESULT
 @FORCE
 @JSON
 @runner_settings
@@ -53,7 +54,7 @@ def bench(
     graphs: Sequence[str],
     rounds: int,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -68,21 +69,12 @@ def bench(
 
     if column is not None and texts is None:
         raise click.UsageError("--column names a column of TEXTS: no TEXTS; expected a file.")
-    require_writable(output, force)
-    options = given_settings(runners, settings)
+    require_writable(output, replace)
+    settings = given_settings(runners, settings) | {"column": column, "graphs": graphs, "rounds": rounds}
     with console_progress() as progress:
-        result = minilmx.benchmark(
-            artifact,
-            texts,
-            column=column,
-            runners=runners,
-            graphs=graphs,
-            rounds=rounds,
-            progress=progress,
-            **options,
-        )
+        result = minilmx.benchmark(artifact, texts, runners=runners, progress=progress, **settings)
     if output is not None:
-        save_document(result, output, replace=force)
+        save_document(result, output, replace=replace)
     if as_json:
         print_document(to_json(result))
     else:

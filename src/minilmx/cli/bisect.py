@@ -13,6 +13,7 @@ from minilmx.cli.options import (
     FORCE,
     GRAPHS,
     JSON,
+    RESULT,
     pair_options,
     pair_settings,
     require_writable,
@@ -52,7 +53,7 @@ from minilmx.cli.options import (
     show_default=True,
     help="Graph of the artifact to bisect. auto: the fixed one. The packed one cannot be bisected.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
+@RESULT
 @FORCE
 @JSON
 @click.option(
@@ -60,22 +61,7 @@ from minilmx.cli.options import (
     type=click.IntRange(min=1),
     help="Threads inside an operator. [default: onnxruntime's own choice]",
 )
-def bisect(
-    artifact: Path,
-    reference: str,
-    candidate: str | None,
-    candidate_artifact: Path | None,
-    threshold: float,
-    dataset: str,
-    language: str | None,
-    limit: int | None,
-    graph: str,
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    threads: int | None,
-    **settings: Any,
-) -> None:
+def bisect(artifact: Path, output: Path | None, replace: bool, as_json: bool, **settings: Any) -> None:
     """Find the step of ARTIFACT's graph that causes the drift between two runners or artifacts.
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
@@ -83,30 +69,18 @@ def bisect(
     the step's own share of the final drift, and the float16 headroom. The first line is the answer to
     whether the sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
     """
-    if candidate is None and candidate_artifact is None:
+    if settings["candidate"] is None and settings["candidate_artifact"] is None:
         raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection
 
-    require_writable(output, force)
+    require_writable(output, replace)
+    data = pair_settings(settings)
     with console_progress() as progress:
-        result = minilmx.bisect(
-            artifact,
-            reference,
-            candidate,
-            candidate_artifact=candidate_artifact,
-            dataset=dataset,
-            language=language,
-            **pair_settings(settings),
-            limit=limit,
-            threshold=threshold,
-            graph=graph,
-            threads=threads,
-            progress=progress,
-        )
+        result = minilmx.bisect(artifact, progress=progress, **data, **settings)
     if output is not None:
-        save_document(result, output, replace=force)
+        save_document(result, output, replace=replace)
         echo(f"result: {output}", err=True)
     if as_json:
         print_document(to_json(result))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -75,15 +75,9 @@ def check(
                 f"{option} is where other consumers are looked for: {', '.join(names)}; expected one that "
                 "runs there."
             )
+    places: dict[str, Any] = {"pythons": pythons, "node_modules": node_modules}
     with console_progress() as progress:
-        findings = minilmx.check(
-            artifact,
-            names,
-            pythons=pythons,
-            node_modules=node_modules,
-            time_limit_seconds=time_limit,
-            progress=progress,
-        )
+        findings = minilmx.check(artifact, names, time_limit_seconds=time_limit, progress=progress, **places)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

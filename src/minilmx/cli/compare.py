@@ -7,7 +7,7 @@ import click
 
 import minilmx
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, require_writable
+from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
 
 
 @click.command(short_help="Compare artifacts, models, servers and saved embeddings.")
@@ -47,23 +47,14 @@ from minilmx.cli.options import FORCE, JSON, require_writable
 @PRESET
 @limit_options
 @LIMITS_FILE
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
+@RESULT
 @FORCE
 @JSON
 def compare(
     embedders: tuple[str, ...],
-    texts: str | None,
-    column: str | None,
-    sample: int | None,
-    dataset: str | None,
-    queries: str | None,
-    corpus: str | None,
-    qrels: str | None,
-    keep_text: bool,
-    preset: str | None,
     limits: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -80,35 +71,23 @@ def compare(
     """
     from minilmx.cli.progress import console_progress
 
-    if column is not None and texts is None:
+    rules = rules_under(stated_limits(settings), limits)
+    given = {name for name, value in settings.items() if value not in (None, False)}
+    if "column" in given and "texts" not in given:
         raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
-    if sample is not None and texts is None:
+    if "sample" in given and "texts" not in given:
         raise click.UsageError("--sample takes some of --texts: no texts; expected --texts.")
-    if keep_text and texts is None and queries is None:
+    if "keep_text" in given and not given & {"texts", "queries"}:
         raise click.UsageError("--keep-text keeps some of --texts or --queries: neither; expected one.")
-    if keep_text and output is None and not as_json:
+    if "keep_text" in given and output is None and not as_json:
         raise click.UsageError(
             "--keep-text is for the result: neither saved nor printed; expected --output or --json."
         )
-    if (queries is None) != (corpus is None):
+    if ("queries" in given) != ("corpus" in given):
         raise click.UsageError("--queries and --corpus: only one of them; expected both.")
-    if qrels is not None and queries is None:
+    if "qrels" in given and "queries" not in given:
         raise click.UsageError("--qrels judges a search: no queries; expected --queries and --corpus.")
-    rules = rules_under(stated_limits(settings), limits)
-    require_writable(output, force)
+    require_writable(output, replace)
     with console_progress() as progress:
-        result = minilmx.compare(
-            *embedders,
-            texts=texts,
-            column=column,
-            sample=sample,
-            dataset=dataset,
-            queries=queries,
-            corpus=corpus,
-            qrels=qrels,
-            keep_text=keep_text,
-            limits=rules,
-            preset=preset,
-            progress=progress,
-        )
-    finish(result, output, force, as_json, save=output is not None)
+        result = minilmx.compare(*embedders, limits=rules, progress=progress, **settings)
+    finish(result, output, replace, as_json, save=output is not None)

@@ -9,6 +9,7 @@ import click
 import minilmx
 from minilmx.cli.console import echo, print_document, show
 from minilmx.cli.options import (
+    ARTIFACT,
     DATASET,
     FORCE,
     GRAPH,
@@ -21,6 +22,7 @@ from minilmx.cli.options import (
     pair_settings,
     require_output,
     runner_settings,
+    together,
 )
 from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
     from minilmx.eval.results import Result
 
 
-def limit_options(command: Any) -> Any:
-    for name, text in reversed(LIMIT_OPTIONS):
-        command = click.option(flag(name), type=float, help=f"{text} Exit code 1 if it is broken.")(command)
-    return command
-
-
+limit_options = together(
+    *(
+        click.option(flag(name), type=float, help=f"{text} Exit code 1 if it is broken.")
+        for name, text in LIMIT_OPTIONS
+    )
+)
 PRESET = click.option(
     "--preset",
     type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
@@ -80,7 +82,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 
 
 @click.command("eval", short_help="Compare runners of an artifact on graded sentence pairs.")
-@click.argument("artifact", type=click.Path(path_type=Path))
+@ARTIFACT
 @click.option(
     "--runner",
     "runners",
@@ -128,17 +130,11 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 def evaluate(
     artifact: Path,
     runners: tuple[str, ...],
-    dataset: str,
-    languages: tuple[str, ...],
-    limit: int | None,
-    ladder: bool,
     preset: str | None,
     limits: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
-    prompt: str | None,
-    graph: str,
     **settings: Any,
 ) -> None:
     """Run ARTIFACT on several runners over identical inputs and compare the embeddings.
@@ -158,37 +154,33 @@ def evaluate(
     stated = stated_limits(settings)
     rules = rules_under(stated, limits)
     data = pair_settings(settings)
-    require_output(output, force)
-    check_writable(output or RESULTS / "any.json", replace=force)
+    names = ("dataset", "languages", "limit", "ladder", "prompt", "graph")
+    data |= {name: settings.pop(name) for name in names}
+    require_output(output, replace)
+    check_writable(output or RESULTS / "any.json", replace=replace)
     with console_progress() as progress:
         opened = minilmx.open_artifact(artifact)
         if not runners:
-            names, note = default_runners(opened)
+            found, note = default_runners(opened)
             progress.message(note)
-            runners = tuple(names)
+            runners = tuple(found)
         require_comparison(preset, stated, len(runners))
         result = minilmx.evaluate(
             opened,
             runners,
-            dataset,
-            languages=languages,
-            limit=limit,
-            **data,
             limits=rules,
-            prompt=prompt,
             preset=preset,
-            graph=graph,
-            ladder=ladder,
             progress=progress,
+            **data,
             **given_settings(runners, settings),
         )
-    finish(result, output, force, as_json)
+    finish(result, output, replace, as_json)
 
 
 def finish(
     result: "Result",
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
     *,
     save: bool = True,
@@ -201,7 +193,7 @@ def finish(
 
     path = output or default_result_path(result)
     if save:
-        save_document(result, path, replace=force)
+        save_document(result, path, replace=replace)
     if as_json:
         print_document(to_json(result))
     else:

@@ -8,7 +8,7 @@ import click
 import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, require_writable
+from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
 from minilmx.wording import counted
 
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
@@ -30,9 +30,7 @@ def golden() -> None:
 @click.option("--column", help="Column of --texts with the texts, if it has several beside id.")
 @PRESET
 @FORCE
-def create(
-    golden: Path, embedder: str, texts: str, column: str | None, preset: str | None, force: bool
-) -> None:
+def create(golden: Path, embedder: str, texts: str, **settings: Any) -> None:
     """Embed texts and write GOLDEN: the texts and their embeddings, in the format of safetensors.
 
     The preset is the one that checks go by, unless they name another.
@@ -40,9 +38,7 @@ def create(
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        made = minilmx.create_golden(
-            golden, embedder, texts, column=column, preset=preset, replace=force, progress=progress
-        )
+        made = minilmx.create_golden(golden, embedder, texts, progress=progress, **settings)
     size = golden.stat().st_size / 1e3
     echo(
         f"{golden}: {counted(len(made.values), 'text')}, {counted(made.values.shape[1], 'number')} each, "
@@ -56,7 +52,7 @@ def create(
 @PRESET
 @limit_options
 @LIMITS_FILE
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
+@RESULT
 @FORCE
 @JSON
 def check(
@@ -65,7 +61,7 @@ def check(
     preset: str | None,
     limits: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -78,11 +74,11 @@ def check(
     from minilmx.eval.golden import most_moved, read_golden
 
     rules = rules_under(stated_limits(settings), limits)
-    require_writable(output, force)
+    require_writable(output, replace)
     kept = read_golden(golden)
     with console_progress() as progress:
         result = minilmx.check_golden(kept, embedder, limits=rules, preset=preset, progress=progress)
     moved = [] if as_json else most_moved(kept, result)
     if moved:
         moved = ["", "moved most:", *(f"  {line}" for line in moved)]
-    finish(result, output, force, as_json, save=output is not None, notes=moved)
+    finish(result, output, replace, as_json, save=output is not None, notes=moved)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -144,18 +144,9 @@ def selftest() -> None:
 )
 @click.option("--groqview", is_flag=True, help="Also write the folder that Groq's viewer opens.")
 @click.option("--power", is_flag=True, help="Also let the compiler analyse power and utilization.")
-@click.option("--force", is_flag=True, help="Build again, and replace the bundle if it exists.")
+@click.option("--force", "replace", is_flag=True, help="Build again, and replace the bundle if it exists.")
 @_GRAPH
-def build(
-    artifact: Path,
-    bundle: Path | None,
-    time_limit: float,
-    effort: str,
-    groqview: bool,
-    power: bool,
-    force: bool,
-    graph: str,
-) -> None:
+def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: Any) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache.
 
     --effort, --groqview and --power make a build of their own. It runs with --bundle: a run without
@@ -166,15 +157,7 @@ def build(
 
     with console_progress() as progress:
         done = build_for_groq(
-            artifact,
-            bundle,
-            graph=graph,
-            effort=effort,
-            groqview=groqview,
-            power=power,
-            time_limit_seconds=60 * time_limit,
-            replace=force,
-            progress=progress,
+            artifact, bundle, time_limit_seconds=60 * time_limit, progress=progress, **settings
         )
     facts = done.facts
     rows = [
@@ -197,7 +180,7 @@ def build(
             rows.append((name, f"{speed} ({source})"))
     if facts["warning"]:
         rows.append(("warning", facts["warning"]))
-    if groqview:
+    if settings["groqview"]:
         rows.append(("groqview", str(done.groqview)))
     if bundle is not None:
         rows.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
@@ -246,7 +229,7 @@ def job(
     graph: str,
     standalone: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
 ) -> None:
     """Write a batch script for PBS or Slurm. Nothing is started.
 
@@ -267,33 +250,26 @@ def job(
             if value is not None:
                 raise click.UsageError(f"{name} would change nothing with --standalone.")
         count = groq_standalone(
-            artifact, bundle, texts, standalone, column=column, graph=graph, replace=force
+            artifact, bundle, texts, standalone, column=column, graph=graph, replace=replace
         )
         echo(f"{standalone}: {counted(count, 'text')}; on the machine with the card: python run.py card.npy")
         return
     if scheduler is None:
         raise click.UsageError("Name the --scheduler, or a folder with --standalone.")
+    how = {"scheduler": scheduler, "graph": graph}
     if texts is not None:
-        script = groq_run_job(
-            artifact,
-            bundle,
-            texts,
-            embeddings or "card.npy",
-            column=column,
-            scheduler=scheduler,
-            graph=graph,
-        )
+        script = groq_run_job(artifact, bundle, texts, embeddings or "card.npy", column=column, **how)
     else:
         for name, value in {"--embeddings": embeddings, "--column": column}.items():
             if value is not None:
                 raise click.UsageError(f"{name} would change nothing without TEXTS.")
-        script = groq_build_job(artifact, bundle, scheduler=scheduler, graph=graph)
+        script = groq_build_job(artifact, bundle, **how)
     if output is None:
-        if force:
+        if replace:
             raise click.UsageError("--force would change nothing without --output.")
         click.echo(script, nl=False)
     else:
-        with atomic_file(output, replace=force) as temporary:
+        with atomic_file(output, replace=replace) as temporary:
             temporary.write_text(script, encoding="utf-8")
 
 

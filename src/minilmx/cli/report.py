@@ -51,7 +51,7 @@ def report(
     form: str | None,
     runner: str | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     preset: str | None,
     limits: Path | None,
     **settings: Any,
@@ -75,7 +75,7 @@ def report(
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":
         raise click.UsageError("--runner needs --format mteb")
-    require_writable(output, force)
+    require_writable(output, replace)
     stated = stated_limits(settings)
     rules = rules_under(stated, limits)
     limited = bool(stated) or limits is not None or preset is not None
@@ -102,7 +102,7 @@ def report(
         else:
             print_document(text)
     else:
-        with atomic_file(output, replace=force) as temporary:
+        with atomic_file(output, replace=replace) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if broken:
             for line in first_lines(judged):
