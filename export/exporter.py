@@ -24,7 +24,8 @@ from minilmx.export.options import (
 )
 from minilmx.export.parity import Parity, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize
-from minilmx.export.tokens import AutoTokens, TextParity, stated_tokenizer
+from minilmx.export.stated_tokenizer import stated_tokenizer
+from minilmx.export.tokens import AutoTokens, TextParity
 from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal

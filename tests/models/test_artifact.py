@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from minilmx.errors import ArtifactError
-from minilmx.models.artifact import Artifact, find_problems, open_artifact, unlisted_files
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.verification import find_problems, unlisted_files
 
 FIXED = "model_b4_s16.onnx"
 

@@ -29,8 +29,9 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     if as_json and snippet is not None:
         raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")
     from minilmx.errors import ArtifactError, boundary
-    from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
+    from minilmx.models.artifact import read_artifact
     from minilmx.models.onnx_file import load_graph, read_facts
+    from minilmx.models.verification import find_problems, unlisted_files
 
     with boundary(ArtifactError, f"{artifact:.200} cannot be opened"):
         is_model = snippet is None and _is_model(artifact)
