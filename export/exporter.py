@@ -47,7 +47,7 @@ from minilmx.models.manifest import (
     Truncation,
 )
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.pooling import read_modules, stated_sequence_length
+from minilmx.models.pooling import Modules, read_modules, stated_sequence_length
 from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.support import check_model
@@ -102,24 +102,9 @@ def export_model(
     started = time.perf_counter()
     check_model(source, onnx=options.from_onnx)
     modules = read_modules(source)
-    pooling = modules.pooling
-    if modules.output == SCORE:
-        _require_scores(source, options)
-    if source.pooling and not source.is_plain:
-        raise ModelError(
-            f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {pooling} pooling; "
-            "expected a pooling only for a model without modules.json",
-            "Leave the pooling to the model.",
-            unused=True,
-        )
-    if options.fixed_consumers and modules.dense:
-        raise ExportError(
-            f"a fixed graph for other libraries: {source.id} has Dense modules; expected none",
-            "Export without the settings for other libraries' fixed graphs.",
-            unused=True,
-        )
+    _require_fit(source, modules, options)
     if source.is_plain and modules.output != SCORE:
-        progress.message(f"{source.id} has no modules.json: {pooling} pooling, without normalisation")
+        progress.message(f"{source.id} has no modules.json: {modules.pooling} pooling, without normalisation")
     if options.from_onnx:
         file, packages = find_onnx_file(source), ["onnxruntime"]
         onnx_file = (file, load_onnx(file))
@@ -218,6 +203,25 @@ def export_model(
     seconds = time.perf_counter() - started
     report = ExportReport(facts[GraphKind.FIXED], parity, text_parity, cost, seconds)
     return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
+
+
+def _require_fit(source: ModelSource, modules: Modules, options: ExportOptions) -> None:
+    """Refuse options that this kind of model does not take. Raises ModelError and ExportError."""
+    if modules.output == SCORE:
+        _require_scores(source, options)
+    if source.pooling and not source.is_plain:
+        raise ModelError(
+            f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {modules.pooling} "
+            "pooling; expected a pooling only for a model without modules.json",
+            "Leave the pooling to the model.",
+            unused=True,
+        )
+    if options.fixed_consumers and modules.dense:
+        raise ExportError(
+            f"a fixed graph for other libraries: {source.id} has Dense modules; expected none",
+            "Export without the settings for other libraries' fixed graphs.",
+            unused=True,
+        )
 
 
 def _require_scores(source: ModelSource, options: ExportOptions) -> None:

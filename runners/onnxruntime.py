@@ -129,7 +129,6 @@ class SessionRunner(Runner):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """onnxruntime's version."""
         return {"onnxruntime": onnxruntime.__version__}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:

@@ -91,7 +91,6 @@ class OpenvinoRunner(Runner):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """OpenVINO's version."""
         return {"openvino": self._version}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:

@@ -65,7 +65,6 @@ class Endpoint(TextEmbedder):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The version of the HTTP client."""
         return self._client.versions
 
     def encode(self, texts: Sequence[str], advance: Advance | None = None) -> Rows:
@@ -82,7 +81,6 @@ class Endpoint(TextEmbedder):
         return np.concatenate(parts)
 
     def close(self) -> None:
-        """Close the connections."""
         self._client.close()
 
     def _embed(self, texts: Sequence[str]) -> Rows:
@@ -146,12 +144,10 @@ class _TokenRunner(Runner):
 
     @property
     def details(self) -> Details:
-        """The address and the model."""
         return {"url": self._address.url, "model": self._address.model}
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The version of the HTTP client."""
         return self._client.versions
 
     def run(self, batch: Batch) -> Rows:
@@ -167,7 +163,6 @@ class _TokenRunner(Runner):
         return _as_rows(self._client.name, self._client.read(answer, read_kserve).rows)
 
     def close(self) -> None:
-        """Close the connections."""
         self._client.close()
 
 
