@@ -37,7 +37,7 @@ from minilmx.cli.options import (
     "graphs",
     multiple=True,
     type=GRAPHS,
-    help="Graph for every runner; repeatable. [default: every graph that the runner takes]",
+    help="Graph for every runner; repeatable. [default: every graph that the runner supports]",
 )
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds after the warm-up."
@@ -60,8 +60,8 @@ def bench(
 ) -> None:
     """Measure runners of ARTIFACT side by side on TEXTS, in interleaved rounds.
 
-    TEXTS is a file as `mlx run` takes it; without it, the bundled sentences are used. For a page with
-    a plot: `mlx report RESULT.json --output RESULT.html`.
+    TEXTS is an input of `mlx run`. [default: the bundled sentences] `mlx report RESULT.json --output
+    RESULT.html` draws the result as a page with a plot.
     """
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json

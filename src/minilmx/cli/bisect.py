@@ -36,7 +36,7 @@ from minilmx.cli.options import (
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="Name the first boundary with a greater relative error. It is not a limit.",
+    help="Report the first boundary with a greater relative error. Not a limit.",
 )
 @DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
@@ -44,7 +44,7 @@ from minilmx.cli.options import (
 @click.option(
     "--limit",
     type=click.IntRange(min=2),
-    help="Use only the first pairs. [default: 64] All tensors are held in memory: about 1 MB per pair.",
+    help="Use only the first pairs. [default: 64] All tensors are kept in memory: about 1 MB per pair.",
 )
 @click.option(
     "--graph",
@@ -66,11 +66,11 @@ def bisect(artifact: Path, output: Path | None, replace: bool, as_json: bool, **
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
     the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,
-    the step's own share of the final drift, and the float16 headroom. The first line is the answer to
-    whether the sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
+    the step's own share of the final drift, and the float16 headroom. The first line says whether the
+    sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
     """
     if settings["candidate"] is None and settings["candidate_artifact"] is None:
-        raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
+        raise click.UsageError("nothing to compare with; expected --candidate or --candidate-artifact.")
     from minilmx.cli.progress import console_progress
     from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection

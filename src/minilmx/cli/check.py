@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME",
-    help="Check this consumer, which must be installed; repeatable. [default: all that are installed]",
+    help="Check only this installed consumer; repeatable. [default: all that are installed]",
 )
 @click.option(
     "--python",
@@ -53,7 +53,7 @@ def check(
     time_limit: float,
     as_json: bool,
 ) -> None:
-    """Prove ARTIFACT in every library here that can open it.
+    """Check that every installed library opens ARTIFACT and returns its embeddings.
 
     Each library runs the code that `mlx inspect --snippet NAME` prints, in a separate process, over
     sentences of every length, in batches of 1, 7 and 32. Its embeddings must equal those of the

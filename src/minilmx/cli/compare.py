@@ -14,15 +14,15 @@ from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
 @click.argument("embedders", metavar="EMBEDDER EMBEDDER...", nargs=-1, required=True)
 @click.option(
     "--texts",
-    help="The texts to embed: one per line, CSV, TSV, JSON, JSONL or Parquet. Rows of a file of embeddings "
-    "are joined with them by the column id, if both have it.",
+    help="The texts to embed: one per line, CSV, TSV, JSON, JSONL or Parquet. A file of embeddings is joined "
+    "with them by the column id, if both have it.",
 )
 @click.option("--column", help="Column of --texts with the texts, if it has several beside id and language.")
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Compare N texts of --texts, drawn at random, always the same ones. [default: all]",
+    help="Compare a random sample of N texts of --texts, always the same one. [default: all]",
 )
 @click.option(
     "--dataset",
@@ -31,10 +31,10 @@ from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
 )
 @click.option(
     "--queries",
-    help="Queries of a search in --corpus: JSONL with _id and text, as BEIR has it. Files of embeddings hold "
+    help="Queries of a search in --corpus: JSONL with _id and text, as in BEIR. Files of embeddings contain "
     "the queries, then the documents.",
 )
-@click.option("--corpus", help="Documents of the search: JSONL with _id, text and, if there is one, title.")
+@click.option("--corpus", help="Documents of the search: JSONL with _id, text and an optional title.")
 @click.option(
     "--qrels",
     help="Relevance judgements, for nDCG@10 and MRR@10: TSV with query-id, corpus-id and score.",
@@ -42,7 +42,7 @@ from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
 @click.option(
     "--keep-text",
     is_flag=True,
-    help="Have the texts that changed most in the result, not only their ids or rows.",
+    help="Also write the texts that changed most to the result, not only their ids or rows.",
 )
 @PRESET
 @limit_options
@@ -58,7 +58,7 @@ def compare(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Compare the embeddings of anything with those of the first EMBEDDER.
+    """Compare the embeddings of any EMBEDDERs with those of the first.
 
     An EMBEDDER is an artifact: ARTIFACT on onnxruntime, or ARTIFACT@RUNNER:NAME=VALUE,... on another
     runner with its settings, graph and prompt. Or a model in sentence-transformers: model:MODEL. Or a
@@ -76,9 +76,9 @@ def compare(
     if "column" in given and "texts" not in given:
         raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
     if "sample" in given and "texts" not in given:
-        raise click.UsageError("--sample takes some of --texts: no texts; expected --texts.")
+        raise click.UsageError("--sample draws from --texts: no texts; expected --texts.")
     if "keep_text" in given and not given & {"texts", "queries"}:
-        raise click.UsageError("--keep-text keeps some of --texts or --queries: neither; expected one.")
+        raise click.UsageError("--keep-text is for --texts or --queries: neither; expected one of them.")
     if "keep_text" in given and output is None and not as_json:
         raise click.UsageError(
             "--keep-text is for the result: neither saved nor printed; expected --output or --json."

@@ -32,21 +32,17 @@ if TYPE_CHECKING:
 
 
 limit_options = together(
-    *(
-        click.option(flag(name), type=float, help=f"{text} Exit code 1 if it is broken.")
-        for name, text in LIMIT_OPTIONS
-    )
+    *(click.option(flag(name), type=float, help=f"Limit: {text}") for name, text in LIMIT_OPTIONS)
 )
 PRESET = click.option(
     "--preset",
     type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
-    help="The precision whose rounding is still called SAME; otherwise the exit code is 1, unless limits are "
-    "set. [default: the coarsest precision of what is compared]",
+    help="Precision whose rounding counts as SAME. [default: the coarsest of those that are compared]",
 )
 LIMITS_FILE = click.option(
     "--limits",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A limits.toml: limits by runner and by language. Limits given as options override it.",
+    help="A limits.toml with limits by runner and by language. Options override it.",
 )
 
 
@@ -139,12 +135,12 @@ def evaluate(
 ) -> None:
     """Run ARTIFACT on several runners over identical inputs and compare the embeddings.
 
-    Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine,
-    unless its settings name another) with the gold scores, and its embedding drift from the first
-    runner: element by element, in the order of the pairs, and in what a search returns. The first line
-    is the answer: SAME, DRIFTED (the numbers moved further than rounding moves them, but a search
-    returns the same) or DIFFERENT. Of a cross-encoder's artifact, the scores of the pairs and their order
-    are compared. Exits with 0 only for SAME or, if limits are set, if they are kept.
+    Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine by
+    default) with the gold scores, and the drift of its embeddings from the first runner's: number by
+    number, in the order of the pairs, and in search results. The first line is the answer: SAME, DRIFTED
+    (the numbers moved further than rounding moves them, but a search returns the same) or DIFFERENT. For
+    a cross-encoder, it compares the scores of the pairs and their order. Exits with 0 only for SAME or, if
+    you set limits, only if all of them hold.
     """
     from minilmx.cli.progress import console_progress
     from minilmx.eval.results import RESULTS

@@ -33,8 +33,8 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for int8 "
-    "also -int8, for a bool mask also -bool]",
+    help="Artifact folder to create. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for "
+    "int8 also -int8, for a bool mask also -bool]",
 )
 @click.option(
     "--batch-size",
@@ -48,8 +48,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     type=SequenceLength(),
     default="128",
     show_default=True,
-    help="Tokens per row, fixed in the graph; longer texts are truncated. model: as many as the model itself "
-    "reads.",
+    help="Tokens per row, fixed in the graph; longer texts are truncated. model: the model's own limit.",
 )
 @click.option(
     "--dimension",
@@ -68,7 +67,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     "--pack",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Also write a packed graph, whose rows hold up to N texts each (see --graph of run and eval).",
+    help="Also write a packed graph, whose rows contain up to N texts each (see --graph of run and eval).",
 )
 @click.option(
     "--precision",
@@ -86,12 +85,12 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
 @click.option(
     "--from-onnx",
     is_flag=True,
-    help="Freeze MODEL's own ONNX file, which has dynamic axes, without torch.",
+    help="Freeze the ONNX file with dynamic axes in MODEL, without torch.",
 )
 @click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
-    help="Pooling of a model without modules.json, which transformers saved. [default: mean]",
+    help="Pooling for a model that transformers saved, without modules.json. [default: mean]",
 )
 @click.option(
     "--mask",

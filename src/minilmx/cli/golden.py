@@ -31,9 +31,9 @@ def golden() -> None:
 @PRESET
 @FORCE
 def create(golden: Path, embedder: str, texts: str, **settings: Any) -> None:
-    """Embed texts and write GOLDEN: the texts and their embeddings, in the format of safetensors.
+    """Embed texts and write them with their embeddings to GOLDEN, a safetensors file.
 
-    The preset is the one that checks go by, unless they name another.
+    `mlx golden check` uses the preset unless it names another.
     """
     from minilmx.cli.progress import console_progress
 
@@ -67,8 +67,8 @@ def check(
 ) -> None:
     """Embed the texts of GOLDEN with EMBEDDER, as in `mlx compare`, and compare.
 
-    Also prints the ten texts that moved most. The first line is the answer, and the exit code follows it, as
-    in `mlx eval`. `mlx report` makes JUnit and Markdown of the result.
+    The first line is the answer, and the exit code follows it, as in `mlx eval`. Also prints the ten texts
+    that moved most. `mlx report` renders the result as JUnit or Markdown.
     """
     from minilmx.cli.progress import console_progress
     from minilmx.eval.golden import most_moved, read_golden

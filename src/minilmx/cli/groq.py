@@ -40,7 +40,7 @@ def groq() -> None:
 @click.option(
     "--python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python 3.8 to 3.10. [default: one on PATH or of pyenv, uv or conda, as the SDK wants it]",
+    help="A Python 3.8 to 3.10. [default: the version that the SDK needs, from PATH, pyenv, uv or conda]",
 )
 @click.option(
     "--prefix",
@@ -74,8 +74,8 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
 def doctor(as_json: bool, deep: bool) -> None:
     """Check everything that a run on a GroqCard needs, one line per check.
 
-    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3. A
-    warning refuses nothing.
+    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3.
+    Warnings do not change the exit code.
     """
     from minilmx.api.groq import selftest_groq
     from minilmx.cli.progress import console_progress
@@ -106,10 +106,10 @@ def _print_checks(checks: "list[Check]", failed: str) -> None:
 
 @groq.command(short_help="Try small graphs on the GroqCard, in about a minute.")
 def selftest() -> None:
-    """Try small graphs on the GroqCard: what it takes, gives and repeats, how fast and how exactly.
+    """Try small graphs on the GroqCard: types, repeatability, speed and accuracy.
 
-    Compiles the fixed and the packed graph of a shipped BERT of one layer with random weights, and
-    calls each program 100 times, in about a minute. Exits with 3 if a check fails.
+    Compiles the fixed and the packed graph of a one-layer BERT with random weights, which ships with
+    minilmx, and calls each program 100 times, in about a minute. Exits with 3 if a check fails.
     """
     from minilmx.api.groq import selftest_groq
     from minilmx.cli.progress import console_progress
@@ -149,8 +149,8 @@ def selftest() -> None:
 def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: Any) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache.
 
-    --effort, --groqview and --power make a build of their own. It runs with --bundle: a run without
-    takes the build that has none of them.
+    --effort, --groqview and --power create a separate build, which runs only with --bundle. Runs without
+    --bundle use the plain build.
     """
     from minilmx.api.groq import build_for_groq
     from minilmx.cli.progress import console_progress
@@ -197,7 +197,7 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
     "--bundle",
     type=click.Path(path_type=Path),
     required=True,
-    help="The bundle: the build writes it, and the run reads it.",
+    help="The bundle that the build writes and the run reads.",
 )
 @click.option(
     "--scheduler", type=click.Choice(["pbs", "slurm"]), help="The scheduler that the script is for."
@@ -205,7 +205,7 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
 @click.option(
     "--embeddings",
     type=click.Path(path_type=Path),
-    help="File that the run writes the embeddings to. [default: card.npy]",
+    help="File for the embeddings. [default: card.npy]",
 )
 @click.option("--column", help="CSV, TSV or Parquet column, or JSONL field, with the sentences.")
 @_GRAPH
@@ -213,7 +213,7 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
     "--standalone",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Instead of a script, write a folder for the machine with the card that needs nothing of minilmx.",
+    help="Instead of a script, write a folder that runs on the machine with the card, without minilmx.",
 )
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File for the script. [default: standard output]"

@@ -21,10 +21,10 @@ from minilmx.cli.describe import describe_length, describe_truncation
     help="Print only the code that uses ARTIFACT in a library or server (see docs/reuse.md).",
 )
 def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
-    """Show what ARTIFACT is, and whether every file is what its manifest says.
+    """Describe ARTIFACT, and check every file against its manifest.
 
-    For a MODEL (a folder, a known name or a hub id) show whether it can be exported, and if not, why. Its
-    weights are not downloaded. Exits with 3 if a file is damaged or the model is not supported.
+    For a MODEL (a folder, a known name or a hub id), show whether it can be exported and, if not, why,
+    without downloading its weights. Exits with 3 if a file is damaged or the model is not supported.
     """
     if as_json and snippet is not None:
         raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")

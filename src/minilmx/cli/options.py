@@ -35,9 +35,8 @@ GRAPH = click.option(
     type=GRAPHS,
     default="auto",
     show_default=True,
-    help="Graph of the artifact to run. auto: for each runner the first of the dynamic-shape, the packed "
-    "and the fixed graph that the artifact has and it takes. packed: several texts per row (see `mlx export "
-    "--pack`).",
+    help="Graph of the artifact to run. auto: the first of dynamic, packed and fixed that the artifact has "
+    "and the runner supports. packed: several texts per row (see `mlx export --pack`).",
 )
 PROMPT = click.option(
     "--prompt",
@@ -57,8 +56,7 @@ TIME_LIMIT = click.option(
     type=click.FloatRange(min=0, min_open=True, max=1e8),
     expose_value=False,
     callback=_limit_time,
-    help="Seconds after which the command ends as if it were interrupted, but with exit code 3. "
-    "[default: no limit]",
+    help="Seconds after which the command is interrupted, with exit code 3. [default: no limit]",
 )
 DATASET = click.option(
     "--dataset",
@@ -131,7 +129,7 @@ runner_settings = together(
     click.option(
         "--bundle",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Build of the artifact that the groq runner runs (see `mlx groq build --bundle`).",
+        help="Build of the artifact for the groq runner (see `mlx groq build --bundle`).",
     ),
     click.option(
         "--groq-execution",

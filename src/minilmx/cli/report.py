@@ -38,7 +38,7 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
     "systems show as tests. mteb: the scores as mteb's own loader reads them. [default: by the "
     "output's extension, otherwise table]",
 )
-@click.option("--runner", help="With mteb: the runner whose scores are written, if the result has several.")
+@click.option("--runner", help="With mteb: the runner whose scores to write, if the result has several.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write. [default: standard output]"
 )
@@ -58,9 +58,9 @@ def report(
 ) -> None:
     """Render saved results of `mlx eval`, `mlx compare` or `mlx bench`, without running anything.
 
-    For several RESULTs of one model and data set it draws their history, by date and runner version.
-    With limits or a preset, it judges one RESULT by them in place of those it was saved with, and exits as
-    `mlx eval` does. It also exits with 1 if a RESULT has embeddings that are not finite.
+    Several RESULTs of one model and data set are drawn as a history, by date and runner version. Limits or
+    a preset replace those that one RESULT was saved with; the exit code is then as in `mlx eval`. Exits
+    with 1 in any case if a RESULT has embeddings that are not finite.
     """
     from minilmx.api.report import limits_of
     from minilmx.errors import EvalError, boundary

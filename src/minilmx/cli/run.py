@@ -75,7 +75,7 @@ _FOLDER_OPTIONS = {
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="CPUs of the Ray cluster that each worker gets.",
+        help="CPUs of the Ray cluster for each worker.",
     ),
 }
 _RAY_OPTIONS = ("ray_address", "cpus_per_worker")
@@ -97,14 +97,14 @@ _RAY_OPTIONS = ("ray_address", "cpus_per_worker")
     "--text-columns",
     nargs=2,
     metavar="NAME NAME",
-    help="Columns of the two texts of a pair, for a cross-encoder. [default: sentence1 sentence2]",
+    help="For a cross-encoder: the columns of the two texts. [default: sentence1 sentence2]",
 )
 @click.option(
     "--on-empty",
     type=click.Choice(["error", "skip", "null"]),
     default="error",
     show_default=True,
-    help="What to do with a row without a text. null: keep it, with null as its embedding.",
+    help="What to do with rows without a text. null: keep them, with a null embedding.",
 )
 @format_options
 @PROMPT
@@ -120,11 +120,11 @@ def run(
     INPUTS is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or - for
     standard input. The record of the run is written beside the output file: OUTPUT.run.json.
 
-    If --output is a folder, INPUTS are any number of such files, folders and patterns, and the
-    embeddings go to the folder as Parquet shards, or with --format lance as a Lance dataset, with the
-    other columns of the inputs. To resume a run that was interrupted, give the same command again.
+    If --output is a folder, INPUTS are any number of such files, folders and patterns. The embeddings and
+    the other columns of the inputs are written as Parquet shards or, with --format lance, as a Lance
+    dataset. To resume an interrupted run, run the same command again.
 
-    If ARTIFACT is of a cross-encoder, INPUTS is a file of pairs of texts, and the output has one score per
+    If ARTIFACT is a cross-encoder, INPUTS is a file of pairs of texts, and the output is one score per
     pair: JSON lines, or a .npy.
     """
     from minilmx.cli.progress import console_progress
@@ -135,7 +135,7 @@ def run(
     require_output(output, replace)
     facts = read_artifact(artifact)
     if facts.gives_scores and (to_folder or len(inputs) > 1):
-        raise click.UsageError("a cross-encoder scores the pairs of one file into one file.")
+        raise click.UsageError("a cross-encoder scores one file of pairs, to one file.")
     _require_fit(inputs, to_folder, folder_settings["engine"])
     common = {name: settings.pop(name) for name in ("column", "text_columns", "on_empty", "prompt", "graph")}
     common |= {"text_format": text_format(settings), "runner": runner}
