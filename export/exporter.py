@@ -114,7 +114,7 @@ def export_model(
         weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
         if options.opset not in (None, opset):
             raise ExportError(
-                f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
+                f"{file}: opset {opset}, which the export keeps; expected opset {options.opset}",
                 "Leave the opset to the file.",
                 unused=True,
             )
@@ -236,7 +236,7 @@ def _require_scores(source: ModelSource, options: ExportOptions) -> None:
     ):
         if is_asked:
             raise ExportError(
-                f"{what}: {source.id} is a cross-encoder, which gives a score per pair of texts; expected a "
+                f"{what}: {source.id} is a cross-encoder, which scores pairs of texts; expected a "
                 "model that gives embeddings",
                 "Export it in float32 from its PyTorch weights, without this setting.",
                 unused=True,

@@ -63,7 +63,7 @@ class AutoTokens:
         found, made = (type(each.model).__name__ for each in (self._stated, self._auto.backend_tokenizer))
         if found != made:
             raise ModelError(
-                f"{source.encoder}: tokenizer.json holds a {found} model, of which AutoTokenizer of "
+                f"{source.encoder}: tokenizer.json contains a {found} model, but AutoTokenizer of "
                 f"{self.library} makes a {made} model; expected the same",
                 "Name the tokenizer_class in tokenizer_config.json, or choose a revision that does.",
             )

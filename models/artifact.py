@@ -142,7 +142,7 @@ class Artifact:
         """Raise ArtifactError for a cross-encoder's artifact."""
         if self.gives_scores:
             raise ArtifactError(
-                f"{self.path} is a cross-encoder, which gives a score per pair of texts; expected an "
+                f"{self.path} is a cross-encoder, which scores pairs of texts; expected an "
                 "artifact that gives embeddings",
                 "Score pairs of texts with it (`mlx run`), or evaluate it on graded pairs (`mlx eval`).",
             )
@@ -294,7 +294,7 @@ def read_artifact(path: Path) -> Artifact:
     except (FileNotFoundError, NotADirectoryError) as error:
         fault = f"has no {MANIFEST_NAME}" if path.exists() else "does not exist"
         raise ArtifactError(
-            f"{path} is not an artifact: it {fault}", "Export a model to make one."
+            f"{path} is not an artifact: it {fault}", "Create one with `mlx export`."
         ) from error
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error

@@ -30,7 +30,7 @@ class Case:
 def render_junit(result: Result) -> str:
     """A suite for each language, a case for each limit, or without limits for each comparison.
 
-    A runner of which an embedding is not finite always has a case that fails. The verdict's sentence is
+    A runner with an embedding that is not finite always has a failing case. The verdict's sentence is
     the name of all suites, and the first line of each suite's output.
     """
     suites = Xml.Element("testsuites", {"name": _text(result.verdict.sentence)})

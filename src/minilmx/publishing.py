@@ -80,7 +80,7 @@ def render_card(artifact: Artifact, result: "Result | None") -> str | None:
     is_listed = any(each.path == CARD for each in artifact.manifest.files)
     if is_listed and result is not None:
         raise EvalError(
-            f"{artifact.path}: the manifest lists {CARD}, which cannot state a result then",
+            f"{artifact.path}: the manifest lists {CARD}; expected an unlisted card, which can be changed",
             "Export the model again.",
         )
     if is_listed:
@@ -108,7 +108,7 @@ def _eval_results(artifact: Artifact, result: "Result") -> list[object]:
     for one in result.evaluations:
         if one.artifact_sha256 != artifact.digest:
             raise EvalError(
-                f"the result is of the artifact {one.artifact_sha256[:12]}; expected {artifact.digest[:12]}"
+                f"the result belongs to artifact {one.artifact_sha256[:12]}; expected {artifact.digest[:12]}"
             )
         task = TASKS.get(one.dataset)
         found += [

@@ -275,7 +275,7 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     (("check", "tiny", "--consumer", "onnxruntime", "--node-modules", "."), "--node-modules is where"),
     (
         ("check", "tiny", "--consumer", "transformers-js", "--python", sys.executable),
-        "--python is where other consumers are looked for",
+        "--python only finds other consumers",
     ),
     ((*EXPORT, "--pack", "2"), "a packed graph: made from an ONNX file"),
     ((*EXPORT, "--mask", "bool"), "a bool mask: made from an ONNX file"),

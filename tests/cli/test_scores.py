@@ -161,7 +161,7 @@ def test_a_command_that_needs_embeddings_refuses_in_one_sentence(
     outcome = mlx(*(word.replace("ARTIFACT", str(reranker.path)) for word in words))
     assert outcome.code == 3, outcome
     [error] = re.findall(r"Error: .*", outcome.stderr)
-    assert "is a cross-encoder, which gives a score per pair of texts; expected an artifact" in error
+    assert "is a cross-encoder, which scores pairs of texts; expected an artifact" in error
 
 
 def test_the_functions_and_classes_for_embeddings_refuse(reranker: Artifact, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_functions_and_classes_for_embeddings_refuse(reranker: Artifact, tmp
 def test_a_scorer_takes_pairs_of_strings_and_the_artifact_of_a_cross_encoder(
     reranker: Artifact, artifact: Artifact
 ) -> None:
-    with pytest.raises(ArtifactError, match="gives an embedding per text; expected the artifact of a cross"):
+    with pytest.raises(ArtifactError, match="embeds single texts; expected the artifact of a cross"):
         minilmx.Scorer(artifact)
     with minilmx.Scorer(reranker) as scorer:
         assert scorer.score([]).shape == (0,)

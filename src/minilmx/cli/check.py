@@ -72,8 +72,7 @@ def check(
     for option, given, language in (("--python", pythons, "py"), ("--node-modules", node_modules, "mjs")):
         if given and language not in languages:
             raise click.UsageError(
-                f"{option} is where other consumers are looked for: {', '.join(names)}; expected one that "
-                "runs there."
+                f"{option} only finds other consumers: {', '.join(names)}; expected one that runs there."
             )
     places: dict[str, Any] = {"pythons": pythons, "node_modules": node_modules}
     with console_progress() as progress:

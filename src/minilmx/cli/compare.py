@@ -58,7 +58,7 @@ def compare(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Compare the embeddings of any EMBEDDERs with those of the first.
+    """Compare the embeddings of any kind of EMBEDDER with those of the first.
 
     An EMBEDDER is an artifact: ARTIFACT on onnxruntime, or ARTIFACT@RUNNER:NAME=VALUE,... on another
     runner with its settings, graph and prompt. Or a model in sentence-transformers: model:MODEL. Or a

@@ -83,7 +83,7 @@ def report(
     judged = [each for each in found if isinstance(each, Result)]
     benchmarks = [each for each in found if isinstance(each, Benchmark)]
     if benchmarks and len(found) > 1:
-        raise click.UsageError("benchmarks have no history: give one RESULT")
+        raise click.UsageError("benchmarks cannot be drawn as a history; expected one RESULT.")
     if limited:
         if len(judged) != 1:
             raise click.UsageError(

@@ -147,7 +147,7 @@ def run(
                     f"{flag(name)} is for texts to embed: this is a cross-encoder's artifact."
                 )
     elif common.pop("text_columns") is not None:
-        raise click.UsageError("--text-columns are of pairs, which only a cross-encoder scores.")
+        raise click.UsageError("--text-columns is for a cross-encoder: this artifact embeds single texts.")
     source = inputs[0] if inputs else "-"
     with console_progress() as progress:
         common["progress"] = progress
