@@ -58,7 +58,7 @@ EFFECTS: dict[tuple[str, str], tuple[Words, Words, str]] = {
     ("export", "--force"): ((*EXPORT[:-1], "full"), ("--force",), "so it is not replaced"),
     ("run", "--runner"): (RUN, ("--runner", "groq-emulator"), "with groq-emulator"),
     ("run", "--column"): (CSV, ("--column", "a"), "exit 0"),
-    ("run", "--text-columns"): (CSV, ("--text-columns", "a", "b"), "which only a cross-encoder scores"),
+    ("run", "--text-columns"): (CSV, ("--text-columns", "a", "b"), "is for a cross-encoder"),
     ("run", "--output"): (("run", "tiny", "texts.txt"), ("-o", "out.npy"), "out.npy"),
     ("run", "--force"): (("run", "tiny", "texts.txt", "-o", "a.npy"), ("--force",), "exit 0"),
     ("run", "--on-empty"): (("run", "tiny", "gap.csv", "--column", "a"), ("--on-empty", "skip"), "exit 0"),
@@ -272,7 +272,7 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     (("bisect", "tiny", "--candidate", "onnxruntime"), "the candidate: onnxruntime, which is the reference"),
     (("bench", "tiny", "--column", "a"), "--column names a column of TEXTS"),
     (("inspect", "tiny", "--json", "--snippet", "onnxruntime"), "--json is for the manifest"),
-    (("check", "tiny", "--consumer", "onnxruntime", "--node-modules", "."), "--node-modules is where"),
+    (("check", "tiny", "--consumer", "onnxruntime", "--node-modules", "."), "--node-modules only finds"),
     (
         ("check", "tiny", "--consumer", "transformers-js", "--python", sys.executable),
         "--python only finds other consumers",
