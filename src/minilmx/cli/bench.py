@@ -7,15 +7,13 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import print_document, show
+from minilmx.cli.console import show_result
 from minilmx.cli.options import (
     ARTIFACT,
-    FORCE,
     GRAPHS,
-    JSON,
-    RESULT,
     given_settings,
     require_writable,
+    result_options,
     runner_settings,
 )
 
@@ -42,9 +40,7 @@ from minilmx.cli.options import (
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds after the warm-up."
 )
-@RESULT
-@FORCE
-@JSON
+@result_options
 @runner_settings
 def bench(
     artifact: Path,
@@ -64,7 +60,6 @@ def bench(
     RESULT.html` draws the result as a page with a plot.
     """
     from minilmx.cli.progress import console_progress
-    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.benchmark import print_benchmark
 
     if column is not None and texts is None:
@@ -73,9 +68,4 @@ def bench(
     settings = given_settings(runners, settings) | {"column": column, "graphs": graphs, "rounds": rounds}
     with console_progress() as progress:
         result = minilmx.benchmark(artifact, texts, runners=runners, progress=progress, **settings)
-    if output is not None:
-        save_document(result, output, replace=replace)
-    if as_json:
-        print_document(to_json(result))
-    else:
-        show(lambda console: print_benchmark(result, console))
+    show_result(result, output, replace, as_json, print_benchmark)

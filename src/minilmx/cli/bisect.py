@@ -6,17 +6,15 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo, print_document, show
+from minilmx.cli.console import echo, show_result
 from minilmx.cli.options import (
     ARTIFACT,
     DATASET,
-    FORCE,
     GRAPHS,
-    JSON,
-    RESULT,
     pair_options,
     pair_settings,
     require_writable,
+    result_options,
 )
 
 
@@ -53,9 +51,7 @@ from minilmx.cli.options import (
     show_default=True,
     help="Graph of the artifact to bisect. auto: the fixed one. The packed one cannot be bisected.",
 )
-@RESULT
-@FORCE
-@JSON
+@result_options
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -72,19 +68,14 @@ def bisect(artifact: Path, output: Path | None, replace: bool, as_json: bool, **
     if settings["candidate"] is None and settings["candidate_artifact"] is None:
         raise click.UsageError("nothing to compare with; expected --candidate or --candidate-artifact.")
     from minilmx.cli.progress import console_progress
-    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection
 
     require_writable(output, replace)
     data = pair_settings(settings)
     with console_progress() as progress:
         result = minilmx.bisect(artifact, progress=progress, **data, **settings)
+    show_result(result, output, replace, as_json, print_bisection)
     if output is not None:
-        save_document(result, output, replace=replace)
         echo(f"result: {output}", err=True)
-    if as_json:
-        print_document(to_json(result))
-    else:
-        show(lambda console: print_bisection(result, console))
     if not result.verdict.passed:
         raise click.exceptions.Exit(1)

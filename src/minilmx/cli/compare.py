@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
+from minilmx.cli.evaluate import finish, given_limits, judgement_options
+from minilmx.cli.options import require_writable, result_options
 
 
 @click.command(short_help="Compare artifacts, models, servers and saved embeddings.")
@@ -44,15 +44,10 @@ from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
     is_flag=True,
     help="Also write the texts that changed most to the result, not only their ids or rows.",
 )
-@PRESET
-@limit_options
-@LIMITS_FILE
-@RESULT
-@FORCE
-@JSON
+@judgement_options
+@result_options
 def compare(
     embedders: tuple[str, ...],
-    limits: Path | None,
     output: Path | None,
     replace: bool,
     as_json: bool,
@@ -71,7 +66,7 @@ def compare(
     """
     from minilmx.cli.progress import console_progress
 
-    rules = rules_under(stated_limits(settings), limits)
+    _, rules = given_limits(settings)
     given = {name for name, value in settings.items() if value not in (None, False)}
     if "column" in given and "texts" not in given:
         raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
@@ -90,4 +85,4 @@ def compare(
     require_writable(output, replace)
     with console_progress() as progress:
         result = minilmx.compare(*embedders, limits=rules, progress=progress, **settings)
-    finish(result, output, replace, as_json, save=output is not None)
+    finish(result, output, replace, as_json)

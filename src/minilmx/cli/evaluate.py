@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo, print_document, show
+from minilmx.cli.console import echo, show_result
 from minilmx.cli.options import (
     ARTIFACT,
     DATASET,
@@ -31,33 +31,28 @@ if TYPE_CHECKING:
     from minilmx.eval.results import Result
 
 
-limit_options = together(
-    *(click.option(flag(name), type=float, help=f"Limit: {text}") for name, text in LIMIT_OPTIONS)
-)
 PRESET = click.option(
     "--preset",
     type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
     help="Precision whose rounding counts as SAME. [default: the coarsest of those that are compared]",
 )
-LIMITS_FILE = click.option(
-    "--limits",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A limits.toml with limits by runner and by language. Options override it.",
+judgement_options = together(
+    PRESET,
+    *(click.option(flag(name), type=float, help=f"Limit: {text}") for name, text in LIMIT_OPTIONS),
+    click.option(
+        "--limits",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A limits.toml with limits by runner and by language. Options override it.",
+    ),
 )
 
 
-def stated_limits(settings: dict[str, Any]) -> "Limits":
-    """The limits that are given as options, which leave `settings`."""
-    from minilmx.eval.limits import Limits
+def given_limits(settings: dict[str, Any]) -> "tuple[Limits, LimitRules]":
+    """The limits that are options, and those of --limits, overridden by them; all leave `settings`."""
+    from minilmx.eval.limits import Limits, limit_rules
 
-    return Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
-
-
-def rules_under(stated: "Limits", file: Path | None) -> "LimitRules":
-    """The limits of the file, overridden by those given as options."""
-    from minilmx.eval.limits import limit_rules
-
-    return limit_rules(file).under(stated)
+    stated = Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
+    return stated, limit_rules(settings.pop("limits")).under(stated)
 
 
 def require_comparison(preset: str | None, stated: "Limits", runners: int) -> None:
@@ -99,9 +94,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
 )
-@PRESET
-@limit_options
-@LIMITS_FILE
+@judgement_options
 @click.option(
     "--from",
     multiple=True,
@@ -127,7 +120,6 @@ def evaluate(
     artifact: Path,
     runners: tuple[str, ...],
     preset: str | None,
-    limits: Path | None,
     output: Path | None,
     replace: bool,
     as_json: bool,
@@ -143,12 +135,11 @@ def evaluate(
     you set limits, only if all of them hold.
     """
     from minilmx.cli.progress import console_progress
-    from minilmx.eval.results import RESULTS
+    from minilmx.eval.results import RESULTS, default_result_path
     from minilmx.files.atomic import check_writable
     from minilmx.runners.registry import default_runners
 
-    stated = stated_limits(settings)
-    rules = rules_under(stated, limits)
+    stated, rules = given_limits(settings)
     data = pair_settings(settings)
     names = ("dataset", "languages", "limit", "ladder", "prompt", "graph")
     data |= {name: settings.pop(name) for name in names}
@@ -170,33 +161,19 @@ def evaluate(
             **data,
             **given_settings(runners, settings),
         )
-    finish(result, output, replace, as_json)
+    finish(result, output or default_result_path(result), replace, as_json)
 
 
 def finish(
-    result: "Result",
-    output: Path | None,
-    replace: bool,
-    as_json: bool,
-    *,
-    save: bool = True,
-    notes: Sequence[str] = (),
+    result: "Result", path: Path | None, replace: bool, as_json: bool, notes: Sequence[str] = ()
 ) -> None:
     """Save and print a result, then the notes, and exit with 1 if it did not pass."""
-    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.terminal import print_result
-    from minilmx.eval.results import default_result_path
 
-    path = output or default_result_path(result)
-    if save:
-        save_document(result, path, replace=replace)
-    if as_json:
-        print_document(to_json(result))
-    else:
-        show(lambda console: print_result(result, console))
+    show_result(result, path, replace, as_json, print_result)
     for note in notes:
         echo(note)
-    if save:
+    if path is not None:
         echo(f"result: {path}", err=True)
     if result.passed is False:
         raise click.exceptions.Exit(1)

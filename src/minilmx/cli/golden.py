@@ -7,8 +7,8 @@ import click
 
 import minilmx
 from minilmx.cli.console import echo
-from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, RESULT, require_writable
+from minilmx.cli.evaluate import PRESET, finish, given_limits, judgement_options
+from minilmx.cli.options import FORCE, require_writable, result_options
 from minilmx.wording import counted
 
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
@@ -49,17 +49,12 @@ def create(golden: Path, embedder: str, texts: str, **settings: Any) -> None:
 @golden.command(short_help="Compare an embedder with a golden file.")
 @_GOLDEN
 @click.argument("embedder")
-@PRESET
-@limit_options
-@LIMITS_FILE
-@RESULT
-@FORCE
-@JSON
+@judgement_options
+@result_options
 def check(
     golden: Path,
     embedder: str,
     preset: str | None,
-    limits: Path | None,
     output: Path | None,
     replace: bool,
     as_json: bool,
@@ -73,7 +68,7 @@ def check(
     from minilmx.cli.progress import console_progress
     from minilmx.eval.golden import most_moved, read_golden
 
-    rules = rules_under(stated_limits(settings), limits)
+    _, rules = given_limits(settings)
     require_writable(output, replace)
     kept = read_golden(golden)
     with console_progress() as progress:
@@ -81,4 +76,4 @@ def check(
     moved = [] if as_json else most_moved(kept, result)
     if moved:
         moved = ["", "moved most:", *(f"  {line}" for line in moved)]
-    finish(result, output, replace, as_json, save=output is not None, notes=moved)
+    finish(result, output, replace, as_json, moved)

@@ -26,9 +26,13 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
-RESULT = click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
 FORCE = click.option("--force", "replace", is_flag=True, help="Replace the output if it exists.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+result_options = together(
+    click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result."),
+    FORCE,
+    JSON,
+)
 GRAPHS = click.Choice(["auto", "dynamic", "fixed", "packed"])
 GRAPH = click.option(
     "--graph",

@@ -7,14 +7,7 @@ import click
 
 import minilmx
 from minilmx.cli.console import echo, print_document
-from minilmx.cli.evaluate import (
-    LIMITS_FILE,
-    PRESET,
-    limit_options,
-    require_comparison,
-    rules_under,
-    stated_limits,
-)
+from minilmx.cli.evaluate import given_limits, judgement_options, require_comparison
 from minilmx.cli.options import FORCE, require_writable
 
 # The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
@@ -43,9 +36,7 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
     "--output", "-o", type=click.Path(path_type=Path), help="File to write. [default: standard output]"
 )
 @FORCE
-@PRESET
-@limit_options
-@LIMITS_FILE
+@judgement_options
 def report(
     results: tuple[Path, ...],
     form: str | None,
@@ -53,7 +44,6 @@ def report(
     output: Path | None,
     replace: bool,
     preset: str | None,
-    limits: Path | None,
     **settings: Any,
 ) -> None:
     """Render saved results of `mlx eval`, `mlx compare` or `mlx bench`, without running anything.
@@ -76,9 +66,9 @@ def report(
     if runner and form != "mteb":
         raise click.UsageError("--runner needs --format mteb")
     require_writable(output, replace)
-    stated = stated_limits(settings)
-    rules = rules_under(stated, limits)
-    limited = bool(stated) or limits is not None or preset is not None
+    limited = preset is not None or settings["limits"] is not None
+    stated, rules = given_limits(settings)
+    limited = limited or bool(stated)
     found = [minilmx.load_result(path) for path in results]
     judged = [each for each in found if isinstance(each, Result)]
     benchmarks = [each for each in found if isinstance(each, Benchmark)]
