@@ -33,11 +33,10 @@ def bisect(
 ) -> Bisection:
     """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
-    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs (None: up to 64)
-    of a data set, which is chosen as in `evaluate`. Its `verdict` says whether the sentence embeddings are
-    still the same.
-    `candidate` is the reference's runner unless it is given; one of `candidate` and
-    `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs (64 by
+    default) of a data set, chosen as in `evaluate`. Its `verdict` says whether the sentence embeddings
+    are still the same. `candidate` or `candidate_artifact` is required; `candidate` defaults to the
+    reference's runner. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
     Example:
         >>> minilmx.bisect("out", candidate="groq-emulator", limit=8).largest_share
