@@ -8,19 +8,8 @@ from pathlib import Path
 from minilmx.eval.consumers.places import installed_versions
 
 _PACKAGES = (
-    "fastembed",
-    "minilmx",
-    "nncf",
-    "numpy",
-    "onnxruntime",
-    "openvino",
-    "optimum",
-    "optimum-intel",
-    "optimum-onnx",
-    "sentence-transformers",
-    "tokenizers",
-    "torch",
-    "transformers",
+    *("fastembed", "minilmx", "nncf", "numpy", "onnxruntime", "openvino", "optimum", "optimum-intel"),
+    *("optimum-onnx", "sentence-transformers", "tokenizers", "torch", "transformers"),
 )
 
 

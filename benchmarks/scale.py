@@ -11,14 +11,12 @@ the figures.
 
 import argparse
 import hashlib
-import os
 import shlex
-import subprocess
-import sys
 import tempfile
-import time
 from itertools import cycle, islice
 from pathlib import Path
+
+from command import mlx
 
 from minilmx.eval.benchmark import median_ratio
 from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
@@ -48,19 +46,10 @@ def main() -> None:
 def run(artifact: Path, texts: Path, options: str) -> float:
     """One `mlx run`: its seconds. Prints them, its peak memory, its summary, and a digest of its output."""
     with tempfile.TemporaryDirectory(dir=texts.parent) as folder:
-        command = [sys.executable, "-m", "minilmx", "run", str(artifact), str(texts), *shlex.split(options)]
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert process.stderr
-        said = process.stderr.read().decode().strip()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        if status:
-            sys.exit(said)
+        seconds = mlx("run", str(artifact), str(texts), *shlex.split(options), folder=Path(folder))
         made = sorted([*Path(folder).rglob("*.npy"), *Path(folder).rglob("*.ledger.jsonl")])
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in made)).hexdigest()
-    peak = usage.ru_maxrss / 1024
-    print(f"{options}: {seconds:.1f} s, peak {peak:,.0f} MiB, sha256 {digest[:12]}: {said}", flush=True)
+    print(f"{options}: sha256 {digest[:12]}", flush=True)
     return seconds
 
 

@@ -180,8 +180,8 @@ _LIMITS = """\
 # Limits
 
 A limit is an option of `mlx eval`, `mlx compare` and `mlx report`, a key of a limits.toml, or a key
-of `limits=` in Python. A number that is not defined breaks its limit;
-a limit on a card's time is for the runners that have a card.
+of `limits=` in Python. An undefined number fails its limit;
+a limit on a card's time applies only to runners with a card.
 
 | limit | metric in the report | what it is |
 |---|---|---|

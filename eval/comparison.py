@@ -36,12 +36,12 @@ class Comparison:
     """
 
     drift: Drift
-    profile: DriftProfile | None
-    max_delta_cosine: float | None
-    mean_delta_cosine: float | None
-    correlation: PairedDifference | None
-    ranks: RankDrift | None
-    retrieval: RetrievalDrift | None
+    profile: DriftProfile | None = None
+    max_delta_cosine: float | None = None
+    mean_delta_cosine: float | None = None
+    correlation: PairedDifference | None = None
+    ranks: RankDrift | None = None
+    retrieval: RetrievalDrift | None = None
     relevance: RelevanceDifference | UnsetType = UNSET
     sample: SampleEstimates | UnsetType = UNSET
 
@@ -62,7 +62,7 @@ def compare(
     drift = measure_drift(reference, candidate)
     before, after = pair_similarities(reference, similarity), pair_similarities(candidate, similarity)
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        return Comparison(drift, None, None, None, None, None, None)
+        return Comparison(drift)
     first, second = search or (reference, candidate)
     return replace(
         _compare_pairs(drift, before, after, pairs),
@@ -77,7 +77,7 @@ def compare_scores(
     """Compare the scores that a cross-encoder gives the pairs on two runners, each float64 [N]."""
     drift = measure_score_drift(reference, candidate)
     if not drift.finite:
-        return Comparison(drift, None, None, None, None, None, None)
+        return Comparison(drift)
     return _compare_pairs(drift, reference, candidate, pairs)
 
 
@@ -88,10 +88,8 @@ def _compare_pairs(
     delta = np.abs(after - before)
     return Comparison(
         drift=drift,
-        profile=None,
         max_delta_cosine=float(delta.max()),
         mean_delta_cosine=float(delta.mean()),
         correlation=compare_correlations(before, after, pairs.gold),
         ranks=measure_ranks(before, after, pairs.pairs),
-        retrieval=None,
     )

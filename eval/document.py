@@ -61,10 +61,10 @@ def json_schema(kind: type) -> dict[str, Any]:
         if "properties" in component:
             # A field is only left out if it has neither a value nor a default: msgspec's UNSET.
             stated = component.get("required", [])
-            required = [
-                name for name, each in component["properties"].items() if name in stated or "default" in each
-            ]
-            component |= {"additionalProperties": False, "required": required}
+            fields = component["properties"]
+            required = [name for name in fields if name in stated or "default" in fields[name]]
+            fields = {name: _plain(each) for name, each in fields.items()}
+            component |= {"properties": fields, "additionalProperties": False, "required": required}
     own = components.pop(reference["$ref"].rsplit("/", 1)[-1])
     head = {"schema_version": {"const": SCHEMA_VERSION}, "kind": {"const": kind_of(kind)}}
     return {
@@ -74,6 +74,16 @@ def json_schema(kind: type) -> dict[str, Any]:
         "required": [*head, *own["required"]],
         "$defs": components,
     }
+
+
+def _plain(field: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a field without its default, and with a list of types if it may have several."""
+    field = {key: value for key, value in field.items() if key != "default"}
+    types = [each["type"] for each in field.get("anyOf", ()) if list(each) == ["type"]]
+    if types and len(types) == len(field["anyOf"]):
+        del field["anyOf"]
+        return field | {"type": types}
+    return field
 
 
 def _document(value: Any) -> dict[str, Any]:

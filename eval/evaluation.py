@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.open_graph import Embeddings
-from minilmx.embedding.record import Timing
+from minilmx.embedding.record import Timing, timing_of
 from minilmx.embedding.scorer import opener
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare, compare_scores
@@ -52,13 +52,13 @@ class RunnerResult:
     versions: Mapping[str, str]
     finite: bool
     scores: Scores
-    similarities: tuple[float, ...] | None
-    comparison: Comparison | None
-    invariance: BatchInvariance | None
-    timing: Timing | None
-    on_chip_compute_seconds: float | None
-    with_pcie_seconds: float | None
-    sdk_call_seconds: float | None
+    similarities: tuple[float, ...] | None = None
+    comparison: Comparison | None = None
+    invariance: BatchInvariance | None = None
+    timing: Timing | None = None
+    on_chip_compute_seconds: float | None = None
+    with_pcie_seconds: float | None = None
+    sdk_call_seconds: float | None = None
     relevance: Relevance | UnsetType = UNSET
 
 
@@ -155,9 +155,7 @@ def evaluate(
         reference = reference or found
         results.append(_result(name, details, versions, found, view, pairs, comparison, invariance))
     return Evaluation(
-        **header_fields(
-            artifact, tokenized, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
-        ),
+        **header_fields(artifact, tokenized, pairs),
         search_prompts=artifact.search_prompts or UNSET,
         texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()),
@@ -223,11 +221,6 @@ def _result(
         similarities=None if scores.spearman is None else tuple(similarities.tolist()),
         comparison=comparison,
         invariance=invariance,
-        timing=Timing(
-            batches=found.batches,
-            seconds=found.seconds,
-            latency_seconds=float(found.batch_seconds.mean()),
-            sentences_per_second=len(found.values) / found.seconds,
-        ),
+        timing=timing_of(len(found.values), found.seconds, found.batch_seconds),
         **chip_latencies(details),
     )

@@ -29,7 +29,7 @@ _TENSOR, _METADATA, _KEY = "embeddings", "__metadata__", "golden"
 class GoldenRecord:
     """What a golden file states beside its embeddings.
 
-    `texts` are N. `preset` is the one that checks go by, or None: by the precision of what is compared.
+    `texts` are N. `preset` is the one for checks, or None to choose it by the precision of what is compared.
     `embedder` is the name of what made the embeddings, with its `details` and `versions`.
     """
 

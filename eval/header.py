@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minilmx.embedding.record import Header, artifact_fields
+from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.models.artifact import Artifact
 from minilmx.models.tokenizer import TokenizedTexts
 
@@ -27,24 +28,17 @@ def digest_of(texts: TokenizedTexts) -> str:
     return digest.hexdigest()
 
 
-def header_fields(
-    artifact: Artifact,
-    texts: TokenizedTexts,
-    dataset: str,
-    revision: str | None = None,
-    language: str | None = None,
-    split: str | None = None,
-    pairs: int = 0,
-) -> dict[str, Any]:
-    """The fields of a DataHeader for an artifact that ran over these texts."""
+def header_fields(artifact: Artifact, texts: TokenizedTexts, data: SentencePairs | str) -> dict[str, Any]:
+    """The fields of a DataHeader for an artifact that ran over the texts of pairs, or of a named file."""
+    pairs = None if isinstance(data, str) else data
     return {
         **artifact_fields(artifact),
         "sentences": len(texts),
         "truncated_sentences": int(texts.truncated.sum()),
         "inputs_sha256": digest_of(texts),
-        "dataset": dataset,
-        "dataset_revision": revision,
-        "language": language,
-        "split": split,
-        "pairs": pairs,
+        "dataset": pairs.name if pairs else data,
+        "dataset_revision": pairs.revision if pairs else None,
+        "language": pairs.language if pairs else None,
+        "split": pairs.split if pairs else None,
+        "pairs": len(pairs) if pairs else 0,
     }

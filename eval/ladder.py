@@ -76,7 +76,7 @@ def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]
         taken.append((name, runner, found.values.astype(np.float64)))
     if len(taken) < 2:
         raise EvalError(
-            f"the ladder: {len(taken)} steps that can run here; expected at least two",
+            f"the ladder: {len(taken)} steps can run here; expected at least two",
             f"Install what is missing for {', '.join(missing)}.",
         )
     final = taken[-1][2] - taken[0][2]

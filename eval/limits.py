@@ -68,41 +68,33 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class LimitRules:
-    """Limits by runner and language. The more specific ones take precedence:
+    """Limits by runner and language, each None for all. The more specific ones take precedence:
 
-    runner and language, then language, then runner, then default.
+    runner and language, then language, then runner, then those for all.
     """
 
-    default: Limits
-    runner: Mapping[str, Limits]
-    language: Mapping[str, Limits]
-    both: Mapping[tuple[str, str], Limits]
+    tables: Mapping[tuple[str | None, str | None], Limits]
 
     def of(self, runner: str, language: str | None) -> Limits:
         """The limits of one runner on one language."""
-        none = Limits()
-        chosen = self.runner.get(runner, none).over(self.default)
-        chosen = self.language.get(language or "", none).over(chosen)
-        return self.both.get((runner, language or ""), none).over(chosen)
+        chosen = Limits()
+        for key in dict.fromkeys([(None, None), (runner, None), (None, language), (runner, language)]):
+            chosen = self.tables.get(key, Limits()).over(chosen)
+        return chosen
 
     def __bool__(self) -> bool:
         """Whether there is any limit."""
-        tables = (self.default, *self.runner.values(), *self.language.values(), *self.both.values())
-        return any(tables)
+        return any(self.tables.values())
 
     @property
     def runners(self) -> list[str]:
         """The runners that have limits of their own."""
-        return [*self.runner, *(runner for runner, _ in self.both)]
+        return [runner for runner, _ in self.tables if runner is not None]
 
     def under(self, stated: Limits) -> "LimitRules":
         """These rules with limits that hold everywhere and take precedence over all others."""
-        return LimitRules(
-            stated.over(self.default),
-            {name: stated.over(limits) for name, limits in self.runner.items()},
-            {name: stated.over(limits) for name, limits in self.language.items()},
-            {name: stated.over(limits) for name, limits in self.both.items()},
-        )
+        tables = {(None, None): Limits(), **self.tables}
+        return LimitRules({key: stated.over(limits) for key, limits in tables.items()})
 
 
 def read_limits(path: Path) -> LimitRules:
@@ -117,21 +109,17 @@ def read_limits(path: Path) -> LimitRules:
     unknown = set(document) - {"default", "runner", "language"}
     if unknown:
         raise EvalError(f"{path}: unknown table {sorted(unknown)[0]!r}; expected default, runner or language")
-    runner, both = {}, {}
+    tables: dict[tuple[str | None, str | None], Limits] = {
+        (None, None): _limits(path, "default", document.get("default", {}))
+    }
     for name, table in _tables(path, "runner", document).items():
         for language, inner in _tables(path, "language", table).items():
-            both[name, language] = _limits(path, f"runner.{name}.language.{language}", inner)
+            tables[name, language] = _limits(path, f"runner.{name}.language.{language}", inner)
         own = {key: value for key, value in table.items() if key != "language"}
-        runner[name] = _limits(path, f"runner.{name}", own)
-    rules = LimitRules(
-        _limits(path, "default", document.get("default", {})),
-        runner,
-        {
-            name: _limits(path, f"language.{name}", table)
-            for name, table in _tables(path, "language", document).items()
-        },
-        both,
-    )
+        tables[name, None] = _limits(path, f"runner.{name}", own)
+    for language, table in _tables(path, "language", document).items():
+        tables[None, language] = _limits(path, f"language.{language}", table)
+    rules = LimitRules(tables)
     if not rules:
         raise EvalError(f"{path}: no limits; expected at least one", unused=True)
     return rules
@@ -149,7 +137,7 @@ def limit_rules(limits: LimitsLike) -> LimitRules:
         return limits
     if isinstance(limits, Path | str):
         return read_limits(Path(limits))
-    return LimitRules(Limits(limits or {}), {}, {}, {})
+    return LimitRules({(None, None): Limits(limits or {})})
 
 
 def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]:

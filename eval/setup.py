@@ -63,8 +63,8 @@ def find_differences(reference: "RunnerResult", candidate: "RunnerResult") -> li
     drift = candidate.comparison and candidate.comparison.drift
     if drift and drift.mean_cosine is not None and drift.mean_cosine < _ANOTHER_MODEL:
         found.append(
-            f"two embeddings of one text have a mean cosine of {drift.mean_cosine:.2f}, as those of another "
-            "model or of other texts have"
+            f"the mean cosine of the same texts is {drift.mean_cosine:.2f}, which suggests another model "
+            "or other texts"
         )
     return found
 

@@ -54,10 +54,6 @@ class Verdict:
     passed: bool | None
     comparisons: tuple[ComparisonVerdict, ...]
 
-    def unlimited(self, checks: Sequence[Check]) -> list[ComparisonVerdict]:
-        """The comparisons on which none of the limits has a say, so that their answer decides."""
-        return _unlimited(self.comparisons, checks)
-
 
 def judge(evaluations: Sequence[Evaluation], checks: Sequence[Check], preset: str | None = None) -> Verdict:
     """The verdict by a preset (None: by the precision of what is compared).
@@ -176,11 +172,14 @@ def _passed(
         return False
     if not comparisons and not checks:
         return None
-    judged = _unlimited(comparisons, checks)
+    judged = without_limits(comparisons, checks)
     return all(check.passed for check in checks) and all(each.answer is Answer.SAME for each in judged)
 
 
-def _unlimited(comparisons: Sequence[ComparisonVerdict], checks: Sequence[Check]) -> list[ComparisonVerdict]:
+def without_limits(
+    comparisons: Sequence[ComparisonVerdict], checks: Sequence[Check]
+) -> list[ComparisonVerdict]:
+    """The comparisons to which none of the limits applies: their answer decides."""
     limited = {
         (each.language, each.runner)
         for each in checks

@@ -24,7 +24,8 @@ from minilmx.export.options import (
 )
 from minilmx.export.parity import Parity, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize
-from minilmx.export.tokens import AutoTokens, TextParity, stated_tokenizer
+from minilmx.export.stated_tokenizer import stated_tokenizer
+from minilmx.export.tokens import AutoTokens, TextParity
 from minilmx.files.atomic import atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
@@ -46,7 +47,7 @@ from minilmx.models.manifest import (
     Truncation,
 )
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.pooling import read_modules, stated_sequence_length
+from minilmx.models.pooling import Modules, read_modules, stated_sequence_length
 from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.support import check_model
@@ -101,24 +102,9 @@ def export_model(
     started = time.perf_counter()
     check_model(source, onnx=options.from_onnx)
     modules = read_modules(source)
-    pooling = modules.pooling
-    if modules.output == SCORE:
-        _require_scores(source, options)
-    if source.pooling and not source.is_plain:
-        raise ModelError(
-            f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {pooling} pooling; "
-            "expected a pooling only for a model without modules.json",
-            "Leave the pooling to the model.",
-            unused=True,
-        )
-    if options.fixed_consumers and modules.dense:
-        raise ExportError(
-            f"a fixed graph for other libraries: {source.id} has Dense modules; expected none",
-            "Export without the settings for other libraries' fixed graphs.",
-            unused=True,
-        )
+    _require_fit(source, modules, options)
     if source.is_plain and modules.output != SCORE:
-        progress.message(f"{source.id} has no modules.json: {pooling} pooling, without normalisation")
+        progress.message(f"{source.id} has no modules.json: {modules.pooling} pooling, without normalisation")
     if options.from_onnx:
         file, packages = find_onnx_file(source), ["onnxruntime"]
         onnx_file = (file, load_onnx(file))
@@ -128,7 +114,7 @@ def export_model(
         weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
         if options.opset not in (None, opset):
             raise ExportError(
-                f"{file}: opset {opset}, which freezing keeps; expected opset {options.opset}",
+                f"{file}: opset {opset}, which the export keeps; expected opset {options.opset}",
                 "Leave the opset to the file.",
                 unused=True,
             )
@@ -219,6 +205,25 @@ def export_model(
     return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
 
 
+def _require_fit(source: ModelSource, modules: Modules, options: ExportOptions) -> None:
+    """Refuse options that this kind of model does not take. Raises ModelError and ExportError."""
+    if modules.output == SCORE:
+        _require_scores(source, options)
+    if source.pooling and not source.is_plain:
+        raise ModelError(
+            f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {modules.pooling} "
+            "pooling; expected a pooling only for a model without modules.json",
+            "Leave the pooling to the model.",
+            unused=True,
+        )
+    if options.fixed_consumers and modules.dense:
+        raise ExportError(
+            f"a fixed graph for other libraries: {source.id} has Dense modules; expected none",
+            "Export without the settings for other libraries' fixed graphs.",
+            unused=True,
+        )
+
+
 def _require_scores(source: ModelSource, options: ExportOptions) -> None:
     """Refuse for a cross-encoder what is for embeddings, and an export without proof. Raises ExportError."""
     for what, is_asked in (
@@ -231,7 +236,7 @@ def _require_scores(source: ModelSource, options: ExportOptions) -> None:
     ):
         if is_asked:
             raise ExportError(
-                f"{what}: {source.id} is a cross-encoder, which gives a score per pair of texts; expected a "
+                f"{what}: {source.id} is a cross-encoder, which scores pairs of texts; expected a "
                 "model that gives embeddings",
                 "Export it in float32 from its PyTorch weights, without this setting.",
                 unused=True,

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from minilmx.errors import ExportError, ModelError
+from minilmx.errors import ExportError, ModelError, boundary
 from minilmx.export.model import Outputs
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
@@ -130,10 +130,8 @@ class DynamicModel:
         """The file's own outputs on onnxruntime; pooled by numpy if it does not pool. Raises ExportError."""
         feeds = batch.feeds()
         taken = {value.name: feeds[value.name] for value in self.session.get_inputs()}
-        try:
+        with boundary(ExportError, f"{self.file}: onnxruntime cannot run it"):
             hidden, *pooled = self.session.run(list(self.outputs), taken)
-        except Exception as error:
-            raise ExportError(f"{self.file}: onnxruntime cannot run it: {error}") from error
         hidden = hidden[:, :, : self.hidden_dimension]
         embedding = pooled[0] if pooled else self._pool(hidden, batch.attention_mask[:, :, None])
         return hidden, embedding[:, : self.embedding_dimension]
@@ -297,15 +295,13 @@ def freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", data_file(target).name
         )
-    try:
+    with boundary(ExportError, "the graph: onnxruntime cannot freeze it"):
         onnxruntime.InferenceSession(
             frozen.SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=["MatMulAddFusion"],  # would bring in Gemm
         )
-    except Exception as error:
-        raise ExportError(f"the graph: onnxruntime cannot freeze it: {error}") from error
     folded = load_onnx(target)
     used = {node.domain for node in folded.graph.node}
     kept = [entry for entry in folded.opset_import if entry.domain in used]

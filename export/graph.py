@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 import torch
 
-from minilmx.errors import ExportError
+from minilmx.errors import ExportError, boundary
 from minilmx.export.freeze import freeze
 from minilmx.export.options import ExportOptions
 from minilmx.models.architectures import ARCHITECTURES, find_architecture
@@ -231,7 +231,7 @@ class TracedModel(SentenceModel):
             traced = Path(temporary) / "traced.onnx"
             # The exporter warns that it is deprecated, and about each Python branch that it traces.
             warnings.simplefilter("ignore")
-            try:
+            with boundary(ExportError, f"the {kind} graph: PyTorch cannot trace it"):
                 torch.onnx.export(
                     module.eval(),
                     tuple(inputs.values()),
@@ -242,8 +242,6 @@ class TracedModel(SentenceModel):
                     output_names=outputs,
                     dynamic_axes=axes if kind == GraphKind.DYNAMIC else None,
                 )
-            except Exception as error:
-                raise ExportError(f"the {kind} graph: PyTorch cannot trace it: {error}") from error
             folds = find_architecture(self.encoder.config.to_dict()).folds
             if not folds and fits_one_file(traced.stat().st_size) and not may_be_external(traced):
                 traced.replace(path)

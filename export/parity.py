@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from minilmx.cpus import limited_threads
-from minilmx.errors import ExportError
+from minilmx.errors import ExportError, boundary
 from minilmx.export.model import Outputs
 from minilmx.models.batching import pack
 from minilmx.models.interface import LAST_HIDDEN_STATE, OUTPUT_NAMES, SCORE, SENTENCE_EMBEDDING
@@ -115,10 +115,8 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     options.intra_op_num_threads = limited_threads(None) or 0  # 0: onnxruntime's own choice
-    try:
+    with boundary(ExportError, f"{path.name}: onnxruntime cannot load it"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ExportError(f"{path.name}: onnxruntime cannot load it: {error}") from error
 
 
 def _open_graph(path: Path) -> Callable[[TokenBatch], dict[str, NDArray[np.float32]]]:

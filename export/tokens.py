@@ -1,12 +1,12 @@
 """The tokenizer of an artifact: the one that sentence-transformers makes of the model's files.
 
 transformers' AutoTokenizer builds some tokenizers from the vocabulary of tokenizer.json and the settings in
-tokenizer_config.json, so that tokenizer.json alone can give other token ids.
+tokenizer_config.json, and tokenizer.json alone can then give other token ids.
 """
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,38 +15,23 @@ from typing import Any
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import normalizers
 
-from minilmx.errors import ExportError, ModelError, boundary
-from minilmx.export.folder import read_tokenizer_settings
+from minilmx.errors import ExportError, ModelError
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import MAX_ABS_EMBEDDING, find_scale, open_session, relative_difference
+from minilmx.export.stated_tokenizer import load_stated, lower_texts
 from minilmx.models.interface import SCORE
-from minilmx.models.made_tokenizer import load_auto_tokenizer, make_tokenizer
+from minilmx.models.made_tokenizer import load_auto_tokenizer
 from minilmx.models.manifest import Shape
 from minilmx.models.sample_texts import odd_texts, pair_up, sample_texts
-from minilmx.models.source import ModelSource, read_json, read_settings_file
-from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer, load_tokenizer
+from minilmx.models.source import ModelSource
+from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 Inputs = Sequence[tuple[str, ...]]  # texts, one or a pair
 
 _MOST_ADDED_TOKENS = 8
 _SAVE_AGAIN = "Correct tokenizer_config.json, or save the tokenizer with transformers again."
-# The classes that AutoTokenizer takes if the settings name none, by the architecture.
-_CLASSES = {
-    "bert": "BertTokenizer",
-    "electra": "ElectraTokenizer",
-    "roberta": "RobertaTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-}
-# In tokenizer_config.json, in tokenizer.json's BertNormalizer, and what AutoTokenizer takes if unset.
-_BERT_SETTINGS = (
-    ("do_lower_case", "lowercase", True),
-    ("strip_accents", "strip_accents", None),
-    ("tokenize_chinese_chars", "handle_chinese_chars", True),
-)
-_TOKEN_SETTINGS = ("lstrip", "rstrip", "single_word", "normalized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +56,14 @@ class AutoTokens:
         """Load it. Raises ModelError, also if it replaces the model of tokenizer.json by another."""
         self.source = source
         self.library = f"transformers {metadata.version('transformers')}"
-        self._stated = _load(source)
+        self._stated = load_stated(source)
         self._auto = load_auto_tokenizer(source.encoder)
         for tokenizer in (self._stated, self._auto.backend_tokenizer):
-            _lower_texts(source, tokenizer)
+            lower_texts(source, tokenizer)
         found, made = (type(each.model).__name__ for each in (self._stated, self._auto.backend_tokenizer))
         if found != made:
             raise ModelError(
-                f"{source.encoder}: tokenizer.json holds a {found} model, of which AutoTokenizer of "
+                f"{source.encoder}: tokenizer.json contains a {found} model, but AutoTokenizer of "
                 f"{self.library} makes a {made} model; expected the same",
                 "Name the tokenizer_class in tokenizer_config.json, or choose a revision that does.",
             )
@@ -262,104 +247,6 @@ class AutoTokens:
                     f"{self.source.id}: the {what} of the {_quoted(texts)} differs by {difference:.3g}, "
                     f"relative to its size, from that of {reference}; expected at most {MAX_ABS_EMBEDDING:g}"
                 )
-
-
-def stated_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
-    """The tokenizer of tokenizer.json, without transformers.
-
-    Truncates on the side that tokenizer_config.json names. Raises ModelError if tokenizer_config.json
-    states what AutoTokenizer would do otherwise.
-    """
-    tokenizer = _load(source)
-    settings, config = read_tokenizer_settings(source), read_json(source.encoder, "config.json", dict)
-    content = json.loads(tokenizer.to_str())
-    file = source.encoder / "tokenizer_config.json"
-    with boundary(ModelError, f"{file} cannot be read as settings of a tokenizer"):
-        for name, found, expected in _contradictions(content, settings, config):
-            raise ModelError(
-                f"{file}: {name} {found!r}, which tokenizer.json contradicts; expected {expected!r}",
-                "Export the model from its PyTorch weights, or correct tokenizer_config.json.",
-            )
-        direction = settings.get("truncation_side", (tokenizer.truncation or {}).get("direction", "right"))
-        tokenizer.enable_truncation(512, direction=direction)
-    _lower_texts(source, tokenizer)
-    return tokenizer
-
-
-def _lower_texts(source: ModelSource, tokenizer: tokenizers.Tokenizer) -> None:
-    """Lower the case of texts before anything else if the model's settings ask for it.
-
-    As sentence-transformers does it, which looks for the step only at the top of the normalizer.
-    """
-    if not read_settings_file(source.encoder, "sentence_bert_config.json").get("do_lower_case"):
-        return
-    normalizer = tokenizer.normalizer
-    if isinstance(normalizer, normalizers.Sequence):
-        steps = [normalizer[index] for index in range(len(normalizer))]
-    else:
-        steps = [] if normalizer is None else [normalizer]
-    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-
-
-def _load(source: ModelSource) -> tokenizers.Tokenizer:
-    """The tokenizer of tokenizer.json alone, or one made from the vocabulary if it does not exist.
-
-    Raises ModelError, also for settings that are not JSON.
-    """
-    read_tokenizer_settings(source)
-    file = source.encoder / "tokenizer.json"
-    return load_tokenizer(file) if file.is_file() else make_tokenizer(source)
-
-
-def _contradictions(
-    content: Mapping[str, Any], settings: Mapping[str, Any], config: Mapping[str, Any]
-) -> Iterator[tuple[str, object, object]]:
-    """Settings by which AutoTokenizer gives other ids than tokenizer.json: name, value, what fits."""
-    kind = config.get("model_type")
-    made = settings.get("tokenizer_class") or config.get("tokenizer_class") or _CLASSES.get(str(kind), "")
-    made = str(made).removesuffix("Fast")
-    normalizer, model = content["normalizer"] or {}, content["model"]["type"]
-    if made in ("BertTokenizer", "ElectraTokenizer"):
-        if model != "WordPiece":
-            yield "tokenizer_class", made, f"one for a {model} model"
-        if normalizer.get("type") != "BertNormalizer":
-            yield "tokenizer_class", made, "PreTrainedTokenizerFast"
-            return
-        stated = {key: settings.get(name, default) for name, key, default in _BERT_SETTINGS}
-        for name, key, _ in _BERT_SETTINGS:
-            in_effect = [each[key] for each in (stated, normalizer)]
-            if key == "strip_accents":  # unset, it follows the case
-                in_effect = [
-                    each["lowercase"] if each[key] is None else each[key] for each in (stated, normalizer)
-                ]
-            if in_effect[0] != in_effect[1]:
-                yield name, *in_effect
-    elif made in ("RobertaTokenizer", "XLMRobertaTokenizer"):
-        byte_level = made == "RobertaTokenizer"
-        if model != ("BPE" if byte_level else "Unigram"):
-            yield "tokenizer_class", made, f"one for a {model} model"
-        prefixed = _adds_prefix_space(content["pre_tokenizer"] or {})
-        stated = settings.get("add_prefix_space", not byte_level)
-        if stated != prefixed:
-            yield "add_prefix_space", stated, prefixed
-    if settings.get("split_special_tokens"):
-        yield "split_special_tokens", True, False
-    known = {token["content"]: token for token in content["added_tokens"]}
-    for number, token in (settings.get("added_tokens_decoder") or {}).items():
-        in_file = known.get(token.get("content"))
-        if in_file is None or any(in_file[key] != token.get(key, in_file[key]) for key in _TOKEN_SETTINGS):
-            yield f"added_tokens_decoder {number}", token.get("content"), "a token of tokenizer.json"
-
-
-def _adds_prefix_space(pre_tokenizer: Mapping[str, Any]) -> bool:
-    """Whether a space is put before a text, by the ByteLevel or Metaspace step of a pre-tokenizer."""
-    for step in pre_tokenizer.get("pretokenizers", [pre_tokenizer]):
-        if "prepend_scheme" in step:
-            return bool(step["prepend_scheme"] != "never")
-        if "add_prefix_space" in step:
-            return bool(step["add_prefix_space"])
-    return False
 
 
 def _clear_types(post_processor: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ schema, paths inside the folder, and the size and digest of every file, at the l
 
 import hashlib
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from minilmx.errors import ArtifactError, boundary
 from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import open_regular, read_document
 from minilmx.files.private import CAN_SEAL, private_copy
-from minilmx.models.external_data import data_file, external_fault, is_cached_blob
+from minilmx.models.external_data import data_file
 from minilmx.models.hub_artifact import fetch_artifact, is_hub_artifact
 from minilmx.models.manifest import (
     CARD,
@@ -31,7 +31,8 @@ from minilmx.models.manifest import (
     parse_manifest,
 )
 from minilmx.models.source import snapshot_of
-from minilmx.wording import counted
+from minilmx.models.verification import damage, other_digest, require_none, weights_fault
+from minilmx.models.verification import find_problems as find_problems
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -141,7 +142,7 @@ class Artifact:
         """Raise ArtifactError for a cross-encoder's artifact."""
         if self.gives_scores:
             raise ArtifactError(
-                f"{self.path} is a cross-encoder, which gives a score per pair of texts; expected an "
+                f"{self.path} is a cross-encoder, which scores pairs of texts; expected an "
                 "artifact that gives embeddings",
                 "Score pairs of texts with it (`mlx run`), or evaluate it on graded pairs (`mlx eval`).",
             )
@@ -238,7 +239,7 @@ class Artifact:
         file itself if its weights are in another file. Raises ArtifactError as `read` does.
         """
         if self.graph_data:  # more than 2 GiB: the library finds the other file beside this one
-            _require_none(self, find_problems(self, {self.graph_file, self.graph_data}))
+            require_none(self, find_problems(self, {self.graph_file, self.graph_data}))
             yield self.graph_file
             return
         if not CAN_SEAL:
@@ -256,11 +257,11 @@ class Artifact:
 
     def _verify(self, stated: File, digest: str, content: Path | bytes) -> None:
         """Raise ArtifactError unless this is the content of a file, if it is a graph without other files."""
-        fault = _other_digest(stated, digest) if digest != stated.sha256 else None
+        fault = other_digest(stated, digest) if digest != stated.sha256 else None
         if fault is None and stated.path in self.graph_paths:
-            fault = _external_fault(self, stated.path, content)
+            fault = weights_fault(self, stated.path, content)
         if fault:
-            raise _damage(self.path, stated.path, fault)
+            raise damage(self.path, stated.path, fault)
 
     @property
     def size_bytes(self) -> int:
@@ -276,24 +277,8 @@ def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
     schema.
     """
     artifact = read_artifact(path)
-    _require_none(artifact, find_problems(artifact, None if verify else ()))
+    require_none(artifact, find_problems(artifact, None if verify else ()))
     return artifact
-
-
-def _require_none(artifact: Artifact, problems: Mapping[str, str]) -> None:
-    if problems:
-        more = f" (and {counted(len(problems) - 1, 'more file')})" if len(problems) > 1 else ""
-        file, problem = next(iter(problems.items()))
-        raise _damage(artifact.path, file, f"{problem}{more}")
-
-
-def _damage(path: Path, file: str, problem: str) -> ArtifactError:
-    hint = "Delete it from the hub's cache, or upload it again." if snapshot_of(path) else "Export it again."
-    return ArtifactError(f"the artifact {path} is damaged: {file} {problem}", hint)
-
-
-def _other_digest(stated: File, digest: str) -> str:
-    return f"has SHA-256 {digest}; expected {stated.sha256}"
 
 
 def read_artifact(path: Path) -> Artifact:
@@ -309,65 +294,11 @@ def read_artifact(path: Path) -> Artifact:
     except (FileNotFoundError, NotADirectoryError) as error:
         fault = f"has no {MANIFEST_NAME}" if path.exists() else "does not exist"
         raise ArtifactError(
-            f"{path} is not an artifact: it {fault}", "Export a model to make one."
+            f"{path} is not an artifact: it {fault}", "Create one with `mlx export`."
         ) from error
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
     return Artifact(path, parse_manifest(document, str(file)), hashlib.sha256(document).hexdigest())
-
-
-def find_problems(artifact: Artifact, contents: Collection[Path] | None = None) -> Mapping[str, str]:
-    """What is wrong with each damaged file, in a few words, by its path; empty if nothing is.
-
-    `contents` are the files whose bytes are read; None for all. A symbolic link is damage, except one to a
-    blob of the same repository in the hub's cache.
-    Raises ArtifactError for a file that cannot be read.
-    """
-    problems: dict[str, str] = {}
-    whole: list[File] = []
-    with boundary(ArtifactError, f"the artifact {artifact.path} cannot be read"):
-        for file in artifact.manifest.files:
-            path = artifact.path / file.path
-            folders = (artifact.path / part for part in Path(file.path).parents[:-1])
-            if any(folder.is_symlink() for folder in folders) or (
-                path.is_symlink() and not is_cached_blob(path)
-            ):
-                problems[file.path] = "is a symbolic link"
-            elif not path.is_file():
-                problems[file.path] = "is missing"
-            elif path.stat().st_size != file.size_bytes:
-                problems[file.path] = f"has {path.stat().st_size} bytes; expected {file.size_bytes}"
-            elif contents is None or path in contents:
-                whole.append(file)
-        digests = sha256_of_files(artifact.path / file.path for file in whole)
-    for file, digest in zip(whole, digests, strict=True):
-        if digest != file.sha256:
-            problems[file.path] = _other_digest(file, digest)
-    for file in whole:
-        if file.path in artifact.graph_paths and file.path not in problems:
-            fault = _external_fault(artifact, file.path, artifact.path / file.path)
-            problems |= {file.path: fault} if fault else {}
-    return problems
-
-
-def _external_fault(artifact: Artifact, graph: str, content: Path | bytes) -> str | None:
-    """What is wrong with the weights of a graph in another file, which the manifest must list, or None."""
-    data = data_file(artifact.path / graph)
-    is_listed = any(artifact.path / each.path == data for each in artifact.manifest.files)
-    try:
-        fault = external_fault(content, data.parent, data if is_listed else None)
-    except ArtifactError:
-        return "is not an ONNX file"
-    return fault and f"has {fault}"
-
-
-def unlisted_files(artifact: Artifact) -> list[str]:
-    """Files in the folder that the manifest does not cover, without the model card."""
-    listed = {file.path for file in artifact.manifest.files} | {MANIFEST_NAME, CARD}
-    found = (path for path in artifact.path.rglob("*") if not path.is_dir())
-    return sorted(
-        name for path in found if (name := path.relative_to(artifact.path).as_posix()) not in listed
-    )
 
 
 def seal(folder: Path, manifest: Manifest) -> Artifact:

@@ -95,12 +95,12 @@ def out_of_reach(error: Exception, what: str, kind: type[MinilmxError]) -> Minil
 
     if isinstance(error, OfflineModeIsEnabled):
         return kind(
-            f"{what}, and HF_HUB_OFFLINE forbids a download", "Unset HF_HUB_OFFLINE, or give a folder."
+            f"{what}, and HF_HUB_OFFLINE forbids a download", "Unset HF_HUB_OFFLINE, or name a folder."
         )
     lines = [line for line in str(error).splitlines() if line.strip()]
     return kind(
         f"{what}, and the hub cannot be reached ({(lines or [type(error).__name__])[0]})",
-        "Check the connection, or give a folder.",
+        "Check the connection, or name a folder.",
     )
 
 

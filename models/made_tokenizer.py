@@ -26,7 +26,7 @@ def make_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
     for package, install in needed.items():
         if importlib.util.find_spec(package) is None:
             raise ModelError(
-                f"{folder}: no tokenizer.json; making one from {made} needs {package}, which is not "
+                f"{folder}: no tokenizer.json; creating one from {made} needs {package}, which is not "
                 "installed",
                 f"Run pip install {install}.",
             )

@@ -105,7 +105,7 @@ def describe_tokenizer(source: ModelSource) -> str:
         if source.has(source.encoder / name):
             return name if name == "tokenizer.json" else f"made from {name}"
     raise ModelError(
-        f"{source.encoder}: no tokenizer.json, and no vocabulary to make one from; expected tokenizer.json "
+        f"{source.encoder}: no tokenizer.json, and no vocabulary to create one from; expected tokenizer.json "
         f"or one of {', '.join(VOCABULARIES)}",
         "Save the model's tokenizer in its folder.",
     )

@@ -1,10 +1,8 @@
 """The runner `onnxruntime`: any graph of the artifact on the CPU, or on a device of runners/devices.py."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice
 from minilmx.cpus import available_cpus
-from minilmx.errors import MinilmxError, RunnerError, RunnerFailed
+from minilmx.errors import RunnerError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32
@@ -53,7 +51,9 @@ class OnnxruntimeOptions(ThreadOptions):
             if "=" not in option:
                 raise ValueError(f"device_options: {option!r}; expected key=value")
         if self.device != CPU:
-            require_choice("device", self.device, (CPU, *_devices().DEVICES))
+            from minilmx.runners.devices import DEVICES
+
+            require_choice("device", self.device, (CPU, *DEVICES))
         elif self.device_options:
             given = ", ".join(self.device_options)
             raise RunnerError(
@@ -98,18 +98,15 @@ class SessionRunner(Runner):
         self._precision = precision
         self._output = output
         model = graph if isinstance(graph, bytes) else str(graph)
-        try:
-            self._session: onnxruntime.InferenceSession | None
-            self._place: Details
-            self._session, self._place = (
-                self._open_cpu(model, settings, threads)
-                if device == CPU
-                else _devices().open_session(model, settings, device, device_options, threads)
-            )
-        except MinilmxError:
-            raise
-        except Exception as error:
-            raise RunnerFailed(f"onnxruntime cannot load the graph: {error}") from error
+        self._session: onnxruntime.InferenceSession | None
+        self._place: Details
+        with boundary(RunnerFailed, "onnxruntime cannot load the graph"):
+            if device == CPU:
+                self._session, self._place = self._open_cpu(model, settings, threads)
+            else:
+                from minilmx.runners.devices import open_session
+
+                self._session, self._place = open_session(model, settings, device, device_options, threads)
 
     def _open_cpu(
         self, model: str | bytes, settings: onnxruntime.SessionOptions, threads: int | None
@@ -132,7 +129,6 @@ class SessionRunner(Runner):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """onnxruntime's version."""
         return {"onnxruntime": onnxruntime.__version__}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
@@ -146,10 +142,8 @@ class SessionRunner(Runner):
     def _outputs(self, names: list[str], batch: Batch) -> list[NDArray[np.float32]]:
         if self._session is None:
             raise RunnerFailed(f"the runner {self.name} is closed", "Open it again.")
-        try:
+        with boundary(RunnerFailed, "onnxruntime failed on a batch"):
             outputs: list[NDArray[np.float32]] = self._session.run(names, batch.feeds())
-        except Exception as error:
-            raise RunnerFailed(f"onnxruntime failed on a batch: {error}") from error
         return outputs
 
 
@@ -167,13 +161,11 @@ def _open(artifact: Artifact, options: OnnxruntimeOptions, progress: Progress) -
 
 
 def _missing(options: OnnxruntimeOptions) -> str | None:
-    missing: str | None = None if options.device == CPU else _devices().find_missing(options.device)
-    return missing
+    if options.device == CPU:
+        return None
+    from minilmx.runners.devices import find_missing
 
-
-def _devices() -> Any:
-    """minilmx.runners.devices, imported only for a device."""
-    return importlib.import_module("minilmx.runners.devices")
+    return find_missing(options.device)
 
 
 ENTRY = RunnerEntry(

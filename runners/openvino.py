@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice
 from minilmx.cpus import available_cpus
-from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.interface import SENTENCE_EMBEDDING
@@ -91,7 +91,6 @@ class OpenvinoRunner(Runner):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """OpenVINO's version."""
         return {"openvino": self._version}
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
@@ -102,12 +101,10 @@ class OpenvinoRunner(Runner):
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
         feeds = {name: ids for name, ids in batch.feeds().items() if name in self._inputs}
-        try:
+        with boundary(RunnerFailed, "OpenVINO failed on a batch"):
             # Inputs and outputs are shared, not copied; only the embeddings are copied.
             results = request.infer(feeds, share_inputs=True, share_outputs=True)
             embeddings: NDArray[np.float32] = results[self._output].copy()
-        except Exception as error:
-            raise RunnerFailed(f"OpenVINO failed on a batch: {error}") from error
         return embeddings
 
     def close(self) -> None:

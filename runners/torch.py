@@ -45,12 +45,10 @@ class TorchRunner(Runner):
 
     @property
     def details(self) -> Details:
-        """Threads, and where the weights came from."""
         return self._details
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Versions of torch and transformers."""
         return self._versions
 
     def run(self, batch: Batch) -> NDArray[np.float32]:

@@ -128,9 +128,7 @@ def bisect(
         remaining.append(relative_error(exact.values[-1], embeddings))
     steps = compare_steps(boundaries, exact, found, [*remaining, 0.0])
     shares = [(step.share, step.boundary) for step in steps if step.share is not None]
-    header = header_fields(
-        artifact, texts, pairs.name, pairs.revision, pairs.language, pairs.split, len(pairs)
-    )
+    header = header_fields(artifact, texts, pairs)
     first, second = exact.values[-1], found.values[-1]
     sides = _side(reference, artifact, first), _side(candidate, other, second)
     return Bisection(
@@ -188,13 +186,7 @@ def _judge(
             versions={},
             finite=side.finite,
             scores=score_pairs(values[:half], values[half:], pairs.gold, similarity),
-            similarities=None,
             comparison=compared,
-            invariance=None,
-            timing=None,
-            on_chip_compute_seconds=None,
-            with_pcie_seconds=None,
-            sdk_call_seconds=None,
         )
         for side, precision, values, compared in zip(
             sides, precisions, embeddings, (None, comparison), strict=True

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from minilmx.cpus import limited_threads
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, boundary
 from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.progress import Advance
@@ -53,8 +53,8 @@ def trace(
         found = _run(session, [*names, *maxima], batch.feeds())
         real = min(texts.shape.batch_size, len(texts) - done)
         attended = batch.attention_mask[:real] == 1
-        for kept, boundary, value in zip(parts, boundaries, found[: len(names)], strict=True):
-            kept.append(value[:real][attended] if boundary.per_token else value[:real])
+        for kept, each, value in zip(parts, boundaries, found[: len(names)], strict=True):
+            kept.append(value[:real][attended] if each.per_token else value[:real])
         largest = np.maximum(largest, np.array(found[len(names) :], dtype=np.float64))  # keeps NaN
         done += real
         advance(real)
@@ -123,19 +123,13 @@ def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSessio
     threads = limited_threads(threads)
     if threads is not None:
         settings.intra_op_num_threads = threads
-    try:
+    with boundary(RunnerFailed, "onnxruntime cannot load the graph with its intermediate tensors"):
         return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[PROVIDER])
-    except Exception as error:
-        raise RunnerFailed(
-            f"onnxruntime cannot load the graph with its intermediate tensors: {error}"
-        ) from error
 
 
 def _run(
     session: onnxruntime.InferenceSession, names: list[str], feeds: Mapping[str, NDArray[Any]]
 ) -> list[NDArray[np.float32]]:
-    try:
+    with boundary(RunnerFailed, "onnxruntime failed on a batch"):
         outputs: list[NDArray[np.float32]] = session.run(names, dict(feeds))
-    except Exception as error:
-        raise RunnerFailed(f"onnxruntime failed on a batch: {error}") from error
     return outputs

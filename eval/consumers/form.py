@@ -11,10 +11,11 @@ from minilmx.errors import ArtifactError
 from minilmx.export.fixed_consumers import SAME, fixed_settings
 from minilmx.export.folder import COPIED, TOKENIZER_SETTINGS, dense_weights, own_files
 from minilmx.files.documents import parse_json
-from minilmx.models.artifact import Artifact, unlisted_files
+from minilmx.models.artifact import Artifact
 from minilmx.models.external_data import SUFFIX
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import GraphKind
+from minilmx.models.verification import unlisted_files
 
 _LIMITS = "sentence_bert_config.json"
 _TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}

@@ -246,7 +246,7 @@ def _as_pairs(
     one, other = columns.texts or (_SENTENCE1, _SENTENCE2)
     score = columns.score or next((name for name in _SCORES if name in table.names), None)
     if one == other:
-        raise DatasetError(f"both texts of a pair are to come from the column {one!r}; expected two columns")
+        raise DatasetError(f"both texts of a pair come from the column {one!r}; expected two columns")
     if score is None or (columns.texts is None and not {one, other} <= set(table.names)):
         raise DatasetError(
             f"{table.path}: the columns {', '.join(map(repr, table.names))}; expected "

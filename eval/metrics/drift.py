@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -143,18 +143,17 @@ def measure_drift(reference: NDArray[np.float32], candidate: NDArray[np.float32]
     difference = np.abs(candidate.astype(np.float64) - reference)
     ulps = difference / _float16_ulp(reference)
     cosines = cosine_similarity(reference, candidate)
-    defined = bool(np.isfinite(cosines).all())
-    p1, median = np.percentile(cosines, (1, 50)) if defined else (None, None)
-    return Drift(
-        finite=True,
-        max_relative=float((_norms(difference) / _norms(reference)).max()) if defined else None,
-        **_sizes(difference),
-        max_ulps=float(ulps.max()),
-        mean_ulps=float(ulps.mean()),
-        min_cosine=float(cosines.min()) if defined else None,
-        p1_cosine=None if p1 is None else float(p1),
-        median_cosine=None if median is None else float(median),
-        mean_cosine=float(cosines.mean()) if defined else None,
+    drift = Drift(True, max_ulps=float(ulps.max()), mean_ulps=float(ulps.mean()), **_sizes(difference))
+    if not np.isfinite(cosines).all():
+        return drift
+    p1, median = np.percentile(cosines, (1, 50))
+    return replace(
+        drift,
+        max_relative=float((_norms(difference) / _norms(reference)).max()),
+        min_cosine=float(cosines.min()),
+        p1_cosine=float(p1),
+        median_cosine=float(median),
+        mean_cosine=float(cosines.mean()),
     )
 
 

@@ -5,7 +5,7 @@ Tables, tiles, histories, limits and the limit options of the command line are m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minilmx.arguments import StrEnum
 
@@ -84,32 +84,20 @@ class Metric:
         return value <= allowed if self.better is Better.LOWER else value >= allowed
 
 
-def _compared(part: str, name: str) -> Value:
+def _at(path: str, scale: float = 1) -> Value:
+    """The number at a path of attributes of the result, times `scale`; None if a part of it is missing."""
+
     def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
-        value = getattr(getattr(result.comparison, part, None), name, None)
-        return None if value is None else float(value)
-
-    return find
-
-
-def _change(name: str) -> Value:
-    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
-        value: float | None = getattr(result.comparison, name, None)
-        return value
-
-    return find
-
-
-def _score(name: str) -> Value:
-    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
-        value: float | None = getattr(result.scores, name, None)
-        return None if value is None else 100 * value
+        found: Any = result
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return None if found is None else float(scale * found)
 
     return find
 
 
 def _drop(name: str) -> Value:
-    score = _score(name)
+    score = _at(f"scores.{name}", 100)
 
     def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
         before, after = score(reference, reference), score(result, reference)
@@ -119,61 +107,50 @@ def _drop(name: str) -> Value:
 
 
 def _drift(name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
-    return Metric(name, label, "", digits, better, Group.DRIFT, _compared("drift", name), limit, about)
-
-
-def _relevance(name: str) -> Value:
-    return lambda result, reference: getattr(result.relevance, name, None)
+    value = _at(f"comparison.drift.{name}")
+    return Metric(name, label, "", digits, better, Group.DRIFT, value, limit, about)
 
 
 def _of(part: str, name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
-    return Metric(name, label, "", digits, better, Group.ORDER, _compared(part, name), limit, about)
+    value = _at(f"comparison.{part}.{name}")
+    return Metric(name, label, "", digits, better, Group.ORDER, value, limit, about)
 
 
 def _batches(name: str, label: str, digits: str, better: Better, limit: str, about: str) -> Metric:
-    def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
-        return getattr(result.invariance, name, None)
-
-    return Metric(f"batch_{name}", label, "", digits, better, Group.BATCHES, find, limit, about, True,
-                  absent="not measured")  # fmt: skip
+    return Metric(f"batch_{name}", label, "", digits, better, Group.BATCHES, _at(f"invariance.{name}"),
+                  limit, about, True, absent="not measured")  # fmt: skip
 
 
 def _speed(
-    name: str,
-    label: str,
-    unit: str,
-    digits: str,
-    better: Better,
-    value: Callable[..., float | None],
-    limit: str,
-    about: str,
-    of_cards: bool = False,
+    name: str, label: str, unit: str, digits: str, better: Better, value: Value, limit: str, about: str
 ) -> Metric:
-    found: Value = lambda result, reference: value(result)  # noqa: E731
-    return Metric(name, label, unit, digits, better, Group.SPEED, found, limit, about, True, True, of_cards)
+    return Metric(name, label, unit, digits, better, Group.SPEED, value, limit, about, True, True)
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return 1000 * seconds if seconds else None
+def _of_cards(name: str, label: str, limit: str, about: str) -> Metric:
+    value = _at(name.removesuffix("ms") + "seconds", 1000)
+    return Metric(name, label, "ms", ",.4f", Better.LOWER, Group.SPEED, value, limit, about, True, True, True)
 
 
 _LOWER, _HIGHER = Better.LOWER, Better.HIGHER
 
 METRICS: tuple[Metric, ...] = (
-    Metric("spearman", "Spearman x100", "x100", ".4f", _HIGHER, Group.CORRELATION, _score("spearman"),
-           "min_spearman", "Smallest Spearman x100 of any runner.", absolute=True),
-    Metric("pearson", "Pearson x100", "x100", ".4f", _HIGHER, Group.CORRELATION, _score("pearson"),
-           "min_pearson", "Smallest Pearson x100 of any runner.", absolute=True),
+    Metric("spearman", "Spearman x100", "x100", ".4f", _HIGHER, Group.CORRELATION,
+           _at("scores.spearman", 100), "min_spearman",
+           "Smallest Spearman x100 of any runner.", absolute=True),
+    Metric("pearson", "Pearson x100", "x100", ".4f", _HIGHER, Group.CORRELATION,
+           _at("scores.pearson", 100), "min_pearson",
+           "Smallest Pearson x100 of any runner.", absolute=True),
     Metric("spearman_drop", "Spearman drop", "points", "+.4f", _LOWER, Group.CORRELATION, _drop("spearman"),
            "max_spearman_drop", "Points of Spearman x100 that a runner may be below the reference."),
     Metric("pearson_drop", "Pearson drop", "points", "+.4f", _LOWER, Group.CORRELATION, _drop("pearson"),
            "max_pearson_drop", "Points of Pearson x100 that a runner may be below the reference."),
-    Metric("ndcg_at_10", "nDCG@10", "", ".4f", _HIGHER, Group.RELEVANCE, _relevance("ndcg_at_10"),
+    Metric("ndcg_at_10", "nDCG@10", "", ".4f", _HIGHER, Group.RELEVANCE, _at("relevance.ndcg_at_10"),
            "min_ndcg_at_10", "Smallest nDCG@10, 0 to 1, of any runner.", absolute=True, optional=True),
-    Metric("mrr_at_10", "MRR@10", "", ".4f", _HIGHER, Group.RELEVANCE, _relevance("mrr_at_10"),
+    Metric("mrr_at_10", "MRR@10", "", ".4f", _HIGHER, Group.RELEVANCE, _at("relevance.mrr_at_10"),
            "min_mrr_at_10", "Smallest MRR@10, 0 to 1, of any runner.", absolute=True, optional=True),
     _drift("max_relative", "max relative difference", ".2e", _LOWER, "max_relative",
-           "Largest difference of an embedding, as a share of the length of the reference's."),
+           "Largest L2 distance of an embedding from the reference's, relative to its norm."),
     _drift("max_abs", "max abs", ".2e", _LOWER, "max_abs",
            "Largest absolute difference of an embedding from the reference's."),
     _drift("mean_abs", "mean abs", ".2e", _LOWER, "max_mean_abs", "Largest mean absolute difference."),
@@ -197,49 +174,46 @@ METRICS: tuple[Metric, ...] = (
     _drift("mean_cosine", "mean cosine", ".8f", _HIGHER, "min_mean_cosine",
            "Smallest mean of the sentences' cosines with the reference."),
     Metric("max_delta_cosine", "max change in similarity", "", ".2e", _LOWER, Group.ORDER,
-           _change("max_delta_cosine"), "max_similarity_change",
+           _at("comparison.max_delta_cosine"), "max_similarity_change",
            "Largest change in the similarity of a sentence pair."),
     Metric("mean_delta_cosine", "mean change in similarity", "", ".2e", _LOWER, Group.ORDER,
-           _change("mean_delta_cosine"), "max_mean_similarity_change",
+           _at("comparison.mean_delta_cosine"), "max_mean_similarity_change",
            "Largest mean change in the similarity of a sentence pair."),
     _of("ranks", "swaps", "rank swaps", ",.0f", _LOWER, "max_rank_swaps",
-        "Most comparisons of two sentence pairs in another order."),
+        "Most swaps in the order of two sentence pairs."),
     _of("ranks", "max_rank_shift", "most places a pair moved", ",.1f", _LOWER, "max_rank_shift",
         "Most places that a sentence pair may move."),
     _of("ranks", "kendall_tau", "Kendall tau", ".6f", _HIGHER, "min_kendall_tau",
         "Smallest Kendall tau of the order of the sentence pairs, -1 to 1."),
     _of("retrieval", "recall_at_1", "recall@1", ".4f", _HIGHER, "min_recall_at_1",
-        "Smallest share, 0 to 1, of the reference's nearest neighbours."),
+        "Smallest share, 0 to 1, of the reference's nearest neighbours that the runner finds."),
     _of("retrieval", "recall_at_10", "recall@10", ".4f", _HIGHER, "min_recall_at_10",
-        "Smallest share, 0 to 1, of the reference's 10 nearest neighbours."),
+        "Smallest share, 0 to 1, of the reference's 10 nearest neighbours that the runner finds."),
     _of("retrieval", "mixed_recall_at_1", "recall@1 in the old index", ".4f", _HIGHER,
-        "min_recall_at_1_in_old_index", "As min_recall_at_1, for new queries in the reference's index."),
+        "min_recall_at_1_in_old_index", "Like min_recall_at_1, but in the reference's index."),
     _of("retrieval", "mixed_recall_at_10", "recall@10 in the old index", ".4f", _HIGHER,
-        "min_recall_at_10_in_old_index", "As min_recall_at_10, for new queries in the reference's index."),
+        "min_recall_at_10_in_old_index", "Like min_recall_at_10, but in the reference's index."),
     _of("retrieval", "changed_queries", "queries with another first 10", ",.0f", _LOWER,
         "max_changed_queries", "Most queries whose first 10 neighbours change."),
     _batches("min_cosine", "min cosine in other batches", ".8f", _HIGHER, "min_batch_cosine",
-             "Smallest cosine of a text's embeddings alone and in other batches, of any runner."),
+             "Smallest cosine between a runner's embeddings of a text alone and in other batches."),
     _batches("max_abs", "max abs in other batches", ".2e", _LOWER, "max_batch_abs",
-             "Largest absolute difference of a text's embeddings alone and in other batches, of any runner."),
+             "Largest difference between a runner's embeddings of a text alone and in other batches."),
     _speed("sentences_per_second", "sentences/s", "sentences/s", ",.1f", _HIGHER,
-           lambda result: result.timing and result.timing.sentences_per_second,
+           _at("timing.sentences_per_second"),
            "min_sentences_per_second", "Fewest sentences per second of any runner."),
     _speed("latency_ms", "latency ms (measured)", "ms", ",.2f", _LOWER,
-           lambda result: result.timing and 1000 * result.timing.latency_seconds,
+           _at("timing.latency_seconds", 1000),
            "max_latency_ms", "Longest mean time of one batch of any runner, in milliseconds."),
     _speed("inferences_per_second", "inferences/s (measured)", "1/s", ",.1f", _HIGHER,
-           lambda result: result.timing and result.timing.batches / result.timing.seconds,
+           lambda result, _: result.timing.batches / result.timing.seconds if result.timing else None,
            "min_inferences_per_second", "Fewest batches per second of any runner."),
-    _speed("on_chip_compute_ms", "on-chip compute ms (cycles)", "ms", ",.4f", _LOWER,
-           lambda result: _milliseconds(result.on_chip_compute_seconds), "max_on_chip_compute_ms",
-           "Longest time of one batch on a card's chip, by the compiler's cycles, in milliseconds.", True),
-    _speed("with_pcie_ms", "with PCIe ms (GroqFlow's estimate)", "ms", ",.4f", _LOWER,
-           lambda result: _milliseconds(result.with_pcie_seconds), "max_with_pcie_ms",
-           "Longest time of one batch on a card with PCIe, as GroqFlow estimates it, in milliseconds.", True),
-    _speed("sdk_call_ms", "inside the SDK call ms (measured)", "ms", ",.4f", _LOWER,
-           lambda result: _milliseconds(result.sdk_call_seconds), "max_sdk_call_ms",
-           "Longest mean time of one batch inside the call of a card's SDK, in milliseconds.", True),
+    _of_cards("on_chip_compute_ms", "on-chip compute ms (cycles)", "max_on_chip_compute_ms",
+              "Longest compute time of one batch on the chip, from the compiler's cycles, in milliseconds."),
+    _of_cards("with_pcie_ms", "with PCIe ms (GroqFlow's estimate)", "max_with_pcie_ms",
+              "Longest time of one batch including PCIe, GroqFlow's estimate, in milliseconds."),
+    _of_cards("sdk_call_ms", "inside the SDK call ms (measured)", "max_sdk_call_ms",
+              "Longest mean time of one batch inside the SDK call, in milliseconds."),
 )  # fmt: skip
 
 METRIC = {metric.name: metric for metric in METRICS}

@@ -18,15 +18,8 @@ from minilmx.wording import counted
 
 FORMATS = ("table", "html")
 _COLUMNS = (
-    "times the first",
-    "sentences/s",
-    "tokens/s",
-    "median s",
-    "padding",
-    "batch ms median",
-    "batch ms p95",
-    "first embedding s",
-    "peak MiB",
+    *("times the first", "sentences/s", "tokens/s", "median s", "padding", "batch ms median"),
+    *("batch ms p95", "first embedding s", "peak MiB"),
 )
 
 
@@ -34,9 +27,9 @@ def render_benchmark(form: str, benchmark: Benchmark) -> str:
     """The benchmark in one of FORMATS. Raises EvalError for another."""
     if form not in FORMATS:
         raise EvalError(f"format of a benchmark: {form}; expected {' or '.join(FORMATS)}")
-    return (
-        _page(benchmark) if form == "html" else to_text(lambda console: print_benchmark(benchmark, console))
-    )
+    if form == "html":
+        return _page(benchmark)
+    return to_text(lambda console: print_benchmark(benchmark, console))
 
 
 def print_benchmark(benchmark: Benchmark, console: Console) -> None:

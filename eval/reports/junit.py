@@ -11,7 +11,7 @@ from minilmx.eval.metrics.table import METRICS, Group
 from minilmx.eval.reports.cells import check_line
 from minilmx.eval.reports.notes import caution, explanations
 from minilmx.eval.results import Result
-from minilmx.eval.verdict import Answer, ComparisonVerdict
+from minilmx.eval.verdict import Answer, ComparisonVerdict, without_limits
 
 # Characters that XML 1.0 cannot contain, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -30,7 +30,7 @@ class Case:
 def render_junit(result: Result) -> str:
     """A suite for each language, a case for each limit, or without limits for each comparison.
 
-    A runner of which an embedding is not finite always has a case that fails. The verdict's sentence is
+    A runner with an embedding that is not finite always has a failing case. The verdict's sentence is
     the name of all suites, and the first line of each suite's output.
     """
     suites = Xml.Element("testsuites", {"name": _text(result.verdict.sentence)})
@@ -63,8 +63,8 @@ def _suite(evaluation: Evaluation, result: Result) -> Xml.Element:
     ):
         Xml.SubElement(properties, "property", {"name": name, "value": _text(value)})
     own = [check for check in result.checks if check.language == evaluation.language]
-    unlimited = [each for each in result.verdict.unlimited(own) if each.language == evaluation.language]
-    cases = [*_limits(own), *_comparisons(unlimited)]
+    verdicts = [each for each in result.verdict.comparisons if each.language == evaluation.language]
+    cases = [*_limits(own), *_comparisons(without_limits(verdicts, own))]
     cases += _not_finite(evaluation, [case.runner for case in cases if case.kind != "limit"])
     for case in cases:
         element = Xml.SubElement(

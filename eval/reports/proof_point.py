@@ -8,7 +8,7 @@ from minilmx.models.known import DEFAULT_MODEL
 
 _SOURCE = (
     "[1] argonne-lcf/AIaccelerators-SC24-tutorial, Groq/ALCF/minilm.md: the log of Groq's minilmv2.py on a "
-    "GroqCard. All figures of that column are from it."
+    "GroqCard. It is the source of all figures in that column."
 )
 _ON_CHIP_COMPUTE = "0.3816 ms (2,620.58/s)"
 _SDK_CALL = "0.466 ms (2,144.87/s)"
@@ -34,17 +34,17 @@ def proof_point_text(found: Reproduction) -> str:
         *(f"{label:<{first}}  {published:<{second}}  {here}" for label, published, here in rows),
         "",
         _SOURCE,
-        "A call is one pair; the third row is what Groq calls end to end, there the mean of 100 calls. The "
-        "CPU here is onnxruntime's, with the dynamic-shape graph.",
+        "One call runs one pair. Groq calls the third row end to end, and gives the mean of 100 calls. The "
+        "CPU row here is onnxruntime on the dynamic-shape graph.",
     ]
     if found.mask != "bool":
-        lines.append(f"The graph here takes the mask as {found.mask}, and Groq's as bool.")
+        lines.append(f"The graph here takes the mask as {found.mask}; Groq's takes it as bool.")
     if found.emulated:
         lines.append("emulated: a stand-in for Groq's SDK; its numbers are not from a GroqCard.")
     if found.pairs != PROOF_PAIRS:
         lines.append(
-            f"Groq's Spearman is of all {PROOF_PAIRS:,} pairs of stsb_multi_mt, English, test split: the one "
-            "here is of other pairs."
+            f"Groq's Spearman uses all {PROOF_PAIRS:,} pairs of stsb_multi_mt (English, test split); the one "
+            "here uses other pairs."
         )
     return "\n".join(lines)
 

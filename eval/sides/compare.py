@@ -150,7 +150,7 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
 
     def compare_with_first(side: Side) -> Comparison:
         if not (first.is_finite and side.is_finite):
-            return Comparison(Drift(finite=False), None, None, None, None, None, None)
+            return Comparison(Drift(finite=False))
         if pairs is not None:
             return compare(first.values, side.values, pairs, counts, similarity)
         drift = measure_drift(first.values, side.values)
@@ -161,17 +161,17 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
             estimates: SampleEstimates | UnsetType = UNSET
             if sample is not None and profile is not None:
                 estimates = estimate_sample(first.values, side.values, neighbours)
-            return Comparison(drift, profile, None, None, None, None, retrieval, sample=estimates)
+            return Comparison(drift, profile, retrieval=retrieval, sample=estimates)
         number = next(number for number, each in enumerate(sides) if each is side)
         near, mixed = found[number], nearest(side, first, search)
         if found[0] is None or near is None or mixed is None:
-            return Comparison(drift, profile, None, None, None, None, None)
+            return Comparison(drift, profile)
         retrieval = compare_neighbours(FoundNeighbours(found[0], near, mixed), search, keep_text=keep_text)
         before, after = judged[0], judged[number]
         relevance: RelevanceDifference | UnsetType = UNSET
         if isinstance(before, QueryScores) and isinstance(after, QueryScores):
             relevance = compare_relevance(before, after)
-        return Comparison(drift, profile, None, None, None, None, retrieval, relevance)
+        return Comparison(drift, profile, retrieval=retrieval, relevance=relevance)
 
     def result(side: Side, scored: QueryScores | UnsetType) -> RunnerResult:
         scores, similarities = Scores(None, None), None

@@ -9,7 +9,7 @@ import numpy as np
 from minilmx.embedders.base import OtherEmbedder, TextEmbedder
 from minilmx.embedders.spelling import Spelled
 from minilmx.embedding.embedder import Embedder
-from minilmx.embedding.record import RunRecord, Timing, artifact_fields
+from minilmx.embedding.record import RunRecord, artifact_fields, timing_of
 from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, GoldenRecord
 from minilmx.eval.header import digest_of
 from minilmx.eval.inputs import Inputs
@@ -61,13 +61,6 @@ def _embed_with(embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, pr
     else:
         values = embedder.encode_search(search.queries, search.documents, advance)
     seconds = time.perf_counter() - started
-    each = list(embedder.batch_seconds) or [seconds]
-    timing = Timing(
-        batches=len(each),
-        seconds=seconds,
-        latency_seconds=sum(each) / len(each),
-        sentences_per_second=len(texts) / seconds,
-    )
     return Side(
         name=name,
         values=values,
@@ -76,7 +69,7 @@ def _embed_with(embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, pr
         is_live=True,
         details={**embedder.details, **_prompts(embedder.search_prompts if search else None)},
         versions=embedder.versions,
-        timing=timing,
+        timing=timing_of(len(texts), seconds, list(embedder.batch_seconds) or [seconds]),
     )
 
 
@@ -114,12 +107,7 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
         runner=runner.name,
         details=dict(runner.details),
         versions=dict(runner.versions),
-        timing=Timing(
-            batches=found.batches,
-            seconds=found.seconds,
-            latency_seconds=float(found.batch_seconds.mean()),
-            sentences_per_second=len(texts) / found.seconds,
-        ),
+        timing=timing_of(len(texts), found.seconds, found.batch_seconds),
     )
     return Side(
         name=name,

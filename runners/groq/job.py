@@ -52,19 +52,8 @@ def run_job(
     scheduler: str, artifact: Path, bundle: Path, texts: str, embeddings: Path, column: str | None, graph: str
 ) -> str:
     """A script that embeds a file of texts with a bundle on the card's node, for PBS or Slurm."""
-    words: list[object] = [
-        "run",
-        "--runner",
-        "groq",
-        "--graph",
-        graph,
-        "--bundle",
-        bundle,
-        "--output",
-        embeddings,
-    ]
-    if column is not None:
-        words += [f"--column={column}"]
+    words = ["run", "--runner", "groq", "--graph", graph, "--bundle", bundle, "--output", embeddings]
+    words += [] if column is None else [f"--column={column}"]
     return _script(scheduler, _SLURM_RUN, [*words, "--", artifact, texts])
 
 

@@ -31,7 +31,7 @@ class MinilmxError(Exception):
         ... except minilmx.MinilmxError as error:
         ...     print(error.message)
         ...     print(error.hint)
-        there is nothing to compare with
+        nothing to compare with
         Name a candidate runner or artifact.
     """
 

@@ -80,7 +80,7 @@ def render_card(artifact: Artifact, result: "Result | None") -> str | None:
     is_listed = any(each.path == CARD for each in artifact.manifest.files)
     if is_listed and result is not None:
         raise EvalError(
-            f"{artifact.path}: the manifest lists {CARD}, which cannot state a result then",
+            f"{artifact.path}: the manifest lists {CARD}; expected an unlisted card, which can be changed",
             "Export the model again.",
         )
     if is_listed:
@@ -108,27 +108,25 @@ def _eval_results(artifact: Artifact, result: "Result") -> list[object]:
     for one in result.evaluations:
         if one.artifact_sha256 != artifact.digest:
             raise EvalError(
-                f"the result is of the artifact {one.artifact_sha256[:12]}; expected {artifact.digest[:12]}"
+                f"the result belongs to artifact {one.artifact_sha256[:12]}; expected {artifact.digest[:12]}"
             )
         task = TASKS.get(one.dataset)
-        dataset = "STSb, shipped with minilmx" if one.dataset == BUNDLED else one.dataset
-        for runner in one.runners:
-            for name in ("spearman", "pearson"):
-                value = getattr(runner.scores, name)
-                if value is not None:
-                    found.append(
-                        EvalResult(
-                            task_type="sentence-similarity",
-                            dataset_type=task.hub_id if task else "unknown",
-                            dataset_name=dataset,
-                            dataset_config=one.language,
-                            dataset_split=one.split,
-                            dataset_revision=one.dataset_revision,
-                            metric_type=f"{name}_{artifact.similarity}",
-                            metric_name=f"{name}, {runner.runner}",
-                            metric_value=value,
-                        )
-                    )
+        found += [
+            EvalResult(
+                task_type="sentence-similarity",
+                dataset_type=task.hub_id if task else "unknown",
+                dataset_name="STSb, shipped with minilmx" if one.dataset == BUNDLED else one.dataset,
+                dataset_config=one.language,
+                dataset_split=one.split,
+                dataset_revision=one.dataset_revision,
+                metric_type=f"{name}_{artifact.similarity}",
+                metric_name=f"{name}, {runner.runner}",
+                metric_value=getattr(runner.scores, name),
+            )
+            for runner in one.runners
+            for name in ("spearman", "pearson")
+            if getattr(runner.scores, name) is not None
+        ]
     if not found:
         raise EvalError("the result has no correlation with gold scores; expected one of graded pairs")
     return found

@@ -81,7 +81,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (
         "run nowhere in.txt",
         GOOD,
-        "nowhere is not an artifact: it does not exist. Export a model to make one.",
+        "nowhere is not an artifact: it does not exist. Create one with `mlx export`.",
     ),
     ("run . in.txt", GOOD, ". is not an artifact: it has no mlx.json"),
     ("run in.txt in.txt", GOOD, "in.txt is not an artifact: it has no mlx.json"),
@@ -210,5 +210,5 @@ def test_a_message_of_several_lines_is_shown_on_one_line(mlx: Mlx, tmp_path: Pat
     outcome = mlx("run", "no\nwhere", stdin="a\n")
     assert (
         outcome.stderr
-        == "Error: no where is not an artifact: it does not exist. Export a model to make one.\n"
+        == "Error: no where is not an artifact: it does not exist. Create one with `mlx export`.\n"
     )

@@ -67,8 +67,8 @@ def test_run_writes_scores_with_the_record_of_the_run(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("pairs.jsonl", "-o", "shards/"), 2, "a cross-encoder scores the pairs of one file into one file"),
-        (("pairs.jsonl", "named.csv"), 2, "a cross-encoder scores the pairs of one file into one file"),
+        (("pairs.jsonl", "-o", "shards/"), 2, "a cross-encoder scores one file of pairs, to one file"),
+        (("pairs.jsonl", "named.csv"), 2, "a cross-encoder scores one file of pairs, to one file"),
         (("pairs.jsonl", "--column", "id"), 2, "--column is for texts to embed"),
         (("pairs.jsonl", "--on-empty", "skip"), 2, "--on-empty is for texts to embed"),
         (("pairs.jsonl", "--prompt", "query"), 2, "--prompt is for texts to embed"),
@@ -161,7 +161,7 @@ def test_a_command_that_needs_embeddings_refuses_in_one_sentence(
     outcome = mlx(*(word.replace("ARTIFACT", str(reranker.path)) for word in words))
     assert outcome.code == 3, outcome
     [error] = re.findall(r"Error: .*", outcome.stderr)
-    assert "is a cross-encoder, which gives a score per pair of texts; expected an artifact" in error
+    assert "is a cross-encoder, which scores pairs of texts; expected an artifact" in error
 
 
 def test_the_functions_and_classes_for_embeddings_refuse(reranker: Artifact, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_functions_and_classes_for_embeddings_refuse(reranker: Artifact, tmp
 def test_a_scorer_takes_pairs_of_strings_and_the_artifact_of_a_cross_encoder(
     reranker: Artifact, artifact: Artifact
 ) -> None:
-    with pytest.raises(ArtifactError, match="gives an embedding per text; expected the artifact of a cross"):
+    with pytest.raises(ArtifactError, match="embeds single texts; expected the artifact of a cross"):
         minilmx.Scorer(artifact)
     with minilmx.Scorer(reranker) as scorer:
         assert scorer.score([]).shape == (0,)

@@ -42,7 +42,7 @@ def result_of(tiny_original: Artifact) -> Callable[..., Result]:
         limits: Limits | None = None,
     ) -> Result:
         found = evaluate(tiny_original, runners, pairs or load_pairs("bundled", limit=30))
-        rules = LimitRules(limits or Limits(), {}, {}, {})
+        rules = LimitRules({(None, None): limits or Limits()})
         return check_limits([found], rules)
 
     return make

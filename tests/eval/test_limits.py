@@ -211,6 +211,6 @@ def test_a_limit_is_kept_at_its_number_and_broken_past_it(
     assert value is not None
     worse = value - 1e-3 if LIMITED[name].better is Better.LOWER else value + 1e-3
     for allowed, kept in ((value, True), (worse, False)):
-        rules = LimitRules(Limits(), {candidate.runner: Limits({name: allowed})}, {}, {})
+        rules = LimitRules({(candidate.runner, None): Limits({name: allowed})})
         (check,) = apply_limits(evaluation, rules)
         assert (check.limit, check.found, check.passed) == (name, value, kept)

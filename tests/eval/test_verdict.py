@@ -14,7 +14,7 @@ from minilmx.api.report import limits_of
 from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
 from minilmx.eval.evaluation import RunnerResult
-from minilmx.eval.limits import Limits, limit_rules
+from minilmx.eval.limits import LimitRules, Limits, limit_rules
 from minilmx.eval.presets import PRESETS, Precision, choose_preset
 from minilmx.eval.results import Result, check_limits
 from minilmx.eval.verdict import Answer
@@ -86,14 +86,13 @@ def test_a_limit_on_speed_does_not_replace_the_preset(result: Result) -> None:
 
 
 def test_limits_of_one_runner_leave_the_others_to_the_preset() -> None:
-    rules = limit_rules({})
-    rules = replace(rules, runner={"array 2": Limits(max_relative=1.0)})
+    rules = LimitRules({("array 2", None): Limits(max_relative=1.0)})
     assert compare(rows(), moved(0.3), rows(), limits=rules).passed is True
     assert compare(rows(), rows(), moved(0.3), limits=rules).passed is False
 
 
 def test_limits_of_which_none_applies_are_refused() -> None:
-    rules = replace(limit_rules({}), runner={"torch": Limits(max_relative=1.0)})
+    rules = LimitRules({("torch", None): Limits(max_relative=1.0)})
     with pytest.raises(EvalError, match="none applies to array 1, array 2") as raised:
         compare(rows(), rows(), limits=rules)
     assert raised.value.unused

@@ -231,7 +231,7 @@ def test_without_the_output_the_graphs_contradict_the_manifest(reranker: Artifac
 def test_a_setting_for_embeddings_is_refused(
     reranker_folder: Path, tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ExportError, match="is a cross-encoder, which gives a score per pair") as caught:
+    with pytest.raises(ExportError, match="is a cross-encoder, which scores pairs") as caught:
         minilmx.export_model(str(reranker_folder), tmp_path / "out", **settings)
     assert caught.value.message.startswith(words)
     assert caught.value.unused

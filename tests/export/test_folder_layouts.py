@@ -293,7 +293,7 @@ def test_the_digest_of_shards_covers_each_of_them(folder: Path, tmp_path: Path) 
 def test_a_folder_without_any_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
     # transformers itself would make a tokenizer of five special tokens, which knows no word.
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match=r"no tokenizer\.json, and no vocabulary to make one from"):
+    with pytest.raises(ModelError, match=r"no tokenizer\.json, and no vocabulary to create one from"):
         embeddings(folder, tmp_path / "out")
 
 

@@ -272,7 +272,7 @@ def test_a_packed_graph_is_refused() -> None:
 
 
 def test_another_opset_than_the_files_is_refused(folder: Path) -> None:
-    assert "opset 16, which freezing keeps; expected opset 15" in refusal(folder, 15)
+    assert "opset 16, which the export keeps; expected opset 15" in refusal(folder, 15)
     assert freeze(folder, 16).report.facts.opset == 16
 
 

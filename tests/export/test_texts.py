@@ -332,7 +332,7 @@ def test_a_class_of_another_kind_of_model_is_refused(originals: dict[str, Path],
     folder = copy(originals["Bert"], tmp_path)
     pieces_file(folder, tokenizer_class="BertTokenizer")
     message = refusal(folder)
-    assert "tokenizer.json holds a Unigram model, of which AutoTokenizer of transformers " in message
+    assert "tokenizer.json contains a Unigram model, but AutoTokenizer of transformers " in message
     assert "makes a WordPiece model; expected the same" in message
     assert "Name the tokenizer_class in tokenizer_config.json" in message
 

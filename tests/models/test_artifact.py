@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from minilmx.errors import ArtifactError
-from minilmx.models.artifact import Artifact, find_problems, open_artifact, unlisted_files
+from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.verification import find_problems, unlisted_files
 
 FIXED = "model_b4_s16.onnx"
 
@@ -126,7 +127,7 @@ def test_a_moved_artifact_opens(tiny: Path) -> None:
 def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path / "nowhere")
     assert f"{tmp_path / 'nowhere'} is not an artifact: it does not exist" in message
-    assert "Export a model to make one." in message
+    assert "Create one with `mlx export`." in message
 
 
 def test_an_empty_folder_is_not_an_artifact(tmp_path: Path) -> None:

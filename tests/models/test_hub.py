@@ -137,7 +137,7 @@ def test_a_hub_that_cannot_be_reached_is_reported_on_one_line(tmp_path: Path) ->
     )
     for result in results:
         assert "the hub cannot be reached (" in result
-        assert "Check the connection, or give a folder." in result
+        assert "Check the connection, or name a folder." in result
         assert "\n" not in result
     assert said == []
 

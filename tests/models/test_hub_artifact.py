@@ -121,7 +121,7 @@ def test_a_result_of_another_artifact_is_refused(mlx: Mlx, tiny: Path, tmp_path:
     (tmp_path / "other.json").write_text(document)
     refused = mlx("push", tiny, ID, "--result", "other.json")
     assert refused.code == 3
-    assert "the result is of the artifact 000000000000; expected" in refused.stderr
+    assert "the result belongs to artifact 000000000000; expected" in refused.stderr
 
 
 def test_an_embedder_has_a_revision_a_runner_or_both(mlx: Mlx, uploaded: str, tiny: Path) -> None:

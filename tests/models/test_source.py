@@ -96,7 +96,7 @@ def test_offline_mode_is_named_if_it_prevents_a_download(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     message = refusal("some-org/some-model")
     assert "some-org/some-model is not in the hub cache" in message
-    assert "HF_HUB_OFFLINE forbids a download. Unset HF_HUB_OFFLINE, or give a folder." in message
+    assert "HF_HUB_OFFLINE forbids a download. Unset HF_HUB_OFFLINE, or name a folder." in message
 
 
 def test_a_source_without_config_is_not_a_model(tmp_path: Path) -> None:

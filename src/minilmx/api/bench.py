@@ -25,9 +25,9 @@ def benchmark(
 ) -> Benchmark:
     """Measure runners of an artifact side by side on the same texts, in interleaved rounds.
 
-    Every runner runs with every one of `graphs` ("dynamic", "fixed", "packed"; without any, all that
-    it takes); the first combination is the baseline. Without `texts`, a file, the bundled
-    sentences are used. Raises RunnerError, ArtifactError, DatasetError and EvalError.
+    Every runner runs each of `graphs` ("dynamic", "fixed", "packed"; by default, all that it supports);
+    the first combination is the baseline. `texts` is a file; by default, the bundled sentences are used.
+    Raises RunnerError, ArtifactError, DatasetError and EvalError.
 
     Example:
         >>> benchmark = minilmx.benchmark("out", "sentences.txt", graphs=["dynamic", "fixed"], rounds=1)

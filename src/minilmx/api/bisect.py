@@ -33,18 +33,17 @@ def bisect(
 ) -> Bisection:
     """Find the step of an artifact's graph that causes the drift between two runners or artifacts.
 
-    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs (None: up to 64)
-    of a data set, which is chosen as in `evaluate`. Its `verdict` says whether the sentence embeddings are
-    still the same.
-    `candidate` is the reference's runner unless it is given; one of `candidate` and
-    `candidate_artifact` is needed. Raises EvalError, RunnerError, ArtifactError and DatasetError.
+    Compares the tensors at the boundaries of the model's layers over the first `limit` pairs (64 by
+    default) of a data set, chosen as in `evaluate`. Its `verdict` says whether the sentence embeddings
+    are still the same. `candidate` or `candidate_artifact` is required; `candidate` defaults to the
+    reference's runner. Raises EvalError, RunnerError, ArtifactError and DatasetError.
 
     Example:
         >>> minilmx.bisect("out", candidate="groq-emulator", limit=8).largest_share
         'layer 4 MLP'
     """
     if candidate is None and candidate_artifact is None:
-        raise EvalError("there is nothing to compare with", "Name a candidate runner or artifact.")
+        raise EvalError("nothing to compare with", "Name a candidate runner or artifact.")
     if candidate == reference and candidate_artifact is None:
         raise EvalError(
             f"the candidate: {candidate}, which is the reference; expected another runner or artifact",

@@ -25,11 +25,11 @@ def check(
     time_limit_seconds: float = 300.0,
     progress: Progress = SILENT,
 ) -> list[Finding]:
-    """Prove an artifact in every library that is installed and can open it.
+    """Check that every installed library opens an artifact and returns its embeddings.
 
-    Each library runs its snippet in a separate process, over real sentences from one token to
-    truncated, in batches of 1, 7 and 32, against the artifact's own embeddings (its fixed graph on
-    onnxruntime). `consumers` names libraries that must be installed. Raises EvalError.
+    Each library runs its snippet in a separate process, over real sentences from one token to truncated,
+    in batches of 1, 7 and 32, against the artifact's own embeddings (its fixed graph on onnxruntime).
+    `consumers` selects libraries, which must be installed. Raises EvalError.
 
     Example:
         >>> [finding.state for finding in minilmx.check("out", ["onnxruntime"])]

@@ -39,18 +39,18 @@ def compare(
     a path, an artifact, an Embedder, any object whose `encode(texts)` returns an array [N, D], or an array.
     float16 and float64 become float32.
 
-    `texts` are strings, or a file as `embed_file` reads it, of which `column` holds the texts. Rows are
-    joined by the column `id` if the texts and a file of embeddings both have it, otherwise by their order.
-    `sample` draws so many texts of a file, which may then be of any size: embeddings of all its texts are
-    joined with these. A column `language` shows the drift of each language.
-    `dataset` is graded pairs instead, as in `evaluate`: "bundled" unless a side is saved embeddings.
-    `queries` and `corpus` are files of a search in BEIR's layout instead, with the columns `_id`, `text` and,
-    of documents, `title`; `qrels` has the columns query-id, corpus-id and score. Saved embeddings are then
-    those of the queries, followed by those of the documents. The result names texts by their ids or rows;
-    with `keep_text`, those that changed most are in it. `limits`
-    and `preset` are as in `evaluate`. Raises EvalError for fewer than two sides, other shapes or other
-    inputs, DatasetError, ArtifactError, ModelError, OutputError for a file that cannot be read, and
-    RunnerError, also for an endpoint that fails.
+    `texts` are strings, or a file as in `embed_file` with the texts in `column`. Rows are joined by the
+    column `id` if the texts and a file of embeddings both have it, otherwise by their order. `sample` is
+    the number of texts to draw from a file of any size; saved embeddings must contain all its texts. With
+    a column `language`, the result shows the drift of each language. Instead of texts, `dataset` names
+    graded pairs, as in `evaluate` (the default is "bundled" unless a side is saved embeddings), or
+    `queries` and `corpus` are the files of a search in BEIR's layout, with the columns `_id`, `text` and,
+    for documents, `title`; `qrels` has the columns query-id, corpus-id and score. Saved embeddings then
+    contain the queries, followed by the documents. The result names texts by their ids or rows; with
+    `keep_text`, it also contains those that changed most. `limits` and `preset` are as in `evaluate`.
+    Raises EvalError for fewer than two sides, other shapes or other inputs, DatasetError, ArtifactError,
+    ModelError, OutputError for a file that cannot be read, and RunnerError, also for an endpoint that
+    fails.
 
     Example:
         >>> minilmx.compare("cpu.npy", "card.npy", limits={"max_abs": 1e-2}).passed

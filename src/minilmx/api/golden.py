@@ -29,9 +29,9 @@ def create_golden(
 ) -> Golden:
     """Embed texts and keep them with their embeddings in a golden file, for `check_golden`.
 
-    `embedder` and `texts` are as in `compare`, without saved embeddings. `preset` is the one that checks go
-    by, unless they name another. Raises EvalError for no texts and for embeddings that are not finite,
-    OutputError, and what `compare` raises.
+    `embedder` and `texts` are as in `compare`, without saved embeddings. `check_golden` uses `preset`
+    unless it is given another. Raises EvalError for no texts and for embeddings that are not finite,
+    OutputError, and the errors of `compare`.
 
     Example:
         >>> minilmx.create_golden("new.safetensors", "out", ["One sentence.", "Another one."]).values.shape
@@ -57,9 +57,8 @@ def check_golden(
 ) -> Result:
     """Embed a golden file's texts again, and compare: have the embeddings changed?
 
-    `embedder`, `limits` and `preset` are as in `compare`; without a preset, the golden file's own one
-    applies, if it has one. Raises EvalError, also for a file that is not a golden file, and what `compare`
-    raises.
+    `embedder`, `limits` and `preset` are as in `compare`; the default preset is the golden file's, if it
+    has one. Raises EvalError, also for a file that is not a golden file, and the errors of `compare`.
 
     Example:
         >>> minilmx.check_golden("golden.safetensors", "out").passed

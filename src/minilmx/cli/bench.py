@@ -7,14 +7,13 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import print_document, show
+from minilmx.cli.console import show_result
 from minilmx.cli.options import (
     ARTIFACT,
-    FORCE,
     GRAPHS,
-    JSON,
     given_settings,
     require_writable,
+    result_options,
     runner_settings,
 )
 
@@ -36,14 +35,12 @@ from minilmx.cli.options import (
     "graphs",
     multiple=True,
     type=GRAPHS,
-    help="Graph for every runner; repeatable. [default: every graph that the runner takes]",
+    help="Graph for every runner; repeatable. [default: every graph that the runner supports]",
 )
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds after the warm-up."
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
-@FORCE
-@JSON
+@result_options
 @runner_settings
 def bench(
     artifact: Path,
@@ -53,37 +50,22 @@ def bench(
     graphs: Sequence[str],
     rounds: int,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Measure runners of ARTIFACT side by side on TEXTS, in interleaved rounds.
 
-    TEXTS is a file as `mlx run` takes it; without it, the bundled sentences are used. For a page with
-    a plot: `mlx report RESULT.json --output RESULT.html`.
+    TEXTS is an input of `mlx run`. [default: the bundled sentences] `mlx report RESULT.json --output
+    RESULT.html` draws the result as a page with a plot.
     """
     from minilmx.cli.progress import console_progress
-    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.benchmark import print_benchmark
 
     if column is not None and texts is None:
         raise click.UsageError("--column names a column of TEXTS: no TEXTS; expected a file.")
-    require_writable(output, force)
-    options = given_settings(runners, settings)
+    require_writable(output, replace)
+    settings = given_settings(runners, settings) | {"column": column, "graphs": graphs, "rounds": rounds}
     with console_progress() as progress:
-        result = minilmx.benchmark(
-            artifact,
-            texts,
-            column=column,
-            runners=runners,
-            graphs=graphs,
-            rounds=rounds,
-            progress=progress,
-            **options,
-        )
-    if output is not None:
-        save_document(result, output, replace=force)
-    if as_json:
-        print_document(to_json(result))
-    else:
-        show(lambda console: print_benchmark(result, console))
+        result = minilmx.benchmark(artifact, texts, runners=runners, progress=progress, **settings)
+    show_result(result, output, replace, as_json, print_benchmark)

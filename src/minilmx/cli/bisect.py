@@ -6,16 +6,15 @@ from typing import Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo, print_document, show
+from minilmx.cli.console import echo, show_result
 from minilmx.cli.options import (
     ARTIFACT,
     DATASET,
-    FORCE,
     GRAPHS,
-    JSON,
     pair_options,
     pair_settings,
     require_writable,
+    result_options,
 )
 
 
@@ -35,7 +34,7 @@ from minilmx.cli.options import (
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="Name the first boundary with a greater relative error. It is not a limit.",
+    help="Report the first boundary with a greater relative error. Not a limit.",
 )
 @DATASET
 @click.option("--language", help="Language of a hub data set, such as de. [default for stsb: en]")
@@ -43,7 +42,7 @@ from minilmx.cli.options import (
 @click.option(
     "--limit",
     type=click.IntRange(min=2),
-    help="Use only the first pairs. [default: 64] All tensors are held in memory: about 1 MB per pair.",
+    help="Use only the first pairs. [default: 64] All tensors are kept in memory: about 1 MB per pair.",
 )
 @click.option(
     "--graph",
@@ -52,65 +51,31 @@ from minilmx.cli.options import (
     show_default=True,
     help="Graph of the artifact to bisect. auto: the fixed one. The packed one cannot be bisected.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
-@FORCE
-@JSON
+@result_options
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     help="Threads inside an operator. [default: onnxruntime's own choice]",
 )
-def bisect(
-    artifact: Path,
-    reference: str,
-    candidate: str | None,
-    candidate_artifact: Path | None,
-    threshold: float,
-    dataset: str,
-    language: str | None,
-    limit: int | None,
-    graph: str,
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    threads: int | None,
-    **settings: Any,
-) -> None:
+def bisect(artifact: Path, output: Path | None, replace: bool, as_json: bool, **settings: Any) -> None:
     """Find the step of ARTIFACT's graph that causes the drift between two runners or artifacts.
 
     Compares the tensors after the embeddings, after the attention and the MLP of each layer, after
     the pooling, and the sentence embeddings. For each boundary it prints the cosine, the relative error,
-    the step's own share of the final drift, and the float16 headroom. The first line is the answer to
-    whether the sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
+    the step's own share of the final drift, and the float16 headroom. The first line says whether the
+    sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
     """
-    if candidate is None and candidate_artifact is None:
-        raise click.UsageError("there is nothing to compare with: give --candidate or --candidate-artifact")
+    if settings["candidate"] is None and settings["candidate_artifact"] is None:
+        raise click.UsageError("nothing to compare with; expected --candidate or --candidate-artifact.")
     from minilmx.cli.progress import console_progress
-    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.bisection import print_bisection
 
-    require_writable(output, force)
+    require_writable(output, replace)
+    data = pair_settings(settings)
     with console_progress() as progress:
-        result = minilmx.bisect(
-            artifact,
-            reference,
-            candidate,
-            candidate_artifact=candidate_artifact,
-            dataset=dataset,
-            language=language,
-            **pair_settings(settings),
-            limit=limit,
-            threshold=threshold,
-            graph=graph,
-            threads=threads,
-            progress=progress,
-        )
+        result = minilmx.bisect(artifact, progress=progress, **data, **settings)
+    show_result(result, output, replace, as_json, print_bisection)
     if output is not None:
-        save_document(result, output, replace=force)
         echo(f"result: {output}", err=True)
-    if as_json:
-        print_document(to_json(result))
-    else:
-        show(lambda console: print_bisection(result, console))
     if not result.verdict.passed:
         raise click.exceptions.Exit(1)

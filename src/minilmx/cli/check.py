@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME",
-    help="Check this consumer, which must be installed; repeatable. [default: all that are installed]",
+    help="Check only this installed consumer; repeatable. [default: all that are installed]",
 )
 @click.option(
     "--python",
@@ -53,7 +53,7 @@ def check(
     time_limit: float,
     as_json: bool,
 ) -> None:
-    """Prove ARTIFACT in every library here that can open it.
+    """Check that every installed library opens ARTIFACT and returns its embeddings.
 
     Each library runs the code that `mlx inspect --snippet NAME` prints, in a separate process, over
     sentences of every length, in batches of 1, 7 and 32. Its embeddings must equal those of the
@@ -72,18 +72,11 @@ def check(
     for option, given, language in (("--python", pythons, "py"), ("--node-modules", node_modules, "mjs")):
         if given and language not in languages:
             raise click.UsageError(
-                f"{option} is where other consumers are looked for: {', '.join(names)}; expected one that "
-                "runs there."
+                f"{option} only finds other consumers: {', '.join(names)}; expected one that runs there."
             )
+    places: dict[str, Any] = {"pythons": pythons, "node_modules": node_modules}
     with console_progress() as progress:
-        findings = minilmx.check(
-            artifact,
-            names,
-            pythons=pythons,
-            node_modules=node_modules,
-            time_limit_seconds=time_limit,
-            progress=progress,
-        )
+        findings = minilmx.check(artifact, names, time_limit_seconds=time_limit, progress=progress, **places)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -3,7 +3,8 @@
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -40,6 +41,20 @@ def show(write: Callable[["Console"], None]) -> None:
     plain = _rendered(write, None)
     shown = visible(plain)
     click.echo(_rendered(write, "auto") if shown == plain else shown, nl=False)
+
+
+def show_result(
+    result: Any, path: Path | None, replace: bool, as_json: bool, write: Callable[[Any, "Console"], None]
+) -> None:
+    """Save a result, if there is a path, and print it: as JSON, or by `write`."""
+    from minilmx.eval.document import save_document, to_json
+
+    if path is not None:
+        save_document(result, path, replace=replace)
+    if as_json:
+        print_document(to_json(result))
+    else:
+        show(lambda console: write(result, console))
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import minilmx
-from minilmx.cli.console import echo, print_document, show
+from minilmx.cli.console import echo, show_result
 from minilmx.cli.options import (
+    ARTIFACT,
     DATASET,
     FORCE,
     GRAPH,
@@ -21,6 +22,7 @@ from minilmx.cli.options import (
     pair_settings,
     require_output,
     runner_settings,
+    together,
 )
 from minilmx.eval.metrics.table import LIMIT_OPTIONS
 
@@ -29,37 +31,28 @@ if TYPE_CHECKING:
     from minilmx.eval.results import Result
 
 
-def limit_options(command: Any) -> Any:
-    for name, text in reversed(LIMIT_OPTIONS):
-        command = click.option(flag(name), type=float, help=f"{text} Exit code 1 if it is broken.")(command)
-    return command
-
-
 PRESET = click.option(
     "--preset",
     type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
-    help="The precision whose rounding is still called SAME; otherwise the exit code is 1, unless limits are "
-    "set. [default: the coarsest precision of what is compared]",
+    help="Precision whose rounding counts as SAME. [default: the coarsest of those that are compared]",
 )
-LIMITS_FILE = click.option(
-    "--limits",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A limits.toml: limits by runner and by language. Limits given as options override it.",
+judgement_options = together(
+    PRESET,
+    *(click.option(flag(name), type=float, help=f"Limit: {text}") for name, text in LIMIT_OPTIONS),
+    click.option(
+        "--limits",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A limits.toml with limits by runner and by language. Options override it.",
+    ),
 )
 
 
-def stated_limits(settings: dict[str, Any]) -> "Limits":
-    """The limits that are given as options, which leave `settings`."""
-    from minilmx.eval.limits import Limits
+def given_limits(settings: dict[str, Any]) -> "tuple[Limits, LimitRules]":
+    """The limits that are options, and those of --limits, overridden by them; all leave `settings`."""
+    from minilmx.eval.limits import Limits, limit_rules
 
-    return Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
-
-
-def rules_under(stated: "Limits", file: Path | None) -> "LimitRules":
-    """The limits of the file, overridden by those given as options."""
-    from minilmx.eval.limits import limit_rules
-
-    return limit_rules(file).under(stated)
+    stated = Limits({name: settings.pop(name) for name, _ in LIMIT_OPTIONS})
+    return stated, limit_rules(settings.pop("limits")).under(stated)
 
 
 def require_comparison(preset: str | None, stated: "Limits", runners: int) -> None:
@@ -80,7 +73,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 
 
 @click.command("eval", short_help="Compare runners of an artifact on graded sentence pairs.")
-@click.argument("artifact", type=click.Path(path_type=Path))
+@ARTIFACT
 @click.option(
     "--runner",
     "runners",
@@ -101,9 +94,7 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 @click.option(
     "--ladder", is_flag=True, help="Also show which step between PyTorch and the runner causes the drift."
 )
-@PRESET
-@limit_options
-@LIMITS_FILE
+@judgement_options
 @click.option(
     "--from",
     multiple=True,
@@ -128,87 +119,61 @@ def _moved(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
 def evaluate(
     artifact: Path,
     runners: tuple[str, ...],
-    dataset: str,
-    languages: tuple[str, ...],
-    limit: int | None,
-    ladder: bool,
     preset: str | None,
-    limits: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
-    prompt: str | None,
-    graph: str,
     **settings: Any,
 ) -> None:
     """Run ARTIFACT on several runners over identical inputs and compare the embeddings.
 
-    Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine,
-    unless its settings name another) with the gold scores, and its embedding drift from the first
-    runner: element by element, in the order of the pairs, and in what a search returns. The first line
-    is the answer: SAME, DRIFTED (the numbers moved further than rounding moves them, but a search
-    returns the same) or DIFFERENT. Of a cross-encoder's artifact, the scores of the pairs and their order
-    are compared. Exits with 0 only for SAME or, if limits are set, if they are kept.
+    Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine by
+    default) with the gold scores, and the drift of its embeddings from the first runner's: number by
+    number, in the order of the pairs, and in search results. The first line is the answer: SAME, DRIFTED
+    (the numbers moved further than rounding moves them, but a search returns the same) or DIFFERENT. For
+    a cross-encoder, it compares the scores of the pairs and their order. Exits with 0 only for SAME or, if
+    you set limits, only if all of them hold.
     """
     from minilmx.cli.progress import console_progress
-    from minilmx.eval.results import RESULTS
+    from minilmx.eval.results import RESULTS, default_result_path
     from minilmx.files.atomic import check_writable
     from minilmx.runners.registry import default_runners
 
-    stated = stated_limits(settings)
-    rules = rules_under(stated, limits)
+    stated, rules = given_limits(settings)
     data = pair_settings(settings)
-    require_output(output, force)
-    check_writable(output or RESULTS / "any.json", replace=force)
+    names = ("dataset", "languages", "limit", "ladder", "prompt", "graph")
+    data |= {name: settings.pop(name) for name in names}
+    require_output(output, replace)
+    check_writable(output or RESULTS / "any.json", replace=replace)
     with console_progress() as progress:
         opened = minilmx.open_artifact(artifact)
         if not runners:
-            names, note = default_runners(opened)
+            found, note = default_runners(opened)
             progress.message(note)
-            runners = tuple(names)
+            runners = tuple(found)
         require_comparison(preset, stated, len(runners))
         result = minilmx.evaluate(
             opened,
             runners,
-            dataset,
-            languages=languages,
-            limit=limit,
-            **data,
             limits=rules,
-            prompt=prompt,
             preset=preset,
-            graph=graph,
-            ladder=ladder,
             progress=progress,
+            **data,
             **given_settings(runners, settings),
         )
-    finish(result, output, force, as_json)
+    finish(result, output or default_result_path(result), replace, as_json)
 
 
 def finish(
-    result: "Result",
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    *,
-    save: bool = True,
-    notes: Sequence[str] = (),
+    result: "Result", path: Path | None, replace: bool, as_json: bool, notes: Sequence[str] = ()
 ) -> None:
     """Save and print a result, then the notes, and exit with 1 if it did not pass."""
-    from minilmx.eval.document import save_document, to_json
     from minilmx.eval.reports.terminal import print_result
-    from minilmx.eval.results import default_result_path
 
-    path = output or default_result_path(result)
-    if save:
-        save_document(result, path, replace=force)
-    if as_json:
-        print_document(to_json(result))
-    else:
-        show(lambda console: print_result(result, console))
+    show_result(result, path, replace, as_json, print_result)
     for note in notes:
         echo(note)
-    if save:
+    if path is not None:
         echo(f"result: {path}", err=True)
     if result.passed is False:
         raise click.exceptions.Exit(1)

@@ -1,6 +1,7 @@
 """mlx export"""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,8 +33,8 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Artifact folder to make. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for int8 "
-    "also -int8, for a bool mask also -bool]",
+    help="Artifact folder to create. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for "
+    "int8 also -int8, for a bool mask also -bool]",
 )
 @click.option(
     "--batch-size",
@@ -47,8 +48,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     type=SequenceLength(),
     default="128",
     show_default=True,
-    help="Tokens per row, fixed in the graph; longer texts are truncated. model: as many as the model itself "
-    "reads.",
+    help="Tokens per row, fixed in the graph; longer texts are truncated. model: the model's own limit.",
 )
 @click.option(
     "--dimension",
@@ -67,7 +67,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     "--pack",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Also write a packed graph, whose rows hold up to N texts each (see --graph of run and eval).",
+    help="Also write a packed graph, whose rows contain up to N texts each (see --graph of run and eval).",
 )
 @click.option(
     "--precision",
@@ -85,12 +85,12 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
 @click.option(
     "--from-onnx",
     is_flag=True,
-    help="Freeze MODEL's own ONNX file, which has dynamic axes, without torch.",
+    help="Freeze the ONNX file with dynamic axes in MODEL, without torch.",
 )
 @click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
-    help="Pooling of a model without modules.json, which transformers saved. [default: mean]",
+    help="Pooling for a model that transformers saved, without modules.json. [default: mean]",
 )
 @click.option(
     "--mask",
@@ -99,23 +99,8 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     show_default=True,
     help="Type of the fixed graph's attention mask. bool: as in Groq's proof point.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing artifact.")
-def export(
-    model: str,
-    output: Path | None,
-    batch_size: int,
-    sequence_length: int | str,
-    dimension: int | None,
-    revision: str | None,
-    opset: int | None,
-    pack: int | None,
-    fixed_consumers: bool,
-    precision: str,
-    from_onnx: bool,
-    pooling: str | None,
-    mask: str,
-    force: bool,
-) -> None:
+@click.option("--force", "replace", is_flag=True, help="Replace an existing artifact.")
+def export(model: str, output: Path | None, **settings: Any) -> None:
     """Export MODEL to a fixed-shape ONNX artifact and prove that it equals the model.
 
     MODEL is a folder of sentence-transformers or transformers, a known name (see `mlx models`) or a hub
@@ -125,38 +110,20 @@ def export(
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        artifact = minilmx.export_model(
-            model,
-            output,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            dimension=dimension,
-            opset=opset,
-            pack=pack,
-            precision=precision,
-            fixed_consumers=fixed_consumers,
-            from_onnx=from_onnx,
-            revision=revision,
-            pooling=pooling,
-            mask=mask,
-            replace=force,
-            progress=progress,
-        )
+        artifact = minilmx.export_model(model, output, progress=progress, **settings)
     report = artifact.report
     facts, parity, texts, cost = report.facts, report.parity, report.text_parity, report.cost
-    ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
+    quantised = ", before quantising" if cost else ""
     lines = {
         "artifact": f"{artifact.path}{'' if parity else '  (already existed, verified)'}",
         "shape": f"batch size {artifact.shape.batch_size}, sequence length {artifact.shape.sequence_length}",
         "opset": f"{facts.opset} (IR {facts.ir_version})",
-        "ops": ops,
+        "ops": ", ".join(f"{name} {count}" for name, count in facts.ops.items()),
         "parameters": f"{facts.parameters:,}",
         "size": f"{artifact.size_bytes / 1e6:.1f} MB in all",
+        "tokens": describe_length(artifact),
+        "dimension": describe_truncation(artifact),
     }
-    if limit := describe_length(artifact):
-        lines["tokens"] = limit
-    if truncation := describe_truncation(artifact):
-        lines["dimension"] = truncation
     if parity:
         hidden = ""
         if parity.max_abs_hidden is not None:
@@ -164,24 +131,24 @@ def export(
         lines["parity"] = (
             f"max abs {parity.max_abs_embedding:.2g} on {artifact.output_name}{hidden}; "
             f"{parity.sentences} {'pairs' if artifact.gives_scores else 'sentences'}, "
-            f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated"
-            f"{', before quantising' if cost else ''}"
+            f"{parity.shortest} to {parity.longest} tokens, {parity.truncated} truncated{quantised}"
         )
     if texts:
         unit, result = ("pair", "score") if artifact.gives_scores else ("text", "embedding")
         lines["text"] = (
             f"max abs {texts.max_abs:.2g} from {unit} to {result} against {texts.reference}; "
-            f"{texts.texts} {unit}s{', before quantising' if cost else ''}"
+            f"{texts.texts} {unit}s{quantised}"
         )
         if texts.overridden:
             lines["tokenizer"] = "as AutoTokenizer makes it: tokenizer_config.json overrides tokenizer.json"
     if parity and parity.max_abs_packed is not None:
-        lines["packed"] = f"{pack} texts per row; max abs {parity.max_abs_packed:.2g}"
+        lines["packed"] = f"{artifact.packed_segments} texts per row; max abs {parity.max_abs_packed:.2g}"
     if cost:
         lines["int8"] = (
             f"max abs {cost.max_abs:.2g}, min cosine {cost.min_cosine:.4f} against the model; "
             f"{cost.sentences} sentences"
         )
-    lines["seconds"] = f"{artifact.report.seconds:.1f}"
+    lines["seconds"] = f"{report.seconds:.1f}"
     for name, value in lines.items():
-        echo(f"{name:<11} {value}")
+        if value:
+            echo(f"{name:<11} {value}")

@@ -7,8 +7,8 @@ import click
 
 import minilmx
 from minilmx.cli.console import echo
-from minilmx.cli.evaluate import LIMITS_FILE, PRESET, finish, limit_options, rules_under, stated_limits
-from minilmx.cli.options import FORCE, JSON, require_writable
+from minilmx.cli.evaluate import PRESET, finish, given_limits, judgement_options
+from minilmx.cli.options import FORCE, require_writable, result_options
 from minilmx.wording import counted
 
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
@@ -30,19 +30,15 @@ def golden() -> None:
 @click.option("--column", help="Column of --texts with the texts, if it has several beside id.")
 @PRESET
 @FORCE
-def create(
-    golden: Path, embedder: str, texts: str, column: str | None, preset: str | None, force: bool
-) -> None:
-    """Embed texts and write GOLDEN: the texts and their embeddings, in the format of safetensors.
+def create(golden: Path, embedder: str, texts: str, **settings: Any) -> None:
+    """Embed texts and write them with their embeddings to GOLDEN, a safetensors file.
 
-    The preset is the one that checks go by, unless they name another.
+    `mlx golden check` uses the preset unless it names another.
     """
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
-        made = minilmx.create_golden(
-            golden, embedder, texts, column=column, preset=preset, replace=force, progress=progress
-        )
+        made = minilmx.create_golden(golden, embedder, texts, progress=progress, **settings)
     size = golden.stat().st_size / 1e3
     echo(
         f"{golden}: {counted(len(made.values), 'text')}, {counted(made.values.shape[1], 'number')} each, "
@@ -53,36 +49,31 @@ def create(
 @golden.command(short_help="Compare an embedder with a golden file.")
 @_GOLDEN
 @click.argument("embedder")
-@PRESET
-@limit_options
-@LIMITS_FILE
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result.")
-@FORCE
-@JSON
+@judgement_options
+@result_options
 def check(
     golden: Path,
     embedder: str,
     preset: str | None,
-    limits: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Embed the texts of GOLDEN with EMBEDDER, as in `mlx compare`, and compare.
 
-    Also prints the ten texts that moved most. The first line is the answer, and the exit code follows it, as
-    in `mlx eval`. `mlx report` makes JUnit and Markdown of the result.
+    The first line is the answer, and the exit code follows it, as in `mlx eval`. Also prints the ten texts
+    that moved most. `mlx report` renders the result as JUnit or Markdown.
     """
     from minilmx.cli.progress import console_progress
     from minilmx.eval.golden import most_moved, read_golden
 
-    rules = rules_under(stated_limits(settings), limits)
-    require_writable(output, force)
+    _, rules = given_limits(settings)
+    require_writable(output, replace)
     kept = read_golden(golden)
     with console_progress() as progress:
         result = minilmx.check_golden(kept, embedder, limits=rules, preset=preset, progress=progress)
     moved = [] if as_json else most_moved(kept, result)
     if moved:
         moved = ["", "moved most:", *(f"  {line}" for line in moved)]
-    finish(result, output, force, as_json, save=output is not None, notes=moved)
+    finish(result, output, replace, as_json, moved)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,7 +40,7 @@ def groq() -> None:
 @click.option(
     "--python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python 3.8 to 3.10. [default: one on PATH or of pyenv, uv or conda, as the SDK wants it]",
+    help="A Python 3.8 to 3.10. [default: the version that the SDK needs, from PATH, pyenv, uv or conda]",
 )
 @click.option(
     "--prefix",
@@ -74,8 +74,8 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
 def doctor(as_json: bool, deep: bool) -> None:
     """Check everything that a run on a GroqCard needs, one line per check.
 
-    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3. A
-    warning refuses nothing.
+    Exits with 0 only if this machine could build for a card and run on it, otherwise with 3.
+    Warnings do not change the exit code.
     """
     from minilmx.api.groq import selftest_groq
     from minilmx.cli.progress import console_progress
@@ -106,10 +106,10 @@ def _print_checks(checks: "list[Check]", failed: str) -> None:
 
 @groq.command(short_help="Try small graphs on the GroqCard, in about a minute.")
 def selftest() -> None:
-    """Try small graphs on the GroqCard: what it takes, gives and repeats, how fast and how exactly.
+    """Try small graphs on the GroqCard: types, repeatability, speed and accuracy.
 
-    Compiles the fixed and the packed graph of a shipped BERT of one layer with random weights, and
-    calls each program 100 times, in about a minute. Exits with 3 if a check fails.
+    Compiles the fixed and the packed graph of a one-layer BERT with random weights, which ships with
+    minilmx, and calls each program 100 times, in about a minute. Exits with 3 if a check fails.
     """
     from minilmx.api.groq import selftest_groq
     from minilmx.cli.progress import console_progress
@@ -144,37 +144,20 @@ def selftest() -> None:
 )
 @click.option("--groqview", is_flag=True, help="Also write the folder that Groq's viewer opens.")
 @click.option("--power", is_flag=True, help="Also let the compiler analyse power and utilization.")
-@click.option("--force", is_flag=True, help="Build again, and replace the bundle if it exists.")
+@click.option("--force", "replace", is_flag=True, help="Build again, and replace the bundle if it exists.")
 @_GRAPH
-def build(
-    artifact: Path,
-    bundle: Path | None,
-    time_limit: float,
-    effort: str,
-    groqview: bool,
-    power: bool,
-    force: bool,
-    graph: str,
-) -> None:
+def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: Any) -> None:
     """Build ARTIFACT with GroqFlow, or find its build in the cache.
 
-    --effort, --groqview and --power make a build of their own. It runs with --bundle: a run without
-    takes the build that has none of them.
+    --effort, --groqview and --power create a separate build, which runs only with --bundle. Runs without
+    --bundle use the plain build.
     """
     from minilmx.api.groq import build_for_groq
     from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
         done = build_for_groq(
-            artifact,
-            bundle,
-            graph=graph,
-            effort=effort,
-            groqview=groqview,
-            power=power,
-            time_limit_seconds=60 * time_limit,
-            replace=force,
-            progress=progress,
+            artifact, bundle, time_limit_seconds=60 * time_limit, progress=progress, **settings
         )
     facts = done.facts
     rows = [
@@ -197,7 +180,7 @@ def build(
             rows.append((name, f"{speed} ({source})"))
     if facts["warning"]:
         rows.append(("warning", facts["warning"]))
-    if groqview:
+    if settings["groqview"]:
         rows.append(("groqview", str(done.groqview)))
     if bundle is not None:
         rows.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
@@ -214,7 +197,7 @@ def build(
     "--bundle",
     type=click.Path(path_type=Path),
     required=True,
-    help="The bundle: the build writes it, and the run reads it.",
+    help="The bundle that the build writes and the run reads.",
 )
 @click.option(
     "--scheduler", type=click.Choice(["pbs", "slurm"]), help="The scheduler that the script is for."
@@ -222,7 +205,7 @@ def build(
 @click.option(
     "--embeddings",
     type=click.Path(path_type=Path),
-    help="File that the run writes the embeddings to. [default: card.npy]",
+    help="File for the embeddings. [default: card.npy]",
 )
 @click.option("--column", help="CSV, TSV or Parquet column, or JSONL field, with the sentences.")
 @_GRAPH
@@ -230,7 +213,7 @@ def build(
     "--standalone",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Instead of a script, write a folder for the machine with the card that needs nothing of minilmx.",
+    help="Instead of a script, write a folder that runs on the machine with the card, without minilmx.",
 )
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File for the script. [default: standard output]"
@@ -246,7 +229,7 @@ def job(
     graph: str,
     standalone: Path | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
 ) -> None:
     """Write a batch script for PBS or Slurm. Nothing is started.
 
@@ -267,33 +250,26 @@ def job(
             if value is not None:
                 raise click.UsageError(f"{name} would change nothing with --standalone.")
         count = groq_standalone(
-            artifact, bundle, texts, standalone, column=column, graph=graph, replace=force
+            artifact, bundle, texts, standalone, column=column, graph=graph, replace=replace
         )
         echo(f"{standalone}: {counted(count, 'text')}; on the machine with the card: python run.py card.npy")
         return
     if scheduler is None:
         raise click.UsageError("Name the --scheduler, or a folder with --standalone.")
+    how = {"scheduler": scheduler, "graph": graph}
     if texts is not None:
-        script = groq_run_job(
-            artifact,
-            bundle,
-            texts,
-            embeddings or "card.npy",
-            column=column,
-            scheduler=scheduler,
-            graph=graph,
-        )
+        script = groq_run_job(artifact, bundle, texts, embeddings or "card.npy", column=column, **how)
     else:
         for name, value in {"--embeddings": embeddings, "--column": column}.items():
             if value is not None:
                 raise click.UsageError(f"{name} would change nothing without TEXTS.")
-        script = groq_build_job(artifact, bundle, scheduler=scheduler, graph=graph)
+        script = groq_build_job(artifact, bundle, **how)
     if output is None:
-        if force:
+        if replace:
             raise click.UsageError("--force would change nothing without --output.")
         click.echo(script, nl=False)
     else:
-        with atomic_file(output, replace=force) as temporary:
+        with atomic_file(output, replace=replace) as temporary:
             temporary.write_text(script, encoding="utf-8")
 
 

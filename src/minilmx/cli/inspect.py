@@ -1,5 +1,7 @@
 """mlx inspect"""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,17 @@ from minilmx.cli.describe import describe_length, describe_truncation
     help="Print only the code that uses ARTIFACT in a library or server (see docs/reuse.md).",
 )
 def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
-    """Show what ARTIFACT is, and whether every file is what its manifest says.
+    """Describe ARTIFACT, and check every file against its manifest.
 
-    For a MODEL (a folder, a known name or a hub id) show whether it can be exported, and if not, why. Its
-    weights are not downloaded. Exits with 3 if a file is damaged or the model is not supported.
+    For a MODEL (a folder, a known name or a hub id), show whether it can be exported and, if not, why,
+    without downloading its weights. Exits with 3 if a file is damaged or the model is not supported.
     """
     if as_json and snippet is not None:
         raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")
-    import json
-
     from minilmx.errors import ArtifactError, boundary
-    from minilmx.models.artifact import find_problems, read_artifact, unlisted_files
+    from minilmx.models.artifact import read_artifact
     from minilmx.models.onnx_file import load_graph, read_facts
+    from minilmx.models.verification import find_problems, unlisted_files
 
     with boundary(ArtifactError, f"{artifact:.200} cannot be opened"):
         is_model = snippet is None and _is_model(artifact)
@@ -58,51 +59,41 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
         }
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
-        source = manifest.source
-        revision = f" at {source.revision}" if source.revision else ""
+        source, shape, packed = manifest.source, found.shape, manifest.packed
         unit = "normalized" if manifest.normalized else "not normalized"
-        made = (
-            "embedding",
-            f"{manifest.embedding_dimension} x {manifest.precision}, {manifest.pooling} pooling, {unit}",
-        )
+        size = f"{manifest.embedding_dimension} x {manifest.precision}"
+        made = ("embedding", f"{size}, {manifest.pooling} pooling, {unit}")
         if manifest.gives_scores:
             made = (manifest.output_name, f"one {manifest.precision} per pair of texts (a cross-encoder)")
         rows = [
-            ("model", f"{source.id}{revision}, from {source.origin}"),
+            ("model", _origin(source.id, source.revision, source.origin)),
             ("weights", f"sha256 {source.weights_sha256}"),
             ("artifact", f"sha256 {found.digest}"),
-            (
-                "shape",
-                f"batch size {found.shape.batch_size}, sequence length {found.shape.sequence_length}",
-            ),
+            ("shape", f"batch size {shape.batch_size}, sequence length {shape.sequence_length}"),
             made,
-            *(("dimension", text) for text in [describe_truncation(found)] if text),
-            *(("tokens", text) for text in [describe_length(found)] if text),
+            ("dimension", describe_truncation(found)),
+            ("tokens", describe_length(found)),
             *(
                 ("prompt", f"{name}{' (default)' * (name == manifest.default_prompt)}: {text!r}")
                 for name, text in sorted((manifest.prompts or {}).items())
             ),
-            *(("similarity", name) for name in [manifest.similarity] if name),
+            ("similarity", manifest.similarity or ""),
             ("opset", f"{manifest.opset} (IR {manifest.ir_version})"),
             *(("input", str(tensor)) for tensor in manifest.fixed.inputs),
             *(("output", str(tensor)) for tensor in manifest.fixed.outputs),
+            ("packed", f"{packed.path}, {packed.outputs[0]}" if packed else ""),
+            ("ops", ", ".join(f"{name} {count}" for name, count in facts.ops.items()) if facts else ""),
+            ("parameters", f"{facts.parameters:,}" if facts else ""),
+            ("tools", ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))),
             *(
-                (("packed", f"{manifest.packed.path}, {manifest.packed.outputs[0]}"),)
-                if manifest.packed
-                else ()
+                ("file", f"{each.path}  {each.size_bytes:,} bytes  {each.sha256[:12]}  {state}")
+                for each in manifest.files
+                for state in [problems.get(each.path, "ok")]
             ),
+            *(("unlisted", name) for name in unlisted),
+            ("verified", f"no: {len(problems)} damaged" if problems else "yes"),
         ]
-        if facts:
-            ops = ", ".join(f"{name} {count}" for name, count in facts.ops.items())
-            rows += [("ops", ops), ("parameters", f"{facts.parameters:,}")]
-        rows.append(("tools", ", ".join(f"{k} {v}" for k, v in sorted(manifest.tools.items()))))
-        for file in manifest.files:
-            state = problems.get(file.path, "ok")
-            rows.append(("file", f"{file.path}  {file.size_bytes:,} bytes  {file.sha256[:12]}  {state}"))
-        rows += [("unlisted", name) for name in unlisted]
-        rows.append(("verified", f"no: {len(problems)} damaged" if problems else "yes"))
-        for name, value in rows:
-            echo(f"{name:<11} {one_line(value)}")
+        _print(rows, 11)
     if problems:
         raise click.exceptions.Exit(3)
 
@@ -120,6 +111,17 @@ def _is_model(name: str) -> bool:
     return not path.exists() and (is_hub_id(name) or find_known_model(name) is not None)
 
 
+def _origin(model: str, revision: str | None, origin: str) -> str:
+    return f"{model}{f' at {revision}' if revision else ''}, from {origin}"
+
+
+def _print(rows: Sequence[tuple[str, str]], width: int) -> None:
+    """A line for each name that has a value."""
+    for name, value in rows:
+        if value:
+            echo(f"{name:<{width}} {one_line(value)}")
+
+
 def _describe_prompts(prompts: dict[str, str], default: str | None) -> str:
     """The names of the prompts that say something, and which is prepended by default; empty without any."""
     names = sorted(name for name, text in prompts.items() if text)
@@ -128,8 +130,6 @@ def _describe_prompts(prompts: dict[str, str], default: str | None) -> str:
 
 def _inspect_model(model: str, as_json: bool) -> None:
     """Print the facts of a model, and whether it is supported. Exits with 3 if it is not."""
-    import json
-
     from minilmx.errors import ModelError
     from minilmx.models.interface import SCORE
     from minilmx.models.source import resolve_model
@@ -152,8 +152,7 @@ def _inspect_model(model: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
-        revision = f" at {source.revision}" if source.revision else ""
-        rows = [("model", f"{source.id}{revision}, from {source.origin}")]
+        rows = [("model", _origin(source.id, source.revision, source.origin))]
         if document["supported"]:
             unit = "normalized" if document["normalized"] else "not normalized"
             size = f"{document['embedding_dimension'] or '?'} numbers"
@@ -172,8 +171,6 @@ def _inspect_model(model: str, as_json: bool) -> None:
             ]
         else:
             rows += [("supported", f"no: {document['reason']}"), ("what to do", document["hint"])]
-        for name, value in rows:
-            if value:
-                echo(f"{name:<12} {one_line(value)}")
+        _print(rows, 12)
     if not document["supported"]:
         raise click.exceptions.Exit(3)

@@ -11,18 +11,36 @@ from minilmx.files.formats import KINDS
 if TYPE_CHECKING:
     from minilmx.files.formats import TextFormat
 
+Command = Callable[..., Any]
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, which help lists in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
-FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+FORCE = click.option("--force", "replace", is_flag=True, help="Replace the output if it exists.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, not as a table.")
+result_options = together(
+    click.option("--output", "-o", type=click.Path(path_type=Path), help="JSON file for the result."),
+    FORCE,
+    JSON,
+)
 GRAPHS = click.Choice(["auto", "dynamic", "fixed", "packed"])
 GRAPH = click.option(
     "--graph",
     type=GRAPHS,
     default="auto",
     show_default=True,
-    help="Graph of the artifact to run. auto: for each runner the first of the dynamic-shape, the packed "
-    "and the fixed graph that the artifact has and it takes. packed: several texts per row (see `mlx export "
-    "--pack`).",
+    help="Graph of the artifact to run. auto: the first of dynamic, packed and fixed that the artifact has "
+    "and the runner supports. packed: several texts per row (see `mlx export --pack`).",
 )
 PROMPT = click.option(
     "--prompt",
@@ -42,8 +60,7 @@ TIME_LIMIT = click.option(
     type=click.FloatRange(min=0, min_open=True, max=1e8),
     expose_value=False,
     callback=_limit_time,
-    help="Seconds after which the command ends as if it were interrupted, but with exit code 3. "
-    "[default: no limit]",
+    help="Seconds after which the command is interrupted, with exit code 3. [default: no limit]",
 )
 DATASET = click.option(
     "--dataset",
@@ -77,7 +94,8 @@ _DEVICES = (
     *("cpu", "openvino", "webgpu", "cuda", "tensorrt", "tensorrt-rtx", "qnn", "coreml", "directml"),
     *("migraphx", "xnnpack"),
 )
-_SETTINGS = (
+# The options that runners take; `given_settings` reads them.
+runner_settings = together(
     click.option(
         "--threads",
         type=click.IntRange(min=1),
@@ -115,7 +133,7 @@ _SETTINGS = (
     click.option(
         "--bundle",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Build of the artifact that the groq runner runs (see `mlx groq build --bundle`).",
+        help="Build of the artifact for the groq runner (see `mlx groq build --bundle`).",
     ),
     click.option(
         "--groq-execution",
@@ -132,13 +150,6 @@ _SETTINGS = (
 )
 
 
-def runner_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that runners take; `given_settings` reads them."""
-    for option in reversed(_SETTINGS):
-        command = option(command)
-    return command
-
-
 def _one_character(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A delimiter; a tab is hard to type."""
     value = "\t" if value in ("\\t", "tab") else value
@@ -147,7 +158,8 @@ def _one_character(context: click.Context, parameter: click.Parameter, value: st
     return value
 
 
-_FORMAT = (
+# The format of a file; `text_format` reads them.
+format_options = together(
     click.option(
         "--input-format",
         type=click.Choice(KINDS),
@@ -167,15 +179,8 @@ _FORMAT = (
     ),
 )
 
-
-def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a file's format; `text_format` reads them."""
-    for option in reversed(_FORMAT):
-        command = option(command)
-    return command
-
-
-_PAIRS = (
+# A data set of pairs; `pair_settings` reads them.
+pair_options = together(
     click.option(
         "--split",
         help="Split of a hub data set, or of a file with a column called split. [default for the hub: test]",
@@ -191,14 +196,8 @@ _PAIRS = (
         metavar="NAME",
         help="Column of the scores, on any scale. [default: similarity_score, score or label]",
     ),
+    format_options,
 )
-
-
-def pair_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a data set of pairs; `pair_settings` reads them."""
-    for option in reversed((*_PAIRS, *_FORMAT)):
-        command = option(command)
-    return command
 
 
 def pair_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -230,19 +229,19 @@ def given_settings(runners: Sequence[str], settings: dict[str, Any]) -> dict[str
     return given
 
 
-def require_output(output: object, force: bool) -> None:
+def require_output(output: object, replace: bool) -> None:
     """Refuse --force without an output that it could replace. Raises UsageError."""
-    if force and output is None:
+    if replace and output is None:
         raise click.UsageError("--force replaces the output: no output; expected --output.")
 
 
-def require_writable(output: Path | None, force: bool) -> None:
+def require_writable(output: Path | None, replace: bool) -> None:
     """As require_output; also refuse an output file that cannot be written. Raises OutputError."""
     from minilmx.files.atomic import check_writable
 
-    require_output(output, force)
+    require_output(output, replace)
     if output is not None:
-        check_writable(output, replace=force)
+        check_writable(output, replace=replace)
 
 
 def flag(name: str) -> str:

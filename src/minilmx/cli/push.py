@@ -15,14 +15,14 @@ from minilmx.cli.options import ARTIFACT
 @click.option(
     "--result",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Result of `mlx eval` on ARTIFACT, whose correlations the model card states.",
+    help="Result of `mlx eval` on ARTIFACT: adds its correlations to the model card.",
 )
 def push(artifact: Path, repository: str, result: Path | None) -> None:
     """Upload ARTIFACT to REPOSITORY, ORG/NAME on the hub, in one commit.
 
-    What `mlx check` refuses to open is not uploaded: a damaged artifact, and files that the export does not
-    write. A repository that does not exist is made. The token is that of `hf auth login`. Prints the name by
-    which every command opens the artifact: hf://ORG/NAME@COMMIT.
+    Refuses what `mlx check` refuses: a damaged artifact, and files that the export does not write. Creates
+    the repository if it does not exist. Uses the token of `hf auth login`. Prints the artifact's name,
+    hf://ORG/NAME@COMMIT, which every command accepts.
     """
     from minilmx.cli.progress import console_progress
 

@@ -7,14 +7,7 @@ import click
 
 import minilmx
 from minilmx.cli.console import echo, print_document
-from minilmx.cli.evaluate import (
-    LIMITS_FILE,
-    PRESET,
-    limit_options,
-    require_comparison,
-    rules_under,
-    stated_limits,
-)
+from minilmx.cli.evaluate import given_limits, judgement_options, require_comparison
 from minilmx.cli.options import FORCE, require_writable
 
 # The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
@@ -38,29 +31,26 @@ _ENDINGS = {".html": "html", ".md": "markdown", ".xml": "junit"}
     "systems show as tests. mteb: the scores as mteb's own loader reads them. [default: by the "
     "output's extension, otherwise table]",
 )
-@click.option("--runner", help="With mteb: the runner whose scores are written, if the result has several.")
+@click.option("--runner", help="With mteb: the runner whose scores to write, if the result has several.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write. [default: standard output]"
 )
 @FORCE
-@PRESET
-@limit_options
-@LIMITS_FILE
+@judgement_options
 def report(
     results: tuple[Path, ...],
     form: str | None,
     runner: str | None,
     output: Path | None,
-    force: bool,
+    replace: bool,
     preset: str | None,
-    limits: Path | None,
     **settings: Any,
 ) -> None:
     """Render saved results of `mlx eval`, `mlx compare` or `mlx bench`, without running anything.
 
-    For several RESULTs of one model and data set it draws their history, by date and runner version.
-    With limits or a preset, it judges one RESULT by them in place of those it was saved with, and exits as
-    `mlx eval` does. It also exits with 1 if a RESULT has embeddings that are not finite.
+    Several RESULTs of one model and data set are drawn as a history, by date and runner version. Limits or
+    a preset replace those that one RESULT was saved with; the exit code is then as in `mlx eval`. Exits
+    with 1 in any case if a RESULT has embeddings that are not finite.
     """
     from minilmx.api.report import limits_of
     from minilmx.errors import EvalError, boundary
@@ -75,15 +65,15 @@ def report(
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":
         raise click.UsageError("--runner needs --format mteb")
-    require_writable(output, force)
-    stated = stated_limits(settings)
-    rules = rules_under(stated, limits)
-    limited = bool(stated) or limits is not None or preset is not None
+    require_writable(output, replace)
+    limited = preset is not None or settings["limits"] is not None
+    stated, rules = given_limits(settings)
+    limited = limited or bool(stated)
     found = [minilmx.load_result(path) for path in results]
     judged = [each for each in found if isinstance(each, Result)]
     benchmarks = [each for each in found if isinstance(each, Benchmark)]
     if benchmarks and len(found) > 1:
-        raise click.UsageError("benchmarks have no history: give one RESULT")
+        raise click.UsageError("benchmarks cannot be drawn as a history; expected one RESULT.")
     if limited:
         if len(judged) != 1:
             raise click.UsageError(
@@ -102,7 +92,7 @@ def report(
         else:
             print_document(text)
     else:
-        with atomic_file(output, replace=force) as temporary:
+        with atomic_file(output, replace=replace) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if broken:
             for line in first_lines(judged):

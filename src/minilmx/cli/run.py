@@ -1,6 +1,5 @@
 """mlx run"""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,13 @@ from minilmx.cli.options import (
     require_output,
     runner_settings,
     text_format,
+    together,
 )
 from minilmx.wording import counted
 
 if TYPE_CHECKING:
+    from minilmx.embedding.corpus.job import Summary
     from minilmx.embedding.record import RunRecord
-    from minilmx.files.formats import TextFormat
     from minilmx.models.artifact import Artifact
 
 # The settings of an output folder: not for a single file.
@@ -75,16 +75,10 @@ _FOLDER_OPTIONS = {
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="CPUs of the Ray cluster that each worker gets.",
+        help="CPUs of the Ray cluster for each worker.",
     ),
 }
 _RAY_OPTIONS = ("ray_address", "cpus_per_worker")
-
-
-def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_FOLDER_OPTIONS.values()):
-        command = option(command)
-    return command
 
 
 @click.command(short_help="Embed texts with an artifact on a runner.")
@@ -103,179 +97,128 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--text-columns",
     nargs=2,
     metavar="NAME NAME",
-    help="Columns of the two texts of a pair, for a cross-encoder. [default: sentence1 sentence2]",
+    help="For a cross-encoder: the columns of the two texts. [default: sentence1 sentence2]",
 )
 @click.option(
     "--on-empty",
     type=click.Choice(["error", "skip", "null"]),
     default="error",
     show_default=True,
-    help="What to do with a row without a text. null: keep it, with null as its embedding.",
+    help="What to do with rows without a text. null: keep them, with a null embedding.",
 )
 @format_options
 @PROMPT
 @GRAPH
 @TIME_LIMIT
 @runner_settings
-@_folder_options
+@together(*_FOLDER_OPTIONS.values())
 def run(
-    artifact: Path,
-    inputs: tuple[str, ...],
-    runner: str,
-    column: str | None,
-    output: str | None,
-    force: bool,
-    text_columns: tuple[str, str] | None,
-    on_empty: str,
-    prompt: str | None,
-    graph: str,
-    **settings: Any,
+    artifact: Path, inputs: tuple[str, ...], runner: str, output: str | None, replace: bool, **settings: Any
 ) -> None:
     """Embed sentences with ARTIFACT: one float32 embedding per sentence, in order.
 
     INPUTS is a text file (one sentence per line), CSV, TSV, JSON, JSONL or Parquet, a URL of one, or - for
     standard input. The record of the run is written beside the output file: OUTPUT.run.json.
 
-    If --output is a folder, INPUTS are any number of such files, folders and patterns, and the
-    embeddings go to the folder as Parquet shards, or with --format lance as a Lance dataset, with the
-    other columns of the inputs. To resume a run that was interrupted, give the same command again.
+    If --output is a folder, INPUTS are any number of such files, folders and patterns. The embeddings and
+    the other columns of the inputs are written as Parquet shards or, with --format lance, as a Lance
+    dataset. To resume an interrupted run, run the same command again.
 
-    If ARTIFACT is of a cross-encoder, INPUTS is a file of pairs of texts, and the output has one score per
+    If ARTIFACT is a cross-encoder, INPUTS is a file of pairs of texts, and the output is one score per
     pair: JSON lines, or a .npy.
     """
+    from minilmx.cli.progress import console_progress
     from minilmx.models.artifact import read_artifact
 
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
-    require_output(output, force)
+    require_output(output, replace)
     facts = read_artifact(artifact)
-    is_cross_encoder = facts.gives_scores
-    if is_cross_encoder and (to_folder or len(inputs) > 1):
-        raise click.UsageError("a cross-encoder scores the pairs of one file into one file.")
+    if facts.gives_scores and (to_folder or len(inputs) > 1):
+        raise click.UsageError("a cross-encoder scores one file of pairs, to one file.")
     _require_fit(inputs, to_folder, folder_settings["engine"])
-    common: dict[str, Any] = {
-        "column": column,
-        "text_format": text_format(settings),
-        "on_empty": on_empty,
-        "prompt": prompt,
-        "runner": runner,
-        "graph": graph,
-    }
+    common = {name: settings.pop(name) for name in ("column", "text_columns", "on_empty", "prompt", "graph")}
+    common |= {"text_format": text_format(settings), "runner": runner}
     common |= given_settings([runner], settings)
-    if is_cross_encoder:
+    if facts.gives_scores:
         for name, default in (("column", None), ("on_empty", "error"), ("prompt", None)):
             if common.pop(name) != default:
                 raise click.UsageError(
                     f"{flag(name)} is for texts to embed: this is a cross-encoder's artifact."
                 )
-        common["text_columns"] = text_columns
-        record = _score(artifact, inputs[0] if inputs else "-", output, force, common)
-        _summarise(record, "pair", output, facts)
-    elif text_columns is not None:
-        raise click.UsageError("--text-columns are of pairs, which only a cross-encoder scores.")
-    elif to_folder:
-        _run_to_folder(artifact, inputs, Path(output or ""), force, common | folder_settings, facts)
-    else:
-        record = _run_to_file(artifact, inputs[0] if inputs else "-", output, force, common)
-        _summarise(record, "sentence", output, facts)
-
-
-def _run_to_file(
-    artifact: Path, source: str, output: str | None, force: bool, common: dict[str, Any]
-) -> "RunRecord":
-    from minilmx.cli.progress import console_progress
-
+    elif common.pop("text_columns") is not None:
+        raise click.UsageError("--text-columns is for a cross-encoder: this artifact embeds single texts.")
+    source = inputs[0] if inputs else "-"
     with console_progress() as progress:
-        if output is None:
-            return _print_embeddings(artifact, source, progress=progress, **common)
-        return minilmx.embed_file(artifact, source, output, replace=force, progress=progress, **common)
+        common["progress"] = progress
+        if to_folder:
+            summary = minilmx.embed_corpus(
+                artifact, inputs or ("-",), output or "", restart=replace, **common, **folder_settings
+            )
+            done = _describe_folder(summary, output, common["on_empty"], facts)
+        elif output is None:
+            print_all = _print_scores if facts.gives_scores else _print_embeddings
+            done = _describe(print_all(artifact, source, **common), output, facts)
+        else:
+            write = minilmx.score_file if facts.gives_scores else minilmx.embed_file
+            done = _describe(write(artifact, source, output, replace=replace, **common), output, facts)
+    echo(done, err=True)
 
 
-def _summarise(record: "RunRecord", unit: str, output: str | None, artifact: "Artifact") -> None:
-    """Say what a run to a file or to standard output did."""
+def _describe(record: "RunRecord", output: str | None, artifact: "Artifact") -> str:
+    """What a run to a file or to standard output did."""
     where, timing = f" to {output}" if output else "", record.timing
     prompted = f" and the prompt {record.prompt}" if record.prompt else ""
-    echo(
+    unit = "pair" if artifact.gives_scores else "sentence"
+    return (
         f"{counted(record.sentences, unit)}{where} with {record.runner} ({record.graph} graph){prompted} in "
         f"{timing.seconds:.2f} s ({timing.sentences_per_second:,.0f}/s), "
-        f"{describe_truncated(record.truncated_sentences, artifact)}",
-        err=True,
+        f"{describe_truncated(record.truncated_sentences, artifact)}"
     )
 
 
-def _score(
-    artifact: Path, source: str, output: str | None, force: bool, settings: dict[str, Any]
-) -> "RunRecord":
-    """Score pairs into a file, or print the scores."""
+def _print_scores(artifact: Path, source: str, **settings: Any) -> "RunRecord":
     from minilmx.api.artifact import opened_artifact
-    from minilmx.cli.progress import console_progress
     from minilmx.embedding.score_file import write_scores
     from minilmx.embedding.scorer import Scorer
     from minilmx.files.pairs import open_pairs
 
-    with console_progress() as progress:
-        if output is not None:
-            return minilmx.score_file(artifact, source, output, replace=force, progress=progress, **settings)
-        pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
-        opened = opened_artifact(artifact, None, settings["runner"], scores=True)
-        with Scorer(opened, progress=progress, **settings) as scorer:
-            write_scores(
-                print_document,
-                scorer.stream(pairs, advance=progress.start(settings["runner"], pairs.count)),
-            )
-            return scorer.record()
+    pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
+    opened = opened_artifact(artifact, None, settings["runner"], scores=True)
+    with Scorer(opened, **settings) as scorer:
+        advance = settings["progress"].start(settings["runner"], pairs.count)
+        write_scores(print_document, scorer.stream(pairs, advance=advance))
+        return scorer.record()
 
 
-def _print_embeddings(
-    artifact: Path,
-    source: str,
-    *,
-    column: str | None,
-    text_format: "TextFormat",
-    on_empty: str,
-    progress: Any,
-    **settings: Any,
-) -> "RunRecord":
+def _print_embeddings(artifact: Path, source: str, **settings: Any) -> "RunRecord":
     from minilmx.embedding.output_file import write_jsonl
     from minilmx.files.texts import open_texts
 
-    texts = open_texts(source, column, text_format, on_empty)
-    with minilmx.load(artifact, progress=progress, **settings) as embedder:
-        write_jsonl(
-            print_document, embedder.stream(texts, advance=progress.start(settings["runner"], texts.count))
-        )
+    texts = open_texts(source, *(settings.pop(name) for name in ("column", "text_format", "on_empty")))
+    with minilmx.load(artifact, **settings) as embedder:
+        advance = settings["progress"].start(settings["runner"], texts.count)
+        write_jsonl(print_document, embedder.stream(texts, advance=advance))
         if texts.empty_note:
-            progress.message(texts.empty_note)
+            settings["progress"].message(texts.empty_note)
         return embedder.record()
 
 
-def _run_to_folder(
-    artifact: Path,
-    inputs: tuple[str, ...],
-    output: Path,
-    force: bool,
-    settings: dict[str, Any],
-    facts: "Artifact",
-) -> None:
-    from minilmx.cli.progress import console_progress
-
-    with console_progress() as progress:
-        summary = minilmx.embed_corpus(
-            artifact, inputs or ("-",), output, restart=force, progress=progress, **settings
-        )
+def _describe_folder(summary: "Summary", output: str | None, on_empty: str, artifact: "Artifact") -> str:
+    """What a run to a folder did, and where its time went."""
     kept = summary.rows - summary.embedded_rows
     before = f", {kept} of them already done" if kept else ""
-    empty = f", {summary.empty_rows} more without a text skipped" if settings["on_empty"] == "skip" else ""
-    if settings["on_empty"] == "null":
+    empty = f", {summary.empty_rows} more without a text skipped" if on_empty == "skip" else ""
+    if on_empty == "null":
         empty = f", {summary.empty_rows} of them without a text"
-    echo(
+    return (
         f"{counted(summary.rows, 'row')} of {counted(summary.files, 'file')} to "
-        f"{counted(summary.shards, 'shard')} in {output} with {summary.runner} ({summary.graph} graph)"
-        f"{before}{empty}: {summary.seconds:.2f} s ({summary.embedded_rows / summary.seconds:,.0f}/s), "
-        f"{describe_truncated(summary.truncated_rows, facts)}; runner "
+        f"{counted(summary.shards, 'shard')} in {Path(output or '')} with {summary.runner} "
+        f"({summary.graph} graph){before}{empty}: {summary.seconds:.2f} s "
+        f"({summary.embedded_rows / summary.seconds:,.0f}/s), "
+        f"{describe_truncated(summary.truncated_rows, artifact)}; runner "
         f"{summary.runner_seconds:.2f} s, reading {summary.reading_seconds:.2f} s, writing "
-        f"{summary.writing_seconds:.2f} s",
-        err=True,
+        f"{summary.writing_seconds:.2f} s"
     )
 
 

@@ -77,7 +77,6 @@ class ModelEmbedder(TextEmbedder):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Versions of sentence-transformers, torch and transformers."""
         return self._versions
 
     def encode(self, texts: Sequence[str], advance: Advance | None = None) -> NDArray[np.float32]:

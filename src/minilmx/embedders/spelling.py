@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from minilmx.embedders.base import TextEmbedder
-from minilmx.embedders.endpoints import PROTOCOLS, Endpoint, read_address, token_runner
+from minilmx.embedders.endpoints import Endpoint, token_runner
+from minilmx.embedders.protocols import PROTOCOLS, read_address
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError, boundary
 from minilmx.models.artifact import Artifact, open_artifact

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from minilmx.models.artifact import Artifact
 from minilmx.runners.base import Details
 from minilmx.runners.provenance import Provenance, record_provenance
@@ -47,6 +50,17 @@ class Timing:
     seconds: float
     latency_seconds: float
     sentences_per_second: float
+
+
+def timing_of(sentences: int, seconds: float, batch_seconds: ArrayLike) -> Timing:
+    """The timing of so many sentences in `seconds`, from how long each batch took."""
+    each = np.asarray(batch_seconds)
+    return Timing(
+        batches=len(each),
+        seconds=seconds,
+        latency_seconds=float(each.mean()),
+        sentences_per_second=sentences / seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ class Scorer(OpenGraph[Pair]):
     def _require_fit(self, artifact: Artifact) -> None:
         if not artifact.gives_scores:
             raise ArtifactError(
-                f"{artifact.path} gives an embedding per text; expected the artifact of a cross-encoder",
+                f"{artifact.path} embeds single texts; expected the artifact of a cross-encoder",
                 "Compare the embeddings of the texts.",
             )
 

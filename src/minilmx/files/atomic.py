@@ -153,7 +153,7 @@ def private_folder(prefix: str) -> Iterator[Path]:
         folder = make_private_folder(prefix, parent)
     except OSError as error:
         raise OutputError(
-            f"no folder for temporary files could be made: {error.strerror or error}",
+            f"a folder for temporary files cannot be created: {error.strerror or error}",
             "Free some space, or set TMPDIR to another folder.",
         ) from error
     try:

@@ -56,7 +56,7 @@ def open_pairs(path: str, columns: tuple[str, str] | None = None, text_format: T
     """
     one, other = columns or COLUMNS
     if one == other:
-        raise DatasetError(f"both texts of a pair are to come from the column {one!r}; expected two columns")
+        raise DatasetError(f"both texts of a pair come from the column {one!r}; expected two columns")
     text_format.require_used([path])
     pairs = Pairs(path, (one, other), text_format)
     return pairs if is_read_once(path) else Pairs(path, (one, other), text_format, sum(1 for _ in pairs))
