@@ -1,6 +1,7 @@
 """Artifacts to test with: real MiniLM weights where torch is installed, a tiny model anywhere."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -28,6 +29,7 @@ from minilmx.models.source import ModelSource, bundled_model, resolve_model
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 MakeModel = Callable[..., Path]
+GROQFLOW_PYTHON = os.environ.get("MINILMX_GROQFLOW_PYTHON")
 
 # No test may ask a model hub: what a test wants of one, it says.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -35,6 +37,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # A shell's background job and `nohup` ignore signals, and so does all that they start: not in the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    """Skip tests without these packages; a package is imported when a test runs, as some take seconds."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
 @pytest.hookimpl(trylast=True)
@@ -83,6 +91,14 @@ def quick_apt_cache(make_once: MakeOnce) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("APT_CONFIG", str(make_once("apt", write) / "apt.conf"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_the_tests_of_groq_have_groqflow() -> Iterator[None]:
+    """Elsewhere, each evaluation would start six processes to ask for a card."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MINILMX_GROQFLOW_PYTHON", raising=False)
         yield
 
 
@@ -311,7 +327,10 @@ def run_mlx(*arguments: object, stdin: str | bytes | None = None) -> Outcome:
         main(list(words))
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    result = CliRunner().invoke(entry, [str(argument) for argument in arguments], input=stdin)
+    # What it asks other Pythons, it asks once per environment, and pytest's variable differs between tests.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_CURRENT_TEST", raising=False)
+        result = CliRunner().invoke(entry, [str(argument) for argument in arguments], input=stdin)
     for number, handler in handlers.items():  # those of pytest
         signal.signal(number, handler)
     return Outcome(result.exit_code, result.stdout, result.stderr)

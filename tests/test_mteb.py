@@ -1,6 +1,5 @@
 """What `minilmx.load` returns is a model of mteb: local tasks, and scores that were computed without it."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -9,73 +8,16 @@ import numpy as np
 import pytest
 from msgspec import structs
 from scipy import stats
+from tests.conftest import needs
 
 import minilmx
 from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.models.artifact import Artifact, open_artifact, seal
 
-if importlib.util.find_spec("mteb") is None:
-    pytest.skip("needs mteb: pip install mteb", allow_module_level=True)
+pytestmark = needs("mteb")
 
-import mteb
-from datasets import Dataset, DatasetDict
-from mteb.abstasks.retrieval import AbsTaskRetrieval
-from mteb.abstasks.sts import AbsTaskSTS
-from mteb.abstasks.task_metadata import TaskMetadata
-
+LIMIT = 60
 STSB = Path(__file__).parents[2] / "shared" / "stsb" / "stsb-en-test.csv"
-
-
-def metadata(name: str, kind: str, main_score: str) -> TaskMetadata:
-    return TaskMetadata(
-        name=name,
-        type=kind,
-        main_score=main_score,
-        description="A task with data of its own.",
-        reference=None,
-        dataset={"path": "local", "revision": "local"},
-        eval_splits=["test"],
-        eval_langs=["eng-Latn"],
-        date=None,
-        domains=None,
-        task_subtypes=None,
-        license=None,
-        annotations_creators=None,
-        dialect=None,
-        sample_creation=None,
-        bibtex_citation="",
-    )
-
-
-class LocalPairs(AbsTaskSTS):  # type: ignore[misc] # mteb has no types here
-    """The similarity of pairs of sentences."""
-
-    metadata = metadata("LocalPairs", "STS", "cosine_spearman")
-
-    def __init__(self, first: list[str], second: list[str], gold: list[float]) -> None:
-        super().__init__()
-        rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "score": gold})
-        self.dataset = DatasetDict({"test": rows})
-        self.data_loaded = True
-
-
-class LocalSearch(AbsTaskRetrieval):  # type: ignore[misc] # as above
-    """A search for the document that has the number of the query."""
-
-    metadata = metadata("LocalSearch", "Retrieval", "ndcg_at_10")
-
-    def __init__(self, queries: list[str], documents: list[str]) -> None:
-        super().__init__()
-        split = {
-            "queries": Dataset.from_list([{"id": f"q{i}", "text": text} for i, text in enumerate(queries)]),
-            "corpus": Dataset.from_list(
-                [{"id": f"d{i}", "text": text, "title": ""} for i, text in enumerate(documents)]
-            ),
-            "relevant_docs": {f"q{i}": {f"d{i}": 1} for i in range(len(queries))},
-            "top_ranked": None,
-        }
-        self.dataset = {"default": {"test": split}}
-        self.data_loaded = True
 
 
 @pytest.fixture(autouse=True)
@@ -87,10 +29,24 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def pairs() -> SentencePairs:
     if not STSB.is_file():
         pytest.skip("needs the STSb data in ../shared/stsb")
-    return load_pairs(str(STSB), limit=300)
+    return load_pairs(str(STSB), limit=LIMIT)
+
+
+def pairs_task(first: list[str], second: list[str], gold: list[float]) -> Any:
+    from tests.mteb_tasks import LocalPairs  # importing mteb takes seconds
+
+    return LocalPairs(first, second, gold)
+
+
+def search_task(queries: list[str], documents: list[str]) -> Any:
+    from tests.mteb_tasks import LocalSearch
+
+    return LocalSearch(queries, documents)
 
 
 def scores(model: Any, task: Any) -> dict[str, Any]:
+    import mteb
+
     result = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
     (found,) = result.task_results[0].scores["test"]
     return dict(found)
@@ -109,11 +65,11 @@ def test_the_scores_of_pairs_are_scipys_and_ours(
 ) -> None:
     gold = pairs.gold.tolist()
     with minilmx.load(artifact, graph=graph) as model:
-        found = scores(model, LocalPairs(pairs.sentences1, pairs.sentences2, gold))
+        found = scores(model, pairs_task(pairs.sentences1, pairs.sentences2, gold))
         first, second = model.encode(pairs.sentences1), model.encode(pairs.sentences2)
     cosines = (first.astype(float) * second).sum(axis=1)
     assert found["main_score"] == pytest.approx(stats.spearmanr(cosines, gold).statistic, abs=1e-5)
-    result = minilmx.evaluate(artifact, ["onnxruntime"], str(STSB), limit=300, graph=graph)
+    result = minilmx.evaluate(artifact, ["onnxruntime"], str(STSB), limit=LIMIT, graph=graph)
     ours = result.evaluations[0].runners[0]
     for name in ("spearman", "cosine_spearman"):
         assert found[name] == pytest.approx(ours.scores.spearman, abs=1e-5)
@@ -128,7 +84,7 @@ def test_a_search_has_the_scores_of_its_vectors_and_ours(
     queries = list(by_query)[:100]
     documents = list(dict.fromkeys([*map(by_query.__getitem__, queries), *pairs.sentences2]))
     with minilmx.load(artifact) as model:
-        found = scores(model, LocalSearch(queries, documents))
+        found = scores(model, search_task(queries, documents))
         expected = ndcg_at_10(model.encode(queries), model.encode(documents))
     assert 0.5 < expected < 1
     assert found["ndcg_at_10"] == pytest.approx(expected, abs=2e-5)
@@ -168,7 +124,7 @@ def test_each_side_of_a_search_has_its_prompt(prompted: Artifact) -> None:
     assert abs(expected[0] - expected[1]) > 1e-3
     for chosen, score in zip((None, "query"), expected, strict=True):
         with minilmx.load(prompted, prompt=chosen) as model:
-            assert scores(model, LocalSearch(queries, LETTERS))["ndcg_at_10"] == pytest.approx(
+            assert scores(model, search_task(queries, LETTERS))["ndcg_at_10"] == pytest.approx(
                 score, abs=2e-5
             )
 
@@ -178,13 +134,15 @@ def test_the_prompt_of_a_kind_of_task_is_used(prompted: Artifact) -> None:
     found = {}
     for chosen in (None, "STS", "passage"):
         with minilmx.load(prompted, prompt=chosen) as model:
-            found[chosen] = scores(model, LocalPairs(first, second, gold))["cosine_pearson"]
+            found[chosen] = scores(model, pairs_task(first, second, gold))["cosine_pearson"]
     assert found[None] == found["STS"] != found["passage"]
 
 
 def test_the_cache_keeps_runners_graphs_and_prompts_apart(prompted: Artifact, tmp_path: Path) -> None:
+    import mteb
+
     cache = mteb.ResultCache(tmp_path / "cache")
-    task = LocalSearch(LETTERS, LETTERS)
+    task = search_task(LETTERS, LETTERS)
     for graph, prompt in (("dynamic", None), ("fixed", None), ("fixed", "passage"), ("fixed", "passage")):
         with minilmx.load(prompted, graph=graph, prompt=prompt) as model:
             mteb.evaluate(model, task, cache=cache, co2_tracker=False, show_progress_bar=False)

@@ -9,6 +9,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conftest import GROQFLOW_PYTHON
 from tests.runners.conftest import GROQWARE, PYTHON_VARIABLE
 
 _VOLATILE = re.compile(rb'"(created|[a-z_]*seconds|[a-z_]*per_second)\\?": [^,}\n]*')  # also of JSON in JSON
@@ -101,7 +102,6 @@ COMMANDS = {
         "groq job tiny other.txt --bundle b.tar --standalone alone",
     ),
 }
-GROQFLOW = os.environ.get(PYTHON_VARIABLE)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -112,10 +112,10 @@ def environment(folder: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "APT_CONFIG") if name in os.environ}
     kept |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     kept |= {"HOME": made["home"], "XDG_CACHE_HOME": made["cache"], "TMPDIR": made["tmp"]}
-    if GROQFLOW:
+    if GROQFLOW_PYTHON:
         packages = [str(GROQWARE / "site-packages"), *filter(None, [os.environ.get("PYTHONPATH")])]
         kept |= {"PATH": f"{GROQWARE / 'bin'}:{kept['PATH']}", "PYTHONPATH": os.pathsep.join(packages)}
-        kept |= {"GROQWARE_PYTHON": GROQFLOW, PYTHON_VARIABLE: GROQFLOW}
+        kept |= {"GROQWARE_PYTHON": GROQFLOW_PYTHON, PYTHON_VARIABLE: GROQFLOW_PYTHON}
     return kept
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.attacks.commands import COMMANDS, GROQFLOW, Command, contents, names, run
+from tests.attacks.commands import COMMANDS, Command, contents, names, run
+from tests.conftest import GROQFLOW_PYTHON
 from tests.eval.test_search import write_search
 
 from minilmx.models.artifact import Artifact
@@ -28,7 +29,7 @@ def inputs(tiny_original: Artifact, tiny_folder: Path, tmp_path_factory: pytest.
         "compare a.npy b.npy -o a.json",
         "compare b.npy a.npy -o b.json",
         "golden create kept.safetensors --from tiny --texts texts.txt",
-        *(["groq build tiny --bundle b.tar"] if GROQFLOW else []),
+        *(["groq build tiny --bundle b.tar"] if GROQFLOW_PYTHON else []),
     ):
         done = run(words, folder)
         assert done.returncode == 0, done.stderr
@@ -42,7 +43,7 @@ def prepared(inputs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pr
 
     def prepare(name: str) -> tuple[Path, dict[str, str]]:
         command = COMMANDS[name]
-        if "groq " in command.words and not GROQFLOW:
+        if "groq " in command.words and not GROQFLOW_PYTHON:
             pytest.skip("needs a Python with GroqFlow")
         if "lance" in command.words:
             pytest.importorskip("lance", reason="needs pylance")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import needs
 from tests.export.model_kinds import make_static
 
-pytest.importorskip("torch", reason="needs torch to make models")
-pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+pytestmark = needs("torch", "sentence_transformers")
 
 Mlx = Callable[..., Any]
 TEXTS = ["the quick brown fox", "a", "1, 2; 3!", "this and that", "x y " * 300]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import write_reranker
+from tests.conftest import needs, write_reranker
 from tests.export.model_kinds import make_cross_encoder
 
 import minilmx
@@ -20,8 +20,7 @@ from minilmx.models.cross_encoder import HEADS
 from minilmx.models.manifest import parse_manifest
 from minilmx.models.tokenizer import open_tokenizer
 
-pytest.importorskip("torch", reason="needs torch to make models")
-pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+pytestmark = needs("torch", "sentence_transformers")
 
 Mlx = Callable[..., Any]
 PAIRS = [

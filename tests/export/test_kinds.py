@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import MakeOnce
+from tests.conftest import MakeOnce, needs
 from tests.export.model_kinds import KINDS, REFUSED, make_kind, make_refused
 
 import minilmx
@@ -23,8 +23,7 @@ from minilmx.models.tokenizer import open_tokenizer
 
 TEXTS = ["a", "", "the quick brown fox", "1, 2; 3!", "this and that", "z" * 40, "x y " * 30]
 LIMIT = 1e-5
-pytest.importorskip("torch", reason="needs torch to make models")
-pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+pytestmark = needs("torch", "sentence_transformers")
 
 
 def reference(folder: Path, **settings: Any) -> Any:

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import GROQFLOW_PYTHON
 from tokenizers import Tokenizer as HubTokenizer
 
 from minilmx.export.exporter import export_model
@@ -169,14 +170,13 @@ print(onnx.__version__, onnxruntime.__version__)
 def test_groqflows_onnx_and_onnxruntime_give_the_same_embeddings(
     artifact: Artifact, texts: list[str], truth: Vectors, tmp_path: Path
 ) -> None:
-    python = os.environ.get("MINILMX_GROQFLOW_PYTHON")
-    if not python:
+    if not GROQFLOW_PYTHON:
         pytest.skip("set MINILMX_GROQFLOW_PYTHON to the Python that `mlx groq setup` makes")
     batch = next(Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts).batches())
     np.savez(tmp_path / "feeds.npz", allow_pickle=False, **batch.feeds())
     arguments = [artifact.fixed_graph, tmp_path / "feeds.npz", tmp_path / "out.npy"]
     done = subprocess.run(
-        [python, "-I", "-c", LEGACY, *map(str, arguments)],
+        [GROQFLOW_PYTHON, "-I", "-c", LEGACY, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,

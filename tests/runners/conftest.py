@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.conftest import GROQFLOW_PYTHON
 
 GROQWARE = Path(__file__).parents[1] / "groqware"
 PYTHON_VARIABLE = "MINILMX_GROQFLOW_PYTHON"
@@ -21,10 +22,9 @@ MARK = "MINILMX_TEST_MACHINE"  # in the environment of everything that a machine
 @pytest.fixture(scope="session")
 def groqflow_python():
     """The Python of a GroqFlow environment, which `mlx groq setup` creates."""
-    python = os.environ.get(PYTHON_VARIABLE)
-    if not python:
+    if not GROQFLOW_PYTHON:
         pytest.skip(f"needs {PYTHON_VARIABLE}: a Python with GroqFlow, as `mlx groq setup` creates it")
-    return python
+    return GROQFLOW_PYTHON
 
 
 @pytest.fixture(scope="session")
