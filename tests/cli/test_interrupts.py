@@ -158,7 +158,7 @@ def test_a_graph_that_never_ends_can_be_interrupted(
             break
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    time.sleep(2)  # until the loop runs
+    time.sleep(1)  # until the loop runs
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=8)  # it takes 1.5 s
     assert process.returncode == 130, stderr
@@ -180,10 +180,10 @@ def test_a_time_limit_ends_a_graph_that_never_ends(
 ) -> None:
     (tmp_path / "in.txt").write_text("one sentence\n" * 40)
     (tmp_path / "out").mkdir()
-    process = start(*words, "--time-limit", "5")
+    process = start(*words, "--time-limit", "2")
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 3, stderr
-    assert (stdout, stderr.splitlines()[-1]) == ("", "Error: not finished within the time limit of 5 s")
+    assert (stdout, stderr.splitlines()[-1]) == ("", "Error: not finished within the time limit of 2 s")
     assert not [name for name in files(tmp_path / "out") if "ledger" not in name and ".lock" not in name]
 
 

@@ -197,13 +197,27 @@ def test_every_output_holds_the_same_embeddings_exactly(
     assert np.array_equal(values, expected)
 
 
+@pytest.fixture(scope="module")
+def many(tiny_original: Artifact) -> tuple[list[str], NDArray[np.float32], str]:
+    """More sentences than one chunk has, their embeddings, and the SHA-256 of the inputs."""
+    texts = [f"{'abcdefg'[i % 7] * (1 + i % 5)} {i}" for i in range(9001)]
+    artifact = tiny_original.with_graph("dynamic")
+    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as runner:
+        return texts, runner.encode(texts), runner.record().inputs_sha256
+
+
 @pytest.mark.parametrize("source", ["in.txt", "in.jsonl.gz", "-"])
 @pytest.mark.parametrize("name", ["e.npy", "e.npz", "e.parquet", "e.jsonl"])
 def test_many_sentences_are_written_as_they_are_embedded(
-    name: str, source: str, tiny: Path, mlx: Mlx, tmp_path: Path
+    name: str,
+    source: str,
+    tiny: Path,
+    mlx: Mlx,
+    tmp_path: Path,
+    many: tuple[list[str], NDArray[np.float32], str],
 ) -> None:
-    """More than one chunk of them; the files equal those that numpy writes."""
-    texts = [f"{'abcdefg'[i % 7] * (1 + i % 5)} {i}" for i in range(9001)]
+    """The files equal those that numpy writes."""
+    texts, values, digest = many
     stdin = "\n".join(texts) if source == "-" else None
     if source == "in.txt":
         (tmp_path / source).write_text("\n".join(texts))
@@ -212,11 +226,7 @@ def test_many_sentences_are_written_as_they_are_embedded(
         (tmp_path / source).write_bytes(gzip.compress(lines.encode()))
     outcome = mlx("run", tiny, source, "-o", name, stdin=stdin)
     assert outcome.code == 0, outcome
-    artifact = open_artifact(tiny).with_graph("dynamic")
-    with Embedder(artifact, "onnxruntime", artifact.graph_kind) as runner:
-        values = runner.encode(texts)
-        record = runner.record()
-    assert json.loads((tmp_path / f"{name}.run.json").read_text())["inputs_sha256"] == record.inputs_sha256
+    assert json.loads((tmp_path / f"{name}.run.json").read_text())["inputs_sha256"] == digest
     if name == "e.parquet":
         table = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow").read_table(
             str(tmp_path / name)

@@ -231,22 +231,24 @@ def embed(artifact: Artifact, runner: str = "onnxruntime", graph: str = "auto", 
         return model.encode(TEXTS)
 
 
-@pytest.fixture(params=["onnx", "onnx with external data", "pytorch"])
+@pytest.fixture(scope="module", params=["onnx", "onnx with external data", "pytorch"])
 def large(
-    request: pytest.FixtureRequest, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ExportedArtifact, ExportedArtifact]:
     """An artifact of a model that exceeds the limit, and one of the same model that does not."""
+    made = tmp_path_factory.mktemp("large")
     options: dict[str, Any] = {"from_onnx": True, "batch_size": 3, "sequence_length": 16}
     if request.param == "pytorch":
         source = request.getfixturevalue("bert_original")
         options["from_onnx"] = False
     else:
-        source = Path(shutil.copytree(tiny_folder, tmp_path / "models" / "tiny"))
+        source = Path(shutil.copytree(tiny_folder, made / "models" / "tiny"))
         if request.param == "onnx with external data":
             move_weights(source)
-    plain = minilmx.export_model(str(source), tmp_path / "plain", **options)
-    monkeypatch.setattr(external_data, "MAX_FILE_BYTES", 3000)
-    return minilmx.export_model(str(source), tmp_path / "large", **options), plain
+    plain = minilmx.export_model(str(source), made / "plain", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(external_data, "MAX_FILE_BYTES", 3000)
+        return minilmx.export_model(str(source), made / "large", **options), plain
 
 
 Pair = tuple[ExportedArtifact, ExportedArtifact]
@@ -300,11 +302,12 @@ def test_large_weights_are_not_quantised(folder: Path, bert_original: Path, tmp_
         minilmx.export_model(str(bert_original), tmp_path / "out", sequence_length=16, precision="int8")
 
 
-def test_a_damaged_data_file_is_reported(large: Pair) -> None:
+def test_a_damaged_data_file_is_reported(large: Pair, tmp_path: Path) -> None:
     artifact, _ = large
-    data = artifact.path / "onnx" / "model.onnx_data"
+    copy = shutil.copytree(artifact.path, tmp_path / "copy")
+    data = copy / "onnx" / "model.onnx_data"
     content = bytearray(data.read_bytes())
     content[100] ^= 1
     data.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"onnx/model\.onnx_data has SHA-256"):
-        minilmx.open_artifact(artifact.path)
+        minilmx.open_artifact(copy)
