@@ -121,6 +121,7 @@ def test_the_torch_runner_has_no_packed_graph(packed: Artifact) -> None:
         open_runner("torch", packed.with_graph("packed"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STSB.is_file(), reason="needs the STSb data in ../shared/stsb")
 def test_stsb_has_its_published_spearman(packed: Artifact) -> None:
     pairs = load_pairs(str(STSB))
@@ -153,9 +154,8 @@ def test_auto_prefers_it_to_the_fixed_graph_only(packed: Artifact, runner: str, 
 )
 def test_the_number_of_threads_changes_no_bit(packed: Artifact, runner: str, graph: str) -> None:
     found = []
-    for threads in (1, 2, 3):
+    for threads in (1, 3):
         with Embedder(packed, runner, graph, threads=threads) as embedder:
             assert embedder.runner.concurrency == threads
             found.append(embedder.encode(sample_texts(48)))
     assert np.array_equal(found[0], found[1])
-    assert np.array_equal(found[0], found[2])
