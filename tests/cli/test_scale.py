@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import MakeOnce, run_mlx
 
 from minilmx.embedding.embedder import Embedder
-from minilmx.models.artifact import open_artifact
+from minilmx.models.artifact import Artifact, open_artifact
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")
@@ -87,6 +88,23 @@ def mortal(environment: dict[str, str], tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[minilmx.runners]\nmortal = mortal_runner:ENTRY\n")
     (tmp_path / "packages" / "mortal_runner.py").write_text(MORTAL)
+
+
+@pytest.fixture(scope="session")
+def finished_once(tiny_original: Artifact, make_once: MakeOnce) -> Path:
+    def run(folder: Path) -> None:
+        write_corpus(folder / "in", 1000)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            assert run_mlx("run", tiny_original.path, "in", "-o", "out/", *RUN).code == 0
+
+    return make_once("corpus", run)
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> None:
+    """A folder `in` of 1,000 rows, and `out` with their shards."""
+    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
 
 
 def texts_of(rows: int, seed: int = 0) -> list[str]:
@@ -202,9 +220,8 @@ def test_a_ledger_without_its_folder_binds_nothing(tiny: Path, mlx: Mlx, tmp_pat
     assert ledger_lines(tmp_path / "out")[0]["dtype"] == "float16"
 
 
+@pytest.mark.usefixtures("finished")
 def test_the_ledger_describes_the_shards_and_their_inputs(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "in", 1000)
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     header, *entries = ledger_lines(tmp_path / "out")
     assert header["artifact"] == hashlib.sha256((tiny / "mlx.json").read_bytes()).hexdigest()
     assert (header["runner"], header["graph"], header["dtype"]) == ("onnxruntime", "dynamic", "float32")
@@ -858,11 +875,10 @@ def damage(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone", "torn", "unrecorded"])
+@pytest.mark.usefixtures("finished")
 def test_a_shard_that_does_not_match_the_ledger_is_written_again(
     how: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    write_corpus(tmp_path / "in", 1000)
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     before = contents(tmp_path / "out")
     damage(tmp_path / "out", how)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
@@ -872,9 +888,8 @@ def test_a_shard_that_does_not_match_the_ledger_is_written_again(
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_complete_run_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "in", 1000)
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("shard-*")}
     shutil.copytree(tmp_path / "in", tmp_path / "moved")
     outcome = mlx("run", tiny, "moved", "-o", "out", *RUN)
@@ -914,11 +929,10 @@ def nothing(folder: Path) -> None: ...
     ],
     ids=["artifact", "text", "file", "dtype", "shard rows", "graph", "optimization", "text kept"],
 )
+@pytest.mark.usefixtures("finished")
 def test_a_folder_with_other_settings_is_refused_and_unchanged(
     change: Callable[[Path], None], flags: list[str], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    write_corpus(tmp_path / "in", 1000)
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     before = contents(tmp_path / "out")
     change(tmp_path)
     outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, *flags)
@@ -1125,11 +1139,10 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
         ({"sha256": 1}, "Expected `str`"),
     ],
 )
+@pytest.mark.usefixtures("finished")
 def test_a_line_of_the_ledger_that_contradicts_the_rest_is_refused(
     change: dict[str, Any], message: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    write_corpus(tmp_path / "in", 1000)
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     ledger = tmp_path / "out.ledger.jsonl"
     lines = ledger.read_text().splitlines()
     lines[2] = json.dumps({**json.loads(lines[2]), **change})
@@ -1141,11 +1154,10 @@ def test_a_line_of_the_ledger_that_contradicts_the_rest_is_refused(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "shard-1.parquet", "shard-000001.parquet.bak", "data/mine"])
+@pytest.mark.usefixtures("finished")
 def test_force_removes_nothing_if_the_folder_holds_anything_else(
     name: str, tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    write_corpus(tmp_path / "in", 1000)
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     before = contents(tmp_path / "out")
     path = tmp_path / "out" / name
     path.parent.mkdir(exist_ok=True)
