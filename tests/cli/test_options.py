@@ -429,7 +429,11 @@ def test_a_limit_of_eval_makes_a_build_red(files: Path, mlx: Mlx) -> None:
         assert {option for command, option in OPTIONS if command == name} > set(LIMITS)
 
 
-@pytest.mark.parametrize(("words", "sentence"), REFUSED, ids=lambda each: " ".join(each)[:60])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    REFUSED,
+    ids=[" ".join(words).replace(sys.executable, "PYTHON") for words, _ in REFUSED],
+)
 def test_an_option_that_does_nothing_is_refused(files: Path, mlx: Mlx, words: Words, sentence: str) -> None:
     outcome = mlx(*words)
     assert outcome.code == 2, outcome

@@ -32,6 +32,7 @@ def test_the_same_ids_are_collected_on_another_machine_and_another_day(
     done = subprocess.run(command, cwd=ROOT, env=os.environ | other, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     elsewhere = [line for line in done.stdout.splitlines() if "::" in line]
+    assert [each for each in elsewhere if f"/{ROOT.parts[1]}/" in each.partition("::")[2]] == []
     # All, or those that this run was asked for, in whatever order of files.
     here = [item.nodeid for item in request.session.items]
     known = set(here)
