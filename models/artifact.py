@@ -31,8 +31,7 @@ from minilmx.models.manifest import (
     parse_manifest,
 )
 from minilmx.models.source import snapshot_of
-from minilmx.models.verification import damage, other_digest, require_none, weights_fault
-from minilmx.models.verification import find_problems as find_problems
+from minilmx.models.verification import damage, find_problems, other_digest, require_none, weights_fault
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")

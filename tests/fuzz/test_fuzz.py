@@ -34,10 +34,11 @@ from minilmx.eval.golden import read_golden
 from minilmx.eval.limits import read_limits
 from minilmx.eval.saved import load_run
 from minilmx.files.texts import read_texts
-from minilmx.models.artifact import find_problems, open_artifact, read_artifact
+from minilmx.models.artifact import open_artifact, read_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.tokenizer import Tokenizer
+from minilmx.models.verification import find_problems
 from minilmx.runners.groq.bundle import unpack_bundle, write_bundle
 from minilmx.runners.groq.cache import PROGRAM, STATE, Build
 

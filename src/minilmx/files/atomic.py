@@ -164,8 +164,7 @@ def private_folder(prefix: str) -> Iterator[Path]:
 
 def _remove_private(folder: Path, lock: "_Lock", end: Callable[[Path], None]) -> None:
     end(folder)
-    with suppress(OSError):  # closed before a signal interrupted this
-        os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
+    _release(lock)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -274,8 +273,14 @@ def _remove(scratch: Path, target: Path, lock: _Lock) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
     finally:
-        os.close(lock.handle)  # first: NFS keeps a file, and so its folder, as long as it is open
+        _release(lock)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _release(lock: _Lock) -> None:
+    """Before the folder is removed: NFS keeps a file, and so its folder, as long as it is open."""
+    with suppress(OSError):  # closed already, before a signal interrupted the removal
+        os.close(lock.handle)
 
 
 def _exchange(new: Path, target: Path) -> bool:

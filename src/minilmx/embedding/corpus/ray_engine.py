@@ -29,8 +29,9 @@ from minilmx.files.atomic import (
     remove_left_folders,
     remove_private_folder,
 )
-from minilmx.models.artifact import Artifact, find_problems, read_artifact
+from minilmx.models.artifact import Artifact, read_artifact
 from minilmx.models.manifest import MANIFEST_NAME
+from minilmx.models.verification import find_problems
 from minilmx.runners.groq.machine import find_cards
 
 _MOST_CHARACTERS = 18  # of TMPDIR: the path of a socket may have 107, and Ray adds up to 89
