@@ -13,7 +13,7 @@ from minilmx.models.tokenizer import Tokenizer
 STSB = Path(__file__).parents[2] / "shared" / "stsb"
 MAX_TOKENS = 128
 
-_LONG_TEXTS = 2000
+_LONG_TEXTS = 500
 _CALIBRATION_SENTENCES = 1000
 _SENTENCES_A_LONG_TEXT = 8
 
