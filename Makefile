@@ -22,7 +22,7 @@ endif
 # The tests start Python a few thousand times: without bytecode files, each compiles PyTorch's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint slow-tests fuzz bench clean
+.PHONY: demo test wheel lint slow-tests fuzz bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo-installed
@@ -35,12 +35,14 @@ demo: .venv/demo-installed
 
 # What passed on this tree is not run again until a file changes (tests/once.py): `make -B test` does.
 # With CI set, the slow tests run too, and a missing Python is an error.
-test: lint .venv/environments $(if $(CI),.venv/consumers .venv/examples .venv/devices)
-	@$(ONCE) wheel tests/wheel.sh $(WHEEL_PYTHONS)
+test: lint wheel $(if $(CI),.venv/consumers .venv/examples .venv/devices)
 	@$(TEST_ENV) $(ONCE) $(if $(CI),all-tests $(PYTEST),tests $(PYTEST) -m "not slow") \
 		--junitxml build/$(if $(CI),all-)tests.xml
 	@echo "all passed$(if $(CI),, (the slow tests are left out: make slow-tests)):"
 	@.venv/bin/python tests/once.py
+
+wheel: .venv/environments
+	@$(ONCE) wheel tests/wheel.sh $(WHEEL_PYTHONS)
 
 lint: .venv/test-installed
 	.venv/bin/ruff check .
