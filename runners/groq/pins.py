@@ -15,8 +15,8 @@ _FULL = (
     "setuptools<81",
 )
 
-# Only what the path from an ONNX file uses: 49 MB to download. Install with --no-deps, and put the folder
-# `lean-modules` on PYTHONPATH in place of torch and scikit-learn.
+# Only what the path from an ONNX file uses: 44 MB to download. Install with --no-deps, and put the folder
+# `lean-modules` on PYTHONPATH in place of torch, scikit-learn and SymPy.
 _LEAN = (
     f"groqflow=={GROQFLOW_VERSION}",
     "mlagility==3.3.1",
@@ -28,20 +28,17 @@ _LEAN = (
     "onnxconverter-common==1.13.0",
     "psutil==7.2.2",
     "pyyaml==6.0.3",
-    "mpmath==1.3.0",
 )
 _LEAN_ON_PYTHON_3_8 = (  # the last releases for that version
     "numpy==1.24.4",
     "packaging==25.0",
     "typing-extensions==4.13.2",
-    "sympy==1.13.3",
     "setuptools==75.3.4",
 )
 _LEAN_ON_LATER_PYTHONS = (
     "numpy==1.26.4",
     "packaging==26.3",
     "typing-extensions==4.16.0",
-    "sympy==1.14.0",
     "setuptools==80.10.2",
 )
 

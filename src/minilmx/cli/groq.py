@@ -35,7 +35,7 @@ def groq() -> None:
     type=click.Choice(["full", "lean"]),
     default="lean",
     show_default=True,
-    help="full: what Groq's guide installs, 3 GB; lean: what the ONNX path needs, 49 MB.",
+    help="full: what Groq's guide installs, 3 GB; lean: what the ONNX path needs, 44 MB.",
 )
 @click.option(
     "--python",
