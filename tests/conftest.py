@@ -31,6 +31,8 @@ from minilmx.models.source import ModelSource, bundled_model, resolve_model
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 MakeModel = Callable[..., Path]
 GROQFLOW_PYTHON = os.environ.get("MINILMX_GROQFLOW_PYTHON")
+# Whole data sets and 100,000 rows, as before a release, where CI takes a part of them.
+FULL_SIZE = "FULL_SIZE" in os.environ
 
 # No test may ask a model hub: what a test wants of one, it says.
 os.environ["HF_HUB_OFFLINE"] = "1"

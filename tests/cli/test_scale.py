@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.conftest import MakeOnce, run_mlx
+from tests.conftest import FULL_SIZE, MakeOnce, run_mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact, open_artifact
@@ -474,10 +474,9 @@ def test_a_run_that_is_killed_repeatedly_ends_like_one_that_is_not(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_hundred_thousand_rows_survive_ten_kills(
-    tiny: Path, mlx: Mlx, tmp_path: Path, start: Start
-) -> None:
-    kill_and_resume(tiny, mlx, tmp_path, start, rows=100_000, kills=10, flags=["--workers", 2])
+def test_many_rows_survive_many_kills(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+    rows, kills = (100_000, 10) if FULL_SIZE else (30_000, 4)
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=rows, kills=kills, flags=["--workers", 2])
 
 
 NO_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
@@ -501,9 +500,11 @@ def test_ray_and_processes_make_the_same_bytes(
 @NO_RAY
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_rows_survive_six_kills_with_ray(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
+def test_rows_survive_kills_with_ray(tiny: Path, mlx: Mlx, tmp_path: Path, start: Start) -> None:
     """It is resumed without Ray every other time."""
-    kill_and_resume(tiny, mlx, tmp_path, start, rows=30_000, kills=6, flags=RAY, others=["--workers", 2])
+    rows, kills = (30_000, 6) if FULL_SIZE else (15_000, 2)
+    others = ["--workers", 2]
+    kill_and_resume(tiny, mlx, tmp_path, start, rows=rows, kills=kills, flags=RAY, others=others)
 
 
 @NO_RAY

@@ -25,23 +25,16 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("mode", "answer", "reason"),
-    [
-        ("same", "SAME", "moved no further than rounding does"),
-        ("unnormalised", "DRIFTED", "; it is not normalised (norms "),
-        ("float16", "DRIFTED", "; its numbers are float16, and the reference's are float32"),
-        ("other", "DIFFERENT", "does not return the same"),
-    ],
-)
-def test_a_real_server_is_compared(
-    mode: str,
-    answer: str,
-    reason: str,
-    artifact: Artifact,
-    real_source: ModelSource,
-    tmp_path: Path,
-    mlx: Callable[..., Any],
+ANSWERS = {
+    "same": ("SAME", "moved no further than rounding does"),
+    "unnormalised": ("DRIFTED", "; it is not normalised (norms "),
+    "float16": ("DRIFTED", "; its numbers are float16, and the reference's are float32"),
+    "other": ("DIFFERENT", "does not return the same"),
+}
+
+
+def test_the_models_of_a_real_server_are_compared(
+    artifact: Artifact, real_source: ModelSource, tmp_path: Path, mlx: Callable[..., Any]
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,27 +42,28 @@ def test_a_real_server_is_compared(
     script = Path(__file__).with_name("litserve_server.py")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     server = subprocess.Popen(
-        [PYTHON, script, str(port), str(real_source.folder), mode],
+        [PYTHON, script, str(port), str(real_source.folder)],
         env=environment | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    lines = (resources.files("minilmx.eval.datasets") / "pairs.csv").read_text("utf-8").splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(lines[:41]))
     try:
         wait_for(f"http://127.0.0.1:{port}/health")
-        lines = (resources.files("minilmx.eval.datasets") / "pairs.csv").read_text("utf-8").splitlines()
-        (tmp_path / "few.csv").write_text("\n".join(lines[:41]))
-        url = f"openai:http://127.0.0.1:{port}/v1?model=minilm"
-        words = (url, f"{url}&encoding_format=base64", "--dataset", "few.csv")
-        outcome = mlx("compare", artifact.path, *words)
+        for name, (answer, reason) in ANSWERS.items():
+            url = f"openai:http://127.0.0.1:{port}/v1?model={name}"
+            words = (url, f"{url}&encoding_format=base64", "--dataset", "few.csv")
+            outcome = mlx("compare", artifact.path, *words)
+            first, *rest = outcome.stdout.splitlines()
+            assert first.startswith(f"{answer}: "), outcome
+            assert reason in first
+            assert "2 of 2 comparisons" in first
+            assert any("the same texts" in line for line in rest)
     finally:
         os.killpg(server.pid, 15)
         server.wait(30)
-    first, *rest = outcome.stdout.splitlines()
-    assert first.startswith(f"{answer}: "), outcome
-    assert reason in first
-    assert "2 of 2 comparisons" in first
-    assert any("the same texts" in line for line in rest)
 
 
 def wait_for(url: str) -> None:

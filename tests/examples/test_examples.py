@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.conftest import MakeOnce
 
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.models.artifact import Artifact, seal
@@ -20,31 +21,49 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 Command = Callable[..., list[str]]
 
 ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-examples" / "bin" / "python"
 TYPES = "encoder.embeddings.token_type_embeddings.weight"
 QUERY, ANSWER = "How do I bake bread?", "Bake the bread for 40 minutes."
 
 
 @pytest.fixture(params=["lancedb", "pgvector"])
-def command(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Command]:
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def command(store: str, tmp_path: Path) -> Iterator[Command]:
     """The words of an example's command line, over a store of this test's own."""
-    python = ROOT / ".venv-examples" / "bin" / "python"
-    if not python.exists():
+    if not PYTHON.exists():
         pytest.skip("needs .venv-examples: tests/examples/environments.sh makes it")
-    script = ROOT / "examples" / f"{request.param}_search.py"
 
     def words(folder: Path, *options: object) -> list[str]:
-        start = [python, "-u", script, folder, QUERY, "--store", tmp_path / "store"]
-        return [str(word) for word in [*start, *options]]
+        return words_of(store, folder, tmp_path / "store", *options)
 
     yield words
     assert servers(tmp_path) == []
 
 
+def words_of(store: str, artifact: Path, folder: Path, *options: object) -> list[str]:
+    script = ROOT / "examples" / f"{store}_search.py"
+    return [str(word) for word in [PYTHON, "-u", script, artifact, QUERY, "--store", folder, *options]]
+
+
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    path = tmp_path / "sentences.txt"
-    path.write_text("\n".join(load_pairs("bundled").texts), encoding="utf-8")
-    return path
+def indexed(command: Command, artifact: Artifact, make_once: MakeOnce, tmp_path: Path, store: str) -> str:
+    """Fill the store with the bundled sentences; what that printed."""
+
+    def index(folder: Path) -> None:
+        corpus = folder / "sentences.txt"
+        corpus.write_text("\n".join(load_pairs("bundled").texts), encoding="utf-8")
+        printed = run(words_of(store, artifact.path, folder / "store", "--corpus", corpus))
+        (folder / "printed.txt").write_text(printed, encoding="utf-8")
+        corpus.unlink()  # all that is needed is in the store
+
+    made = make_once(f"indexed-{store}", index)  # PostgreSQL takes no space in it
+    # With the owner of each file, who is another user if root runs the tests: PostgreSQL refuses root.
+    subprocess.run(["cp", "-a", made / "store", tmp_path / "store"], check=True)
+    return (made / "printed.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +106,7 @@ def servers(folder: Path) -> list[str]:
     return running
 
 
-def test_a_query_finds_its_sentence(artifact: Artifact, command: Command, corpus: Path) -> None:
-    indexed = run(command(artifact.path, "--corpus", corpus))
+def test_a_query_finds_its_sentence(artifact: Artifact, command: Command, indexed: str) -> None:
     assert indexed.startswith("Indexed 416 sentences by onnxruntime, all-MiniLM-L6-v2-b8-s48 ")
     assert found(indexed)[0] == ANSWER
     again = run(command(artifact.path))
@@ -96,10 +114,8 @@ def test_a_query_finds_its_sentence(artifact: Artifact, command: Command, corpus
     assert found(again) == found(indexed)
 
 
-def test_a_runner_with_little_drift_keeps_the_index(
-    artifact: Artifact, command: Command, corpus: Path
-) -> None:
-    run(command(artifact.path, "--corpus", corpus))
+@pytest.mark.usefixtures("indexed")
+def test_a_runner_with_little_drift_keeps_the_index(artifact: Artifact, command: Command) -> None:
     for _ in range(2):  # the embeddings are still the first runner's, so it is judged each time
         swapped = run(command(artifact.path, "--runner", "groq-emulator"))
         assert "The index is by onnxruntime, " in swapped
@@ -109,11 +125,10 @@ def test_a_runner_with_little_drift_keeps_the_index(
         assert found(swapped)[0] == ANSWER
 
 
+@pytest.mark.usefixtures("indexed")
 def test_a_runner_with_much_drift_is_refused_and_the_corpus_is_embedded_again(
-    artifact: Artifact, altered: Path, command: Command, corpus: Path
+    artifact: Artifact, altered: Path, command: Command
 ) -> None:
-    run(command(artifact.path, "--corpus", corpus))
-    corpus.unlink()  # all that is needed is in the store
     swapped = run(command(altered))
     assert re.search(r"Embed the index again: new queries find only \d\d\.\d\d% of", swapped), swapped
     assert "Indexed 416 sentences by onnxruntime, altered " in swapped
@@ -130,20 +145,18 @@ def test_an_empty_store_is_an_error(artifact: Artifact, command: Command) -> Non
     assert "error: the store is empty: give --corpus" in run(command(artifact.path), code=1)
 
 
-def test_a_sample_too_small_for_a_verdict_is_refused(
-    artifact: Artifact, command: Command, corpus: Path
-) -> None:
-    run(command(artifact.path, "--corpus", corpus))
+@pytest.mark.usefixtures("indexed")
+def test_a_sample_too_small_for_a_verdict_is_refused(artifact: Artifact, command: Command) -> None:
     swapped = run(command(artifact.path, "--runner", "groq-emulator", "--sample", 11))
     assert "No verdict: too few sentences" in swapped
     assert "Indexed 416 sentences by groq-emulator, " in swapped
 
 
-@pytest.mark.parametrize("command", ["pgvector"], indirect=True)
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("store", ["pgvector"], indirect=True)
 def test_killing_an_example_stops_its_postgresql(
-    artifact: Artifact, command: Command, corpus: Path, tmp_path: Path
+    artifact: Artifact, command: Command, tmp_path: Path
 ) -> None:
-    run(command(artifact.path, "--corpus", corpus))
     words = command(artifact.path, "--runner", "groq-emulator")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

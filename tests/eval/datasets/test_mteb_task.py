@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.conftest import MakeOnce
 
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.models.artifact import Artifact
@@ -107,12 +108,17 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def refused(tiny_original: Artifact, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
+def refused(tiny_original: Artifact, make_once: MakeOnce) -> dict[str, list[object]]:
     """The exit code, standard output and standard error for each data set, from one process: mteb's import
     takes long."""
-    outcome = run(tmp_path_factory.mktemp("refused"), "-c", EACH, tiny_original.path, *REFUSED)
-    assert outcome.returncode == 0, outcome.stderr
-    found: dict[str, list[object]] = json.loads(outcome.stdout)
+
+    def evaluate_each(folder: Path) -> None:
+        outcome = run(folder, "-c", EACH, tiny_original.path, *REFUSED)
+        assert outcome.returncode == 0, outcome.stderr
+        (folder / "found.json").write_text(outcome.stdout, encoding="utf-8")
+
+    made = make_once("refused by mteb", evaluate_each)
+    found: dict[str, list[object]] = json.loads((made / "found.json").read_text(encoding="utf-8"))
     return found
 
 
