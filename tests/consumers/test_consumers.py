@@ -50,43 +50,34 @@ def test_transformers_js_agrees(complete: Artifact, node_modules: Path, mlx: Mlx
     check(mlx, complete, ["transformers-js"], "--node-modules", node_modules)
 
 
-def test_spark_runs_its_snippet_as_printed(
-    complete: Artifact, consumers_python: Path, mlx: Mlx, tmp_path: Path
+def test_spark_runs_its_snippet_as_printed_and_reads_the_shards_of_a_corpus(
+    complete: Artifact, tiny: Path, consumers_python: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
-    printed = mlx("inspect", complete.path, "--snippet", "spark").stdout
-    show = '\nprint("ROW", [len(row.embedding) for row in frame.collect()])\n'
-    assert "ROW [384, 384]" in run_spark(consumers_python, printed + show, tmp_path)
-
-
-def test_spark_reads_the_shards_of_a_corpus(
-    tiny: Path, consumers_python: Path, mlx: Mlx, tmp_path: Path
-) -> None:
+    """In one program: Spark takes long to start."""
+    if shutil.which("java") is None:
+        pytest.skip("needs java")
     (tmp_path / "in.txt").write_text("a text\n" * 50)
     assert mlx("run", tiny, "in.txt", "-o", "out/", "--shard-rows", "20").code == 0
     program = (
+        mlx("inspect", complete.path, "--snippet", "spark").stdout
+        + "\nprint('ROW', [len(row.embedding) for row in frame.collect()])\n"
         "from pyspark.sql import SparkSession\n"
         "rows = SparkSession.builder.getOrCreate().read.parquet('out/').collect()\n"
         "ids, lengths = [row.id for row in rows], {len(row.embedding) for row in rows}\n"
-        "print('ROWS', sorted(ids) == list(range(50)), lengths)"
+        "print('ROWS', sorted(ids) == list(range(50)), lengths)\n"
     )
-    assert "ROWS True {8}" in run_spark(consumers_python, program, tmp_path)
-
-
-def run_spark(python: Path, program: str, folder: Path) -> str:
-    """What a program for Spark prints."""
-    if shutil.which("java") is None:
-        pytest.skip("needs java")
-    (folder / "program.py").write_text(program, encoding="utf-8")
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
     done = subprocess.run(
-        [python, "program.py"],
-        cwd=folder,
-        env=os.environ | {"PYSPARK_PYTHON": str(python)},
+        [consumers_python, "program.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYSPARK_PYTHON": str(consumers_python)},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    assert "ROW [384, 384]" in done.stdout
+    assert "ROWS True {8}" in done.stdout
 
 
 def test_triton_reads_its_configuration(complete: Artifact, consumers_python: Path) -> None:
