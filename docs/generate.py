@@ -60,7 +60,7 @@ def _command(words: str, command: click.Command) -> str:
     rows = [
         f"| `{_cell(_names(option))}` | {_cell(_about(option, context))} |"
         for option in command.params
-        if isinstance(option, click.Option)
+        if isinstance(option, click.Option) and not option.hidden
     ]
     table = ["| option | |", "|---|---|", *rows, ""] if rows else []
     epilog = [inspect.cleandoc(command.epilog) + "\n"] if command.epilog else []
@@ -218,11 +218,11 @@ _MODELS = """\
 # Models
 
 minilmx exports models of sentence-transformers whose encoder has one of these architectures, which
-`config.json` names as its `model_type`. transformers itself must implement the encoder: code of a model's
-own is never run, and a folder that names such code (`auto_map`) is refused, also if transformers has a class
-for its `model_type`: that class ignores settings that only the folder's code reads, and the folder's code may
-compute something else with the same weights. If you know that both compute the same, remove `auto_map` from
-`config.json` and `tokenizer_config.json` in a copy of the folder.
+`config.json` names as its `model_type`. transformers itself must implement the encoder, because a model's own
+code is never run. A folder that names such code (`auto_map`) is refused even if transformers has a class for
+its `model_type`, because that class ignores settings that only the folder's code reads, and the folder's code
+may compute something else with the same weights. If you know that both compute the same, remove `auto_map`
+from `config.json` and `tokenizer_config.json` in a copy of the folder.
 
 | architecture | models | packed graph |
 |---|---|---|
@@ -230,8 +230,9 @@ compute something else with the same weights. If you know that both compute the 
 
 The tests export one model of each architecture with random weights, and compare it with
 sentence-transformers, from texts, to 1e-5 of the embedding's largest number. The weights of the models that
-the table names were not tried, except for all-MiniLM-L6-v2. Opset 16 holds every architecture. Whether Groq's
-compiler takes their operators is not known: `mlx groq build` names those that were not tried with GroqFlow.
+the table names were not tried, except for all-MiniLM-L6-v2. Every architecture can be exported at opset 16.
+Whether Groq's compiler takes their operators is not known: `mlx groq build` names those that were not tried
+with GroqFlow.
 
 The encoder is followed by one of the poolings {poolings}, or by several, whose results are joined. Dense
 modules (with the activation {activations}) and Normalize modules may follow, in any order.
@@ -250,8 +251,8 @@ Cross-encoders (rerankers) with one label are exported if their architecture is 
 CrossEncoder to 1e-5. ms-marco-MiniLM-L6-v2 is of the architecture bert; its weights were not tried.
 
 `mlx inspect MODEL` says whether a model is supported and, if not, why. Static embeddings (model2vec), sparse
-embeddings, images, adapters that are not merged, other modules, code of a model's own and weights that are
-only a pickle are refused. `mlx compare` takes a folder of static embeddings as `model:FOLDER`.
+embeddings, images, adapters that are not merged, other modules, a model's own code and weights that exist
+only as a pickle are refused. `mlx compare` takes a folder of static embeddings as `model:FOLDER`.
 """
 
 

@@ -116,7 +116,7 @@ def evaluate(
     named twice.
     """
     if not runners or len(set(runners)) != len(runners):
-        raise EvalError(f"runners: {', '.join(runners) or 'none'}; expected runners that differ")
+        raise EvalError(f"runners: {', '.join(runners) or 'none'}; expected different runners")
     shares = share_settings(runners, settings or {})
     views = {name: choose_graph(artifact, name, graph) for name in runners}
     for name in runners:

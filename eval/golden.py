@@ -79,7 +79,7 @@ def read_golden(path: Path) -> Golden:
         tensors = load(content)
         document = parse_json(metadata[_KEY].encode("utf-8"), names_files=True)
         if set(metadata) != {_KEY} or set(tensors) != {_TENSOR}:
-            raise ValueError(f"it has other parts than {_KEY} and {_TENSOR}")
+            raise ValueError(f"it has parts other than {_KEY} and {_TENSOR}")
         require_version(document["schema_version"], GOLDEN_SCHEMA_VERSION, str(path), EvalError)
         golden = Golden(path.name, msgspec.convert(document, GoldenRecord), tensors[_TENSOR])
         "".join(golden.record.texts).encode("utf-8")  # half of a surrogate pair is not a character

@@ -161,7 +161,7 @@ def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]
 def _tables(path: Path, key: str, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     tables = document.get(key, {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise EvalError(f"{path}: {key} that does not hold tables; expected tables [{key}.NAME]")
+        raise EvalError(f"{path}: {key} does not contain tables; expected tables [{key}.NAME]")
     return tables
 
 

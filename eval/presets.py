@@ -27,8 +27,8 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Two sets of limits: within `same`, embeddings have moved no further than rounding moves them;
-    within `search`, they have moved further, but a search returns the same."""
+    """Two sets of limits: within `same`, embeddings differ by no more than rounding; within `search`,
+    they differ by more, but a search returns the same."""
 
     same: Limits
     search: Limits

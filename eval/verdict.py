@@ -113,11 +113,11 @@ def _compare(
         retrieval = candidate.comparison and candidate.comparison.retrieval
         again = ", but an existing index must be embedded again"
         rest = again if retrieval and not retrieval.index_may_stay else ""
-        return Answer.SAME, f"{who} moved no further than rounding does: {shown}{rest}"
+        return Answer.SAME, f"{who} differs by no more than rounding: {shown}{rest}"
     why = "".join(f"; {each}" for each in find_differences(reference, candidate))
     if changed is None:
         same = "the order is the same" if evaluation.gives_scores else "a search returns the same"
-        return Answer.DRIFTED, f"{who} moved further than rounding does, but {same}: {moved}{why}"
+        return Answer.DRIFTED, f"{who} differs by more than rounding, but {same}: {moved}{why}"
     change = "put the pairs in the same order" if evaluation.gives_scores else "return the same"
     return Answer.DIFFERENT, f"{who} does not {change}: {changed}{why}"
 

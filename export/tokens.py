@@ -207,7 +207,7 @@ class AutoTokens:
         scores: NDArray[np.float32],
         library: str,
     ) -> None:
-        """Refuse a cross-encoder that gives two pairs, float32 [2], other scores in one batch than alone."""
+        """Refuse a cross-encoder that scores two pairs, float32 [2], differently in one batch and alone."""
         difference = relative_difference(padded, alone, find_scale(scores))
         if difference <= MAX_ABS_EMBEDDING:
             return
@@ -219,8 +219,8 @@ class AutoTokens:
                 "tokenizer_config.json, in a copy of the folder."
             )
         raise ExportError(
-            f"{self.source.id}: {library} gives a pair another score in a batch, padded on the {side}, than "
-            f"alone: they differ by {difference:.3g}, relative to their size; expected at most "
+            f"{self.source.id}: {library} gives a pair one score alone and another in a batch padded on the "
+            f"{side}: they differ by {difference:.3g}, relative to their size; expected at most "
             f"{MAX_ABS_EMBEDDING:g}",
             hint,
         )

@@ -46,7 +46,7 @@ class SearchPrompts:
 
 
 def find_search_prompts(prompts: Mapping[str, str]) -> SearchPrompts | None:
-    """Those of a model's prompts that a search has. A prompt without a text is none."""
+    """Those of a model's prompts that a search has. A prompt without a text does not count."""
     query = "query" if prompts.get("query") else None
     document = next((name for name in _DOCUMENT_PROMPTS if prompts.get(name)), None)
     return SearchPrompts(query, document) if query or document else None
@@ -57,7 +57,7 @@ class Artifact:
     """An artifact, and which of its graphs runners run.
 
     `digest` is the SHA-256 of mlx.json, which covers every file. `with_graph` returns the same
-    artifact with another `graph_kind`, `with_prompt` with another `chosen_prompt` than the model's default.
+    artifact with another `graph_kind`, `with_prompt` with a `chosen_prompt` in place of the model's default.
 
     Example:
         >>> artifact = minilmx.open_artifact("out")
@@ -116,7 +116,7 @@ class Artifact:
         """The prompts of the two sides of a search, by the names that sentence-transformers looks up.
 
         None if both sides get the prompt of every text: if one was chosen, or the model has neither a prompt
-        for queries nor one for documents. A prompt without a text is none.
+        for queries nor one for documents. A prompt without a text does not count.
         """
         if self.chosen_prompt is not None:
             return None
@@ -218,8 +218,8 @@ class Artifact:
     def read(self, file: Path) -> bytes:
         """The bytes of one of the listed files, exactly as the manifest states them.
 
-        Whoever interprets a file takes these bytes: the file itself can change at any time. Raises
-        ArtifactError if its digest is another, or if it is a graph with weights in a file that is not listed.
+        Code that interprets a file must take these bytes, because the file itself can change at any time.
+        Raises ArtifactError if the digest differs, or for a graph with weights in a file that is not listed.
         """
         stated = self._stated(file)
         with (

@@ -283,7 +283,7 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
     if manifest.output and (full != 1 or not manifest.head or manifest.packed):
         fault = "with a packed graph" if manifest.packed else f"of {full} numbers"
         fault = fault if manifest.head else "without a head"
-        raise ArtifactError(f"{name}, output: {manifest.output} {fault}; expected one number, by a head")
+        raise ArtifactError(f"{name}, output: {manifest.output} {fault}; expected one number, from a head")
     if manifest.default_prompt and manifest.default_prompt not in (manifest.prompts or {}):
         raise ArtifactError(
             f"{name}, default_prompt: {manifest.default_prompt!r}; expected one of "

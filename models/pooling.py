@@ -96,7 +96,7 @@ def read_modules(source: ModelSource) -> Modules:
     foreign = [kind for kind, _ in modules if not kind.startswith("sentence_transformers.")]
     kinds = [kind if kind in foreign else kind.rsplit(".", 1)[-1] for kind, _ in modules]
     if foreign or kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize"}:
-        hint = "Code of a model is never run. Choose a model of sentence-transformers' own modules."
+        hint = "A model's own code is never run. Choose a model of sentence-transformers' own modules."
         if not foreign:
             hints = (hint for kind, hint in _HINTS.items() if kind in kinds)
             hint = next(hints, "Choose a model of these modules.")

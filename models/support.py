@@ -67,8 +67,8 @@ def check_model(source: ModelSource, *, onnx: bool = False) -> None:
             raise ModelError(
                 f"{source.encoder / name}: auto_map {content['auto_map']!r:.80}, which names code of the "
                 "model; expected none",
-                "Code of a model is never run. Choose a model of transformers' own classes, or, if you know "
-                "that transformers' class computes the same, remove auto_map in a copy of the folder.",
+                "A model's own code is never run. Choose a model of transformers' own classes, or, if you "
+                "know that transformers' class computes the same, remove auto_map in a copy of the folder.",
             )
     architecture = config.get("model_type")
     if architecture not in ARCHITECTURES and not onnx:

@@ -47,8 +47,8 @@ class Runner(ABC):
     """Runs batches of one graph of one artifact. Opened by a RunnerEntry; close it after use.
 
     `concurrency` is how many threads may call `run_all` at once; if it is above 1, an interruption calls
-    `close` while they do. `batches_per_call` is how many batches `run_all` takes at most: above 1 if a call
-    costs time of its own, as a message to another process does. `versions` maps the libraries that compute
+    `close` while they do. `batches_per_call` is how many batches `run_all` takes at most: above 1 if each
+    call has an overhead, such as a message to another process. `versions` maps the libraries that compute
     to their versions, and `details` holds other facts worth recording, such as settings; both are read after
     the last batch.
 
@@ -125,10 +125,10 @@ class RunnerEntry:
     which kinds of graph the runner takes, and `scores` whether it takes those of a cross-encoder's artifact,
     which give a score per pair of texts. `verifies` is whether `open` reads the artifact's files with
     Artifact.read and Artifact.private_graph alone, which verify them; otherwise `minilmx.load` verifies all
-    files before.
+    files first.
 
     Example:
-        With the class of the example of Runner:
+        With the class from the example of Runner:
 
         >>> entry = minilmx.RunnerEntry(
         ...     name="zeros",

@@ -154,7 +154,8 @@ def open_session(
     total = on_device + elsewhere.total()
     if not on_device:
         raise RunnerFailed(
-            f"the device {name}: none of the graph's {total} nodes is on {device.provider}; expected one",
+            f"the device {name}: none of the graph's {total} nodes is on {device.provider}; expected at "
+            "least one",
             "Choose the fixed graph, other options of the device, or the device cpu.",
         )
     details |= {"nodes": total, "nodes_on_device": on_device, "share_on_device": on_device / total}

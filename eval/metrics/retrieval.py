@@ -1,4 +1,4 @@
-"""Whether a search returns the same neighbours, and whether an existing index may stay."""
+"""Whether a search returns the same neighbours, and whether an existing index can be kept."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from minilmx.eval.datasets.search import SearchTexts
 from minilmx.models.manifest import COSINE
 
 TOP = 10
-# An existing index may stay if queries of the new runner still find 99 of 100 neighbours in it.
+# An existing index can be kept if queries of the new runner still find 99 of 100 neighbours in it.
 MIN_MIXED_RECALL = 0.99
 _BLOCK_ROWS, _BLOCK_DOCUMENTS = 512, 16_384  # 32 MiB of similarities at a time
 _MOST_CHANGED = 10
@@ -64,7 +64,7 @@ class RetrievalDrift:
         """The mixed-index verdict as a plain sentence."""
         found = f"{100 * self.mixed_recall_at_10:.2f}% of the 10 nearest neighbours"
         if self.index_may_stay:
-            return f"An existing index may stay: new queries find {found} in it."
+            return f"An existing index can be kept: new queries find {found} in it."
         if self.mixed_recall_at_10 >= MIN_MIXED_RECALL:
             found = f"{100 * self.mixed_recall_at_1:.2f}% of the nearest neighbours"
         return f"Embed the index again: new queries find only {found} in the existing one."

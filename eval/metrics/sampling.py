@@ -45,7 +45,7 @@ class SampleEstimates:
         among = "; the neighbours are those among the sampled texts" if self.recall_at_10 else ""
         return (
             f"95% intervals from the sample: {intervals}{among}. With 95% confidence, at most "
-            f"{100 * self.share_beyond:.2g}% of all texts moved further than the largest difference here."
+            f"{100 * self.share_beyond:.2g}% of all texts differ by more than the largest difference here."
         )
 
 

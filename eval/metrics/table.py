@@ -193,7 +193,7 @@ METRICS: tuple[Metric, ...] = (
         "min_recall_at_1_in_old_index", "Like min_recall_at_1, but in the reference's index."),
     _of("retrieval", "mixed_recall_at_10", "recall@10 in the old index", ".4f", _HIGHER,
         "min_recall_at_10_in_old_index", "Like min_recall_at_10, but in the reference's index."),
-    _of("retrieval", "changed_queries", "queries with another first 10", ",.0f", _LOWER,
+    _of("retrieval", "changed_queries", "queries whose first 10 changed", ",.0f", _LOWER,
         "max_changed_queries", "Most queries whose first 10 neighbours change."),
     _batches("min_cosine", "min cosine in other batches", ".8f", _HIGHER, "min_batch_cosine",
              "Smallest cosine between a runner's embeddings of a text alone and in other batches."),

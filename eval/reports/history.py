@@ -160,9 +160,9 @@ def _require_same(first: Result, other: Result) -> None:
         same_length = left_one.sequence_length == right_one.sequence_length
         if left_one.gold != right_one.gold or (same_length and not same_tokens):
             raise EvalError(
-                f"history: {left_one.dataset} with other sentences or scores in the result of "
-                f"{right_one.provenance.created} than in that of {left_one.provenance.created}; expected the "
-                "same data set"
+                f"history: {left_one.dataset} with different sentences or scores in the results of "
+                f"{left_one.provenance.created} and {right_one.provenance.created}; expected the same data "
+                "set"
             )
 
 

@@ -117,7 +117,7 @@ def _meaning(result: Result) -> list[str]:
     stay = [each.retrieval.index_may_stay for each in compared if each.retrieval]
     return [
         f"The Spearman correlations differ beyond chance in {sum(differ)} of {len(differ)} comparisons.",
-        f"An existing index may stay in {sum(stay)} of {len(stay)} comparisons.",
+        f"An existing index can be kept in {sum(stay)} of {len(stay)} comparisons.",
     ]
 
 

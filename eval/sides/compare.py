@@ -89,10 +89,10 @@ def _require_same(first: Side, side: Side, inputs: Inputs | None) -> None:
         is_saved_run = not (first.is_live or side.is_live)
     if mine and theirs and is_stated and is_saved_run and mine.inputs_sha256 != theirs.inputs_sha256:
         digests = f"{mine.inputs_sha256}; expected {theirs.inputs_sha256}"
-        raise EvalError(f"{side.name}: other inputs than {first.name}: {digests}")
+        raise EvalError(f"{side.name}: different inputs from {first.name}: {digests}")
     if side.values.shape != first.values.shape:
         shapes = f"{list(side.values.shape)}; expected {list(first.values.shape)}"
-        raise EvalError(f"{side.name}: embeddings of another shape than {first.name}: {shapes}")
+        raise EvalError(f"{side.name}: embeddings with a different shape from {first.name}: {shapes}")
 
 
 def _with_setup(first: Side, side: Side, inputs: Inputs | None) -> Side:

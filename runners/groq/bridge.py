@@ -135,7 +135,7 @@ class Worker:
         self.timed_out = True
         self.stop()
         raise RunnerFailed(
-            f"{failure} within {seconds:g} seconds, as if the card were held or had failed",
+            f"{failure} within {seconds:g} seconds; another process may hold the card, or it has failed",
             f"See which process holds it with `tsp-ctl status`, and read the log {self.log}.",
         )
 

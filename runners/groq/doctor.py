@@ -137,7 +137,7 @@ def _check_tested(environment: GroqFlowEnvironment | None, version: str | None) 
     tested = any(
         (machine.release(row[0]), row[3]) == (machine.release(version or ""), python) for row in same_system
     )
-    remedy = f"not known to work together; {releases or 'nothing'} is on {system.name} {system.version}"
+    remedy = f"not known to work together; known on {system.name} {system.version}: {releases or 'nothing'}"
     return Check("tested together", True, found, "" if tested else remedy, "build", warning=not tested)
 
 
@@ -196,5 +196,5 @@ def _check_memory() -> Check:
     """Advice: a graph may need less than GroqFlow's README asks for."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     enough = total >= _MEMORY_BYTES
-    remedy = "" if enough else "Groq asks for 32 GB to build: the compiler may be ended for lack of memory"
+    remedy = "" if enough else "Groq asks for 32 GB to build: the compiler may be killed for lack of memory"
     return Check("memory", True, f"{total / 1e9:.0f} GB", remedy, "build", warning=not enough)

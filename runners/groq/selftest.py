@@ -103,7 +103,7 @@ def _test_graph(artifact: Artifact, progress: Progress) -> list[Check]:
             "repeats",
             changed == 0,
             f"{CALLS - changed} of {CALLS} calls gave the same bits",
-            "have the card examined: a program's results are to be the same in every call",
+            "have the card examined: a program must return the same results in every call",
         ),
         _check(kind, "time", True, emulated + _describe_time(build, seconds), None),
     ]

@@ -1,4 +1,4 @@
-"""Everything that minilmx raises on purpose.
+"""The errors that minilmx raises deliberately.
 
     MinilmxError
     ├── ModelError          a model that is unknown, out of reach, or not one we can read
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 
 class MinilmxError(Exception):
-    """Base of all errors that minilmx raises on purpose.
+    """Base class of all errors that minilmx raises deliberately.
 
     `message` says what is wrong; `hint`, if there is one, says what to do about it. `unused` is whether
     a setting was given that would change nothing: the command line exits with 2 then, as for wrong usage.

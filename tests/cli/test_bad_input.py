@@ -99,7 +99,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (
         f"{EVAL} --runner onnxruntime",
         nothing,
-        "runners: onnxruntime, onnxruntime; expected runners that differ",
+        "runners: onnxruntime, onnxruntime; expected different runners",
     ),
     (f"{RUN} --runner torch", GOOD, NO_WEIGHTS),
     # sentences

@@ -47,7 +47,9 @@ def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx,
     outcome = mlx("bisect", artifact.path, "--candidate", "groq-emulator", "-o", "r.json", *SETTINGS)
     assert outcome.code == 0, outcome
     first = outcome.stdout.splitlines()[0]
-    assert first.startswith("SAME: groq-emulator, compared with onnxruntime, moved no further than rounding")
+    assert first.startswith(
+        "SAME: groq-emulator, compared with onnxruntime, differs by no more than rounding"
+    )
     assert "(preset float16: groq-emulator computes in float16)" in first
     assert "result: r.json" in outcome.stderr
     assert "8 sentences" in outcome.stdout
@@ -122,7 +124,7 @@ def test_two_copies_of_an_artifact_are_the_same(small: Artifact, mlx: Mlx, tmp_p
     outcome = mlx("bisect", small.path, "--candidate-artifact", other, *SETTINGS)
     assert outcome.code == 0, outcome
     names = f"onnxruntime on copy, compared with onnxruntime on {small.path.name},"
-    assert outcome.stdout.startswith(f"SAME: {names} moved no further than rounding does: ")
+    assert outcome.stdout.startswith(f"SAME: {names} differs by no more than rounding: ")
 
 
 def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(

@@ -150,7 +150,7 @@ def make_unsaved(folder: Path) -> None:
         (make_reranker, "tiny gives 2 scores per pair of texts", "Choose a cross-encoder with one label"),
         (make_named_reranker, "tiny is a cross-encoder of Transformer + Pooling", "Choose a cross-encoder"),
         (make_sparse, "tiny is a SparseEncoder of sentence-transformers", "Choose a model that gives one"),
-        (make_foreign_module, "modules of tiny: custom_st.Transformer", "Code of a model is never run"),
+        (make_foreign_module, "modules of tiny: custom_st.Transformer", "A model's own code is never run"),
         (make_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),
         (make_bare_adapter, "tiny is an adapter (adapter_config.json)", "Merge the adapter"),
         (make_unsaved, "not a sentence-transformers model: it has no config.json", "Give a folder that"),

@@ -67,8 +67,8 @@ def test_run_writes_scores_with_the_record_of_the_run(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("pairs.jsonl", "-o", "shards/"), 2, "a cross-encoder scores one file of pairs, to one file"),
-        (("pairs.jsonl", "named.csv"), 2, "a cross-encoder scores one file of pairs, to one file"),
+        (("pairs.jsonl", "-o", "shards/"), 2, "a cross-encoder scores one file of pairs into one file"),
+        (("pairs.jsonl", "named.csv"), 2, "a cross-encoder scores one file of pairs into one file"),
         (("pairs.jsonl", "--column", "id"), 2, "--column is for texts to embed"),
         (("pairs.jsonl", "--on-empty", "skip"), 2, "--on-empty is for texts to embed"),
         (("pairs.jsonl", "--prompt", "query"), 2, "--prompt is for texts to embed"),

@@ -26,7 +26,7 @@ pytestmark = [
 
 
 ANSWERS = {
-    "same": ("SAME", "moved no further than rounding does"),
+    "same": ("SAME", "differs by no more than rounding"),
     "unnormalised": ("DRIFTED", "; it is not normalised (norms "),
     "float16": ("DRIFTED", "; its numbers are float16, and the reference's are float32"),
     "other": ("DIFFERENT", "does not return the same"),

@@ -45,7 +45,7 @@ def test_what_is_passed_over_is_counted_and_named(given: str, folder: Path) -> N
     files, messages = found(given)
     assert files == [f"{where}/deep/a.jsonl"]
     assert messages == [
-        f"{given}: 6 files or folders were passed over: {where}/.b.jsonl (hidden), {where}/README.md (of an "
+        f"{given}: 6 files or folders were skipped: {where}/.b.jsonl (hidden), {where}/README.md (of an "
         f"unknown kind), {where}/_SUCCESS (hidden), {where}/b.csv.xz (of an unknown kind), "
         f"{where}/e.npy.run.json (written by minilmx), {where}/x.ledger.jsonl (written by minilmx)"
     ]
@@ -53,13 +53,11 @@ def test_what_is_passed_over_is_counted_and_named(given: str, folder: Path) -> N
 
 def test_one_or_many_that_are_passed_over_make_a_short_message(folder: Path) -> None:
     (folder / "linked").symlink_to("deep")
-    assert found("in")[1] == ["in: 1 file or folder was passed over: in/linked (a link to a folder)"]
+    assert found("in")[1] == ["in: 1 file or folder was skipped: in/linked (a link to a folder)"]
     for number in range(30):
         (folder / f"{number}.log").write_text("")
     (message,) = found("in")[1]
-    assert message.startswith(
-        "in: 31 files or folders were passed over: in/0.log (of an unknown kind), in/1.log"
-    )
+    assert message.startswith("in: 31 files or folders were skipped: in/0.log (of an unknown kind), in/1.log")
     assert message.count(".log") == 10
     assert message.endswith(", ...")
 

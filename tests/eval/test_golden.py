@@ -51,7 +51,9 @@ def swap(values: Any) -> Any:
 def test_nothing_has_changed(mlx: Mlx, tiny: Path, golden: Path) -> None:
     outcome = mlx("golden", "check", golden, tiny)
     assert outcome.code == 0, outcome
-    assert outcome.stdout.startswith("SAME: 2: tiny-b4-s16, compared with 1: golden.safetensors, moved no")
+    assert outcome.stdout.startswith(
+        "SAME: 2: tiny-b4-s16, compared with 1: golden.safetensors, differs by no"
+    )
     assert "moved most" not in outcome.stdout
     assert_same(str(tiny), golden, preset="float32")
 
@@ -135,7 +137,7 @@ def edit(path: Path, values: Any = None, name: str = "embeddings", **record: Any
         ({"preset": "int4"}, "unknown preset 'int4'"),
         ({"preset": "left out"}, "cannot be read as a golden file"),
         ({"note": "x"}, "its record has an unknown field"),
-        ({"name": "vectors"}, "it has other parts than golden and embeddings"),
+        ({"name": "vectors"}, "it has parts other than golden and embeddings"),
         ({"values": np.zeros((24, 8), np.float64)}, "float64 [24, 8]; expected float32 [N, D]"),
         ({"values": np.zeros(24, np.float32)}, "float32 [24]; expected float32 [N, D]"),
         ({"values": np.full((24, 8), np.nan, np.float32)}, "embeddings that are not finite"),

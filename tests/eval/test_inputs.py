@@ -80,7 +80,7 @@ def test_a_sample_is_stated_with_its_intervals(
     assert ", compared with 1: a.npy on 500 of 6,000 texts, " in outcome.stdout.splitlines()[0]
     assert "corpus.jsonl: 500 of 6,000 texts, drawn with the seed 0" in outcome.stdout
     assert "2: b.npy: 95% intervals from the sample: mean abs " in outcome.stdout
-    assert "With 95% confidence, at most 0.6% of all texts moved further than" in outcome.stdout
+    assert "With 95% confidence, at most 0.6% of all texts differ by more than" in outcome.stdout
     result = minilmx.load_result("r.json")
     assert isinstance(result, Result)
     assert (result.evaluations[0].sentences, result.evaluations[0].sample.total) == (SIZE, TOTAL)  # type: ignore[union-attr]

@@ -142,7 +142,7 @@ def test_runs_of_two_artifacts_are_compared_and_both_are_named(
 
 @pytest.mark.parametrize("text", [TEXT.upper() + "x\n", TEXT.replace("one", "two"), "only one\n"])
 def test_runs_over_another_input_are_refused(mlx: Mlx, save: Save, text: str) -> None:
-    assert "other inputs than" in refusal(mlx, save("a.npy"), save("b.npy", text=text))
+    assert "different inputs from" in refusal(mlx, save("a.npy"), save("b.npy", text=text))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -291,5 +291,5 @@ def test_embeddings_that_are_not_finite_do_not_pass() -> None:
 
 
 def test_runs_of_other_inputs_have_no_result(save: Save) -> None:
-    with pytest.raises(EvalError, match="other inputs than"):
+    with pytest.raises(EvalError, match="different inputs from"):
         compare_sides([save("a.npy"), save("b.npy", text="x\ny\nz\n")], None, limit_rules(None))

@@ -73,7 +73,9 @@ def test_runners_that_compute_the_same_are_same(
     names = ("--runner", "torch", "--runner", "onnxruntime", "--model", reranker_folder)
     outcome = mlx("eval", reranker.path, *names, "-o", "result.json")
     assert outcome.code == 0, outcome
-    assert outcome.stdout.startswith("SAME: onnxruntime, compared with torch, moved no further than rounding")
+    assert outcome.stdout.startswith(
+        "SAME: onnxruntime, compared with torch, differs by no more than rounding"
+    )
     assert "208 pairs, " in outcome.stdout and "a cross-encoder's scores" in outcome.stdout
     for name in ("Spearman x100", "max abs", "mean abs", "rank swaps"):
         assert name in outcome.stdout
@@ -106,7 +108,7 @@ def test_the_preset_decides_whether_scores_drifted(result: Result) -> None:
     drifted = limits_of(result, preset="float32")
     assert drifted.passed is False
     assert drifted.verdict.answer == "DRIFTED"
-    assert "moved further than rounding does, but the order is the same" in drifted.verdict.sentence
+    assert "differs by more than rounding, but the order is the same" in drifted.verdict.sentence
 
 
 def test_scores_in_another_order_are_different(result: Result, pairs: SentencePairs) -> None:
@@ -146,7 +148,7 @@ def test_scores_that_are_not_finite_are_different(result: Result, pairs: Sentenc
 @pytest.mark.parametrize("form", ["table", "html", "markdown", "junit"])
 def test_a_report_speaks_of_scores(result: Result, form: str) -> None:
     shown = result.render(form)
-    assert "SAME" in shown and "groq-emulator, compared with onnxruntime, moved no further" in shown
+    assert "SAME" in shown and "groq-emulator, compared with onnxruntime, differs by no more" in shown
     assert "not finite" not in shown
     if form != "junit":
         assert "208 pairs" in shown

@@ -139,7 +139,10 @@ def test_another_number_of_rows_or_width_is_refused_by_name(
     assert "2: few.npy: 3 embeddings; expected 4, one per text of texts.txt" in few.stderr
     narrow = mlx("compare", tiny, "narrow.npy", "--texts", "texts.txt")
     assert narrow.code == 3
-    assert "2: narrow.npy: embeddings of another shape than 1: tiny-b4-s16: [4, 7]; expected" in narrow.stderr
+    assert (
+        "2: narrow.npy: embeddings with a different shape from 1: tiny-b4-s16: [4, 7]; expected"
+        in narrow.stderr
+    )
 
 
 def test_saved_embeddings_need_their_texts_beside_an_embedder(
@@ -191,7 +194,7 @@ def test_a_saved_run_of_other_texts_is_refused(tiny: Path, mlx: Mlx, tmp_path: P
     assert mlx("run", tiny, "texts.txt", "-o", "same.npy").code == 0
     outcome = mlx("compare", tiny, "other.npy", "--texts", "texts.txt")
     assert outcome.code == 3
-    assert "2: other.npy: other inputs than 1: tiny-b4-s16" in outcome.stderr
+    assert "2: other.npy: different inputs from 1: tiny-b4-s16" in outcome.stderr
     runners = sides(mlx, tiny, "same.npy", "--texts", "texts.txt")
     assert runners[1]["details"]["inputs"] == "the same token batches"
 

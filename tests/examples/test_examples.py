@@ -120,7 +120,7 @@ def test_a_runner_with_little_drift_keeps_the_index(artifact: Artifact, command:
         swapped = run(command(artifact.path, "--runner", "groq-emulator"))
         assert "The index is by onnxruntime, " in swapped
         assert "The queries are by groq-emulator, " in swapped
-        assert "An existing index may stay: new queries find 99." in swapped
+        assert "An existing index can be kept: new queries find 99." in swapped
         assert "Indexed" not in swapped
         assert found(swapped)[0] == ANSWER
 

@@ -145,7 +145,7 @@ def test_a_tokenizer_that_pads_on_the_left_is_refused(reranker_folder: Path, tmp
     content = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(content | {"padding_side": "left"}))
     with pytest.raises(
-        ExportError, match=r"another score in a batch, padded on the left, than alone"
+        ExportError, match=r"one score alone and another in a batch padded on the left: "
     ) as caught:
         minilmx.export_model(str(folder), tmp_path / "out", sequence_length=24)
     assert 'set padding_side to "right"' in str(caught.value.hint)

@@ -242,7 +242,7 @@ def test_a_plugin_that_takes_no_node_is_a_failure(make_model: Callable[..., Path
     )
     assert said == (
         f"Error: the device webgpu: none of the graph's {len(nodes)} nodes is on WebGpuExecutionProvider; "
-        "expected one. Choose the fixed graph, other options of the device, or the device cpu."
+        "expected at least one. Choose the fixed graph, other options of the device, or the device cpu."
     )
 
 
@@ -250,7 +250,7 @@ def test_a_build_that_falls_back_to_the_cpu_is_a_failure(run: tuple[object, ...]
     """onnxruntime itself warns on standard error, and runs on the CPU."""
     said = refusal(BUILD, *run, "--device", "openvino", "--device-option", "device_type=GPU")
     assert said.startswith("Error: the device openvino: none of the graph's ")
-    assert " nodes is on OpenVINOExecutionProvider; expected one. Choose " in said
+    assert " nodes is on OpenVINOExecutionProvider; expected at least one. Choose " in said
 
 
 def test_a_plugin_that_cannot_be_loaded_is_refused(run: tuple[object, ...], tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ def evaluate(
     chooses their split, or that of a file with a column of that name; `limit` keeps the first pairs;
     `text_format` says what a file's name does not; and `text_columns` and `score_column` name other columns
     than sentence1, sentence2 and score. Scores may be on any scale. `limits` maps limit names to numbers, or
-    is the path of a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", on which the verdict
-    stands; by default, the precision of what is compared chooses it. `prompt` is as in `load`. Each runner
-    takes those of the `options` that it has. Raises DatasetError, ArtifactError, RunnerError and EvalError.
+    is the path of a limits.toml. `preset` is "float32", "float16", "bfloat16" or "int8", and decides
+    the verdict; by default, the precision of what is compared chooses it. `prompt` is as in `load`. Each
+    runner gets those of the `options` that it supports. Raises DatasetError, ArtifactError, RunnerError and
+    EvalError.
 
     Example:
         >>> result = minilmx.evaluate(

@@ -35,7 +35,7 @@ def export_model(
 
     `model` is a folder of sentence-transformers or transformers, a known name or a hub id; `pooling`
     ("mean", "cls" or "max") is for a model that does not state its own, and is mean by default, as in
-    sentence-transformers. `output` is the folder to create (by default MODEL-bBATCH-sLENGTH here).
+    sentence-transformers. `output` is the folder to create (by default ./MODEL-bBATCH-sLENGTH).
     `sequence_length` is in tokens, or "model" for the model's own limit. `dimension` is how many numbers
     of every embedding to keep, renormalised if the model normalises, for a model that was trained for it.
     `pack` adds a packed graph and is the largest number of texts per row; `precision` is "float32" or

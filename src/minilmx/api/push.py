@@ -18,7 +18,7 @@ def push(
     """Upload an artifact to `repository`, "org/name" on the hub; returns hf://org/name@COMMIT.
 
     The files that the manifest lists and the model card are uploaded, in one commit; a repository that does
-    not exist is made. `result` is an evaluation of this artifact, whose correlations with gold scores the
+    not exist is created. `result` is an evaluation of this artifact, whose correlations with gold scores the
     model card then states. The token is huggingface_hub's own. Raises ArtifactError for a damaged artifact
     or a file that the export does not write, EvalError for a result of another artifact or without scores,
     and OutputError if the hub refuses the upload or cannot be reached.

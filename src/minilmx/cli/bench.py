@@ -56,7 +56,7 @@ def bench(
 ) -> None:
     """Measure runners of ARTIFACT side by side on TEXTS, in interleaved rounds.
 
-    TEXTS is an input of `mlx run`. [default: the bundled sentences] `mlx report RESULT.json --output
+    TEXTS is any input that `mlx run` takes. [default: the bundled sentences] `mlx report RESULT.json --output
     RESULT.html` draws the result as a page with a plot.
     """
     from minilmx.cli.progress import console_progress

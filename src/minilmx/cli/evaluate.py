@@ -130,7 +130,7 @@ def evaluate(
     Prints each runner's Spearman and Pearson correlation (x100) of the model's similarity (cosine by
     default) with the gold scores, and the drift of its embeddings from the first runner's: number by
     number, in the order of the pairs, and in search results. The first line is the answer: SAME, DRIFTED
-    (the numbers moved further than rounding moves them, but a search returns the same) or DIFFERENT. For
+    (the numbers differ by more than rounding, but a search returns the same) or DIFFERENT. For
     a cross-encoder, it compares the scores of the pairs and their order. Exits with 0 only for SAME or, if
     you set limits, only if all of them hold.
     """

@@ -33,7 +33,7 @@ class SequenceLength(click.ParamType):  # type: ignore[type-arg] # not generic i
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Artifact folder to create. [default: MODEL-bBATCH-sLENGTH here; with --dimension also -dN, for "
+    help="Artifact folder to create. [default: ./MODEL-bBATCH-sLENGTH; with --dimension also -dN, for "
     "int8 also -int8, for a bool mask also -bool]",
 )
 @click.option(

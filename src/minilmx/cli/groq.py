@@ -290,9 +290,9 @@ def job(
 def reproduce(artifact: Path | None, dataset: str, limit: int | None, bundle: Path | None) -> None:
     """Run Groq's own proof point, and print its table beside Groq's published figures.
 
-    all-MiniLM-L6-v2 at [2, 128], pairs over 128 tokens dropped, pooling on the host, scipy's
-    Spearman correlation. Without ARTIFACT, the model is exported with a bool mask, as Groq's, to
-    all-MiniLM-L6-v2-b2-s128-bool here, or reused if it exists.
+    Runs all-MiniLM-L6-v2 at [2, 128] as Groq does: drops pairs of more than 128 tokens, pools on the host,
+    and computes scipy's Spearman correlation. Without ARTIFACT, it exports the model with a bool mask, like
+    Groq's, to ./all-MiniLM-L6-v2-b2-s128-bool, or reuses that artifact if it exists.
     """
     from minilmx.api.groq import reproduce_groq
     from minilmx.cli.progress import console_progress

@@ -135,7 +135,7 @@ def run(
     require_output(output, replace)
     facts = read_artifact(artifact)
     if facts.gives_scores and (to_folder or len(inputs) > 1):
-        raise click.UsageError("a cross-encoder scores one file of pairs, to one file.")
+        raise click.UsageError("a cross-encoder scores one file of pairs into one file.")
     _require_fit(inputs, to_folder, folder_settings["engine"])
     common = {name: settings.pop(name) for name in ("column", "text_columns", "on_empty", "prompt", "graph")}
     common |= {"text_format": text_format(settings), "runner": runner}

@@ -19,7 +19,8 @@ from minilmx.progress import Advance
 class Embedder(OpenGraph[str]):
     """A runner that is open on one graph of an artifact, and turns texts into embeddings.
 
-    It also keeps what `record` says of all that was embedded. `mteb.evaluate` takes it as a model.
+    It also collects what `record` reports about everything that was embedded. `mteb.evaluate` takes it as a
+    model.
 
     Example:
         >>> artifact = minilmx.open_artifact("out")
@@ -31,11 +32,11 @@ class Embedder(OpenGraph[str]):
     def encode(self, texts: Sequence[str], first_row: int = 0, **mteb: Any) -> NDArray[np.float32]:
         """Embed N texts: float32 [N, D], in the order of the texts.
 
-        `first_row` is how many texts of the user's come before these, for error messages. `mteb` is what
-        mteb passes beside a data loader in the place of texts: the task and the prompt type, which choose one
-        of the model's prompts unless `load` has chosen one. Raises TypeError for anything but strings,
-        ValueError for one that is not Unicode text, DatasetError for one that is too long to tokenize, and
-        RunnerFailed, also if an embedding is not finite.
+        `first_row` is how many of the user's texts come before these, for error messages. `mteb` is what
+        mteb passes beside a data loader, which it gives instead of texts: the task and the prompt type, which
+        choose one of the model's prompts unless `load` has chosen one. Raises TypeError for anything but
+        strings, ValueError for one that is not Unicode text, DatasetError for one that is too long to
+        tokenize, and RunnerFailed, also if an embedding is not finite.
         """
         tokenizer = self.tokenizer
         if mteb:
@@ -53,7 +54,7 @@ class Embedder(OpenGraph[str]):
     def stream(
         self, texts: Iterable[str], first_row: int = 0, advance: Advance | None = None
     ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """The texts in order, some at a time, each time with their embeddings, float32 [n, D].
+        """The texts in order, in chunks of n, each chunk with its embeddings, float32 [n, D].
 
         Memory does not grow with the number of texts; while one chunk runs, the next is tokenized.
         `advance` is called with the number of texts of each batch. Raises RunnerFailed, also if an
@@ -64,7 +65,8 @@ class Embedder(OpenGraph[str]):
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[Any]:
         """How similar each of N embeddings is to each of M, by the model's own measure: [N, M].
 
-        Takes anything that numpy reads as [N, D] and [M, D]. A distance is negative, so that more is closer.
+        Takes anything that numpy reads as [N, D] and [M, D]. Distances are negated, so that a larger
+        number always means more similar.
         """
         left, right = (np.atleast_2d(np.asarray(rows, dtype=np.float32)) for rows in (first, second))
         if self.artifact.similarity == COSINE:
@@ -78,7 +80,7 @@ class Embedder(OpenGraph[str]):
 
     @property
     def mteb_model_meta(self) -> Any:
-        """What mteb records of the model, an `mteb.ModelMeta`. Raises ImportError without mteb.
+        """What mteb records about the model, an `mteb.ModelMeta`. Raises ImportError without mteb.
 
         The revision is the artifact's SHA-256, and the experiment is the runner with its settings and the
         graph, so that mteb's cache keeps the scores of each apart.

@@ -18,7 +18,8 @@ class Scorer(OpenGraph[Pair]):
     """A runner that is open on the artifact of a cross-encoder, and scores pairs of texts.
 
     A score is that of sentence-transformers' CrossEncoder, with the model's own activation: higher means more
-    alike, or that a passage answers a query. It also keeps what `record` says of all that was scored.
+    alike, or that a passage answers a query. It also collects what `record` reports about
+    everything that was scored.
 
     Example:
         >>> with minilmx.Scorer(minilmx.open_artifact("reranker"), "onnxruntime", threads=1) as scorer:
@@ -29,7 +30,7 @@ class Scorer(OpenGraph[Pair]):
     def score(self, pairs: Sequence[Pair], first_row: int = 0) -> NDArray[np.float32]:
         """Score N pairs of texts: float32 [N], in the order of the pairs.
 
-        `first_row` is how many pairs of the user's come before these, for error messages. Raises TypeError
+        `first_row` is how many of the user's pairs come before these, for error messages. Raises TypeError
         for anything but pairs of strings, ValueError for one that is not Unicode text, DatasetError for a
         pair that is too long to tokenize, and RunnerFailed, also if a score is not finite.
         """
@@ -40,7 +41,7 @@ class Scorer(OpenGraph[Pair]):
     def stream(
         self, pairs: Iterable[Pair], first_row: int = 0, advance: Advance | None = None
     ) -> Iterator[tuple[list[Pair], NDArray[np.float32]]]:
-        """The pairs in order, some at a time, each time with their scores, float32 [n].
+        """The pairs in order, in chunks of n, each chunk with its scores, float32 [n].
 
         Memory does not grow with the number of pairs. `advance` is called with the number of pairs of each
         batch. Raises RunnerFailed, also if a score is not finite.

@@ -16,7 +16,7 @@ MAX_CHARACTERS = 2**26  # of a line, a field or a JSON object
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How a file of texts is read, if its name does not say it.
+    """How a file of texts is read, if its name does not say so.
 
     `kind` is "txt", "csv", "tsv", "jsonl" or "json". `delimiter` is the character between the fields of
     a CSV or TSV file; by default a tab in TSV and, in CSV, the one in the first line: a comma, a semicolon
@@ -46,7 +46,7 @@ class TextFormat:
         return f".{self.kind}" if self.kind else file_kind(path)
 
     def require_used(self, paths: Iterable[str]) -> None:
-        """Raise DatasetError if a setting does nothing for any of these files."""
+        """Raise DatasetError if a setting has no effect on any of these files."""
         kinds = dict.fromkeys(map(self.kind_of, paths))
         if self.kind and not kinds:
             raise DatasetError("a format is only for files", "Do not set the format.", unused=True)

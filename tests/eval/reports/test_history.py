@@ -69,8 +69,8 @@ def test_limits_are_shown_for_the_runner_that_they_belong_to(result: Result) -> 
         (lambda one: replace(one, model="other"), "model"),
         (lambda one: replace(one, pairs=29), "number of pairs"),
         (lambda one: replace(one, runners=one.runners[::-1]), "reference"),
-        (lambda one: replace(one, gold=(1.0, *one.gold[1:])), "other sentences or scores"),
-        (lambda one: replace(one, inputs_sha256="0" * 64), "other sentences or scores"),
+        (lambda one: replace(one, gold=(1.0, *one.gold[1:])), "different sentences or scores"),
+        (lambda one: replace(one, inputs_sha256="0" * 64), "different sentences or scores"),
     ],
 )
 def test_results_that_are_not_comparable_are_refused(change: Change, named: str, result: Result) -> None:

@@ -23,7 +23,7 @@ def find_files(inputs: Sequence[str], leave_out: Path, progress: Progress = SILE
 
     An input is a file, a folder or a glob pattern, or a URL of one. Of a folder, all files of a known
     kind are taken, at any depth, except names that start with "." or "_", ledgers and records of runs, and
-    what is behind a link to a folder; a message counts and names what is passed over. Files in the folder
+    what is behind a link to a folder; a message counts and names what is skipped. Files in the folder
     `leave_out` never are taken. Raises DatasetError if an input leads to no file, or to one that cannot be
     read.
     """
@@ -120,7 +120,7 @@ def _report(given: str, passed: dict[str, str], progress: Progress) -> None:
         more = ", ..." * (len(passed) > _NAMED)
         one = len(passed) == 1
         what = "1 file or folder was" if one else f"{len(passed)} files or folders were"
-        progress.message(f"{given}: {what} passed over: {', '.join(named)}{more}")
+        progress.message(f"{given}: {what} skipped: {', '.join(named)}{more}")
 
 
 @contextmanager

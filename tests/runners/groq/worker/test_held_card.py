@@ -69,7 +69,7 @@ def test_a_call_that_takes_too_long_costs_its_card_and_not_its_batch(hold, card,
         assert cards.left == 1
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer, answers[0])
-    assert [text.partition(",")[0] for text in said] == [
+    assert [text.partition(";")[0] for text in said] == [
         "card 1 of 2 failed: the program did not return within 0.5 seconds"
     ]
 
