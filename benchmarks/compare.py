@@ -38,7 +38,7 @@ from workloads import MAX_TOKENS, Workload, count_tokens, read_calibration, read
 from minilmx.cpus import available_cpus
 from minilmx.errors import EvalError
 from minilmx.eval.benchmark import Lap, Program, median_ratio, race, warm_up
-from minilmx.eval.metrics.correlation import score_pairs
+from minilmx.eval.metrics.correlation import correlate, pair_similarities
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.progress import StandardErrorProgress
 
@@ -190,10 +190,7 @@ def describe_accuracy(
 ) -> dict[str, float | None]:
     """How far embeddings, float32 [N, D], are from the reference's, and their score on the pairs."""
     drift = measure_drift(reference, values)
-    spearman = None
-    if gold is not None:
-        first, second = np.split(values, 2)
-        spearman = score_pairs(first, second, gold).spearman
+    spearman = None if gold is None else correlate(pair_similarities(values), gold).spearman
     return {
         "max_abs": drift.max_abs,
         "min_cosine": drift.min_cosine,

@@ -139,21 +139,36 @@ def evaluate(
                 noise = measure_noise(embedder, name, tokenized, shares[name])
             details = dict(embedder.runner.details)
             versions = dict(embedder.runner.versions)
+        similarities = _similarities(artifact, found)
+        scores, plain = correlate(similarities, pairs.gold), found[artifact.prompt]
         comparison = None
         if reference is not None and artifact.gives_scores:
-            before, after = (_scores_of(each[artifact.prompt]) for each in (reference, found))
-            comparison = compare_scores(before, after, pairs)
+            comparison = compare_scores(_similarities(artifact, reference), similarities, pairs)
         elif reference is not None:
             comparison = compare(
                 reference[artifact.prompt].values,
-                found[artifact.prompt].values,
+                plain.values,
                 pairs,
                 tokenized.token_counts,
                 artifact.similarity,
                 _search(artifact, reference, found),
             )
         reference = reference or found
-        results.append(_result(name, details, versions, found, view, pairs, comparison, invariance))
+        results.append(
+            RunnerResult(
+                runner=name,
+                graph=view.graph_kind,
+                details=details,
+                versions=versions,
+                finite=all(each.finite for each in found.values()),
+                scores=scores,
+                similarities=None if scores.spearman is None else tuple(similarities.tolist()),
+                comparison=comparison,
+                invariance=invariance,
+                timing=timing_of(len(plain.values), plain.seconds, plain.batch_seconds),
+                **chip_latencies(details),
+            )
+        )
     return Evaluation(
         **header_fields(artifact, tokenized, pairs),
         search_prompts=artifact.search_prompts or UNSET,
@@ -180,9 +195,12 @@ def _tokenize(artifact: Artifact, pairs: SentencePairs) -> dict[str, TokenizedTe
     }
 
 
-def _scores_of(found: Embeddings) -> NDArray[np.float64]:
-    """A cross-encoder's scores, float64 [N], from what its graph gave, float32 [N, 1]."""
-    return found.values[:, 0].astype(np.float64)
+def _similarities(artifact: Artifact, found: Mapping[str, Embeddings]) -> NDArray[np.float64]:
+    """The similarities of the N pairs, or a cross-encoder's scores: float64 [N]."""
+    values = found[artifact.prompt].values
+    if artifact.gives_scores:
+        return values[:, 0].astype(np.float64)
+    return pair_similarities(values, artifact.similarity)
 
 
 def _search(
@@ -195,32 +213,3 @@ def _search(
     query, document = artifact.prompt_text(prompts.query), artifact.prompt_text(prompts.document)
     first, second = (Sides(each[query].values, each[document].values) for each in (reference, candidate))
     return first, second
-
-
-def _result(
-    name: str,
-    details: Details,
-    versions: Mapping[str, str],
-    embeddings: Mapping[str, Embeddings],
-    artifact: Artifact,
-    pairs: SentencePairs,
-    comparison: Comparison | None,
-    invariance: BatchInvariance | None,
-) -> RunnerResult:
-    found, similarity = embeddings[artifact.prompt], artifact.similarity
-    is_score = artifact.gives_scores
-    similarities = _scores_of(found) if is_score else pair_similarities(found.values, similarity)
-    scores = correlate(similarities, pairs.gold)
-    return RunnerResult(
-        runner=name,
-        graph=artifact.graph_kind,
-        details=details,
-        versions=versions,
-        finite=all(each.finite for each in embeddings.values()),
-        scores=scores,
-        similarities=None if scores.spearman is None else tuple(similarities.tolist()),
-        comparison=comparison,
-        invariance=invariance,
-        timing=timing_of(len(found.values), found.seconds, found.batch_seconds),
-        **chip_latencies(details),
-    )

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.open_graph import map_in_threads, require_finite
+from minilmx.embedding.similarity import cosine_similarity
 from minilmx.errors import EvalError
 from minilmx.eval.datasets.pairs import SentencePairs
-from minilmx.eval.metrics.correlation import score_pairs
+from minilmx.eval.metrics.correlation import correlate
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import LAST_HIDDEN_STATE
 from minilmx.models.known import DEFAULT_MODEL
@@ -88,8 +89,8 @@ def reproduce(
         artifact.manifest.mask,
         len(kept),
         len(pairs) - len(kept),
-        score_pairs(embeddings[::2], embeddings[1::2], gold).spearman,
-        score_pairs(expected[::2], expected[1::2], gold).spearman,
+        correlate(cosine_similarity(embeddings[::2], embeddings[1::2]), gold).spearman,
+        correlate(cosine_similarity(expected[::2], expected[1::2]), gold).spearman,
         **latencies,
         emulated=emulated,
     )

@@ -18,7 +18,7 @@ from minilmx.eval.comparison import compare
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.header import DataHeader, header_fields
-from minilmx.eval.metrics.correlation import score_pairs
+from minilmx.eval.metrics.correlation import correlate, pair_similarities
 from minilmx.eval.verdict import Verdict, judge
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
@@ -175,7 +175,7 @@ def _judge(
     token_counts: NDArray[np.int64],
 ) -> Verdict:
     """Whether the sentence embeddings of the two sides are still the same."""
-    similarity, half = header["similarity"], len(pairs)
+    similarity = header["similarity"]
     alone = sides[0].artifact == sides[1].artifact
     comparison = compare(*embeddings, pairs, token_counts, similarity)
     results = [
@@ -185,7 +185,7 @@ def _judge(
             details={"runner": side.runner} | ({} if side.emulation else {"precision": precision}),
             versions={},
             finite=side.finite,
-            scores=score_pairs(values[:half], values[half:], pairs.gold, similarity),
+            scores=correlate(pair_similarities(values, similarity), pairs.gold),
             comparison=compared,
         )
         for side, precision, values, compared in zip(

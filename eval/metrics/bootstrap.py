@@ -71,17 +71,15 @@ def compare_correlations(
     )
 
 
-def compare_means(
-    reference: Floats, candidate: Floats, resamples: int = RESAMPLES, seed: int = SEED
-) -> Interval:
+def compare_means(reference: Floats, candidate: Floats) -> Interval:
     """Bootstrap the difference of two means over the same items, both float64 [N]."""
-    return estimate_means((candidate - reference)[:, None], resamples, seed)[0]
+    return estimate_means((candidate - reference)[:, None])[0]
 
 
-def estimate_means(values: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> list[Interval]:
+def estimate_means(values: Floats) -> list[Interval]:
     """Bootstrap the mean of each column of float64 [N, K] over the same N items."""
     n = len(values)
-    drawn = np.concatenate([counts @ values / n for counts in _resampled(n, resamples, seed)])
+    drawn = np.concatenate([counts @ values / n for counts in _resampled(n, RESAMPLES, SEED)])
     return [_interval(float(each.mean()), means) for each, means in zip(values.T, drawn.T, strict=True)]
 
 

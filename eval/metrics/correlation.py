@@ -34,16 +34,6 @@ def pair_similarities(embeddings: NDArray[np.float32], similarity: str = COSINE)
     return measure_similarity(embeddings[:half], embeddings[half:], similarity)
 
 
-def score_pairs(
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
-    gold: NDArray[np.float64],
-    similarity: str = COSINE,
-) -> Scores:
-    """Score the embeddings of N pairs, each float32 [N, D], against gold [N]."""
-    return correlate(measure_similarity(first, second, similarity), gold)
-
-
 def correlate(similarities: NDArray[np.float64], gold: NDArray[np.float64]) -> Scores:
     """The correlations of N pairs' similarities, or a cross-encoder's scores, with gold: each float64 [N]."""
     if not np.isfinite(similarities).all() or 0 in (np.ptp(similarities), np.ptp(gold)):

@@ -16,6 +16,7 @@ from minilmx.errors import EvalError
 _BINS = 40
 _DECILES = 10
 _MOST_LANGUAGES = 50
+_WORST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,6 @@ def profile_drift(
     texts: list[str],
     token_counts: NDArray[np.int64] | None,
     corpus: CorpusRows | None = None,
-    worst: int = 10,
 ) -> DriftProfile | None:
     """Where two float32 [N, D] arrays differ; None if either is not finite or a row is zero.
 
@@ -199,7 +199,7 @@ def profile_drift(
     difference = np.abs(candidate.astype(np.float64) - reference)
     largest = difference.max(axis=1)
     first = sorted(np.unique(np.array(texts, dtype=object), return_index=True)[1])  # each text once
-    order = np.array(first)[np.argsort(-largest[first], kind="stable")[:worst]]
+    order = np.array(first)[np.argsort(-largest[first], kind="stable")[:_WORST]]
     return DriftProfile(
         dimension_max_abs=tuple(difference.max(axis=0).tolist()),
         dimension_mean_abs=tuple(difference.mean(axis=0).tolist()),
@@ -259,8 +259,7 @@ def _by_length(
     while shortest <= token_counts.max():
         rows = (token_counts >= shortest) & (token_counts <= longest)
         if rows.any():
-            group = _group(difference, cosines, rows)
-            bins.append(LengthDrift(shortest=shortest, longest=longest, **group))
+            bins.append(LengthDrift(shortest=shortest, longest=longest, **_group(difference, cosines, rows)))
         shortest, longest = longest + 1, 2 * longest
     return tuple(bins)
 
@@ -274,8 +273,7 @@ def _by_position(
     for first, end in pairwise(edges):
         rows = (corpus.rows >= first) & (corpus.rows < end)
         if rows.any():
-            group = _group(difference, cosines, rows)
-            tenths.append(PositionDrift(first=first, last=end - 1, **group))
+            tenths.append(PositionDrift(first=first, last=end - 1, **_group(difference, cosines, rows)))
     return tuple(tenths)
 
 

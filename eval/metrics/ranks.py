@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK_ROWS = 512
+_WORST = 10
 
 Floats = NDArray[np.float64]
 
@@ -41,9 +42,7 @@ class RankDrift:
     worst: tuple[Swap, ...]
 
 
-def measure_ranks(
-    reference: Floats, candidate: Floats, texts: Sequence[tuple[str, str]], worst: int = 10
-) -> RankDrift:
+def measure_ranks(reference: Floats, candidate: Floats, texts: Sequence[tuple[str, str]]) -> RankDrift:
     """Compare the order of two runners' similarities, float64 [N] each, in blocks of rows.
 
     `texts` are the N sentence pairs, for naming the worst swaps.
@@ -60,7 +59,7 @@ def measure_ranks(
         swaps += int(swapped.sum())
         i, j = np.nonzero(swapped)
         margins = before[i, j] - after[i, j]
-        top = np.argsort(-margins, kind="stable")[:worst]
+        top = np.argsort(-margins, kind="stable")[:_WORST]
         widest += [(float(margins[k]), start + int(i[k]), int(j[k])) for k in top]
     shift = np.abs(stats.rankdata(reference) - stats.rankdata(candidate)).max()
     tau = float(stats.kendalltau(reference, candidate).statistic)
@@ -71,6 +70,6 @@ def measure_ranks(
         max_rank_shift=float(shift),
         worst=tuple(
             Swap(high, low, texts[high], texts[low], margin)
-            for margin, high, low in sorted(widest, reverse=True)[:worst]
+            for margin, high, low in sorted(widest, reverse=True)[:_WORST]
         ),
     )

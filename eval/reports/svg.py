@@ -44,14 +44,14 @@ def power_of_ten(exponent: int) -> str:
     return f"10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
-def linear_axis(low: float, high: float, title: str, count: int = 5) -> Axis:
+def linear_axis(low: float, high: float, title: str) -> Axis:
     """An axis with round ticks; tiny or huge numbers share a power of ten, which the title states."""
     if not low < high:
         high = low + (abs(low) or 1.0)
     largest = max(abs(low), abs(high))
     exponent = math.floor(math.log10(largest))
     exponent = 0 if -2 <= exponent <= 4 else exponent
-    rough = (high - low) / count
+    rough = (high - low) / 5
     base = 10.0 ** math.floor(math.log10(rough))
     step = next(base * factor for factor in (1, 2, 2.5, 5, 10) if base * factor >= rough * 0.999)
     places = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
@@ -90,7 +90,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], x: Axis, y: Axis, n
             f'<rect class="bar" x="{start:.1f}" y="{top:.1f}" width="{max(end - start - 0.8, 0.4):.1f}" '
             f'height="{_y(y, 0) - top:.1f}"><title>{count:,}</title></rect>'
         )
-    return _drawing(x, y, "".join(parts), name)
+    return _drawing(x, y, parts, name)
 
 
 def columns(
@@ -111,7 +111,7 @@ def columns(
                 f'<rect class="{style}" x="{_x(x, index + 0.5) - size / 2:.1f}" y="{top:.1f}" '
                 f'width="{size:.1f}" height="{_y(y, 0) - top:.1f}"><title>{value:.2e}</title></rect>'
             )
-    return _drawing(x, y, "".join(parts), name)
+    return _drawing(x, y, parts, name)
 
 
 def bars(labels: Sequence[str], long: Sequence[float], low: Sequence[float], name: str) -> str:
@@ -141,7 +141,7 @@ def skyline(tall: Sequence[float], low: Sequence[float], x: Axis, y: Axis, name:
         parts.append(
             f'<path class="{style}" d="M{_x(x, 0):.1f} {_y(y, 0):.1f}{"".join(steps)}V{_y(y, 0):.1f}Z"/>'
         )
-    return _drawing(x, y, "".join(parts), name)
+    return _drawing(x, y, parts, name)
 
 
 def scatter(series: Sequence[Series], x: Axis, y: Axis, name: str, guide: str) -> str:
@@ -154,7 +154,7 @@ def scatter(series: Sequence[Series], x: Axis, y: Axis, name: str, guide: str) -
         dots = "".join(f"M{_x(x, a):.1f} {_y(y, b):.1f}h0" for a, b in zip(each.x, each.y, strict=True))
         if dots:
             parts.append(f'<path class="dots {each.style}" d="{dots}"/>')
-    return _drawing(x, y, "".join(parts), name)
+    return _drawing(x, y, parts, name)
 
 
 def lines(series: Sequence[Series], x: Axis, y: Axis, name: str) -> str:
@@ -166,7 +166,7 @@ def lines(series: Sequence[Series], x: Axis, y: Axis, name: str) -> str:
             parts.append(f'<path class="line {each.style}" d="M{"L".join(places)}"/>')
             dots = "".join(f"M{place}h0" for place in places)
             parts.append(f'<path class="dots large {each.style}" d="{dots}"/>')
-    return _drawing(x, y, "".join(parts), name)
+    return _drawing(x, y, parts, name)
 
 
 def _x(axis: Axis, value: float) -> float:
@@ -177,7 +177,7 @@ def _y(axis: Axis, value: float) -> float:
     return HEIGHT - _BOTTOM - axis.share(value) * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _drawing(x: Axis, y: Axis, marks: str, name: str) -> str:
+def _drawing(x: Axis, y: Axis, marks: Sequence[str], name: str) -> str:
     """The marks within axes. `name` is for screen readers."""
     base = HEIGHT - _BOTTOM
     parts = []
@@ -185,7 +185,7 @@ def _drawing(x: Axis, y: Axis, marks: str, name: str) -> str:
         at = _y(y, place)
         parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="end" x="{_LEFT - 6}" y="{at + 3.5:.1f}">{escape(label)}</text>')
-    parts.append(marks)
+    parts += marks
     parts.append(f'<path class="axis" d="M{_LEFT} {base}H{WIDTH - _RIGHT}"/>')
     for place, label in x.ticks:
         at = _x(x, place)

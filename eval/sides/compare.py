@@ -14,7 +14,7 @@ from minilmx.eval.datasets.search import SearchTexts
 from minilmx.eval.evaluation import Evaluation, RunnerResult, SampleSize
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.limits import LimitRules
-from minilmx.eval.metrics.correlation import Scores, pair_similarities, score_pairs
+from minilmx.eval.metrics.correlation import Scores, correlate, pair_similarities
 from minilmx.eval.metrics.drift import CorpusRows, Drift, measure_drift, profile_drift
 from minilmx.eval.metrics.relevance import QueryScores, RelevanceDifference, compare_relevance, score_queries
 from minilmx.eval.metrics.retrieval import (
@@ -176,8 +176,8 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
     def result(side: Side, scored: QueryScores | UnsetType) -> RunnerResult:
         scores, similarities = Scores(None, None), None
         if pairs is not None:
-            each, half = pair_similarities(side.values, similarity), len(pairs)
-            scores = score_pairs(side.values[:half], side.values[half:], pairs.gold, similarity)
+            each = pair_similarities(side.values, similarity)
+            scores = correlate(each, pairs.gold)
             similarities = None if scores.spearman is None else tuple(each.tolist())
         return RunnerResult(
             runner=side.name,

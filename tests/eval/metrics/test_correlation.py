@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minilmx.embedding.similarity import cosine_similarity
-from minilmx.eval.metrics.correlation import Scores, score_pairs
+from minilmx.eval.metrics.correlation import Scores, correlate
 
 Floats = NDArray[np.float32]
 
@@ -68,7 +68,7 @@ def test_scores_equal_slow_loops_with_ties() -> None:
     first[10], second[10] = first[11], second[11]  # a tie in the similarities
     gold = np.random.default_rng(5).integers(0, 6, 40).astype(np.float64)  # many in gold
     similarities = [slow_cosine(*rows) for rows in zip(first, second, strict=True)]
-    found = score_pairs(first, second, gold)
+    found = correlate(cosine_similarity(first, second), gold)
     assert found.pearson == pytest.approx(slow_pearson(similarities, gold.tolist()), abs=1e-12)
     ranks = slow_ranks(similarities), slow_ranks(gold.tolist())
     assert found.spearman == pytest.approx(slow_pearson(*ranks), abs=1e-12)
@@ -94,7 +94,7 @@ def test_scores_equal_those_of_sentence_transformers() -> None:
     evaluator.embed_inputs = encode
     evaluator.store_metrics_in_model_card_data = keep_no_card
     expected = evaluator(None)
-    found = score_pairs(first, second, gold)
+    found = correlate(cosine_similarity(first, second), gold)
     assert found.spearman == pytest.approx(expected["spearman_cosine"], abs=1e-6)
     assert found.pearson == pytest.approx(expected["pearson_cosine"], abs=1e-6)
 
@@ -104,21 +104,21 @@ def test_a_perfect_order_scores_1_and_its_reverse_minus_1() -> None:
     first = np.stack([np.ones(9), np.zeros(9)], axis=1).astype(np.float32)
     second = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     gold = np.arange(9.0)
-    assert score_pairs(first, second, gold[::-1].copy()).spearman == pytest.approx(1)
-    assert score_pairs(first, second, gold).spearman == pytest.approx(-1)
+    assert correlate(cosine_similarity(first, second), gold[::-1].copy()).spearman == pytest.approx(1)
+    assert correlate(cosine_similarity(first, second), gold).spearman == pytest.approx(-1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
 def test_scores_are_undefined_if_a_row_has_no_direction(value: float) -> None:
     first = embeddings(6, 1)
     first[3] = value
-    assert score_pairs(first, embeddings(6, 2), np.arange(6.0)) == Scores(None, None)
+    assert correlate(cosine_similarity(first, embeddings(6, 2)), np.arange(6.0)) == Scores(None, None)
 
 
 def test_scores_are_undefined_if_all_values_are_the_same() -> None:
     same = np.ones((6, 4), np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert score_pairs(same, same, np.arange(6.0)) == Scores(None, None)
-        constant_gold = score_pairs(embeddings(6, 1), embeddings(6, 2), np.full(6, 3.0))
+        assert correlate(cosine_similarity(same, same), np.arange(6.0)) == Scores(None, None)
+        constant_gold = correlate(cosine_similarity(embeddings(6, 1), embeddings(6, 2)), np.full(6, 3.0))
     assert constant_gold == Scores(None, None)
