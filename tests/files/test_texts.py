@@ -15,7 +15,7 @@ import pytest
 from minilmx.errors import DatasetError
 from minilmx.files.formats import TextFormat
 from minilmx.files.tables import read_table
-from minilmx.files.texts import open_texts, read_texts
+from minilmx.files.texts import open_texts
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:
@@ -34,7 +34,7 @@ def write_parquet(folder: Path, columns: dict[str, list[Any]]) -> str:
 
 def refusal(path: str, column: str | None = None, **options: Any) -> str:
     with pytest.raises(DatasetError) as caught:
-        read_texts(path, column, TextFormat(**options))
+        list(open_texts(path, column, TextFormat(**options)))
     assert path in str(caught.value)
     return str(caught.value)
 
@@ -56,7 +56,7 @@ def refusal(path: str, column: str | None = None, **options: Any) -> str:
 )
 def test_every_text_format_gives_its_sentences(tmp_path: Path, name: str, content: str) -> None:
     column = None if name == "a.txt" else "text"
-    assert read_texts(write(tmp_path, name, content), column) == ["Grüße", "你好"]
+    assert list(open_texts(write(tmp_path, name, content), column)) == ["Grüße", "你好"]
 
 
 def compressed(content: bytes, extension: str) -> bytes:
@@ -73,7 +73,7 @@ def test_lines_may_be_compressed(tmp_path: Path, kind: str, extension: str) -> N
     contents = {"txt": "text\n你好", "csv": "any\ntext\n你好\n", "json": '[{"any": "text"}, {"any": "你好"}]'}
     content = contents.get(kind, '{"any": "text"}\n{"any": "你好"}\n').encode()
     name = f"a.{kind}{extension if kind != 'JSONL' else extension.upper()}"
-    assert read_texts(write(tmp_path, name, compressed(content, extension))) == ["text", "你好"]
+    assert list(open_texts(write(tmp_path, name, compressed(content, extension)))) == ["text", "你好"]
 
 
 @pytest.mark.parametrize("extension", [".gz", ".bz2", ".zst"])
@@ -108,7 +108,7 @@ JSON_TEXTS = [
 
 @pytest.mark.parametrize("content", JSON_TEXTS)
 def test_json_is_an_array_or_objects_one_after_another(tmp_path: Path, content: str) -> None:
-    assert read_texts(write(tmp_path, "a.json", content)) == ["one", "Grüße"]
+    assert list(open_texts(write(tmp_path, "a.json", content))) == ["one", "Grüße"]
 
 
 def test_the_rows_of_json_have_lines(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_a_format_can_be_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     content = b'{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n'
     path = write(tmp_path, "a.dat", content)
     assert "unknown extension" in refusal(path)
-    assert read_texts(path, "text", TextFormat("jsonl")) == ["one", "two"]
-    assert read_texts(write(tmp_path, "a.ndjson", content), "text") == ["one", "two"]
+    assert list(open_texts(path, "text", TextFormat("jsonl"))) == ["one", "two"]
+    assert list(open_texts(write(tmp_path, "a.ndjson", content), "text")) == ["one", "two"]
     assert "has no column 'one'" in refusal(path, "one", kind="jsonl")
     for kind, data in {
         "jsonl": content,
@@ -166,10 +166,10 @@ def test_a_format_can_be_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "tsv": b"text\tn\none\t1\ntwo\t2\n",
     }.items():
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-        assert read_texts("-", "text", TextFormat(kind)) == ["one", "two"]
+        assert list(open_texts("-", "text", TextFormat(kind))) == ["one", "two"]
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
         with pytest.raises(DatasetError, match="- has no column 'other'; its columns are text, n"):
-            read_texts("-", "other", TextFormat(kind))
+            list(open_texts("-", "other", TextFormat(kind)))
 
 
 @pytest.fixture
@@ -226,24 +226,24 @@ def test_columns_that_first_appear_in_a_later_row_are_found(tmp_path: Path) -> N
 
 def test_rows_in_the_middle_of_a_parquet_file_keep_their_numbers(tmp_path: Path) -> None:
     texts = [f"text {i}" for i in range(10_000)]
-    assert read_texts(write_parquet(tmp_path, {"text": texts})) == texts
+    assert list(open_texts(write_parquet(tmp_path, {"text": texts}))) == texts
     texts[9000] = ""
     assert "row 9001: text is empty" in refusal(write_parquet(tmp_path, {"text": texts}))
 
 
 def test_parquet_gives_its_sentences(tmp_path: Path) -> None:
     path = write_parquet(tmp_path, {"text": ["Grüße", "你好"], "score": [1.5, 2.0]})
-    assert read_texts(path, "text") == ["Grüße", "你好"]
+    assert list(open_texts(path, "text")) == ["Grüße", "你好"]
     assert read_table(path).column("score") == [1.5, 2.0]
 
 
 def test_standard_input_has_one_sentence_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n")))
-    assert read_texts("-") == ["one", "two"]
+    assert list(open_texts("-")) == ["one", "two"]
 
 
 def test_the_only_column_needs_no_name(tmp_path: Path) -> None:
-    assert read_texts(write(tmp_path, "a.csv", "anything\nhello\n")) == ["hello"]
+    assert list(open_texts(write(tmp_path, "a.csv", "anything\nhello\n"))) == ["hello"]
 
 
 def test_one_of_several_columns_must_be_chosen(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_setting_that_does_nothing_is_refused(tmp_path: Path, option: dict[str
     path = write(tmp_path, "a.jsonl", '{"text": "a"}\n')
     (name,) = option
     with pytest.raises(DatasetError, match=f"a {name} is only for CSV and TSV files; the input is .jsonl"):
-        read_texts(path, None, TextFormat(**option))
+        list(open_texts(path, None, TextFormat(**option)))
 
 
 def test_line_numbers_count_newlines_within_quotes(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_huge_field_is_read_whole(tmp_path: Path, name: str) -> None:
     huge = "word " * 100_000 + "end"
     contents = {"a.txt": huge, "a.jsonl": json.dumps({"text": huge})}
     path = write(tmp_path, name, contents.get(name, f"text\n{huge}\n"))
-    assert read_texts(path) == [huge]
+    assert list(open_texts(path)) == [huge]
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
@@ -514,9 +514,9 @@ def test_a_line_that_is_not_a_record_is_refused(tmp_path: Path, line: str, words
 @pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b", "\x1c"])
 def test_only_newlines_end_a_line(tmp_path: Path, separator: str) -> None:
     text = f"one{separator}two"
-    assert read_texts(write(tmp_path, "a.txt", f"{text}\nb\n")) == [text, "b"]
+    assert list(open_texts(write(tmp_path, "a.txt", f"{text}\nb\n"))) == [text, "b"]
     if separator in "\u2028\u0085":  # JSON wants the others escaped
-        assert read_texts(write(tmp_path, "a.jsonl", f'{{"t": "{text}"}}\n')) == [text]
+        assert list(open_texts(write(tmp_path, "a.jsonl", f'{{"t": "{text}"}}\n'))) == [text]
 
 
 def test_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
@@ -576,4 +576,4 @@ def test_a_header_that_is_not_utf8_is_reported_before_its_missing_column(tmp_pat
 
 
 def test_a_csv_file_may_end_its_lines_with_carriage_returns(tmp_path: Path) -> None:
-    assert read_texts(write(tmp_path, "a.csv", "text\rone\rtwo\r")) == ["one", "two"]
+    assert list(open_texts(write(tmp_path, "a.csv", "text\rone\rtwo\r"))) == ["one", "two"]

@@ -27,13 +27,13 @@ import pytest
 
 from minilmx.embedding.corpus.ledger import Ledger, ledger_path
 from minilmx.embedding.corpus.source import Reading, scan_corpus
-from minilmx.embedding.vectors import read_embeddings
+from minilmx.embedding.vectors import read_vectors
 from minilmx.errors import EvalError, MinilmxError
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.golden import read_golden
 from minilmx.eval.limits import read_limits
 from minilmx.eval.saved import load_run
-from minilmx.files.texts import read_texts
+from minilmx.files.texts import open_texts
 from minilmx.models.artifact import open_artifact, read_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.onnx_file import load_onnx, read_facts
@@ -417,7 +417,7 @@ def read_bundle(path: Path) -> None:
 
 
 def read_rows(path: Path) -> None:
-    read_texts(str(path), None if ".txt" in path.suffixes else "text")
+    list(open_texts(str(path), None if ".txt" in path.suffixes else "text"))
 
 
 def read_corpus(path: Path) -> None:
@@ -453,11 +453,11 @@ READERS = {
     "record": Reader("e.npy.run.json", from_run("e.npy", "e.npy.run.json"), mutate_json, read_record),
     "limits": Reader("limits.toml", made(LIMITS), mutate_toml, read_limits),
     "golden": Reader("g.safetensors", a_golden, mutate_bytes, read_golden),
-    "npy": Reader("e.npy", from_run("e.npy", "e.npy"), mutate_npy, read_embeddings),
-    "npz": Reader("e.npz", from_run("e.npz", "e.npz"), mutate_npz, read_embeddings),
-    "embeddings jsonl": Reader("e.jsonl", from_run("e.jsonl", "e.jsonl"), mutate_lines, read_embeddings),
+    "npy": Reader("e.npy", from_run("e.npy", "e.npy"), mutate_npy, read_vectors),
+    "npz": Reader("e.npz", from_run("e.npz", "e.npz"), mutate_npz, read_vectors),
+    "embeddings jsonl": Reader("e.jsonl", from_run("e.jsonl", "e.jsonl"), mutate_lines, read_vectors),
     "embeddings parquet": Reader(
-        "e.parquet", from_run("e.parquet", "e.parquet"), mutate_parquet, read_embeddings
+        "e.parquet", from_run("e.parquet", "e.parquet"), mutate_parquet, read_vectors
     ),
     "text": Reader("in.txt", made(b"one\ntwo \xc3\xa9\n"), mutate_bytes, read_rows),
     "csv": Reader("in.csv", made(b"text,n\na,1\nb,2\n"), mutate_bytes, read_corpus),

@@ -29,11 +29,6 @@ _TORCH_POOLED = {
 _POOLS = ("fastembed", f"fastembed{FIXED_SUFFIX}", "optimum")
 
 
-def snippet_names() -> list[str]:
-    """The names that `render_snippet` knows, sorted."""
-    return sorted(_languages())
-
-
 def snippet_language(name: str) -> str:
     """The file ending of a snippet's language: py, mjs, pbtxt, cs or java."""
     return _languages()[name]

@@ -8,7 +8,7 @@ from minilmx.api.artifact import ArtifactLike, opened_artifact
 from minilmx.arguments import require_count, require_strings
 from minilmx.eval.benchmark import Benchmark, choose_contenders, measure
 from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
-from minilmx.files.texts import read_texts
+from minilmx.files.texts import open_texts
 from minilmx.progress import SILENT, Progress
 
 
@@ -39,6 +39,6 @@ def benchmark(
     require_count("rounds", rounds)
     opened = opened_artifact(artifact)
     contenders = choose_contenders(opened, runners, graphs)
-    sentences = load_pairs(BUNDLED).texts if texts is None else read_texts(str(texts), column)
+    sentences = load_pairs(BUNDLED).texts if texts is None else list(open_texts(str(texts), column))
     name = BUNDLED if texts is None else Path(texts).name
     return measure(opened, contenders, sentences, name, options, rounds, progress)

@@ -76,11 +76,6 @@ def read_vectors(path: Path, selection: Selection | None = None) -> Vectors:
         return take_vectors(read(path), selection)
 
 
-def read_embeddings(path: Path) -> Rows:
-    """The embeddings of `read_vectors`: float32 [N, D]. Raises OutputError."""
-    return read_vectors(path).values
-
-
 def take_vectors(blocks: Iterable[Block], selection: Selection | None = None) -> Vectors:
     """The rows of the `selection`, or all. Raises ValueError for anything but floating-point [n, D]."""
     kept: list[Rows] = []

@@ -170,11 +170,6 @@ def require_no_column(path: str, column: str | None, text_format: TextFormat = B
         raise _no_columns(path, unused=True)
 
 
-def read_texts(path: str, column: str | None = None, text_format: TextFormat = BY_NAME) -> list[str]:
-    """The texts of `open_texts` as a list. Raises DatasetError."""
-    return list(open_texts(path, column, text_format))
-
-
 def choose_column(
     path: str, names: tuple[str, ...], column: str | None, text_format: TextFormat = BY_NAME
 ) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,13 @@ from msgspec import structs
 
 from minilmx.errors import EvalError
 from minilmx.eval.consumers.registry import CONSUMERS
-from minilmx.eval.consumers.snippets.template import (
-    has_fixed_settings,
-    render_snippet,
-    snippet_language,
-    snippet_names,
-)
+from minilmx.eval.consumers.snippets.template import has_fixed_settings, render_snippet, snippet_language
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import File, Shape
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "reuse.md"
+TEMPLATES = resources.files("minilmx.eval.consumers.snippets").iterdir()
+NAMES = sorted(file.name.partition(".")[0] for file in TEMPLATES if file.name.endswith(".txt"))
 FENCES = {"py": "python", "mjs": "javascript", "pbtxt": "protobuf", "cs": "csharp", "java": "java"}
 
 
@@ -53,7 +51,7 @@ def test_the_document_shows_every_snippet_as_it_is_printed(
         pytest.skip("needs docs/reuse.md of the checkout")
     text = DOCUMENT.read_text("utf-8")
     shown = dict(re.findall(r"\n### (\S+)\n.*?```\w+\n(.*?)```\n", text, re.S))
-    assert sorted(shown) == snippet_names()
+    assert sorted(shown) == NAMES
     for name, body in shown.items():
         artifact = fixed_example if name.endswith("-fixed") else example
         assert body == render_snippet(name, artifact), name
@@ -70,7 +68,7 @@ def test_inspect_prints_it_and_nothing_else(tiny: Path, mlx: Callable[..., Any])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
-@pytest.mark.parametrize("name", snippet_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_filled_in_for_any_path(name: str, pooling: str, fixed_example: Artifact) -> None:
     path = Path('/a folder/it\'s "so" \\ ünïcode {{}}')
     changed = structs.replace(fixed_example.manifest, pooling=pooling, normalized=pooling != "max")
@@ -85,7 +83,7 @@ def test_every_value_is_filled_in_for_any_path(name: str, pooling: str, fixed_ex
 HOSTILE = Path('/a "quoted" \\ folder\n{{ name }} \u2028 \U000e0001 \x7f é')
 
 
-@pytest.mark.parametrize("name", snippet_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_path_cannot_leave_its_string_or_comment(name: str, fixed_example: Artifact) -> None:
     tame = render_snippet(name, fixed_example)
     text = render_snippet(name, replace(fixed_example, path=HOSTILE))
@@ -100,7 +98,7 @@ def test_a_path_cannot_leave_its_string_or_comment(name: str, fixed_example: Art
 
 
 def test_every_consumer_has_a_snippet_and_the_fixed_ones_need_settings(example: Artifact) -> None:
-    assert set(CONSUMERS) <= set(snippet_names())
+    assert set(CONSUMERS) <= set(NAMES)
     assert not has_fixed_settings(example)
     with pytest.raises(EvalError, match="no settings with which other libraries run its fixed graph"):
         render_snippet("langchain-fixed", example)
