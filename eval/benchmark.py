@@ -23,7 +23,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.header import DataHeader, header_fields
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
-from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
+from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Details, chip_latencies
 from minilmx.runners.groq.pythonpath import child_variables
@@ -142,6 +142,7 @@ def measure(
         median = statistics.median(rounds_seconds)
         latencies = np.concatenate([lap.notes["batch_seconds"] for lap in mine])
         details = mine[-1].notes["details"]
+        fed = feed_batches(tokenized, artifact.with_graph(each.graph))
         timings.append(
             ContenderTiming(
                 batches=len(mine[0].notes["batch_seconds"]),
@@ -156,7 +157,7 @@ def measure(
                 latency_p95=float(np.percentile(latencies, 95)),
                 **chip_latencies(details),
                 tokens_per_second=tokens / median,
-                padding_share=_padding_share(artifact.with_graph(each.graph), tokenized),
+                padding_share=1 - tokens / sum(batch.feeds()["input_ids"].size for batch, _ in fed),
                 first_embedding=first_embedding,
                 peak_bytes=mine[-1].peak_bytes,
             )
@@ -166,11 +167,6 @@ def measure(
         tokens=tokens,
         timings=tuple(timings),
     )
-
-
-def _padding_share(artifact: Artifact, texts: TokenizedTexts) -> float:
-    computed = sum(batch.feeds()["input_ids"].size for batch, _ in feed_batches(texts, artifact))
-    return 1 - int(texts.token_counts.sum()) / computed
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,15 +32,20 @@ class _SavedRecord(RunRecord):
     sha256: str
 
 
-def load_run(path: Path, selection: Selection | None = None) -> SavedRun:
-    """Load a run by its embeddings file or its record, FILE.run.json.
+def read_run(path: Path, selection: Selection | None = None) -> SavedRun:
+    """Embeddings with their record, if FILE.run.json or `path` itself is one, and otherwise without.
 
-    The rows of the `selection` are kept, by default all. Raises EvalError if either is missing, damaged, or
-    not of a run.
+    The rows of the `selection` are kept, by default all. Raises OutputError, and EvalError if a record or its
+    file is missing, damaged, or not of a run.
     """
-    if path.name.endswith(RECORD_SUFFIX):
-        path = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
-    record = _read_record(record_path(path))
+    if not path.name.endswith(RECORD_SUFFIX) and not record_path(path).exists():
+        return SavedRun(path.name, None, read_vectors(path, selection))
+    path = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
+    beside = record_path(path)
+    with boundary(EvalError, f"{beside} cannot be read as a run's record"):
+        document = parse_json(read_document(beside), names_files=True)
+        require_version(document["schema_version"], RECORD_SCHEMA_VERSION, str(beside), EvalError)
+        record = msgspec.convert(document, _SavedRecord)
     try:
         found = sha256_of_file(path)
     except OSError as error:
@@ -51,20 +56,3 @@ def load_run(path: Path, selection: Selection | None = None) -> SavedRun:
     if vectors.total != record.sentences:
         raise EvalError(f"{path}: {counted(vectors.total, 'embedding')}; expected {record.sentences:,}")
     return SavedRun(path.name, record, vectors)
-
-
-def _read_record(path: Path) -> _SavedRecord:
-    with boundary(EvalError, f"{path} cannot be read as a run's record"):
-        document = parse_json(read_document(path), names_files=True)
-        require_version(document["schema_version"], RECORD_SCHEMA_VERSION, str(path), EvalError)
-        return msgspec.convert(document, _SavedRecord)
-
-
-def read_run(path: Path, selection: Selection | None = None) -> SavedRun:
-    """Embeddings with their record, if FILE.run.json or `path` itself is one, and otherwise without.
-
-    The rows of the `selection` are kept, by default all. Raises EvalError and OutputError.
-    """
-    if path.name.endswith(RECORD_SUFFIX) or record_path(path).exists():
-        return load_run(path, selection)
-    return SavedRun(path.name, None, read_vectors(path, selection))

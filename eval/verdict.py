@@ -13,8 +13,6 @@ from minilmx.eval.metrics.table import LIMITED, Better, Group
 from minilmx.eval.presets import PRESETS, Preset, choose_preset, require_preset, score_preset
 from minilmx.eval.setup import find_differences
 
-NOTHING_TO_COMPARE = "one runner: nothing to compare"
-
 
 class Answer(StrEnum):
     """Are the embeddings still the same? From the best answer to the worst."""
@@ -156,7 +154,7 @@ def _sentence(
         start = "FAIL" if answer is None else answer
         return f"{start}: {what} of {', '.join(broken)} are not finite{limits}"
     if answer is None:
-        return f"{NOTHING_TO_COMPARE}{limits}"
+        return f"one runner: nothing to compare{limits}"
     worst = [each for each in comparisons if each.answer is answer]
     first = worst[-1]
     language = f"{first.language}: " if len({each.language for each in comparisons}) > 1 else ""

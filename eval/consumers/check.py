@@ -87,9 +87,10 @@ def check_consumers(
     """
     require_own_form(artifact)
     for consumer in consumers:
-        having = [place for place in places if _fits(place, consumer) and not place.lacks(consumer)]
+        fitting = [place for place in places if place.language == consumer.language]
+        having = [place for place in fitting if not place.lacks(consumer)]
         if not having:
-            yield _missing(consumer, places)
+            yield _missing(consumer, fitting)
         for place in having:
             version = place.versions[consumer.packages[0]]
             progress.message(f"checking {consumer.name} {version} in {place.path}")
@@ -110,13 +111,8 @@ def answer(findings: Sequence[Finding]) -> str:
     return f"{Answer.SAME}: the embeddings agree in {names}: max abs {largest:.1e}"
 
 
-def _fits(place: Place, consumer: Consumer) -> bool:
-    return place.language == consumer.language
-
-
 def _missing(consumer: Consumer, places: Sequence[Place]) -> Finding:
-    lacking = [place.lacks(consumer) for place in places if _fits(place, consumer)]
-    fewest = min(lacking, key=len, default=list(consumer.packages))
+    fewest = min((place.lacks(consumer) for place in places), key=len, default=list(consumer.packages))
     return Finding(
         consumer.name,
         consumer.graph,

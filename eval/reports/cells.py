@@ -124,8 +124,8 @@ def check_cells(check: Check) -> tuple[str, ...]:
 
 def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
     """The cautions that belong to the numbers, each once."""
-    every = (caution(each.runner, each.details) for one in evaluations for each in one.runners)
-    return list(dict.fromkeys(note for notes in every for note in notes))
+    results = (each for one in evaluations for each in one.runners)
+    return list(dict.fromkeys(note for each in results for note in caution(each)))
 
 
 def describe_data(evaluation: Evaluation) -> str:

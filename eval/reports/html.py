@@ -159,10 +159,7 @@ def _candidate(evaluation: Evaluation, result: RunnerResult, comparison: Compari
         "comparison": comparison,
         "is_comparable": comparison.profile is not None
         or (evaluation.gives_scores and comparison.drift.finite),
-        "cautions": [
-            *caution(reference.runner, reference.details),
-            *caution(result.runner, result.details),
-        ],
+        "cautions": [*caution(reference), *caution(result)],
         "meaning": explanations(result),
         "tiles": _tiles(evaluation, result, comparison),
         "figures": draw_figures(evaluation, result),

@@ -75,11 +75,7 @@ def _suite(evaluation: Evaluation, result: Result) -> Xml.Element:
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(sum(case.failure is not None for case in cases)))
     suite.set("errors", "0")
-    notes = [
-        note
-        for each in evaluation.runners
-        for note in (*caution(each.runner, each.details), *explanations(each))
-    ]
+    notes = [note for each in evaluation.runners for note in (*caution(each), *explanations(each))]
     Xml.SubElement(suite, "system-out").text = _text("\n".join([result.verdict.sentence, *notes]))
     return suite
 

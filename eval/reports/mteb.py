@@ -149,5 +149,5 @@ def _scores(evaluation: Evaluation, result: RunnerResult, task: Task) -> dict[st
         "minilmx_version": evaluation.provenance.minilmx,
         "minilmx_artifact_sha256": evaluation.artifact_sha256,
     }
-    notes = caution(result.runner, result.details)
+    notes = caution(result)
     return {**scores, "minilmx_caution": " ".join(notes)} if notes else scores

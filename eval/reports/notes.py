@@ -5,11 +5,12 @@ from msgspec import UnsetType
 from minilmx.eval.evaluation import RunnerResult
 from minilmx.eval.metrics.retrieval import ChangedQuery
 from minilmx.eval.setup import describe_setup
-from minilmx.runners.base import FLOAT16_MAX, Details
+from minilmx.runners.base import FLOAT16_MAX
 
 
-def caution(name: str, details: Details) -> list[str]:
+def caution(result: RunnerResult) -> list[str]:
     """Says that numbers come from an emulation or a stand-in, and how far float16's limit is."""
+    name, details = result.runner, result.details
     if "caution" in details:
         return [f"{name}: {details['caution']}."]
     if "emulation" not in details:

@@ -74,7 +74,7 @@ def _print_evaluation(evaluation: Evaluation, console: Console) -> None:
             table.add_row(f"  {name}", *cells)
     print_wide(table, console)
     for result in evaluation.runners:
-        for note in (*caution(result.runner, result.details), *explanations(result)):
+        for note in (*caution(result), *explanations(result)):
             console.print(note, soft_wrap=True)
     if evaluation.ladder:
         _print_ladder(evaluation.ladder, console)
@@ -92,7 +92,7 @@ def _print_languages(evaluations: Sequence[Evaluation], console: Console) -> Non
         table.add_row(*row)
     console.print(table)
     for result in first.runners:
-        for note in caution(result.runner, result.details):
+        for note in caution(result):
             console.print(note, soft_wrap=True)
 
 

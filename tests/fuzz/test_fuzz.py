@@ -32,7 +32,7 @@ from minilmx.errors import EvalError, MinilmxError
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.golden import read_golden
 from minilmx.eval.limits import read_limits
-from minilmx.eval.saved import load_run
+from minilmx.eval.saved import read_run
 from minilmx.files.texts import open_texts
 from minilmx.models.artifact import open_artifact, read_artifact
 from minilmx.models.manifest import Shape
@@ -403,7 +403,7 @@ def a_golden(folder: Path, mlx: Mlx) -> bytes:
 
 
 def read_record(path: Path) -> None:
-    load_run(path.with_name("e.npy"))
+    read_run(path.with_name("e.npy"))
 
 
 def read_bundle(path: Path) -> None:
