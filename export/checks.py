@@ -28,7 +28,7 @@ def check_graphs(
     graphs: Mapping[GraphKind, Path],
     options: ExportOptions,
     dimension: int,
-    hidden_dimension: int | None = None,
+    hidden_dimension: int,
     output: str = SENTENCE_EMBEDDING,
 ) -> dict[GraphKind, GraphFacts]:
     """Check the ONNX files of an artifact and return their facts. Raises ExportError, naming the fault.
@@ -36,13 +36,13 @@ def check_graphs(
     ONNX's own checker and strict shape inference pass; opset and IR version are as wanted; there is one
     operator domain; the weights are in the file, or beside it if it would be too large; inputs and outputs
     have our names, dtypes and shapes; and all but the dynamic-shape graph have a number for every dim of
-    every value. Token embeddings have as many numbers as embeddings, `dimension`, unless `hidden_dimension`
-    says otherwise; the graphs of a model whose `output` is a score do not give them.
+    every value. Embeddings have `dimension` numbers and token embeddings `hidden_dimension`; the graphs of a
+    model whose `output` is a score do not give the latter.
     """
-    interfaces = {
-        kind: _interface(kind, options, dimension, hidden_dimension or dimension, output) for kind in graphs
+    return {
+        kind: _check(path, kind, options, _interface(kind, options, dimension, hidden_dimension, output))
+        for kind, path in graphs.items()
     }
-    return {kind: _check(path, kind, options, interfaces[kind]) for kind, path in graphs.items()}
 
 
 def _check(

@@ -32,12 +32,7 @@ READ = (
     "added_tokens.json",
     "sentence_bert_config.json",
 )
-COPIED = (
-    "config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    SETTINGS,
-)
+COPIED = ("config.json", "special_tokens_map.json", "vocab.txt", SETTINGS)
 _SPECIAL_TOKENS = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "cls", "mask")]
 # What tokenizer_config.json of an artifact may hold.
 TOKENIZER_SETTINGS = {
@@ -63,7 +58,7 @@ def write_tokenizer(
     setting that could contradict it. Raises ModelError for a source without padding token, ExportError for a
     sequence length without room for a token, or with `pairs` for one of each text.
     """
-    settings = read_tokenizer_settings(source)
+    settings = read_settings_file(source.encoder, "tokenizer_config.json")
     padding = dict(tokenizer.padding or {})
     pad_token = padding.get("pad_token") or _find_pad_token(source, tokenizer, settings)
     pad_id = tokenizer.token_to_id(pad_token)
@@ -258,11 +253,6 @@ def _find_pad_token(source: ModelSource, tokenizer: Tokenizer, settings: dict[st
     if tokenizer.token_to_id("[PAD]") is None and isinstance(pad_id, int) and pad_id >= 0:
         return tokenizer.id_to_token(pad_id) or "[PAD]"
     return "[PAD]"
-
-
-def read_tokenizer_settings(source: ModelSource) -> dict[str, Any]:
-    """The content of tokenizer_config.json, empty if it does not exist. Raises ModelError."""
-    return read_settings_file(source.encoder, "tokenizer_config.json")
 
 
 def _text(token: Any) -> str:

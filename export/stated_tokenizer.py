@@ -8,11 +8,11 @@ import tokenizers
 from tokenizers import normalizers
 
 from minilmx.errors import ModelError, boundary
-from minilmx.export.folder import read_tokenizer_settings
 from minilmx.models.made_tokenizer import make_tokenizer
 from minilmx.models.source import ModelSource, read_json, read_settings_file
 from minilmx.models.tokenizer import load_tokenizer
 
+_SETTINGS = "tokenizer_config.json"
 # The classes that AutoTokenizer takes if the settings name none, by the architecture.
 _CLASSES = {
     "bert": "BertTokenizer",
@@ -36,9 +36,8 @@ def stated_tokenizer(source: ModelSource) -> tokenizers.Tokenizer:
     states what AutoTokenizer would do otherwise.
     """
     tokenizer = load_stated(source)
-    settings, config = read_tokenizer_settings(source), read_json(source.encoder, "config.json", dict)
-    content = json.loads(tokenizer.to_str())
-    file = source.encoder / "tokenizer_config.json"
+    file, config = source.encoder / _SETTINGS, read_json(source.encoder, "config.json", dict)
+    settings, content = read_settings_file(source.encoder, _SETTINGS), json.loads(tokenizer.to_str())
     with boundary(ModelError, f"{file} cannot be read as settings of a tokenizer"):
         for name, found, expected in _contradictions(content, settings, config):
             raise ModelError(
@@ -72,7 +71,7 @@ def load_stated(source: ModelSource) -> tokenizers.Tokenizer:
 
     Raises ModelError, also for settings that are not JSON.
     """
-    read_tokenizer_settings(source)
+    read_settings_file(source.encoder, _SETTINGS)
     file = source.encoder / "tokenizer.json"
     return load_tokenizer(file) if file.is_file() else make_tokenizer(source)
 

@@ -63,25 +63,20 @@ def load_graph(artifact: Artifact) -> onnx.ModelProto:
 
 def read_facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
     """Collect the facts of a model that was loaded from `path`. Raises ArtifactError if it is not valid."""
-    with boundary(ArtifactError, f"{path}: not a valid ONNX graph"):
-        return _facts(model)
-
-
-def _facts(model: onnx.ModelProto) -> GraphFacts:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    initializers = model.graph.initializer
-    return GraphFacts(
-        opset=opsets.get("", 0),
-        ir_version=model.ir_version,
-        domains=tuple(entry.domain for entry in model.opset_import),
-        inputs=tuple(as_tensor(value) for value in model.graph.input),
-        outputs=tuple(as_tensor(value) for value in model.graph.output),
-        ops=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-        parameters=sum(_size(tensor) for tensor in initializers),
-        external_data=bool(external_tensors(model)),
-        precision=_precision(model.graph),
-        token_rows=_token_rows(model.graph),
-    )
+    with boundary(ArtifactError, f"{path}: not a valid ONNX graph"):
+        return GraphFacts(
+            opset=opsets.get("", 0),
+            ir_version=model.ir_version,
+            domains=tuple(entry.domain for entry in model.opset_import),
+            inputs=tuple(map(as_tensor, model.graph.input)),
+            outputs=tuple(map(as_tensor, model.graph.output)),
+            ops=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
+            parameters=sum(map(_size, model.graph.initializer)),
+            external_data=bool(external_tensors(model)),
+            precision=_precision(model.graph),
+            token_rows=_token_rows(model.graph),
+        )
 
 
 def as_tensor(value: ValueInfoProto) -> Tensor:

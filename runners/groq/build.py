@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.files.locking import hold_lock
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch, feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
@@ -23,7 +24,6 @@ from minilmx.runners.groq.cache import (
     build_key,
     cache_root,
     delete_all_but_logs,
-    lock_folder,
     mark_done,
     read_done,
 )
@@ -57,7 +57,9 @@ def build_artifact(
     environment = require_environment()
     sdk = package_version(DEVTOOLS)
     folder = cache_root() / build_key(artifact, environment, sdk, options)
-    with lock_folder(folder, progress):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    waiting = "another process is building this artifact: waiting for it"
+    with hold_lock(folder.with_name(f"{folder.name}.lock"), progress, waiting):
         if not rebuild:
             found = read_done(folder, progress)
             if found is not None:

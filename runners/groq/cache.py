@@ -11,8 +11,8 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -22,7 +22,6 @@ from minilmx.arguments import require_choice
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import parse_json, read_document
-from minilmx.files.locking import hold_lock
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.base import ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS
@@ -39,10 +38,7 @@ CAUTION = "a stand-in for Groq's SDK: its numbers are not from a GroqCard"
 DAMAGED = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
 _DONE = "build.json"
 _KEPT_LOG_SECONDS = 7 * 24 * 3600
-_ESTIMATES = (
-    "deterministic_compute_latency",
-    "estimated_latency",
-)
+_ESTIMATES = ("deterministic_compute_latency", "estimated_latency")
 _FACTS: Mapping[str, type | UnionType] = {
     "onnx_sha256": str,
     "f16_onnx": str,
@@ -229,15 +225,6 @@ def read_done(folder: Path, progress: Progress) -> Build | None:
     except (OSError, *DAMAGED) as error:
         progress.message(f"the cached build is damaged ({error}): building again")
         return None
-
-
-@contextmanager
-def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of a build's folder; the system releases it when the process ends."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = "another process is building this artifact: waiting for it"
-    with hold_lock(folder.parent / f"{folder.name}.lock", progress, waiting):
-        yield
 
 
 def run_logs(cards: int) -> list[Path]:

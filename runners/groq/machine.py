@@ -57,11 +57,6 @@ class Cards:
         return bool(self.listed or self.device_files)
 
 
-def sdk_check_is_skipped() -> bool:
-    """Whether the user disabled the check of the SDK's version, as GroqFlow's users do."""
-    return os.environ.get("GROQFLOW_SKIP_SDK_CHECK") == "True"
-
-
 def find_tool(name: str) -> Path | None:
     """An SDK tool on PATH, or in /usr/local/groq/bin."""
     found = shutil.which(name) or shutil.which(name, path=str(TOOL_FOLDER))
@@ -127,8 +122,9 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def too_old(version: str | None) -> bool:
-    """Whether GroqFlow refuses this version of the SDK; not if it is unknown or the check is disabled."""
-    return version is not None and release(version) < release(MIN_SDK_VERSION) and not sdk_check_is_skipped()
+    """Whether GroqFlow refuses this version of the SDK; not if it is unknown, or the check disabled."""
+    is_skipped = os.environ.get("GROQFLOW_SKIP_SDK_CHECK") == "True"
+    return version is not None and release(version) < release(MIN_SDK_VERSION) and not is_skipped
 
 
 def read_os(path: Path = Path("/etc/os-release")) -> OperatingSystem:

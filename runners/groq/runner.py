@@ -14,13 +14,7 @@ from minilmx.files.atomic import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.progress import Progress
-from minilmx.runners.base import (
-    SDK_CALL_SECONDS,
-    Batch,
-    Details,
-    Runner,
-    RunnerEntry,
-)
+from minilmx.runners.base import SDK_CALL_SECONDS, Batch, Details, Runner, RunnerEntry
 from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Worker
 from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
@@ -198,7 +192,7 @@ def open_groq_runner(
             build = build_artifact(artifact, progress=progress)
             if options.groq_execution == GROQFLOW:
                 build = _copy(build, _temporary_folder(resources))
-        cards = _count(options)
+        cards = (find_cards().listed or 1) if options.cards == ALL else int(options.cards)
         runner = GroqRunner(build, options.groq_execution, cards, resources, progress, output)
         guard.pop_all()
     return runner
@@ -218,11 +212,6 @@ def _missing(options: GroqOptions) -> str | None:
     if options.cards != ALL and int(options.cards) > listed:
         return f"cards: {options.cards}; expected at most the {listed} that lspci lists"
     return None
-
-
-def _count(options: GroqOptions) -> int:
-    """How many cards to use."""
-    return (find_cards().listed or 1) if options.cards == ALL else int(options.cards)
 
 
 def _temporary_folder(resources: ExitStack) -> Path:

@@ -18,12 +18,7 @@ from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq.bridge import Tensors
-from minilmx.runners.groq.build import (
-    MAX_FP16_ERROR,
-    build_artifact,
-    largest_error,
-    open_session,
-)
+from minilmx.runners.groq.build import MAX_FP16_ERROR, build_artifact, largest_error, open_session
 from minilmx.runners.groq.cache import Build
 from minilmx.runners.groq.doctor import Check
 from minilmx.runners.groq.runner import start_program

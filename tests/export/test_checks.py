@@ -153,7 +153,7 @@ def test_sample_texts_range_from_one_word_to_truncated(artifact: Artifact, lengt
 
 def check(path: Path, shape: Shape = SHAPE, dimension: int = 8, kind: str = "fixed") -> GraphFacts:
     kind = GraphKind(kind)
-    return check_graphs({kind: path}, ExportOptions(shape, 16), dimension)[kind]
+    return check_graphs({kind: path}, ExportOptions(shape, 16), dimension, dimension)[kind]
 
 
 def test_a_correct_graph_passes_with_its_facts(tiny: Path) -> None:
