@@ -124,7 +124,7 @@ def test_progress_counts_the_texts_and_not_the_padding(tiny_original: Artifact) 
     with open_scripted(tiny_original, Scripted(second_token)) as embedder:
         found = embedder.encode_tokenized(tokenized, told.append)
     assert told == [4, 2]
-    assert found.batches == 2
+    assert len(found.batch_seconds) == 2
     assert found.seconds > 0
     assert found.finite
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.eval.document import load_document
 from minilmx.eval.results import Result
 from minilmx.progress import SILENT, Progress
 from minilmx.publishing import require_repository, upload
@@ -32,8 +33,5 @@ def push(
     """
     require_repository(repository)
     if isinstance(result, Path | str):
-        from minilmx.eval.document import load_document
-        from minilmx.eval.results import Result
-
         result = load_document(Path(result), Result)
     return upload(opened_artifact(artifact), repository, result, progress)

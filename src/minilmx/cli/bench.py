@@ -16,6 +16,7 @@ from minilmx.cli.options import (
     result_options,
     runner_settings,
 )
+from minilmx.cli.progress import console_progress
 
 
 @click.command(short_help="Measure the speed of runners side by side.")
@@ -59,7 +60,6 @@ def bench(
     TEXTS is any input that `mlx run` takes. [default: the bundled sentences] `mlx report RESULT.json --output
     RESULT.html` draws the result as a page with a plot.
     """
-    from minilmx.cli.progress import console_progress
     from minilmx.eval.reports.benchmark import print_benchmark
 
     if column is not None and texts is None:

@@ -16,6 +16,7 @@ from minilmx.cli.options import (
     require_writable,
     result_options,
 )
+from minilmx.cli.progress import console_progress
 
 
 @click.command(short_help="Find the step of a graph that causes the drift.")
@@ -67,7 +68,6 @@ def bisect(artifact: Path, output: Path | None, replace: bool, as_json: bool, **
     """
     if settings["candidate"] is None and settings["candidate_artifact"] is None:
         raise click.UsageError("nothing to compare with; expected --candidate or --candidate-artifact.")
-    from minilmx.cli.progress import console_progress
     from minilmx.eval.reports.bisection import print_bisection
 
     require_writable(output, replace)

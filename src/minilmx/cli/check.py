@@ -11,6 +11,7 @@ import click
 import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
+from minilmx.cli.progress import console_progress
 
 if TYPE_CHECKING:
     from minilmx.eval.consumers.check import Finding
@@ -60,7 +61,6 @@ def check(
     artifact's fixed graph on onnxruntime, and its token ids, if it shows them, those of the artifact's
     tokenizer. The first line is the answer. Exits with 1 if a library fails or differs.
     """
-    from minilmx.cli.progress import console_progress
     from minilmx.eval.consumers.registry import CONSUMERS
 
     for name in names:

@@ -8,6 +8,7 @@ import click
 import minilmx
 from minilmx.cli.evaluate import finish, given_limits, judgement_options
 from minilmx.cli.options import require_writable, result_options
+from minilmx.cli.progress import console_progress
 
 
 @click.command(short_help="Compare artifacts, models, servers and saved embeddings.")
@@ -64,8 +65,6 @@ def compare(
 
     The first line is the answer, and the exit code follows it, as in `mlx eval`.
     """
-    from minilmx.cli.progress import console_progress
-
     _, rules = given_limits(settings)
     given = {name for name, value in settings.items() if value not in (None, False)}
     if "column" in given and "texts" not in given:

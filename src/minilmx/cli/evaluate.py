@@ -24,7 +24,9 @@ from minilmx.cli.options import (
     runner_settings,
     together,
 )
-from minilmx.eval.metrics.table import LIMIT_OPTIONS
+from minilmx.cli.progress import console_progress
+from minilmx.eval.metrics.table import LIMIT_OPTIONS, LIMITED
+from minilmx.files.atomic import check_writable
 
 if TYPE_CHECKING:
     from minilmx.eval.limits import LimitRules, Limits
@@ -57,8 +59,6 @@ def given_limits(settings: dict[str, Any]) -> "tuple[Limits, LimitRules]":
 
 def require_comparison(preset: str | None, stated: "Limits", runners: int) -> None:
     """Refuse a preset, and limits that compare, with one runner. Raises UsageError."""
-    from minilmx.eval.metrics.table import LIMITED
-
     relative = ["preset"] if preset else [name for name in stated if not LIMITED[name].absolute]
     if runners == 1 and relative:
         raise click.UsageError(f"{flag(relative[0])} compares runners: one runner; expected at least two.")
@@ -134,9 +134,7 @@ def evaluate(
     a cross-encoder, it compares the scores of the pairs and their order. Exits with 0 only for SAME or, if
     you set limits, only if all of them hold.
     """
-    from minilmx.cli.progress import console_progress
     from minilmx.eval.results import RESULTS, default_result_path
-    from minilmx.files.atomic import check_writable
     from minilmx.runners.registry import default_runners
 
     stated, rules = given_limits(settings)

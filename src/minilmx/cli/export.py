@@ -8,6 +8,7 @@ import click
 import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.describe import describe_length, describe_truncation
+from minilmx.cli.progress import console_progress
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, INT64, MASKS, POOLINGS, PRECISIONS
 
@@ -107,8 +108,6 @@ def export(model: str, output: Path | None, **settings: Any) -> None:
     id; `mlx inspect MODEL` says whether it is supported. If the same artifact already exists, it is
     verified and reused.
     """
-    from minilmx.cli.progress import console_progress
-
     with console_progress() as progress:
         artifact = minilmx.export_model(model, output, progress=progress, **settings)
     report = artifact.report

@@ -9,6 +9,7 @@ import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.evaluate import PRESET, finish, given_limits, judgement_options
 from minilmx.cli.options import FORCE, require_writable, result_options
+from minilmx.cli.progress import console_progress
 from minilmx.wording import counted
 
 _GOLDEN = click.argument("golden", type=click.Path(path_type=Path))
@@ -35,8 +36,6 @@ def create(golden: Path, embedder: str, texts: str, **settings: Any) -> None:
 
     `mlx golden check` uses the preset unless it names another.
     """
-    from minilmx.cli.progress import console_progress
-
     with console_progress() as progress:
         made = minilmx.create_golden(golden, embedder, texts, progress=progress, **settings)
     size = golden.stat().st_size / 1e3
@@ -65,7 +64,6 @@ def check(
     The first line is the answer, and the exit code follows it, as in `mlx eval`. Also prints the ten texts
     that moved most. `mlx report` renders the result as JUnit or Markdown.
     """
-    from minilmx.cli.progress import console_progress
     from minilmx.eval.golden import most_moved, read_golden
 
     _, rules = given_limits(settings)

@@ -9,6 +9,7 @@ import click
 
 from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT, FORCE
+from minilmx.cli.progress import console_progress
 from minilmx.files.atomic import atomic_file
 from minilmx.wording import counted
 
@@ -53,7 +54,6 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
     GroqFlow 4.3.1 needs Python 3.8 to 3.10 and packages that cannot be installed beside
     minilmx. If the same environment already exists, it is only tried.
     """
-    from minilmx.cli.progress import console_progress
     from minilmx.runners.groq.environment import PYTHON_VARIABLE
     from minilmx.runners.groq.installation import set_up
 
@@ -78,7 +78,6 @@ def doctor(as_json: bool, deep: bool) -> None:
     Warnings do not change the exit code.
     """
     from minilmx.api.groq import selftest_groq
-    from minilmx.cli.progress import console_progress
     from minilmx.runners.groq.doctor import card_status, examine
 
     checks, answers = [*examine(), *card_status()], []
@@ -112,7 +111,6 @@ def selftest() -> None:
     minilmx, and calls each program 100 times, in about a minute. Exits with 3 if a check fails.
     """
     from minilmx.api.groq import selftest_groq
-    from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
         checks = selftest_groq(progress=progress)
@@ -153,7 +151,6 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
     --bundle use the plain build.
     """
     from minilmx.api.groq import build_for_groq
-    from minilmx.cli.progress import console_progress
 
     with console_progress() as progress:
         done = build_for_groq(
@@ -295,7 +292,6 @@ def reproduce(artifact: Path | None, dataset: str, limit: int | None, bundle: Pa
     Groq's, to ./all-MiniLM-L6-v2-b2-s128-bool, or reuses that artifact if it exists.
     """
     from minilmx.api.groq import reproduce_groq
-    from minilmx.cli.progress import console_progress
     from minilmx.eval.reports.proof_point import proof_point_text
 
     with console_progress() as progress:

@@ -10,6 +10,7 @@ import click
 
 from minilmx.cli.console import echo, one_line
 from minilmx.cli.describe import describe_length, describe_truncation
+from minilmx.errors import ArtifactError, ModelError, boundary
 
 
 @click.command(short_help="Show what an artifact or a model is.")
@@ -28,7 +29,6 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
     """
     if as_json and snippet is not None:
         raise click.UsageError("--json is for the manifest: --snippet prints code; expected one of them.")
-    from minilmx.errors import ArtifactError, boundary
     from minilmx.models.artifact import read_artifact
     from minilmx.models.onnx_file import load_graph, read_facts
     from minilmx.models.verification import find_problems, unlisted_files
@@ -130,7 +130,6 @@ def _describe_prompts(prompts: dict[str, str], default: str | None) -> str:
 
 def _inspect_model(model: str, as_json: bool) -> None:
     """Print the facts of a model, and whether it is supported. Exits with 3 if it is not."""
-    from minilmx.errors import ModelError
     from minilmx.models.interface import SCORE
     from minilmx.models.source import resolve_model
     from minilmx.models.support import ModelFacts, read_model_facts

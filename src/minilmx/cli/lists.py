@@ -6,6 +6,7 @@ from dataclasses import asdict
 import click
 
 from minilmx.cli.console import echo
+from minilmx.errors import RunnerError
 
 
 @click.command(short_help="List the known models and the architectures.")
@@ -39,7 +40,6 @@ def models(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def runners(as_json: bool) -> None:
     """List the runners, whether each can run here and, if not, what is missing."""
-    from minilmx.errors import RunnerError
     from minilmx.runners.devices import find_clash
     from minilmx.runners.registry import find_runner, runner_names
 

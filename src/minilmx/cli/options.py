@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from minilmx.files.formats import KINDS
-
-if TYPE_CHECKING:
-    from minilmx.files.formats import TextFormat
+from minilmx.files.atomic import check_writable
+from minilmx.files.formats import KINDS, TextFormat
 
 Command = Callable[..., Any]
 
@@ -206,10 +204,8 @@ def pair_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {"text_format": text_format(settings)} | {name: settings.pop(name) for name in names}
 
 
-def text_format(settings: dict[str, Any]) -> "TextFormat":
+def text_format(settings: dict[str, Any]) -> TextFormat:
     """The format that the options state, which leave `settings`."""
-    from minilmx.files.formats import TextFormat
-
     return TextFormat(settings.pop("input_format"), settings.pop("delimiter"), settings.pop("quoting"))
 
 
@@ -237,8 +233,6 @@ def require_output(output: object, replace: bool) -> None:
 
 def require_writable(output: Path | None, replace: bool) -> None:
     """As require_output; also refuse an output file that cannot be written. Raises OutputError."""
-    from minilmx.files.atomic import check_writable
-
     require_output(output, replace)
     if output is not None:
         check_writable(output, replace=replace)

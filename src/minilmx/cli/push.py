@@ -7,6 +7,7 @@ import click
 import minilmx
 from minilmx.cli.console import echo
 from minilmx.cli.options import ARTIFACT
+from minilmx.cli.progress import console_progress
 
 
 @click.command(short_help="Upload an artifact to the hub.")
@@ -24,8 +25,6 @@ def push(artifact: Path, repository: str, result: Path | None) -> None:
     the repository if it does not exist. Uses the token of `hf auth login`. Prints the artifact's name,
     hf://ORG/NAME@COMMIT, which every command accepts.
     """
-    from minilmx.cli.progress import console_progress
-
     with console_progress() as progress:
         name = minilmx.push(artifact, repository, result=result, progress=progress)
     echo(name)

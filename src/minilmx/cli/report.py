@@ -9,6 +9,8 @@ import minilmx
 from minilmx.cli.console import echo, print_document
 from minilmx.cli.evaluate import given_limits, judgement_options, require_comparison
 from minilmx.cli.options import FORCE, require_writable
+from minilmx.errors import EvalError, boundary
+from minilmx.files.atomic import atomic_file
 
 # The formats, as minilmx.eval.reports.render.FORMATS has them, and the file endings that mean them.
 _FORMATS = ("table", "html", "markdown", "junit", "mteb")
@@ -53,14 +55,12 @@ def report(
     with 1 in any case if a RESULT has embeddings that are not finite.
     """
     from minilmx.api.report import limits_of
-    from minilmx.errors import EvalError, boundary
     from minilmx.eval.benchmark import Benchmark
     from minilmx.eval.reports.benchmark import render_benchmark
     from minilmx.eval.reports.cells import first_lines
     from minilmx.eval.reports.render import render
     from minilmx.eval.results import Result
     from minilmx.eval.verdict import not_finite
-    from minilmx.files.atomic import atomic_file
 
     form = form or _ENDINGS.get(output.suffix.lower() if output else "", "table")
     if runner and form != "mteb":

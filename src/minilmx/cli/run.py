@@ -23,6 +23,7 @@ from minilmx.cli.options import (
     text_format,
     together,
 )
+from minilmx.cli.progress import console_progress
 from minilmx.wording import counted
 
 if TYPE_CHECKING:
@@ -127,7 +128,6 @@ def run(
     If ARTIFACT is a cross-encoder, INPUTS is a file of pairs of texts, and the output is one score per
     pair: JSON lines, or a .npy.
     """
-    from minilmx.cli.progress import console_progress
     from minilmx.models.artifact import read_artifact
 
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}

@@ -52,11 +52,6 @@ class Embeddings:
     batch_seconds: NDArray[np.float64]
 
     @property
-    def batches(self) -> int:
-        """How often the runner ran."""
-        return len(self.batch_seconds)
-
-    @property
     def finite(self) -> bool:
         """Whether no number is NaN or infinite."""
         return bool(np.isfinite(self.values).all())
@@ -185,7 +180,7 @@ class OpenGraph(ABC, Generic[Given]):
             first_row += len(chunk)
             self._rows += len(chunk)
             self.truncated_rows += int(tokenized.truncated.sum())
-            self._batches += result.batches
+            self._batches += len(result.batch_seconds)
             self.seconds += result.seconds
             self._batch_seconds += float(result.batch_seconds.sum())
             yield chunk, result.values

@@ -24,7 +24,7 @@ from minilmx.models.batching import feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.runners.groq import standalone
 from minilmx.runners.groq.bundle import unpack_bundle
-from minilmx.runners.groq.cache import PROGRAM, Build
+from minilmx.runners.groq.cache import PROGRAM
 
 
 def write_folder(
@@ -38,7 +38,8 @@ def write_folder(
     """
     with private_folder("minilmx-groq-") as scratch:
         build = unpack_bundle(bundle, artifact, None, scratch)
-        details, versions = _facts(build)
+        details = {"execution": "standalone", "cards": 1, **build.details}
+        flow = str(build.facts["versions"].get("groqflow"))
     tokenizer = checked_tokenizer(artifact)
     digest = hashlib.sha256()
     count = truncated = 0
@@ -65,7 +66,7 @@ def write_folder(
         "graph": artifact.graph_kind,
         "runner": "groq",
         "details": details,
-        "versions": versions,
+        "versions": {"sdk": build.sdk or "unknown", "groqflow": flow},
         "empty_lines": [],
     }
     record["provenance"] = {"minilmx": record["provenance"].minilmx}
@@ -83,9 +84,3 @@ def write_folder(
         }
         (new / "run.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
     return count
-
-
-def _facts(build: Build) -> tuple[dict[str, str | int | float], dict[str, str]]:
-    """What the record of a run states of its build: details and versions."""
-    details = {"execution": "standalone", "cards": 1, **build.details}
-    return details, {"sdk": build.sdk or "unknown", "groqflow": str(build.facts["versions"].get("groqflow"))}

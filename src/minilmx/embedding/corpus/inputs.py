@@ -43,7 +43,8 @@ def find_files(inputs: Sequence[str], leave_out: Path, progress: Progress = SILE
         if not listed:
             raise DatasetError(f"{given} does not exist")
         if not files:
-            raise _no_known_file(given)
+            kinds = f"{', '.join(EXTENSIONS)}, also with {', '.join(COMPRESSIONS)}"
+            raise DatasetError(f"{given} has no file of a known kind; expected {kinds}")
         for file in files:
             found.setdefault(file if is_url(given) else str(Path(file).resolve()), file)
         _report(given, passed, progress)
@@ -135,11 +136,6 @@ def _unreadable(
     path: str, reason: str, hint: str = "Remove it, or name the inputs one by one."
 ) -> DatasetError:
     return DatasetError(f"{path} cannot be read: {reason}", hint)
-
-
-def _no_known_file(given: str) -> DatasetError:
-    kinds = f"{', '.join(EXTENSIONS)}, also with {', '.join(COMPRESSIONS)}"
-    return DatasetError(f"{given} has no file of a known kind; expected {kinds}")
 
 
 def _natural(path: str) -> tuple[list[int | str], str]:

@@ -133,7 +133,8 @@ class RayEngine:
                     "If it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN.",
                 ) from error
             room = _room(ray.cluster_resources(), cpus_per_worker, needed)
-            files = {name: (job.artifact.path / name).read_bytes() for name in _files(job.artifact)}
+            names = (MANIFEST_NAME, *(file.path for file in job.artifact.manifest.files))
+            files = {name: (job.artifact.path / name).read_bytes() for name in names}
             # Two calls at a time: a program is closed while a card still computes.
             concurrency = {"max_concurrency": 2} if needed else {}
             options = {"num_cpus": cpus_per_worker, "resources": needed, "max_restarts": 0, **concurrency}
@@ -275,10 +276,6 @@ def _require_answer(address: str) -> None:
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _files(artifact: Artifact) -> list[str]:
-    return [MANIFEST_NAME, *(file.path for file in artifact.manifest.files)]
 
 
 def _artifact_here(artifact: Artifact, files: Mapping[str, bytes]) -> Artifact:
