@@ -30,6 +30,7 @@ from minilmx.models.source import ModelSource, bundled_model, resolve_model
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 MakeModel = Callable[..., Path]
+Mlx = Callable[..., "Outcome"]
 GROQFLOW_PYTHON = os.environ.get("MINILMX_GROQFLOW_PYTHON")
 # Whole data sets and 100,000 rows, as before a release, where CI takes a part of them.
 FULL_SIZE = "FULL_SIZE" in os.environ
@@ -308,7 +309,7 @@ def tiny(tiny_original: Artifact, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mlx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., "Outcome"]:
+def mlx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mlx:
     """Run `mlx` in a folder of the test's own, as a user would, but in this process."""
     monkeypatch.chdir(tmp_path)
     return run_mlx

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.eval.document import save_document
 from minilmx.eval.metrics.table import METRICS
 from minilmx.models.artifact import Artifact
 
-Mlx = Callable[..., Any]
 PUBLIC = [
     "Artifact",
     "Embedder",

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.models.artifact import read_artifact, seal
 
-Mlx = Callable[..., Any]
 EVIL = "open({!r}, 'w').close()\nclass Evil: pass\n"
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import MakeModel, Mlx
 
-Mlx = Callable[..., Any]
-MakeModel = Callable[..., Path]
 EVIL = """
 open({!r}, 'w').close()
 class Evil: pass

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+Start = Callable[..., "subprocess.Popen[str]"]
 SLOW_RUNNER = """
 import time
 from pathlib import Path
@@ -60,7 +61,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
+def start(environment: dict[str, str], tmp_path: Path) -> Start:
     """Start `mlx` as a process of its own, in a folder of the test's own."""
 
     def popen(*arguments: object) -> "subprocess.Popen[str]":

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.files.digest import sha256_of_file
 
-Mlx = Callable[..., Any]
 Change = Callable[[Path], None]
 
 

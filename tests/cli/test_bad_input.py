@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-Mlx = Callable[..., Any]
+from tests.conftest import Mlx
 
 
 def text(content: bytes) -> Callable[[Path], None]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
-from tests.conftest import MakeOnce, run_mlx
+from tests.conftest import MakeOnce, Mlx, run_mlx
 
 from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.tokenizer import Tokenizer
 
-Mlx = Callable[..., Any]
 TEXTS = [*"abcdefg", "h i j k l", "x" * 40]
 
 

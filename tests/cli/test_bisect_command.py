@@ -5,17 +5,16 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.conftest import Mlx
 
 from minilmx.models.artifact import Artifact, read_artifact, seal
 from minilmx.models.onnx_file import load_onnx
 
-Mlx = Callable[..., Any]
 SETTINGS = ("--limit", "4", "--threads", "1")
 
 

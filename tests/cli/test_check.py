@@ -6,20 +6,18 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.conftest import Mlx
 
 from minilmx.eval.consumers.check import Finding, answer
 from minilmx.eval.consumers.registry import CONSUMERS
 from minilmx.eval.consumers.texts import varied_texts
 from minilmx.models.artifact import open_artifact, seal
 from minilmx.models.tokenizer import Tokenizer
-
-Mlx = Callable[..., Any]
 
 
 @pytest.fixture

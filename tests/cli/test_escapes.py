@@ -6,18 +6,17 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+from tests.cli.conftest import Start
+from tests.conftest import Mlx
 
 from minilmx.models.artifact import read_artifact, seal
 
-Mlx = Callable[..., Any]
-Start = Callable[..., "subprocess.Popen[str]"]
 # The title of the window, colours, a C1 control sequence, and text from right to left.
 HOSTILE = "a\x1b]0;owned\x07\x1b[31mred\x9b2J‮txt.exe⁦\x00\r\x7f"
 SHOWN = r"a\x1b]0;owned\x07\x1b[31mred\x9b2J\u202etxt.exe\u2066\x00\x0d\x7f"

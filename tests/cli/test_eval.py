@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.conftest import Mlx
 
 from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.onnx_file import load_onnx
 from minilmx.runners.registry import find_runner
 
-Mlx = Callable[..., Any]
 BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")
 
 

@@ -3,18 +3,16 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.cli import cli
 from minilmx.runners.registry import runner_names
-
-Mlx = Callable[..., Any]
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -2,20 +2,20 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.models.artifact import Artifact
 
 
-def test_inspect_verifies_an_undamaged_artifact(tiny: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_verifies_an_undamaged_artifact(tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("inspect", tiny)
     assert outcome.code == 0, outcome
     assert "verified    yes" in outcome.stdout
 
 
-def test_inspect_names_the_damaged_file(tiny: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_names_the_damaged_file(tiny: Path, mlx: Mlx) -> None:
     with (tiny / "onnx" / "model.onnx").open("r+b") as stream:
         stream.seek(100)
         stream.write(b"\xff")
@@ -38,7 +38,7 @@ def change(path: Path, **values: object) -> None:
     path.write_text(json.dumps(content | values))
 
 
-def test_inspect_says_that_a_model_is_supported(model: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_says_that_a_model_is_supported(model: Path, mlx: Mlx) -> None:
     outcome = mlx("inspect", model)
     assert outcome.code == 0, outcome
     assert "architecture bert" in outcome.stdout
@@ -50,7 +50,7 @@ def test_inspect_says_that_a_model_is_supported(model: Path, mlx: Callable[..., 
 
 
 def test_inspect_says_that_a_cross_encoder_is_supported(
-    reranker: Artifact, reranker_folder: Path, mlx: Callable[..., Any]
+    reranker: Artifact, reranker_folder: Path, mlx: Mlx
 ) -> None:
     outcome = mlx("inspect", reranker_folder)
     assert outcome.code == 0, outcome
@@ -63,12 +63,12 @@ def test_inspect_says_that_a_cross_encoder_is_supported(
     assert "output      score float32 [4, 1]" in outcome.stdout
 
 
-def test_inspect_shows_the_most_tokens_that_a_model_reads(model: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_shows_the_most_tokens_that_a_model_reads(model: Path, mlx: Mlx) -> None:
     change(model / "sentence_bert_config.json", max_seq_length=24)
     assert "tokens       up to 24" in mlx("inspect", model).stdout
 
 
-def test_inspect_describes_a_model_as_json(model: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_describes_a_model_as_json(model: Path, mlx: Mlx) -> None:
     (model / "modules.json").unlink()
     (model / "model.safetensors").unlink()
     shards = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
@@ -157,7 +157,7 @@ def make_unsaved(folder: Path) -> None:
     ],
 )
 def test_inspect_says_why_a_model_is_not_supported_and_what_to_do(
-    model: Path, mlx: Callable[..., Any], damage: Callable[[Path], None], reason: str, hint: str
+    model: Path, mlx: Mlx, damage: Callable[[Path], None], reason: str, hint: str
 ) -> None:
     damage(model)
     outcome = mlx("inspect", model)
@@ -176,21 +176,21 @@ def test_inspect_says_why_a_model_is_not_supported_and_what_to_do(
     assert hint in refused.stderr
 
 
-def test_a_snippet_needs_an_artifact(model: Path, mlx: Callable[..., Any]) -> None:
+def test_a_snippet_needs_an_artifact(model: Path, mlx: Mlx) -> None:
     outcome = mlx("inspect", model, "--snippet", "onnxruntime")
     assert outcome.code == 3
     assert "is not an artifact: it has no mlx.json" in outcome.stderr
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./some/where", "empty"])
-def test_inspect_of_what_is_neither_an_artifact_nor_a_model(name: str, mlx: Callable[..., Any]) -> None:
+def test_inspect_of_what_is_neither_an_artifact_nor_a_model(name: str, mlx: Mlx) -> None:
     Path("empty").mkdir()
     outcome = mlx("inspect", name)
     assert outcome.code == 3
     assert f"{Path(name)} is not an artifact" in outcome.stderr
 
 
-def test_inspect_of_a_model_that_is_out_of_reach(mlx: Callable[..., Any]) -> None:
+def test_inspect_of_a_model_that_is_out_of_reach(mlx: Mlx) -> None:
     outcome = mlx("inspect", "some-org/no-such-model")
     assert outcome.code == 3
     assert "some-org/no-such-model is not in the hub cache" in outcome.stderr

@@ -6,16 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.cli.conftest import Start
 
 from minilmx.models.artifact import read_artifact, seal
-
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def files(folder: Path) -> set[str]:

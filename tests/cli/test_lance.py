@@ -3,15 +3,15 @@
 import hashlib
 import json
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.cli.conftest import Start
+from tests.conftest import Mlx
 
 from minilmx.embedding.corpus.lance import LANCE as LANCE_FILES
 from minilmx.embedding.corpus.shards import write_shard
@@ -21,8 +21,6 @@ pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")
 lance = pytest.importorskip("lance", reason="needs pylance")
 
-Mlx = Callable[..., Any]
-Start = Callable[..., "subprocess.Popen[str]"]
 
 RUN = ["--column", "body", "--shard-rows", 300]
 LANCE = [*RUN, "--format", "lance"]

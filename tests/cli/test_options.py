@@ -4,20 +4,18 @@ import ast
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import pytest
-from tests.conftest import run_mlx
+from tests.conftest import MakeOnce, Mlx, run_mlx
 
 from minilmx.cli import cli
 from minilmx.eval.metrics.table import LIMITED, Better
 from minilmx.models.artifact import Artifact
 
-Mlx = Callable[..., Any]
 Words = tuple[str, ...]
 TESTS = Path(__file__).parents[1]
 LIMITS = {"--" + name.replace("_", "-"): metric for name, metric in LIMITED.items()}
@@ -301,7 +299,7 @@ OPTIONS = [
 
 
 @pytest.fixture(scope="session")
-def saved(tiny_original: Artifact, make_once: Callable[..., Path]) -> Path:
+def saved(tiny_original: Artifact, make_once: MakeOnce) -> Path:
     """A folder with the result of BOTH, and the golden file of GOLDEN: made once."""
 
     def make(folder: Path) -> None:

@@ -1,17 +1,15 @@
 """mlx report: every format of a saved result, as a user types the command."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as Xml
 
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.cli.report import report
 from minilmx.eval.reports.render import FORMATS
 
-Mlx = Callable[..., Any]
 BOTH = ("--runner", "onnxruntime", "--runner", "groq-emulator")
 
 

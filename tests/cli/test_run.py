@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.source import ModelSource
 
-Mlx = Callable[..., Any]
 TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indented"]
 
 

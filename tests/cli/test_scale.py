@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.conftest import FULL_SIZE, MakeOnce, run_mlx
+from tests.cli.conftest import Start
+from tests.conftest import FULL_SIZE, MakeOnce, Mlx, run_mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact, open_artifact
@@ -32,8 +33,6 @@ from minilmx.models.artifact import Artifact, open_artifact
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow for shards")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow for shards")
 
-Mlx = Callable[..., Any]
-Start = Callable[..., "subprocess.Popen[str]"]
 
 MORTAL = """
 import os, signal

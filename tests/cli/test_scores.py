@@ -7,16 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.errors import ArtifactError
 from minilmx.models.artifact import Artifact
 
-Mlx = Callable[..., Any]
 PAIRS = [("How many people live in Berlin?", "3,520,031 people."), ("one, two", 'three "four"')]
 
 

@@ -5,15 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.conftest import MakeOnce, run_mlx
+from tests.conftest import MakeOnce, Mlx, run_mlx
 
 from minilmx.models.artifact import Artifact
 
 Shell = Callable[..., "subprocess.CompletedProcess[str]"]
-Mlx = Callable[..., Any]
 
 
 @pytest.fixture

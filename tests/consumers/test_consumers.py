@@ -4,18 +4,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.eval.consumers.registry import CONSUMERS
 from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.models.artifact import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-Mlx = Callable[..., Any]
 
 OLDER = ("sentence-transformers", "fastembed", "langchain")
 

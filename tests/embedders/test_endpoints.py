@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 from tests.endpoint_server import Answer, StandIn, serve
 
 import minilmx
@@ -17,7 +18,6 @@ from minilmx.models.artifact import Artifact
 
 pytest.importorskip("httpx2", reason="needs httpx2, the extra endpoints")
 
-Mlx = Callable[..., Any]
 Spoil = Callable[[int, list[str], Answer], Answer | None]
 
 TEXTS = [f"text {number}" for number in range(100)]

@@ -5,12 +5,11 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.models.artifact import Artifact
 from minilmx.models.source import ModelSource
@@ -34,7 +33,7 @@ ANSWERS = {
 
 
 def test_the_models_of_a_real_server_are_compared(
-    artifact: Artifact, real_source: ModelSource, tmp_path: Path, mlx: Callable[..., Any]
+    artifact: Artifact, real_source: ModelSource, tmp_path: Path, mlx: Mlx
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

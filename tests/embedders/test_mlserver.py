@@ -4,12 +4,11 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 from tests.embedders.test_litserve import wait_for
 
 from minilmx.models.artifact import Artifact
@@ -24,7 +23,7 @@ pytestmark = [
 
 
 def test_a_real_server_is_compared_by_tokens_and_by_texts(
-    artifact: Artifact, tmp_path: Path, mlx: Callable[..., Any]
+    artifact: Artifact, tmp_path: Path, mlx: Mlx
 ) -> None:
     with ExitStack() as free:
         ports = [free.enter_context(socket.socket()) for _ in range(3)]

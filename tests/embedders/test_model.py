@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.conftest import needs
+from tests.conftest import Mlx, needs
 from tests.export.model_kinds import make_static
 
 pytestmark = needs("torch", "sentence_transformers")
 
-Mlx = Callable[..., Any]
 TEXTS = ["the quick brown fox", "a", "1, 2; 3!", "this and that", "x y " * 300]
 
 

@@ -14,6 +14,7 @@ from minilmx.eval.metrics.ranks import Swap
 from minilmx.eval.results import Result, check_limits
 from minilmx.models.artifact import Artifact
 
+ResultOf = Callable[..., Result]
 HOSTILE = (
     "<script>window.hit = 1; alert(1)</script>",
     "<img src=x onerror='window.hit = 1'>",
@@ -33,7 +34,7 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def result_of(tiny_original: Artifact) -> Callable[..., Result]:
+def result_of(tiny_original: Artifact) -> ResultOf:
     """Evaluate the tiny artifact: `result_of(pairs, runners, limits)`."""
 
     def make(
@@ -49,13 +50,13 @@ def result_of(tiny_original: Artifact) -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def result(result_of: Callable[..., Result]) -> Result:
+def result(result_of: ResultOf) -> Result:
     """30 bundled pairs on onnxruntime and the emulator, without limits."""
     return result_of()
 
 
 @pytest.fixture(scope="session")
-def hostile_result(result_of: Callable[..., Result]) -> Result:
+def hostile_result(result_of: ResultOf) -> Result:
     """Sentences that would break a page, a table or a document that does not escape them."""
     first, second = list(HOSTILE), [*HOSTILE[1:], HOSTILE[0]]
     gold = np.linspace(0, 5, len(first))

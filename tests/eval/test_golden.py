@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]
 from safetensors.numpy import load, save
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.models.artifact import Artifact
 from minilmx.models.source import ModelSource
 from minilmx.testing import assert_same
 
-Mlx = Callable[..., Any]
 SHARED = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"
 ACTION = Path(__file__).parents[2] / ".github" / "actions" / "golden" / "action.yml"
 TEXTS = "".join(f"{chr(97 + number % 12)} b {chr(97 + number // 12)}\n" for number in range(24))

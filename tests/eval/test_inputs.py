@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from hashlib import sha512
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.errors import DatasetError, EvalError
@@ -20,7 +20,6 @@ from minilmx.eval.metrics.drift import DriftProfile
 from minilmx.eval.metrics.sampling import SampleEstimates
 from minilmx.eval.results import Result
 
-Mlx = Callable[..., Any]
 TOTAL, SIZE = 6_000, 500
 LANGUAGES = ("de", "en", None)
 

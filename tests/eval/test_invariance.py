@@ -1,13 +1,12 @@
 """Batch invariance: whether a text has the same embedding whatever it is embedded with."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.eval.invariance import BatchInvariance, measure_invariance
@@ -115,7 +114,7 @@ def test_each_runner_runs_the_graph_that_run_takes(result: Result) -> None:
     assert "dynamic graph: onnxruntime; fixed graph: groq-emulator" in result.render("table")
 
 
-def test_it_has_a_limit_that_does_not_replace_the_preset(tiny: Path, mlx: Callable[..., Any]) -> None:
+def test_it_has_a_limit_that_does_not_replace_the_preset(tiny: Path, mlx: Mlx) -> None:
     both = ("--runner", "onnxruntime", "--runner", "groq-emulator", "--limit", "20")
     outcome = mlx("eval", tiny, *both, "--min-batch-cosine", "0.999999", "--max-batch-abs", "1e-6")
     assert outcome.code == 0, outcome
@@ -129,7 +128,7 @@ def test_it_has_a_limit_that_does_not_replace_the_preset(tiny: Path, mlx: Callab
     assert outcome.code == 1, outcome
 
 
-def test_saved_embeddings_have_none(mlx: Callable[..., Any], tmp_path: Path) -> None:
+def test_saved_embeddings_have_none(mlx: Mlx, tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
     for name in ("a.npy", "b.npy"):
         np.save(tmp_path / name, values)

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 from tests.eval.test_search import write_search
 
 import minilmx
@@ -19,8 +19,6 @@ from minilmx.eval.limits import LimitRules, Limits, apply_limits, limit_rules, r
 from minilmx.eval.metrics.table import LIMIT_OPTIONS, LIMITED, METRICS, Better
 from minilmx.eval.results import Result
 from minilmx.models.artifact import Artifact
-
-Mlx = Callable[..., Any]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.errors import EvalError
 from minilmx.eval.document import load_document
@@ -17,8 +18,6 @@ from minilmx.eval.sides.compare import compare_sides
 
 FORMATS = [".npy", ".npz", ".jsonl", ".parquet"]
 TEXT = "one sentence\nanother one\na third, longer than both of the others\n"
-
-Mlx = Callable[..., Any]
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """Runners of a cross-encoder compared by the scores that they give graded pairs."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from tests.conftest import MakeOnce
+from tests.conftest import MakeOnce, Mlx
 
 import minilmx
 from minilmx.errors import EvalError
@@ -17,7 +16,6 @@ from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.results import Result
 from minilmx.models.artifact import Artifact
 
-Mlx = Callable[..., Any]
 RUNNERS = ("onnxruntime", "groq-emulator")
 
 

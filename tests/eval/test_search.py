@@ -3,19 +3,17 @@
 import json
 import re
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.errors import DatasetError, EvalError
 from minilmx.eval.metrics.retrieval import find_nearest
 
-Mlx = Callable[..., Any]
 QUERIES, DOCUMENTS = 520, 17_000  # more than one block has of either
 SCORES = ((0, 2), (1, 1), (5, 0))  # of the documents that many after the first
 

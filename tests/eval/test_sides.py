@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 from tests.endpoint_server import StandIn, serve
 
 import minilmx
@@ -17,7 +18,6 @@ from minilmx.errors import DatasetError, EvalError, ModelError, RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.source import ModelSource
 
-Mlx = Callable[..., Any]
 TEXTS = ["one sentence", "another one", "a third, longer than both", "and the last of them"]
 
 

@@ -1,6 +1,5 @@
 """The verdict: SAME, DRIFTED or DIFFERENT by a preset, its sentence, and what passes."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.eval.conftest import ResultOf
 
 from minilmx import compare, evaluate
 from minilmx.api.report import limits_of
@@ -20,7 +20,6 @@ from minilmx.eval.results import Result, check_limits
 from minilmx.eval.verdict import Answer
 from minilmx.models.artifact import Artifact
 
-ResultOf = Callable[..., Result]
 Rows = NDArray[np.float32]
 
 

@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 
-Mlx = Callable[..., Any]
 WHOLE = 10**30
 
 

@@ -4,13 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import needs, write_reranker
+from tests.conftest import Mlx, needs, write_reranker
 from tests.export.model_kinds import make_cross_encoder
 
 import minilmx
@@ -22,7 +21,6 @@ from minilmx.models.tokenizer import open_tokenizer
 
 pytestmark = needs("torch", "sentence_transformers")
 
-Mlx = Callable[..., Any]
 PAIRS = [
     ("How many people live in Berlin?", "Berlin has a population of 3,520,031 registered inhabitants."),
     ("How many people live in Berlin?", "New York City is famous for its museums."),

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.errors import ArtifactError, ExportError, MinilmxError, RunnerFailed, RunnerUnavailable
@@ -280,7 +281,7 @@ def test_a_large_artifact_is_reused_and_has_the_same_bytes_again(large: Pair, tm
     assert minilmx.open_artifact(copy).digest == artifact.digest
 
 
-def test_what_needs_one_file_refuses_large_weights(large: Pair, mlx: Callable[..., Any]) -> None:
+def test_what_needs_one_file_refuses_large_weights(large: Pair, mlx: Mlx) -> None:
     artifact, _ = large
     words = "model_b3_s16.onnx_data, as they have more than 2 GiB; expected them in the graph"
     with pytest.raises(RunnerUnavailable, match=words):

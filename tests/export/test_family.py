@@ -1,11 +1,11 @@
 """Every architecture, pooling and opset gives the embeddings of sentence-transformers."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import MakeModel
 
 from minilmx.errors import ExportError
 from minilmx.export.exporter import ExportedArtifact, export_model
@@ -54,7 +54,7 @@ def expected(folder: Path) -> NDArray[np.float32]:
     ],
 )
 def test_embeddings_are_those_of_sentence_transformers(
-    make_model: Callable[..., Path], tmp_path: Path, kind: str, pooling: str, normalized: bool
+    make_model: MakeModel, tmp_path: Path, kind: str, pooling: str, normalized: bool
 ) -> None:
     folder = make_model(kind, pooling, normalized)
     artifact = export(folder, tmp_path / "out")
@@ -99,7 +99,7 @@ def test_shapes_from_the_smallest_to_all_positions(
 
 @pytest.mark.parametrize("kind", ["Bert", "Roberta"])
 def test_a_sequence_longer_than_the_model_has_positions_is_refused(
-    make_model: Callable[..., Path], tmp_path: Path, kind: str
+    make_model: MakeModel, tmp_path: Path, kind: str
 ) -> None:
     source = resolve_model(str(make_model(kind)))
     with pytest.raises(ExportError, match="sequence length: 41; expected at most 40, the number"):

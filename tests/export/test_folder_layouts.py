@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import MakeModel, Mlx
 
 import minilmx
 from minilmx.errors import ModelError
@@ -168,7 +169,7 @@ def test_the_embeddings_are_those_of_sentence_transformers(
 
 
 def test_a_roberta_tokenizer_is_made_from_its_vocabulary_and_merges(
-    make_model: Callable[..., Path], tmp_path: Path
+    make_model: MakeModel, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(make_model("Roberta"), tmp_path / "roberta"))
     make_byte_pairs(folder)
@@ -176,7 +177,7 @@ def test_a_roberta_tokenizer_is_made_from_its_vocabulary_and_merges(
     assert np.abs(found - expected(folder)).max() <= 1e-5
 
 
-def test_a_padding_token_that_only_the_config_names(make_model: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_padding_token_that_only_the_config_names(make_model: MakeModel, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(make_model("XLMRoberta"), tmp_path / "xlmr"))
     make_pieces_without_a_padding_token(folder)
     found = embeddings(folder, tmp_path / "out")
@@ -186,9 +187,7 @@ def test_a_padding_token_that_only_the_config_names(make_model: Callable[..., Pa
     assert read(tmp_path / "out" / "tokenizer.json")["padding"]["pad_id"] == 1
 
 
-def test_a_tokenizer_is_made_from_a_sentencepiece_model(
-    make_model: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_tokenizer_is_made_from_a_sentencepiece_model(make_model: MakeModel, tmp_path: Path) -> None:
     sentencepiece = pytest.importorskip("sentencepiece", reason="needs sentencepiece")
     folder = Path(shutil.copytree(make_model("XLMRoberta"), tmp_path / "xlmr"))
     (folder / "tokenizer.json").unlink()
@@ -231,7 +230,7 @@ def test_the_pooling_of_a_plain_folder_is_the_one_asked_for(
     assert [line for line in said if words in line]
 
 
-def test_the_command_line_takes_the_pooling(folder: Path, mlx: Callable[..., Any]) -> None:
+def test_the_command_line_takes_the_pooling(folder: Path, mlx: Mlx) -> None:
     make_plain(folder)
     outcome = mlx("export", folder, "-o", "out", "--pooling", "cls", "--sequence-length", LENGTH)
     assert outcome.code == 0, outcome
@@ -297,9 +296,7 @@ def test_a_folder_without_any_vocabulary_is_refused(folder: Path, tmp_path: Path
         embeddings(folder, tmp_path / "out")
 
 
-def test_a_sentencepiece_model_that_cannot_be_read_says_why(
-    make_model: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_sentencepiece_model_that_cannot_be_read_says_why(make_model: MakeModel, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(make_model("XLMRoberta"), tmp_path / "xlmr"))
     (folder / "tokenizer.json").unlink()
     (folder / "sentencepiece.bpe.model").write_bytes(b"junk")
@@ -317,9 +314,7 @@ def test_a_module_path_outside_the_folder_is_refused(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["Roberta", "XLMRoberta"])
-def test_an_onnx_file_without_token_types_is_frozen(
-    make_model: Callable[..., Path], tmp_path: Path, kind: str
-) -> None:
+def test_an_onnx_file_without_token_types_is_frozen(make_model: MakeModel, tmp_path: Path, kind: str) -> None:
     """A RoBERTa as optimum exports it: two inputs, and last_hidden_state."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     folder = Path(shutil.copytree(make_model(kind), tmp_path / "model"))

@@ -1,7 +1,6 @@
 """An int8 artifact: made from a proven float32 graph, smaller, with its cost measured."""
 
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
+from tests.conftest import MakeOnce, Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ExportError, OutputError, RunnerFailed, RunnerUnavailable
@@ -32,7 +32,7 @@ OPTIONS = ExportOptions(Shape(4, 48), segments=4, precision="int8")
 
 
 @pytest.fixture(scope="session")
-def int8(real_source: ModelSource, make_once: Callable[..., Path]) -> ExportedArtifact:
+def int8(real_source: ModelSource, make_once: MakeOnce) -> ExportedArtifact:
     def export(folder: Path) -> None:
         exported = export_model(real_source, folder / "int8", OPTIONS)
         (folder / "exported.pickle").write_bytes(pickle.dumps(exported))
@@ -140,7 +140,7 @@ def test_runners_of_other_precisions_refuse_it(int8: ExportedArtifact) -> None:
     assert default_runners(int8)[0] == ["torch", "onnxruntime"]
 
 
-def test_the_command_shows_its_cost(bert_original: Path, mlx: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_command_shows_its_cost(bert_original: Path, mlx: Mlx, tmp_path: Path) -> None:
     outcome = mlx("export", bert_original, "--sequence-length", "16", "--precision", "int8", "-o", "q")
     assert outcome.code == 0, outcome
     assert "before quantising" in outcome.stdout

@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import MakeOnce, needs
+from tests.conftest import MakeOnce, Mlx, needs
 from tests.export.model_kinds import KINDS, REFUSED, make_kind, make_refused
 
 import minilmx
@@ -78,7 +77,7 @@ def _finish(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_kind_is_refused_with_what_to_do(name: str, tmp_path: Path, mlx: Callable[..., Any]) -> None:
+def test_a_kind_is_refused_with_what_to_do(name: str, tmp_path: Path, mlx: Mlx) -> None:
     folder = make_refused(name, tmp_path)
     with pytest.raises(MinilmxError) as caught:
         minilmx.export_model(str(folder), tmp_path / "out")
@@ -181,7 +180,7 @@ def test_an_architecture_that_cannot_be_packed_is_named(tmp_path: Path) -> None:
         minilmx.export_model(str(model), tmp_path / "out", sequence_length=24, pack=4)
 
 
-def test_inspect_and_models_use_the_same_words(tmp_path: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_and_models_use_the_same_words(tmp_path: Path, mlx: Mlx) -> None:
     shown = mlx("inspect", make_kind("qwen3", tmp_path / "qwen")).stdout
     assert "architecture qwen3\n" in shown
     assert "embedding    32 numbers, lasttoken pooling, normalized" in shown

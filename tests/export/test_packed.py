@@ -1,14 +1,14 @@
 """The packed graph equals the fixed one, and no text affects its neighbours."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import MakeModel, Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
@@ -77,7 +77,7 @@ def test_changing_one_text_leaves_its_neighbours_as_they_were(packed: Artifact) 
     assert not np.allclose(before[1], after[1], atol=1e-2)
 
 
-def test_packing_takes_fewer_runs(packed: Artifact, mlx: Callable[..., Any], tmp_path: Path) -> None:
+def test_packing_takes_fewer_runs(packed: Artifact, mlx: Mlx, tmp_path: Path) -> None:
     import json
 
     (tmp_path / "texts.txt").write_text("a short text\n" * 64)
@@ -93,7 +93,7 @@ def test_packing_takes_fewer_runs(packed: Artifact, mlx: Callable[..., Any], tmp
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("architecture", ["Bert", "Electra"])
 def test_other_models_can_be_packed(
-    make_model: Callable[..., Path], tmp_path: Path, architecture: str, pooling: str
+    make_model: MakeModel, tmp_path: Path, architecture: str, pooling: str
 ) -> None:
     source = resolve_model(str(make_model(architecture, pooling=pooling)))
     artifact = export_model(source, tmp_path / "out", ExportOptions(Shape(2, 12), segments=3))
@@ -104,7 +104,7 @@ def test_other_models_can_be_packed(
 
 @pytest.mark.parametrize(("architecture", "pooling"), [("Bert", "max"), ("Roberta", "mean")])
 def test_some_models_cannot_be_packed(
-    make_model: Callable[..., Path], tmp_path: Path, architecture: str, pooling: str
+    make_model: MakeModel, tmp_path: Path, architecture: str, pooling: str
 ) -> None:
     source = resolve_model(str(make_model(architecture, pooling=pooling)))
     with pytest.raises(ExportError, match="cannot be packed"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec import UNSET, to_builtins
 from numpy.typing import NDArray
+from tests.conftest import Mlx
 
 import minilmx
 from minilmx.errors import ArtifactError, ExportError, MinilmxError, ModelError
@@ -27,7 +28,6 @@ PROMPTS = {"query": "q: ", "document": "doc ", "topic": "t, "}
 
 Vectors = NDArray[np.float32]
 Edit = Callable[..., Path]
-Mlx = Callable[..., Any]
 
 
 @pytest.fixture

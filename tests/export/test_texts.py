@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.conftest import MakeModel, Mlx
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 import minilmx
@@ -20,7 +21,6 @@ from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import Shape
 from minilmx.models.source import ModelSource, resolve_model
 
-MakeModel = Callable[..., Path]
 Change = Callable[[Path], object]
 Vectors = NDArray[np.float32]
 
@@ -374,9 +374,7 @@ def test_without_sentence_transformers_the_pytorch_model_is_the_reference(
         assert np.abs(model.encode(TEXTS) - wanted).max() <= 1e-5
 
 
-def test_the_command_says_what_was_compared(
-    originals: dict[str, Path], tmp_path: Path, mlx: Callable[..., Any]
-) -> None:
+def test_the_command_says_what_was_compared(originals: dict[str, Path], tmp_path: Path, mlx: Mlx) -> None:
     folder = copy(originals["Bert"], tmp_path)
     settings(folder, do_lower_case=False)
     outcome = mlx("export", folder, "--sequence-length", "24", "-o", "out")

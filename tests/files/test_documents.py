@@ -4,13 +4,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.files.documents import MAX_BYTES, parse_json, read_document
-
-Mlx = Callable[..., Any]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from typing import Any
 
 import onnx
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.embedding.corpus.ledger import Ledger, ledger_path
 from minilmx.embedding.corpus.source import Reading, scan_corpus
@@ -46,7 +47,6 @@ SEED = int(os.environ.get("FUZZ_SEED", "14"))
 CASES = int(os.environ.get("FUZZ_N", "20"))
 KEPT = Path(__file__).parents[2] / "build" / "fuzz"
 
-Mlx = Callable[..., Any]
 Rng = random.Random
 Message = Any  # a protocol buffer
 

@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import Outcome
+from tests.conftest import Mlx, Outcome
 from tests.hub_server import HubServer, hub_server
 
 from minilmx.models.artifact import open_artifact
@@ -17,7 +17,6 @@ from minilmx.models.artifact import open_artifact
 ID = "some-org/tiny"
 TOKEN = "hf_notARealToken0123456789"
 NOWHERE = "http://127.0.0.1:9"  # nothing listens at the discard port
-Mlx = Callable[..., Outcome]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 import onnx
 import onnxruntime
 import pytest
-from tests.conftest import run_mlx
+from tests.conftest import MakeModel, Mlx, run_mlx
 
 from minilmx.cli import cli
 from minilmx.errors import RunnerError
@@ -27,7 +26,6 @@ from minilmx.runners.devices import DEVICES
 from minilmx.runners.registry import open_runner
 
 ROOT = Path(__file__).parents[2]
-Mlx = Callable[..., Any]
 TEXTS = ["a cat", "Köln 🐈", "x" * 9, "the committee postponed its decision"]
 # Chromium brings a Vulkan that runs on the CPU, and its loader.
 CHROMIUM = Path("/usr/lib/chromium")
@@ -227,7 +225,7 @@ def test_the_openvino_plugin_on_another_makers_processor_is_refused(run: tuple[o
 
 
 @pytest.mark.slow
-def test_a_plugin_that_takes_no_node_is_a_failure(make_model: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_plugin_that_takes_no_node_is_a_failure(make_model: MakeModel, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("a cat\n")
     made = export_model(
         resolve_model(str(make_model(layers=1))), tmp_path / "out", ExportOptions(Shape(1, 24))

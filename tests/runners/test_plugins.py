@@ -1,11 +1,10 @@
 """Runners of other packages, found through the entry-point group `minilmx.runners`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import RunnerError, RunnerFailed, RunnerUnavailable
@@ -117,7 +116,7 @@ def test_the_default_runners_say_when_one_is_an_emulation(tiny_original: Artifac
 
 
 @pytest.mark.usefixtures("plugins")
-def test_mlx_runners_lists_the_others_despite_a_broken_one(mlx: Callable[..., Any]) -> None:
+def test_mlx_runners_lists_the_others_despite_a_broken_one(mlx: Mlx) -> None:
     outcome = mlx("runners")
     assert outcome.code == 0, outcome
     assert "good " in outcome.stdout

@@ -3,14 +3,13 @@
 import ast
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.conftest import Mlx
 
 from minilmx.errors import EvalError
 from minilmx.eval.consumers.registry import CONSUMERS
@@ -58,7 +57,7 @@ def test_the_document_shows_every_snippet_as_it_is_printed(
         assert f"```{FENCES[snippet_language(name)]}\n{body}" in text
 
 
-def test_inspect_prints_it_and_nothing_else(tiny: Path, mlx: Callable[..., Any]) -> None:
+def test_inspect_prints_it_and_nothing_else(tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("inspect", tiny, "--snippet", "onnxruntime")
     assert outcome.code == 0, outcome
     assert outcome.stdout == render_snippet("onnxruntime", open_artifact(tiny))

@@ -1,13 +1,12 @@
 """JUnit XML: a case for each limit, or for each comparison."""
 
-from collections.abc import Callable
 from xml.etree import ElementTree as Xml
+
+from tests.eval.conftest import ResultOf
 
 from minilmx.eval.limits import Limits
 from minilmx.eval.reports.junit import render_junit
 from minilmx.eval.results import Result
-
-ResultOf = Callable[..., Result]
 
 
 def test_junit_has_a_case_for_each_limit_and_a_message_for_each_failure(result_of: ResultOf) -> None:

@@ -1,7 +1,7 @@
 """Every report is made from the result alone, has the cautions, and survives any text."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +10,7 @@ from xml.etree import ElementTree as Xml
 
 import numpy as np
 import pytest
+from tests.eval.conftest import ResultOf
 
 from minilmx.errors import EvalError
 from minilmx.eval.comparison import Comparison, compare
@@ -27,7 +28,6 @@ from minilmx.eval.results import Result
 from minilmx.eval.verdict import judge
 from minilmx.models.artifact import Artifact
 
-ResultOf = Callable[..., Result]
 CAUTION = (
     "groq-emulator is an emulation (float16 weights and node outputs, float32 sums; not from a GroqCard)"
 )
