@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
-from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.artifact import Artifact, open_artifact, read_artifact, seal
 from minilmx.models.manifest import Shape
 from minilmx.models.source import ModelSource, bundled_model, resolve_model
 
@@ -344,6 +344,29 @@ def run_mlx(*arguments: object, stdin: str | bytes | None = None) -> Outcome:
     for number, handler in handlers.items():  # those of pytest
         signal.signal(number, handler)
     return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+def reseal(folder: Path) -> Artifact:
+    """Let the manifest of an artifact state its files as they are now: what an attacker does."""
+    manifest = read_artifact(folder).manifest
+    (folder / "mlx.json").unlink()
+    return seal(folder, manifest)
+
+
+def change_graph(file: Path, change: Callable[[onnx.ModelProto], object], **saving: Any) -> None:
+    """Change an ONNX file in place."""
+    model = onnx.load(file)
+    change(model)
+    onnx.save(model, file, **saving)
+
+
+def with_other_graph(
+    artifact: Artifact, folder: Path, change: Callable[[onnx.ModelProto], object]
+) -> Artifact:
+    """A copy of an artifact whose fixed graph is changed."""
+    shutil.copytree(artifact.path, folder)
+    change_graph(folder / artifact.manifest.fixed.path, change)
+    return reseal(folder)
 
 
 def _letter_tokenizer() -> Tokenizer:

@@ -6,18 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Mlx
-
-from minilmx.models.artifact import read_artifact, seal
+from tests.conftest import Mlx, reseal
 
 EVIL = "open({!r}, 'w').close()\nclass Evil: pass\n"
-
-
-def reseal(tiny: Path, evil: Path) -> None:
-    """State the files as they are now, as an attacker would."""
-    manifest = read_artifact(tiny).manifest
-    (tiny / "mlx.json").unlink()
-    seal(tiny, manifest)
 
 
 def change(file: Path, **fields: Any) -> None:
@@ -73,7 +64,7 @@ def test_check_hands_no_artifact_on_whose_files_name_code(
     apply(tiny)
     if attack == "code alone":
         (tiny / "evil.py").write_text(EVIL.format(str(tmp_path / "ran")), "utf-8")
-    reseal(tiny, tmp_path / "ran")
+    reseal(tiny)
     outcome = mlx("check", tiny, "--consumer", "onnxruntime")
     assert outcome.code == 3, outcome
     assert words in outcome.stderr

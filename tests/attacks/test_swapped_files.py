@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.conftest import reseal
 
 import minilmx
 from minilmx.embedding.corpus.worker import Job, ShardEmbedder
@@ -15,7 +16,7 @@ from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ArtifactError
 from minilmx.eval.bisect.bisect import bisect
 from minilmx.eval.datasets.pairs import load_pairs
-from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import GraphKind
 from minilmx.models.onnx_file import load_graph
 from minilmx.runners.base import Runner, RunnerEntry
@@ -106,8 +107,7 @@ def test_a_graph_with_a_weight_in_an_unlisted_file_is_not_loaded(tiny: Path, run
     model.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
     model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
     (tiny / file).write_bytes(model.SerializeToString())
-    (tiny / "mlx.json").unlink()
-    hostile = seal(tiny, artifact.manifest)
+    hostile = reseal(tiny)
     for opened in (hostile, tiny):
         with pytest.raises(
             ArtifactError, match=rf"{file} has the weight .* in '/etc/passwd'; expected a file in"

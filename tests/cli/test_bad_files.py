@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tests.conftest import Mlx
-
-from minilmx.files.digest import sha256_of_file
+from tests.conftest import Mlx, reseal
 
 Change = Callable[[Path], None]
 
@@ -120,15 +118,6 @@ def test_values_that_python_does_not_have(what: str, tiny: Path, mlx: Mlx, tmp_p
     assert outcome.code == 3, outcome
     assert outcome.stderr.startswith("Error: in.parquet"), outcome
     assert "fault in minilmx" not in outcome.stderr
-
-
-def reseal(folder: Path) -> None:
-    """Let the manifest state the files as they are: what an attacker does."""
-    manifest = json.loads((folder / "mlx.json").read_text())
-    for file in manifest["files"]:
-        path = folder / file["path"]
-        file |= {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
-    (folder / "mlx.json").write_text(json.dumps(manifest))
 
 
 def tokenizer(change: Callable[[dict[str, Any]], object]) -> Change:

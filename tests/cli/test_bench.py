@@ -10,9 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
-from tests.conftest import MakeOnce, Mlx, run_mlx
+from tests.conftest import MakeOnce, Mlx, reseal, run_mlx
 
-from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.tokenizer import Tokenizer
 
@@ -104,13 +104,12 @@ def test_an_emulation_is_named_as_one(tiny: Path, mlx: Mlx, texts: Path, tmp_pat
 
 
 def test_embeddings_that_are_not_finite_are_an_error(tiny: Path, mlx: Mlx, texts: Path) -> None:
-    artifact = open_artifact(tiny)
-    model = load_onnx(artifact.fixed_graph)
+    graph = open_artifact(tiny).fixed_graph
+    model = load_onnx(graph)
     (mix,) = (tensor for tensor in model.graph.initializer if list(tensor.dims) == [8, 8])
     mix.CopyFrom(numpy_helper.from_array(np.full((8, 8), np.nan, np.float32), mix.name))
-    onnx.save(model, str(artifact.fixed_graph))
-    (tiny / "mlx.json").unlink()
-    seal(tiny, artifact.manifest)
+    onnx.save(model, graph)
+    reseal(tiny)
     outcome = mlx("bench", tiny, texts, "--rounds", "1", "--graph", "fixed")
     assert outcome.code == 3, outcome
     assert "the runner onnxruntime returned numbers that are not finite for sentence 1" in outcome.stderr

@@ -3,29 +3,17 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tests.conftest import Mlx
+from tests.conftest import Mlx, with_other_graph
 
-from minilmx.models.artifact import Artifact, read_artifact, seal
-from minilmx.models.onnx_file import load_onnx
+from minilmx.models.artifact import Artifact
 
 SETTINGS = ("--limit", "4", "--threads", "1")
-
-
-def changed(artifact: Artifact, folder: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
-    """A copy of the artifact with another fixed graph, sealed again."""
-    new = read_artifact(Path(shutil.copytree(artifact.path, folder)))
-    model = load_onnx(new.fixed_graph)
-    change(model)
-    onnx.save(model, str(new.fixed_graph))
-    (folder / "mlx.json").unlink()
-    return seal(folder, new.manifest).path
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +27,7 @@ def coarse(small: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
         scale = np.abs(weights).max() / 127
         tensor.CopyFrom(numpy_helper.from_array(np.round(weights / scale) * scale, tensor.name))
 
-    return changed(small, tmp_path_factory.mktemp("coarse") / "layer-4-rounded", round_weights)
+    return with_other_graph(small, tmp_path_factory.mktemp("coarse") / "layer-4-rounded", round_weights).path
 
 
 def test_the_emulator_is_compared_with_onnxruntime(artifact: Artifact, mlx: Mlx, tmp_path: Path) -> None:
@@ -133,7 +121,7 @@ def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(
         (bias,) = (t for t in model.graph.initializer if t.name.endswith("layer.3.output.dense.bias"))
         bias.CopyFrom(numpy_helper.from_array(np.full(32, np.inf, np.float32), bias.name))
 
-    broken = changed(small, tmp_path / "broken", spoil)
+    broken = with_other_graph(small, tmp_path / "broken", spoil).path
     outcome = mlx("bisect", small.path, "--candidate-artifact", broken, *SETTINGS)
     assert outcome.code == 1, outcome
     first = outcome.stdout.splitlines()[0]

@@ -13,9 +13,7 @@ from typing import Any
 import onnx
 import pytest
 from tests.cli.conftest import Start
-from tests.conftest import Mlx
-
-from minilmx.models.artifact import read_artifact, seal
+from tests.conftest import Mlx, reseal
 
 # The title of the window, colours, a C1 control sequence, and text from right to left.
 HOSTILE = "a\x1b]0;owned\x07\x1b[31mred\x9b2J‮txt.exe⁦\x00\r\x7f"
@@ -114,9 +112,7 @@ def test_the_name_of_a_node_that_fails(tiny: Path, tmp_path: Path, start: Start)
         for node in model.graph.node:
             node.name = f"{HOSTILE[:-3]}{node.output[0]}"
         onnx.save(model, str(file))
-    manifest = read_artifact(tiny).manifest
-    (tiny / "mlx.json").unlink()
-    seal(tiny, manifest)
+    reseal(tiny)
     (tmp_path / "in.txt").write_text("one\ntwo\n")
     process = start("run", tiny, "in.txt", "-o", "e.npy")
     _, stderr = process.communicate(timeout=60)

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tests.conftest import Mlx
+from tests.conftest import Mlx, reseal
 
-from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.onnx_file import load_onnx
 from minilmx.runners.registry import find_runner
 
@@ -56,8 +56,7 @@ def reweighted(folder: Path, value: float) -> Path:
                 weights = np.full((2, 8), value, np.float32)
                 tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
         onnx.save(model, str(graph))
-    (folder / "mlx.json").unlink()
-    return seal(folder, artifact.manifest).path
+    return reseal(folder).path
 
 
 def test_the_default_compares_onnxruntime_with_an_emulation_and_says_so(tiny: Path, mlx: Mlx) -> None:

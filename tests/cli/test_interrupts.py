@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from tests.cli.conftest import Start
+from tests.conftest import reseal
 
-from minilmx.models.artifact import read_artifact, seal
+from minilmx.models.artifact import read_artifact
 
 
 def files(folder: Path) -> set[str]:
@@ -115,8 +116,7 @@ def test_a_faulty_runner_ends_in_one_line(tiny: Path, tmp_path: Path, start: Sta
 @pytest.fixture
 def endless(tiny: Path) -> Path:
     """An artifact whose graphs run a loop that never ends."""
-    original = read_artifact(tiny)
-    for path in (original.graph_file, tiny / "onnx" / "model.onnx"):
+    for path in (read_artifact(tiny).graph_file, tiny / "onnx" / "model.onnx"):
         model = onnx.load(str(path))
         name = model.graph.output[0].name
         (producer,) = [node for node in model.graph.node if name in node.output]
@@ -139,8 +139,7 @@ def endless(tiny: Path) -> Path:
         loop = helper.make_node("Loop", ["", "forever", "before_the_loop"], [name], body=body)
         model.graph.node.append(loop)
         onnx.save(model, str(path))
-    (tiny / "mlx.json").unlink()
-    return seal(tiny, original.manifest).path
+    return reseal(tiny).path
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from tests.conftest import change_graph
 
 from minilmx.errors import ArtifactError, ExportError
 from minilmx.export.checks import check_graphs
@@ -22,12 +23,6 @@ from minilmx.models.tokenizer import TokenBatch, Tokenizer
 
 Change = Callable[[onnx.ModelProto], object]
 SHAPE = Shape(4, 16)
-
-
-def change_graph(path: Path, change: Change) -> None:
-    model = onnx.load(path)
-    change(model)
-    path.write_bytes(model.SerializeToString())
 
 
 def graphs_in(folder: Path) -> dict[GraphKind, Path]:

@@ -13,6 +13,7 @@ import pytest
 import tokenizers
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tests.conftest import change_graph
 
 import minilmx
 from minilmx.errors import ExportError, MinilmxError, RunnerFailed
@@ -25,19 +26,13 @@ from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq.preflight import check_before_build
 
 TEXTS = ["a", "", "hello world", "the quick brown fox", "z" * 40]
+GRAPH = "onnx/model.onnx"
 Change = Callable[[onnx.ModelProto], object]
 
 
 @pytest.fixture
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, tmp_path / "models" / "tiny"))
-
-
-def change_graph(folder: Path, change: Change) -> None:
-    path = str(folder / "onnx" / "model.onnx")
-    model = onnx.load(path)
-    change(model)
-    onnx.save(model, path)
 
 
 def set_pooling(folder: Path, pooling: str, normalized: bool) -> None:
@@ -61,7 +56,7 @@ def refusal(folder: Path, opset: int | None = None) -> str:
 
 def unfrozen(folder: Path, texts: list[str], artifact: Artifact) -> NDArray[np.float32]:
     """The unfrozen file's embeddings, one text at a time, pooled here as its folder says."""
-    session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
     manifest = artifact.manifest
     tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
     rows = []
@@ -112,7 +107,7 @@ def set_opset(folder: Path, opset: int) -> None:
         model.opset_import[0].version = opset
         model.ir_version = max(8, helper.find_min_ir_version_for(model.opset_import))
 
-    change_graph(folder, change)
+    change_graph(folder / GRAPH, change)
 
 
 @pytest.mark.parametrize("opset", [18, 21, 24])
@@ -154,9 +149,9 @@ def add_pooled_output(model: onnx.ModelProto) -> None:
 
 
 def test_an_existing_sentence_embedding_is_kept(folder: Path) -> None:
-    change_graph(folder, add_pooled_output)
+    change_graph(folder / GRAPH, add_pooled_output)
     artifact = freeze(folder)
-    session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
+    session = onnxruntime.InferenceSession(folder / GRAPH)
     tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).tokens
     expected = session.run(["sentence_embedding"], tokens.feeds())[0]
     assert np.abs(embed(artifact, TEXTS) - expected).max() <= 1e-6
@@ -169,14 +164,14 @@ def test_token_embeddings_get_our_name(folder: Path, pooled: bool) -> None:
         if pooled:
             add_pooled_output(model)
 
-    change_graph(folder, rename)
+    change_graph(folder / GRAPH, rename)
     artifact = freeze(folder)
     names = [tensor.name for tensor in artifact.report.facts.outputs]
     assert names == ["last_hidden_state", "sentence_embedding"]
 
 
 def test_inputs_are_put_into_our_order(folder: Path) -> None:
-    change_graph(folder, lambda model: model.graph.input.reverse())
+    change_graph(folder / GRAPH, lambda model: model.graph.input.reverse())
     artifact = freeze(folder)
     names = [tensor.name for tensor in artifact.report.facts.inputs]
     assert names == ["input_ids", "attention_mask", "token_type_ids"]
@@ -184,7 +179,7 @@ def test_inputs_are_put_into_our_order(folder: Path) -> None:
 
 
 def test_a_model_onnx_beside_the_config_is_found(folder: Path) -> None:
-    (folder / "onnx" / "model.onnx").rename(folder / "model.onnx")
+    (folder / GRAPH).rename(folder / "model.onnx")
     assert freeze(folder).report.facts.opset == 16
 
 
@@ -249,7 +244,7 @@ def add_noise(model: onnx.ModelProto) -> None:
     ],
 )
 def test_a_file_that_cannot_be_frozen_is_refused(folder: Path, change: Change, words: str) -> None:
-    change_graph(folder, change)
+    change_graph(folder / GRAPH, change)
     assert words in refusal(folder)
 
 
@@ -263,7 +258,7 @@ def test_the_file_is_parsed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(onnx, "load", counted)
     freeze(folder)
-    assert parsed.count(str(folder / "onnx" / "model.onnx")) == 1
+    assert parsed.count(str(folder / GRAPH)) == 1
 
 
 def test_a_packed_graph_is_refused() -> None:
@@ -278,12 +273,12 @@ def test_another_opset_than_the_files_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"\x00" * 64, b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_file_that_is_not_onnx_is_refused(folder: Path, content: bytes) -> None:
-    (folder / "onnx" / "model.onnx").write_bytes(content)
+    (folder / GRAPH).write_bytes(content)
     assert ": not an ONNX file" in refusal(folder)
 
 
 def test_a_folder_without_onnx_is_refused(folder: Path) -> None:
-    (folder / "onnx" / "model.onnx").unlink()
+    (folder / GRAPH).unlink()
     assert ": no ONNX file; expected onnx/model.onnx or model.onnx" in refusal(folder)
 
 
@@ -390,7 +385,7 @@ def test_the_side_of_truncation_is_kept(folder: Path) -> None:
 def quantize(folder: Path, kind: str) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    path = folder / "onnx" / "model.onnx"
+    path = folder / GRAPH
     operators = ["MatMul", "Gather"] if kind == "with embeddings" else ["MatMul"]
     weights = QuantType.QUInt8 if kind == "unsigned" else QuantType.QInt8
     quantize_dynamic(path, path, op_types_to_quantize=operators, weight_type=weights)
@@ -406,13 +401,13 @@ def test_a_quantised_file_makes_an_int8_artifact(
     folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     quantize(folder, kind)
-    before = (folder / "onnx" / "model.onnx").read_bytes()
+    before = (folder / GRAPH).read_bytes()
     artifact = freeze(folder)
     assert artifact.manifest.precision == "int8"
     assert artifact.manifest.token_rows == 140
     assert artifact.report.cost is None  # nothing was quantised here
     assert freeze(folder).report.parity is None  # reused
-    assert (folder / "onnx" / "model.onnx").read_bytes() == before
+    assert (folder / GRAPH).read_bytes() == before
     monkeypatch.chdir(tmp_path)
     named = export_model(resolve_model(str(folder)), None, ExportOptions(Shape(2, 8), from_onnx=True))
     assert named.path == Path("tiny-b2-s8-int8")
@@ -428,7 +423,7 @@ def test_a_file_of_half_precision_is_refused(folder: Path) -> None:
         del model.graph.node[:]
         model.graph.node.extend(nodes)
 
-    change_graph(folder, halve)
+    change_graph(folder / GRAPH, halve)
     message = refusal(folder)
     assert f"{folder / 'onnx' / 'model.onnx'}: float16 weights; expected float32 or int8" in message
 
@@ -448,7 +443,7 @@ def scale(factor: float) -> Change:
 
 def test_a_model_with_large_numbers_is_exported(folder: Path) -> None:
     set_pooling(folder, "mean", False)
-    change_graph(folder, scale(3e6))
+    change_graph(folder / GRAPH, scale(3e6))
     artifact = freeze(folder)
     largest = np.abs(unfrozen(folder, TEXTS, artifact)).max()
     assert largest > 1e5
@@ -463,5 +458,5 @@ def test_a_graph_with_large_numbers_that_is_wrong_is_still_refused(folder: Path)
         add_noise(model)
         scale(3e6)(model)
 
-    change_graph(folder, spoil)
+    change_graph(folder / GRAPH, spoil)
     assert "differs from the model's by up to" in refusal(folder)

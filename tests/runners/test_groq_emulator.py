@@ -7,8 +7,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tests.conftest import reseal
 
-from minilmx.models.artifact import Artifact, open_artifact, seal
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq_emulator import round_to_float16
@@ -164,15 +165,14 @@ def test_the_details_say_that_it_is_an_emulation(tiny: Path) -> None:
 
 def test_an_infinite_magnitude_is_none_in_the_details(tiny: Path) -> None:
     """JSON has no infinity."""
-    original = open_artifact(tiny)
-    model = load_onnx(original.fixed_graph)
+    graph = open_artifact(tiny).fixed_graph
+    model = load_onnx(graph)
     for tensor in model.graph.initializer:
         if list(tensor.dims) == [2, 8]:
             infinite = np.full((2, 8), np.inf, np.float32)
             tensor.CopyFrom(numpy_helper.from_array(infinite, tensor.name))
-    onnx.save(model, str(original.fixed_graph))
-    (tiny / "mlx.json").unlink()
-    broken = seal(tiny, original.manifest)
+    onnx.save(model, graph)
+    broken = reseal(tiny)
     batch = next(Tokenizer(broken.tokenizer_file, broken.shape).encode(["a cat"]).batches())
     with open_runner("groq-emulator", broken) as runner:
         assert runner.details["largest_magnitude"] == 0

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
+from tests.conftest import reseal, with_other_graph
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError, RunnerError
@@ -27,7 +27,7 @@ from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.document import to_json
 from minilmx.export.freeze import DynamicModel, find_onnx_file
 from minilmx.export.options import ExportOptions
-from minilmx.models.artifact import Artifact, open_artifact, read_artifact, seal
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.source import ModelSource, resolve_model
@@ -86,16 +86,6 @@ def add_noise_at(tensor: str) -> Callable[[ModelProto], None]:
     return change
 
 
-def changed(artifact: Artifact, folder: Path, change: Callable[[ModelProto], None]) -> Artifact:
-    """A copy of the artifact with another fixed graph, sealed again."""
-    new = read_artifact(Path(shutil.copytree(artifact.path, folder)))
-    model = load_onnx(new.fixed_graph)
-    change(model)
-    onnx.save(model, str(new.fixed_graph))
-    (folder / "mlx.json").unlink()
-    return seal(folder, new.manifest)
-
-
 def step(bisection: Bisection, boundary: str) -> Step:
     return next(step for step in bisection.steps if step.boundary == boundary)
 
@@ -112,7 +102,7 @@ def pairs() -> SentencePairs:
 
 @pytest.fixture(scope="module")
 def layer2_rounded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return changed(artifact, tmp_path_factory.mktemp("rounded") / "layer2", round_layer(2))
+    return with_other_graph(artifact, tmp_path_factory.mktemp("rounded") / "layer2", round_layer(2))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +143,7 @@ def test_a_runner_compared_with_itself_has_no_drift(
 def test_the_layer_that_was_rounded_to_8_bits_is_named(
     small: Artifact, pairs: SentencePairs, tmp_path: Path, layer: int
 ) -> None:
-    other = changed(small, tmp_path / "rounded", round_layer(layer))
+    other = with_other_graph(small, tmp_path / "rounded", round_layer(layer))
     found = bisect(small, ONNX, ONNX, pairs, candidate_artifact=other, threshold=1e-4)
     for named in (found.first_past_threshold, found.largest_share):
         assert named is not None
@@ -184,7 +174,7 @@ def test_noise_at_a_boundary_is_named(
 ) -> None:
     found = find_boundaries(load_onnx(small.fixed_graph))
     tensor = next(one.tensor for one in found if one.name == boundary)
-    other = changed(small, tmp_path / "noisy", add_noise_at(tensor))
+    other = with_other_graph(small, tmp_path / "noisy", add_noise_at(tensor))
     result = bisect(small, ONNX, ONNX, pairs, candidate_artifact=other, threshold=1e-3)
     assert result.first_past_threshold == result.largest_share == boundary
     assert step(result, boundary).share == pytest.approx(1, abs=1e-6)
@@ -310,8 +300,7 @@ def test_the_content_of_padding_does_not_matter(
         tokenizer["padding"] |= {"strategy": "BatchLongest", "direction": "Right", "pad_type_id": 1}
         tokenizer["padding"] |= {"pad_to_multiple_of": None}
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-        (folder / "mlx.json").unlink()
-        other_padding.append(seal(folder, original.manifest))
+        other_padding.append(reseal(folder))
     first, second = other_padding
     found = bisect(first, ONNX, ONNX, pairs, candidate_artifact=second)
     assert found.inputs_sha256 != layer2.inputs_sha256
@@ -337,7 +326,7 @@ def test_values_that_are_not_finite_are_located_and_the_json_stays_valid(
         (bias,) = (t for t in model.graph.initializer if t.name.endswith("layer.3.output.dense.bias"))
         bias.CopyFrom(numpy_helper.from_array(np.full(32, np.inf, np.float32), bias.name))
 
-    other = changed(small, tmp_path / "broken", break_layer_3)
+    other = with_other_graph(small, tmp_path / "broken", break_layer_3)
     found = bisect(small, ONNX, ONNX, pairs, candidate_artifact=other)
     assert found.first_past_threshold == "layer 3 MLP"
     assert step(found, "layer 3 attention").relative_error == 0
@@ -380,7 +369,7 @@ def test_artifacts_that_do_not_fit_are_refused(
         pooled = find_boundaries(model)[-2].tensor
         model.graph.node[-1].CopyFrom(helper.make_node("Identity", [pooled], ["sentence_embedding"]))
 
-    other = changed(small, tmp_path / "unnormalised", leave_out_normalisation)
+    other = with_other_graph(small, tmp_path / "unnormalised", leave_out_normalisation)
     with pytest.raises(EvalError, match=": 15 and 14 boundaries; expected the same"):
         bisect(small, ONNX, ONNX, pairs, candidate_artifact=other)
 

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.conftest import change_graph, reseal
 
-from minilmx.models.artifact import read_artifact, seal
+from minilmx.models.artifact import read_artifact
 from minilmx.runners.groq.preflight import chips_needed
 
 
@@ -16,14 +17,8 @@ def crafted(tiny):
     """Change the fixed graph of an artifact, and seal it again so that its digests fit."""
 
     def craft(change, **saving):
-        artifact = read_artifact(tiny)
-        graph = artifact.fixed_graph
-        model = onnx.load(graph)
-        change(model)
-        onnx.save(model, graph, **saving)
-        (tiny / "mlx.json").unlink()
-        seal(tiny, artifact.manifest)
-        return tiny
+        change_graph(read_artifact(tiny).fixed_graph, change, **saving)
+        return reseal(tiny).path
 
     return craft
 
