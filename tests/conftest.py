@@ -29,6 +29,7 @@ from minilmx.models.manifest import Shape
 from minilmx.models.source import ModelSource, bundled_model, resolve_model
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+ExportOnce = Callable[[str, Callable[[], ModelSource], ExportOptions], Artifact]
 MakeModel = Callable[..., Path]
 Mlx = Callable[..., "Outcome"]
 GROQFLOW_PYTHON = os.environ.get("MINILMX_GROQFLOW_PYTHON")
@@ -90,6 +91,17 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     return once
 
 
+@pytest.fixture(scope="session")
+def export_once(make_once: MakeOnce) -> ExportOnce:
+    """`export_once(name, source, options)`: an artifact, exported once per run for all workers."""
+
+    def once(name: str, source: Callable[[], ModelSource], options: ExportOptions) -> Artifact:
+        folder = make_once(name, lambda folder: export_model(source(), folder / name, options))
+        return open_artifact(folder / name)
+
+    return once
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick_apt_cache(make_once: MakeOnce) -> Iterator[None]:
     """Let `apt-cache` keep its index, which Docker's images forbid: each call takes a second less."""
@@ -124,35 +136,23 @@ def real_source() -> ModelSource:
 
 
 @pytest.fixture(scope="session")
-def artifact(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
+def artifact(real_source: ModelSource, export_once: ExportOnce) -> Artifact:
     """all-MiniLM-L6-v2, real weights, at 8 x 48: no STSb-en test sentence is longer."""
-    name = "all-MiniLM-L6-v2-b8-s48"
-    folder = make_once(
-        name, lambda folder: export_model(real_source, folder / name, ExportOptions(Shape(8, 48)))
-    )
-    return open_artifact(folder / name)
+    return export_once("all-MiniLM-L6-v2-b8-s48", lambda: real_source, ExportOptions(Shape(8, 48)))
 
 
 @pytest.fixture(scope="session")
-def packed(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
+def packed(real_source: ModelSource, export_once: ExportOnce) -> Artifact:
     """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts per row."""
-    name = "all-MiniLM-L6-v2-b2-s48"
-    folder = make_once(
-        name, lambda folder: export_model(real_source, folder / name, ExportOptions(Shape(2, 48), segments=8))
-    )
-    return open_artifact(folder / name)
+    options = ExportOptions(Shape(2, 48), segments=8)
+    return export_once("all-MiniLM-L6-v2-b2-s48", lambda: real_source, options)
 
 
 @pytest.fixture(scope="session")
-def complete(real_source: ModelSource, make_once: MakeOnce) -> Artifact:
+def complete(real_source: ModelSource, export_once: ExportOnce) -> Artifact:
     """all-MiniLM-L6-v2 at `mlx export`'s own shape, 1 x 128, with --pack 16 and --fixed-consumers."""
-    name = "all-MiniLM-L6-v2-b1-s128"
-
-    def export(folder: Path) -> None:
-        options = ExportOptions(Shape(1, 128), segments=16, fixed_consumers=True)
-        export_model(real_source, folder / name, options)
-
-    return open_artifact(make_once(name, export) / name)
+    options = ExportOptions(Shape(1, 128), segments=16, fixed_consumers=True)
+    return export_once("all-MiniLM-L6-v2-b1-s128", lambda: real_source, options)
 
 
 @pytest.fixture(scope="session")
@@ -183,12 +183,9 @@ def _write_tiny_model(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_original(tiny_folder: Path, make_once: MakeOnce) -> Artifact:
-    def export(folder: Path) -> None:
-        source = resolve_model(str(tiny_folder))
-        export_model(source, folder / "tiny-b4-s16", ExportOptions(Shape(4, 16), from_onnx=True))
-
-    return open_artifact(make_once("tiny-b4-s16", export) / "tiny-b4-s16")
+def tiny_original(tiny_folder: Path, export_once: ExportOnce) -> Artifact:
+    options = ExportOptions(Shape(4, 16), from_onnx=True)
+    return export_once("tiny-b4-s16", lambda: resolve_model(str(tiny_folder)), options)
 
 
 @pytest.fixture(scope="session")
@@ -244,15 +241,14 @@ def make_model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> M
 
 
 @pytest.fixture(scope="session")
-def small(make_model: MakeModel, make_once: MakeOnce) -> Artifact:
+def small(make_model: MakeModel, export_once: ExportOnce) -> Artifact:
     """A BERT of 6 layers with 32 random numbers per token, at 8 x 48: what takes a second per run on real
     weights takes none on this."""
 
-    def export(folder: Path) -> None:
-        source = resolve_model(str(make_model(layers=6, positions=48)))
-        export_model(source, folder / "small-b8-s48", ExportOptions(Shape(8, 48)))
+    def source() -> ModelSource:
+        return resolve_model(str(make_model(layers=6, positions=48)))
 
-    return open_artifact(make_once("small", export) / "small-b8-s48")
+    return export_once("small-b8-s48", source, ExportOptions(Shape(8, 48)))
 
 
 @pytest.fixture(scope="session")
@@ -292,14 +288,10 @@ def write_reranker(folder: Path, labels: int = 1, **settings: Any) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reranker(reranker_folder: Path, make_once: MakeOnce) -> Artifact:
+def reranker(reranker_folder: Path, export_once: ExportOnce) -> Artifact:
     """The artifact of that cross-encoder at 4 x 33."""
-
-    def export(folder: Path) -> None:
-        source = resolve_model(str(reranker_folder))
-        export_model(source, folder / "reranker-b4-s33", ExportOptions(Shape(4, 33)))
-
-    return open_artifact(make_once("reranker", export) / "reranker-b4-s33")
+    options = ExportOptions(Shape(4, 33))
+    return export_once("reranker-b4-s33", lambda: resolve_model(str(reranker_folder)), options)
 
 
 @pytest.fixture

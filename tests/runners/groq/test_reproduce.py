@@ -12,9 +12,7 @@ from tests.conftest import FULL_SIZE
 import minilmx
 from minilmx.api.groq import reproduce_groq
 from minilmx.eval.datasets.pairs import load_pairs
-from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
-from minilmx.models.artifact import open_artifact
 from minilmx.models.manifest import Shape
 
 STSB = Path(__file__).parents[4] / "shared" / "stsb" / "stsb-en-test.csv"
@@ -22,13 +20,9 @@ NAME = "all-MiniLM-L6-v2-b2-s128-bool"
 
 
 @pytest.fixture(scope="session")
-def proof(real_source, make_once):
+def proof(real_source, export_once):
     """all-MiniLM-L6-v2 at the proof point's shape, with its bool mask."""
-
-    def export(folder):
-        export_model(real_source, folder / NAME, ExportOptions(Shape(2, 128), mask="bool"))
-
-    return open_artifact(make_once(NAME, export) / NAME)
+    return export_once(NAME, lambda: real_source, ExportOptions(Shape(2, 128), mask="bool"))
 
 
 @pytest.fixture(scope="session")
