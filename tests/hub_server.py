@@ -171,7 +171,8 @@ class _Answers(BaseHTTPRequestHandler):
             headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(files[name]).hexdigest()}"'}
             self._send(200, files[name], headers, body=body)
         else:
-            self._fail(404, "EntryNotFound", body=body)
+            headers = {"X-Repo-Commit": commit, "X-Error-Code": "EntryNotFound"}
+            self._send(404, b"{}", headers, body=body)
 
     def _json(self, value: Any, status: int = 200, *, body: bool = True) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"}, body=body)

@@ -5,17 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import onnx
 import pytest
+from tests.hub_server import HubServer, hub_server
 
 from minilmx.models.source import bundled_model
 
+ID = "some-org/some-model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PINNED = "364dd28d28dcd3359b537f3cf1f5348ba679da62"
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nothing listens at the discard port
@@ -89,11 +88,11 @@ def cache_model(
 @pytest.mark.parametrize("variables", [OFFLINE, UNREACHABLE], ids=["offline", "unreachable"])
 def test_a_cached_model_needs_no_hub(tmp_path: Path, variables: dict[str, str]) -> None:
     pinned = cache_model(tmp_path, "sentence-transformers/all-MiniLM-L12-v2", PINNED)
-    unpinned = cache_model(tmp_path, "some-org/some-model", COMMIT)
+    unpinned = cache_model(tmp_path, ID, COMMIT)
     asked: list[tuple[str, str | None, bool]] = [
         ("all-MiniLM-L12-v2", None, False),
-        ("some-org/some-model", COMMIT, False),
-        ("some-org/some-model", None, False),
+        (ID, COMMIT, False),
+        (ID, None, False),
     ]
     results, said = resolve(tmp_path, variables, *asked)
     assert results == [
@@ -130,7 +129,7 @@ def test_a_hub_that_cannot_be_reached_is_reported_on_one_line(tmp_path: Path) ->
     results, said = resolve(
         tmp_path,
         UNREACHABLE,
-        ("some-org/some-model", None, False),
+        (ID, None, False),
         ("all-MiniLM-L12-v2", None, False),
         ("all-MiniLM-L6-v2", "main", False),
         ("all-MiniLM-L6-v2", None, True),
@@ -236,15 +235,15 @@ def test_a_revision_that_was_asked_for_is_never_replaced(tmp_path: Path) -> None
 
 
 def test_a_cache_without_a_main_branch_says_what_it_holds(tmp_path: Path) -> None:
-    snapshot = cache_model(tmp_path, "some-org/some-model", COMMIT)
+    snapshot = cache_model(tmp_path, ID, COMMIT)
     (snapshot.parents[1] / "refs" / "main").unlink()
-    [result], _ = resolve(tmp_path, OFFLINE, ("some-org/some-model", None, False))
+    [result], _ = resolve(tmp_path, OFFLINE, (ID, None, False))
     words = f"the main branch of some-org/some-model is not in the hub cache (the cache holds {COMMIT})"
     assert words in result
 
 
 def test_a_snapshot_folder_is_named_by_its_model_and_revision(tmp_path: Path) -> None:
-    snapshot = cache_model(tmp_path, "some-org/some-model", COMMIT)
+    snapshot = cache_model(tmp_path, ID, COMMIT)
     [result], _ = resolve(tmp_path, OFFLINE, (str(snapshot), None, False))
     assert result == ["hub", COMMIT, f"hub some-org/some-model at 0123456789ab, in {snapshot}", str(snapshot)]
     (tmp_path / "linked").symlink_to(snapshot)
@@ -252,76 +251,28 @@ def test_a_snapshot_folder_is_named_by_its_model_and_revision(tmp_path: Path) ->
     assert result[:2] == ["hub", COMMIT]
 
 
-class Hub(ThreadingHTTPServer):
-    """The hub's protocol for one model, "some-org/some-model", and a record of what was asked for."""
-
-    def __init__(self, files: dict[str, Any]) -> None:
-        self.files = {name: json.dumps(content).encode() for name, content in files.items()}
-        self.downloaded: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Answers)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"HF_ENDPOINT": f"http://127.0.0.1:{self.server_address[1]}", "HF_HUB_DISABLE_XET": "1"}
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _answer(self, *, body: bool) -> None:
-        path, files = self.path.split("?")[0], self.server.files
-        headers, status = {"X-Repo-Commit": COMMIT}, 200
-        if "/tree/" in path:
-            content = json.dumps(
-                [
-                    {"type": "file", "path": name, "size": len(data), "oid": sha256(data).hexdigest()}
-                    for name, data in files.items()
-                ]
-            ).encode()
-        elif path.startswith("/api/models/some-org/some-model"):
-            siblings = [{"rfilename": name} for name in files]
-            content = json.dumps({"id": "some-org/some-model", "sha": COMMIT, "siblings": siblings}).encode()
-        elif (name := path.partition(f"/resolve/{COMMIT}/")[2]) in files:
-            content = files[name]
-            headers["ETag"] = f'"{sha256(content).hexdigest()}"'
-            if body:
-                self.server.downloaded.append(name)
-        else:
-            content, status = b"", 404
-            headers["X-Error-Code"] = "EntryNotFound" if "/resolve/" in path else "RepoNotFound"
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(content))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub(dict(FILES)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+def hub() -> Iterator[HubServer]:
+    """A hub with one model, whose files may be changed: `hub.head(ID)`."""
+    with hub_server() as server:
+        server.repositories[ID] = {COMMIT: {name: json.dumps(FILES[name]).encode() for name in FILES}}
         yield server
-        server.shutdown()
 
 
-ASKED: tuple[str, str | None, bool] = ("some-org/some-model", None, False)
+def downloaded(hub: HubServer) -> list[str]:
+    """The files that were downloaded, by their names."""
+    start = f"GET /{ID}/resolve/{COMMIT}/"
+    return [asked.removeprefix(start) for asked in hub.asked if asked.startswith(start)]
 
 
-def test_a_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: Hub) -> None:
-    hub.files["pytorch_model.bin"] = b"never downloaded"
+ASKED: tuple[str, str | None, bool] = (ID, None, False)
+
+
+def test_a_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: HubServer) -> None:
+    hub.head(ID)["pytorch_model.bin"] = b"never downloaded"
     [result], said = resolve(tmp_path, hub.variables, ASKED)
     assert result[:2] == ["hub", COMMIT], result
-    assert sorted(hub.downloaded) == sorted(FILES)
+    assert sorted(downloaded(hub)) == sorted(FILES)
     assert said == [
         "downloading some-org/some-model at 0123456789abcdef0123456789abcdef01234567 from the hub"
     ]
@@ -329,48 +280,47 @@ def test_a_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, h
     assert again[:2] == ["hub", COMMIT], again
 
 
-def test_a_plain_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: Hub) -> None:
-    del hub.files["modules.json"], hub.files["1_Pooling/config.json"]
+def test_a_plain_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: HubServer) -> None:
+    del hub.head(ID)["modules.json"], hub.head(ID)["1_Pooling/config.json"]
     [result], _ = resolve(tmp_path, hub.variables, ASKED)
     assert result[:2] == ["hub", COMMIT], result
     [again], _ = resolve(tmp_path, OFFLINE, ASKED)
     assert again[:2] == ["hub", COMMIT], again
 
 
-def test_shards_are_downloaded_by_their_index(tmp_path: Path, hub: Hub) -> None:
+def test_shards_are_downloaded_by_their_index(tmp_path: Path, hub: HubServer) -> None:
     shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
-    del hub.files["model.safetensors"]
-    hub.files |= {name: name.encode() for name in (*shards, "other.safetensors")}
+    del hub.head(ID)["model.safetensors"]
+    hub.head(ID).update({name: name.encode() for name in (*shards, "other.safetensors")})
     index = {"weight_map": dict(zip("ab", shards, strict=True))}
-    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    hub.head(ID)["model.safetensors.index.json"] = json.dumps(index).encode()
     [result], _ = resolve(tmp_path, hub.variables, ASKED)
     assert result[:2] == ["hub", COMMIT], result
-    assert {name for name in hub.downloaded if name.endswith(".safetensors")} == set(shards)
+    assert {name for name in downloaded(hub) if name.endswith(".safetensors")} == set(shards)
 
 
-def test_an_onnx_file_comes_with_its_external_data(tmp_path: Path, hub: Hub, tiny_folder: Path) -> None:
+def test_an_onnx_file_comes_with_its_external_data(tmp_path: Path, hub: HubServer, tiny_folder: Path) -> None:
     file = tmp_path / "model.onnx"
     model = onnx.load(tiny_folder / "onnx" / "model.onnx")
     onnx.save(model, file, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
-    hub.files |= {
-        f"onnx/{name}": (tmp_path / name).read_bytes() for name in ("model.onnx", "model.onnx_data")
-    }
-    hub.files["onnx/model_quantized.onnx"] = b"never downloaded"
-    asked = ("some-org/some-model", None, True)
+    for name in ("model.onnx", "model.onnx_data"):
+        hub.head(ID)[f"onnx/{name}"] = (tmp_path / name).read_bytes()
+    hub.head(ID)["onnx/model_quantized.onnx"] = b"never downloaded"
+    asked = (ID, None, True)
     [result], _ = resolve(tmp_path, hub.variables, asked)
     assert result[:2] == ["hub", COMMIT], result
-    assert {name for name in hub.downloaded if "onnx" in name} == {"onnx/model.onnx", "onnx/model.onnx_data"}
-    assert "model.safetensors" not in hub.downloaded
+    assert {name for name in downloaded(hub) if "onnx" in name} == {"onnx/model.onnx", "onnx/model.onnx_data"}
+    assert "model.safetensors" not in downloaded(hub)
     (Path(result[3]) / "onnx" / "model.onnx_data").unlink()  # as an interrupted download leaves it
     [again], _ = resolve(tmp_path, OFFLINE, asked)
     assert "is in the hub cache without onnx/model.onnx_data" in again
 
 
-def test_the_weights_of_a_dense_module_are_downloaded(tmp_path: Path, hub: Hub) -> None:
+def test_the_weights_of_a_dense_module_are_downloaded(tmp_path: Path, hub: HubServer) -> None:
     dense = [*FILES["modules.json"], {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
-    hub.files["modules.json"] = json.dumps(dense).encode()
-    hub.files["2_Dense/config.json"] = json.dumps({"out_features": 8}).encode()
-    hub.files["2_Dense/model.safetensors"] = b"weights"
+    hub.head(ID)["modules.json"] = json.dumps(dense).encode()
+    hub.head(ID)["2_Dense/config.json"] = json.dumps({"out_features": 8}).encode()
+    hub.head(ID)["2_Dense/model.safetensors"] = b"weights"
     [result], _ = resolve(tmp_path, hub.variables, ASKED)
     assert result[:2] == ["hub", COMMIT], result
     (Path(result[3]) / "2_Dense" / "model.safetensors").unlink()  # as an interrupted download leaves it
@@ -394,14 +344,14 @@ LSTM = [*FILES["modules.json"], {"path": "2_LSTM", "type": "sentence_transformer
     ids=["architecture", "reranker", "lstm", "pickle", "no weights"],
 )
 def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(
-    tmp_path: Path, hub: Hub, changes: dict[str, Any], words: str
+    tmp_path: Path, hub: HubServer, changes: dict[str, Any], words: str
 ) -> None:
     for name, content in changes.items():
         if content is None:
-            del hub.files[name]
+            del hub.head(ID)[name]
         else:
-            hub.files[name] = json.dumps(content).encode()
+            hub.head(ID)[name] = json.dumps(content).encode()
     [result], said = resolve(tmp_path, hub.variables, ASKED)
     assert words in result
-    assert set(hub.downloaded) & {"model.safetensors", "pytorch_model.bin", "tokenizer.json"} == set()
+    assert set(downloaded(hub)) & {"model.safetensors", "pytorch_model.bin", "tokenizer.json"} == set()
     assert said == []
