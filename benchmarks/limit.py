@@ -1,6 +1,6 @@
 """The physical limit: how much work a workload is, and how fast this machine multiplies matrices.
 
-Run as a program, it prints this machine's rate in FLOP/s.
+Run as a program, it prints this machine's rate in FLOP/s: the best of all libraries and shapes.
 """
 
 import time
@@ -36,16 +36,11 @@ def count_flops(token_counts: NDArray[np.int64]) -> int:
     return _LAYERS * 2 * (tokens * weights + meetings * 2 * _HIDDEN)
 
 
-def measure_gemm_rate() -> float:
-    """The best float32 rate of numpy, torch and onnxruntime on the model's shapes, all cores, FLOP/s.
-
-    Which of them multiplies fastest depends on the processor, by as much as a factor of two.
-    """
-    return max(rate for rates in measure_rates().values() for rate in rates.values())
-
-
 def measure_rates() -> Rates:
-    """The best float32 rate by shape (rows, inner, columns) and library, all cores, FLOP/s."""
+    """The best float32 rate by shape (rows, inner, columns) and library, all cores, FLOP/s.
+
+    Which library multiplies fastest depends on the processor, by as much as a factor of two.
+    """
     found = {}
     for rows, inner, columns in _SHAPES:
         random = np.random.default_rng(0)
@@ -86,4 +81,4 @@ def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> list[Cal
 
 
 if __name__ == "__main__":
-    print(measure_gemm_rate())
+    print(max(rate for rates in measure_rates().values() for rate in rates.values()))

@@ -31,9 +31,9 @@ class Workload:
     gold: NDArray[np.float64] | None
 
 
-def read_workloads(folder: Path = STSB) -> dict[str, Workload]:
+def read_workloads() -> dict[str, Workload]:
     """Both workloads by name."""
-    return {"short": _short(folder), "long": _long(folder)}
+    return {"short": _short(), "long": _long()}
 
 
 def count_tokens(texts: list[str], tokenizer_file: Path) -> NDArray[np.int64]:
@@ -41,20 +41,20 @@ def count_tokens(texts: list[str], tokenizer_file: Path) -> NDArray[np.int64]:
     return Tokenizer(tokenizer_file, Shape(1, MAX_TOKENS)).encode(texts).token_counts
 
 
-def read_calibration(folder: Path = STSB) -> list[str]:
+def read_calibration() -> list[str]:
     """Sentences that static int8 may be calibrated on: the train split's first ones."""
-    return load_pairs(str(folder / "stsb-en-train.csv")).sentences1[:_CALIBRATION_SENTENCES]
+    return load_pairs(str(STSB / "stsb-en-train.csv")).sentences1[:_CALIBRATION_SENTENCES]
 
 
-def _short(folder: Path) -> Workload:
+def _short() -> Workload:
     """Every sentence of the test split: all first ones, then all second ones."""
-    pairs = load_pairs(str(folder / "stsb-en-test.csv"))
+    pairs = load_pairs(str(STSB / "stsb-en-test.csv"))
     return Workload("short", "every sentence of STSb-en test", pairs.texts, pairs.gold)
 
 
-def _long(folder: Path) -> Workload:
+def _long() -> Workload:
     """Eight sentences in a row of the train split: from its first, then from its fifth on."""
-    pairs = load_pairs(str(folder / "stsb-en-train.csv"))
+    pairs = load_pairs(str(STSB / "stsb-en-train.csv"))
     sentences = [text for pair in zip(pairs.sentences1, pairs.sentences2, strict=True) for text in pair]
     step = _SENTENCES_A_LONG_TEXT
     starts = [start for offset in (0, step // 2) for start in range(offset, len(sentences) - step + 1, step)]

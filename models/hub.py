@@ -53,7 +53,7 @@ def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
         validate_repo_id(hub_id)
     except hub_errors.HFValidationError as error:
         raise ModelError(f"unknown model {hub_id!r}; expected a folder or a hub id (org/name)") from error
-    cached = cached_snapshot(wanted)
+    cached = cached_snapshot(hub_id, revision)
     is_complete = cached is not None and not _missing(wanted, cached)
     if cached and is_complete and (revision is not None or hub.is_offline_mode()):
         return wanted.source(cached)
@@ -106,9 +106,8 @@ def out_of_reach(error: Exception, what: str, kind: type[MinilmxError]) -> Minil
 
 def cached_main(wanted: Wanted, progress: Progress) -> ModelSource | None:
     """The cached main branch in place of a known revision that is out of reach, with a message; or None."""
-    main = replace(wanted, revision=None)
-    folder = cached_snapshot(main)
-    if wanted.revision is None or folder is None or _missing(main, folder):
+    folder = cached_snapshot(wanted.id, None)
+    if wanted.revision is None or folder is None or _missing(wanted, folder):
         return None
     pinned, commit = wanted.revision[:12], folder.name[:12]
     progress.message(
@@ -144,9 +143,9 @@ def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSo
     return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
 
 
-def cached_snapshot(wanted: Wanted) -> Path | None:
-    """The snapshot of the wanted revision in the cache, complete or not."""
-    repo, revision = _cache_folder(wanted.id), wanted.revision or "main"
+def cached_snapshot(hub_id: str, revision: str | None) -> Path | None:
+    """The snapshot of a revision in the cache, complete or not; None is the main branch."""
+    repo, revision = _cache_folder(hub_id), revision or "main"
     ref = repo / "refs" / revision
     try:
         commit = ref.read_text("utf-8").strip() if ref.is_file() else revision
@@ -190,7 +189,7 @@ def _describe_cache(wanted: Wanted, cached: Path | None) -> str:
     if cached is not None:
         return f"{wanted.id} at {cached.name[:12]} is in the hub cache without {_missing(wanted, cached)}"
     repo = _cache_folder(wanted.id)
-    main = cached_snapshot(replace(wanted, revision=None))
+    main = cached_snapshot(wanted.id, None)
     found = sorted(path.name for path in (repo / "snapshots").glob("*"))
     if not found:
         return f"{wanted.id} is not in the hub cache"

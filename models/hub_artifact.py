@@ -27,14 +27,14 @@ def fetch_artifact(name: str) -> Path:
     import huggingface_hub as hub
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
 
-    from minilmx.models.hub import Wanted, cached_snapshot, out_of_reach, refusal
+    from minilmx.models.hub import cached_snapshot, out_of_reach, refusal
 
     spelling = _SPELLING.match(name)
     if spelling is None:
         raise ArtifactError(f"the artifact {name:.200}; expected hf://ORG/NAME or hf://ORG/NAME@REVISION")
     hub_id, revision = spelling["id"], spelling["revision"]
     with boundary(ArtifactError, f"the artifact {name:.200}"):
-        cached = cached_snapshot(Wanted(hub_id, revision, False, None, False))
+        cached = cached_snapshot(hub_id, revision)
         if cached is not None and not _is_complete(cached):
             cached = None
     if cached is not None and (_COMMIT.match(revision or "") or hub.is_offline_mode()):

@@ -148,7 +148,8 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
         for near in found
     ]  # fmt: skip
 
-    def compare_with_first(side: Side) -> Comparison:
+    def compare_with_first(number: int) -> Comparison:
+        side = sides[number]
         if not (first.is_finite and side.is_finite):
             return Comparison(Drift(finite=False))
         if pairs is not None:
@@ -162,7 +163,6 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
             if sample is not None and profile is not None:
                 estimates = estimate_sample(first.values, side.values, neighbours)
             return Comparison(drift, profile, retrieval=retrieval, sample=estimates)
-        number = next(number for number, each in enumerate(sides) if each is side)
         near, mixed = found[number], nearest(side, first, search)
         if found[0] is None or near is None or mixed is None:
             return Comparison(drift, profile)
@@ -173,7 +173,8 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
             relevance = compare_relevance(before, after)
         return Comparison(drift, profile, retrieval=retrieval, relevance=relevance)
 
-    def result(side: Side, scored: QueryScores | UnsetType) -> RunnerResult:
+    def result(number: int) -> RunnerResult:
+        side, scored = sides[number], judged[number]
         scores, similarities = Scores(None, None), None
         if pairs is not None:
             each = pair_similarities(side.values, similarity)
@@ -187,7 +188,7 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
             finite=side.is_finite,
             scores=scores,
             similarities=similarities,
-            comparison=None if side is first else compare_with_first(side),
+            comparison=compare_with_first(number) if number else None,
             invariance=side.invariance,
             timing=side.timing,
             **chip_latencies(side.details),
@@ -205,7 +206,7 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
         pairs=len(pairs) if pairs else 0,
         texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()) if pairs else (),
-        runners=tuple(map(result, sides, judged)),
+        runners=tuple(map(result, range(len(sides)))),
         noise=None,
         ladder=None,
         provenance=record_provenance(),
