@@ -49,7 +49,7 @@ def find_setting(source: ModelSource, name: str) -> Path:
 
 
 def write_tokenizer(
-    tokenizer: Tokenizer, source: ModelSource, folder: Path, shape: Shape, *, pairs: bool = False
+    tokenizer: Tokenizer, source: ModelSource, folder: Path, shape: Shape, *, pairs: bool
 ) -> None:
     """Write the tokenizer files with one limit everywhere: the artifact's sequence length.
 

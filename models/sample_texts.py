@@ -41,7 +41,7 @@ _ODD_TEXTS = (
 )
 
 
-def odd_texts(sequence_length: int, added_tokens: Sequence[str] = ()) -> list[str]:
+def odd_texts(sequence_length: int, added_tokens: Sequence[str]) -> list[str]:
     """Texts that show a difference between two tokenizers: in case, accents, CJK, white space and more.
 
     Two have more than `sequence_length` tokens, with other words at the start than at the end; some have

@@ -22,7 +22,6 @@ from minilmx.cpus import available_cpus
 from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.int8 import round_weights_to_int8
-from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_graph
 from minilmx.progress import Progress
@@ -52,9 +51,7 @@ class OpenvinoRunner(Runner):
 
     name = "openvino"
 
-    def __init__(
-        self, model: "openvino.Model", precision: str, threads: int, output: str = SENTENCE_EMBEDDING
-    ) -> None:
+    def __init__(self, model: "openvino.Model", precision: str, threads: int, output: str) -> None:
         """Compile for `threads` batches at once, with one thread each; `run` returns the `output`."""
         openvino = _import_openvino()
         # Two threads that ask for the first type at the same time deadlock.

@@ -24,7 +24,7 @@ from minilmx.files.atomic import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.sample_texts import odd_texts
 from minilmx.models.tokenizer import load_tokenizer, open_tokenizer
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.groq.pythonpath import child_variables
 
 BATCH_SIZES = (1, 7, 32)
@@ -76,7 +76,7 @@ def check_consumers(
     texts: list[str],
     reference: NDArray[np.float32],
     time_limit_seconds: float,
-    progress: Progress = SILENT,
+    progress: Progress,
 ) -> Iterator[Finding]:
     """Run each consumer in every place that has it; if none has it, yield one finding that says so.
 

@@ -39,27 +39,27 @@ class Consumer:
         return "fixed" if self.name.endswith(FIXED_SUFFIX) else "dynamic"
 
 
-_LIBRARIES = {
-    "sentence-transformers": Consumer(
+_LIBRARIES = (
+    Consumer(
         "sentence-transformers",
         ("sentence-transformers", "optimum-onnx"),
         f"pip install sentence-transformers {_ONNX}",
     ),
-    "haystack": Consumer(
+    Consumer(
         "haystack",
         ("haystack-ai", "sentence-transformers-haystack", "optimum-onnx"),
         f"pip install haystack-ai sentence-transformers-haystack {_ONNX}",
     ),
-    "langchain": Consumer(
+    Consumer(
         "langchain",
         ("langchain-huggingface", "sentence-transformers", "optimum-onnx"),
         f"pip install langchain-huggingface sentence-transformers {_ONNX}",
     ),
-    "fastembed": Consumer("fastembed", ("fastembed",), "pip install fastembed"),
-}
+    Consumer("fastembed", ("fastembed",), "pip install fastembed"),
+)
 _ALL = (
     Consumer("onnxruntime", ("onnxruntime", "tokenizers"), "pip install onnxruntime tokenizers numpy"),
-    *_LIBRARIES.values(),
+    *_LIBRARIES,
     Consumer("optimum", ("optimum-onnx", "onnxruntime"), f"pip install onnxruntime {_ONNX}"),
     Consumer(
         "txtai",
@@ -77,9 +77,6 @@ _ALL = (
         "ONNXRUNTIME_NODE_INSTALL=skip npm install @huggingface/transformers",
         NODE_TOLERANCE,
     ),
-    *(
-        Consumer(name + FIXED_SUFFIX, library.packages, library.install)
-        for name, library in _LIBRARIES.items()
-    ),
+    *(Consumer(each.name + FIXED_SUFFIX, each.packages, each.install) for each in _LIBRARIES),
 )
 CONSUMERS = {consumer.name: consumer for consumer in _ALL}

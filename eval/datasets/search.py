@@ -47,7 +47,7 @@ class SearchTexts:
         return ids if len(set(ids)) == len(ids) else None
 
 
-def read_search(queries: str, corpus: str, qrels: str | None = None) -> SearchTexts:
+def read_search(queries: str, corpus: str, qrels: str | None) -> SearchTexts:
     """Read files with the columns `_id`, `text` and, of documents, `title`, which precedes the text.
 
     `qrels` has the columns query-id, corpus-id and score, a whole number of 0 or more. Raises DatasetError.

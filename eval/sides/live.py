@@ -18,7 +18,7 @@ from minilmx.eval.setup import PROMPT
 from minilmx.eval.sides.side import Rows, Side, Source
 from minilmx.models.artifact import SearchPrompts
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.base import Details
 from minilmx.runners.provenance import record_provenance
 
@@ -34,7 +34,7 @@ def embed_live(source: Any, number: int, inputs: Inputs, progress: Progress) -> 
 
 
 def embed_golden(
-    source: Source, texts: Sequence[str], preset: str | None, progress: Progress = SILENT
+    source: Source, texts: Sequence[str], preset: str | None, progress: Progress
 ) -> tuple[GoldenRecord, Rows]:
     """The record and the embeddings of a golden file, float32 [N, D]. Raises what embedding raises."""
     side = embed_live(source, 1, Inputs("texts", texts), progress)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.files.documents import parse_json, read_document
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.groq import pins
 from minilmx.runners.groq.environment import (
     GroqFlowEnvironment,
@@ -44,17 +44,12 @@ class Installation:
     trial: str
 
 
-def set_up(
-    size: str = "lean",
-    python: Path | None = None,
-    prefix: Path | None = None,
-    progress: Progress = SILENT,
-) -> Installation:
+def set_up(size: str, python: Path | None, prefix: Path | None, progress: Progress) -> Installation:
     """Create GroqFlow's environment and try it; an environment that exists already is only tried.
 
     `size` is "lean" (what the ONNX path needs) or "full" (what Groq's guide installs); `python` is a Python
-    3.8 to 3.10, by default the first on PATH or of pyenv, uv or conda that can create environments, of the
-    version that the installed SDK wants if there is one; `prefix` is the folder to create. Raises
+    3.8 to 3.10, None for the first on PATH or of pyenv, uv or conda that can create environments, of the
+    version that the installed SDK wants if there is one; `prefix` is the folder to create, or None. Raises
     RunnerUnavailable if such a Python is not found, and RunnerFailed if the installation fails, after
     which nothing is left at `prefix`, or if GroqFlow does not work.
     """

@@ -61,7 +61,7 @@ class GroqRunner(Runner):
         cards: int,
         resources: ExitStack,
         progress: Progress,
-        output: str = SENTENCE_EMBEDDING,
+        output: str,
     ) -> None:
         """Load the program on so many cards. `resources` is closed with the runner; `output` is the
         program's output that `run` returns. Raises RunnerFailed.

@@ -16,7 +16,7 @@ from minilmx.models.batching import Batch, feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import open_tokenizer
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Tensors
 from minilmx.runners.groq.build import MAX_FP16_ERROR, build_artifact, largest_error, open_session
 from minilmx.runners.groq.cache import Build
@@ -45,7 +45,7 @@ _OTHER_FORMS = {
 _UNPROVEN = ("compiles", "inputs", "error")
 
 
-def run_selftest(progress: Progress = SILENT) -> list[Check]:
+def run_selftest(progress: Progress) -> list[Check]:
     """Compile the fixed and the packed graph of the shipped model, and call each 100 times on the card.
 
     A check per answer: compiling, input types, output names and types, repeats, time, and the error against

@@ -8,7 +8,7 @@ sentence-transformers imports a class that modules.json names only if it is one 
 trust_remote_code. An artifact names none of ours, so that it stays data; the class is imported here instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,10 +95,9 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):  # type: i
     ) -> None:
         opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
         manifest = opened.manifest
-        prompts: Mapping[str, str] = manifest.prompts or {}
         super().__init__(
             modules=[Module(opened, runner, graph, **options)],
-            prompts=dict(prompts) or None,
+            prompts=dict(manifest.prompts or {}) or None,
             default_prompt_name=manifest.default_prompt or None,
             similarity_fn_name=opened.similarity,
             device="cpu",

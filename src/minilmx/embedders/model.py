@@ -11,7 +11,7 @@ from minilmx.embedders.base import TextEmbedder
 from minilmx.errors import ModelError, RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import SearchPrompts, find_search_prompts
 from minilmx.models.source import list_modules, resolve_model, weights_files
-from minilmx.progress import SILENT, Advance, Progress
+from minilmx.progress import Advance, Progress
 from minilmx.runners.base import Details
 
 _BATCH_TEXTS = 32
@@ -20,7 +20,7 @@ _BATCH_TEXTS = 32
 class ModelEmbedder(TextEmbedder):
     """sentence-transformers on the CPU, in float32, with the model's own settings."""
 
-    def __init__(self, model: str, name: str, progress: Progress = SILENT) -> None:
+    def __init__(self, model: str, name: str, progress: Progress) -> None:
         """Load a folder, a known name or a hub id. Only safetensors are read, and no code of the model runs.
 
         Raises RunnerUnavailable without sentence-transformers, and ModelError.

@@ -24,7 +24,7 @@ from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
 from minilmx.files.documents import dump_json, parse_json, read_document
 from minilmx.files.locking import hold_lock
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 
 LEDGER_SUFFIX = ".ledger.jsonl"
 _SHARD_PREFIX = "shard-"
@@ -112,7 +112,7 @@ class Ledger:
 
 
 @contextmanager
-def locked(folder: Path, progress: Progress = SILENT) -> Iterator[None]:
+def locked(folder: Path, progress: Progress) -> Iterator[None]:
     """Create the folder if needed and keep all other runs out of it.
 
     Raises OutputError if another run is using it or it cannot be written. If no ledger is
