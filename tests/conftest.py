@@ -338,6 +338,12 @@ def run_mlx(*arguments: object, stdin: str | bytes | None = None) -> Outcome:
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files in a folder, by their paths in it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def reseal(folder: Path) -> Artifact:
     """Let the manifest of an artifact state its files as they are now: what an attacker does."""
     manifest = read_artifact(folder).manifest

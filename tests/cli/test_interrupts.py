@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.cli.conftest import Start
+from tests.cli.conftest import Start, wait_for
 from tests.conftest import reseal
 
 from minilmx.models.artifact import read_artifact
@@ -19,15 +19,6 @@ from minilmx.models.artifact import read_artifact
 
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
-    for _ in range(400):
-        if path.exists():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError(f"{path} never came")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -43,7 +34,7 @@ def test_an_interrupted_command_leaves_nothing_half_written(
         "eval": ["eval", tiny, "--runner", "slow", "--runner", "onnxruntime", "-o", "out/r.json"],
     }
     process = start(*words[command])
-    wait_for(tmp_path / "started", process)
+    wait_for((tmp_path / "started").exists, process)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.cli.conftest import Start
+from tests.cli.conftest import Start, wait_for
 from tests.conftest import FULL_SIZE, MakeOnce, Mlx, run_mlx
 
 from minilmx.embedding.embedder import Embedder
@@ -745,15 +745,6 @@ def test_an_interrupted_run_says_so_and_resumes(
     assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
     assert mlx("run", tiny, "in", "-o", "whole/", *RUN).code == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-
-
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError("it never happened")
 
 
 def descendants(pid: int) -> list[int]:

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.conftest import MakeModel
+from tests.export.conftest import embed_fixed
 
 from minilmx.errors import ExportError
 from minilmx.export.exporter import ExportedArtifact, export_model
 from minilmx.export.options import ExportOptions
-from minilmx.export.parity import open_session
-from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.artifact import open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.source import resolve_model
-from minilmx.models.tokenizer import Tokenizer
 
 TEXTS = ["a", "", "hello world", "the quick brown fox", "1, 2; 3!", "z" * 40, "x y " * 30]
 LIMIT = 1e-5
@@ -23,14 +22,6 @@ LIMIT = 1e-5
 
 def export(folder: Path, output: Path, opset: int | None = None) -> ExportedArtifact:
     return export_model(resolve_model(str(folder)), output, ExportOptions(Shape(3, 24), opset))
-
-
-def embed(artifact: Artifact) -> NDArray[np.float32]:
-    """Through the fixed graph, fed by name."""
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS)
-    session = open_session(artifact.fixed_graph)
-    parts = [session.run(["sentence_embedding"], b.feeds())[0] for b in tokenized.batches()]
-    return np.concatenate(parts)[: len(TEXTS)]
 
 
 def expected(folder: Path) -> NDArray[np.float32]:
@@ -61,7 +52,7 @@ def test_embeddings_are_those_of_sentence_transformers(
     manifest = artifact.manifest
     assert (manifest.pooling, manifest.normalized) == (pooling, normalized)
     assert manifest.embedding_dimension == 32
-    embeddings = embed(artifact)
+    embeddings = embed_fixed(artifact, TEXTS)
     assert np.abs(embeddings - expected(folder)).max() <= LIMIT
     lengths = np.linalg.norm(embeddings, axis=1)
     assert np.allclose(lengths, 1, atol=1e-5) == normalized
@@ -74,7 +65,7 @@ def test_each_opset_is_kept_and_changes_no_embedding(bert_original: Path, tmp_pa
         assert read_facts(load_onnx(graph), graph).opset == opset
     assert artifact.manifest.opset == opset
     assert artifact.report.facts.ir_version <= 9
-    assert np.abs(embed(artifact) - expected(bert_original)).max() <= LIMIT
+    assert np.abs(embed_fixed(artifact, TEXTS) - expected(bert_original)).max() <= LIMIT
 
 
 @pytest.mark.parametrize("opset", [12, 18])

@@ -14,6 +14,7 @@ import tokenizers
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import change_graph
+from tests.export.conftest import embed_fixed
 
 import minilmx
 from minilmx.errors import ExportError, MinilmxError, RunnerFailed
@@ -69,13 +70,6 @@ def unfrozen(folder: Path, texts: list[str], artifact: Artifact) -> NDArray[np.f
     return np.array(rows)
 
 
-def embed(artifact: Artifact, texts: list[str]) -> NDArray[np.float32]:
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
-    session = onnxruntime.InferenceSession(artifact.fixed_graph, providers=["CPUExecutionProvider"])
-    parts = [session.run(["sentence_embedding"], b.feeds())[0] for b in tokenized.batches()]
-    return np.concatenate(parts)[: len(texts)]
-
-
 @pytest.mark.parametrize("normalized", [True, False], ids=["normalized", "not normalized"])
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_the_pooling_that_the_folder_asks_for_is_added(folder: Path, pooling: str, normalized: bool) -> None:
@@ -83,7 +77,7 @@ def test_the_pooling_that_the_folder_asks_for_is_added(folder: Path, pooling: st
     artifact = freeze(folder)
     manifest = artifact.manifest
     assert (manifest.pooling, manifest.normalized) == (pooling, normalized)
-    assert np.abs(embed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
+    assert np.abs(embed_fixed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
 
 
 # An opset, and the IR version that came with it.
@@ -98,7 +92,7 @@ def test_the_files_own_opset_is_kept(folder: Path, opset: int, pooling: str) -> 
     artifact = freeze(folder)
     assert artifact.report.facts.opset == artifact.manifest.opset == opset
     assert artifact.report.facts.ir_version == artifact.manifest.ir_version == IR_VERSIONS[opset]
-    assert np.abs(embed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
+    assert np.abs(embed_fixed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
     assert open_artifact(artifact.path).manifest == artifact.manifest
 
 
@@ -154,7 +148,7 @@ def test_an_existing_sentence_embedding_is_kept(folder: Path) -> None:
     session = onnxruntime.InferenceSession(folder / GRAPH)
     tokens = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(TEXTS).tokens
     expected = session.run(["sentence_embedding"], tokens.feeds())[0]
-    assert np.abs(embed(artifact, TEXTS) - expected).max() <= 1e-6
+    assert np.abs(embed_fixed(artifact, TEXTS) - expected).max() <= 1e-6
 
 
 @pytest.mark.parametrize("pooled", [False, True], ids=["alone", "with sentence_embedding"])
@@ -175,7 +169,7 @@ def test_inputs_are_put_into_our_order(folder: Path) -> None:
     artifact = freeze(folder)
     names = [tensor.name for tensor in artifact.report.facts.inputs]
     assert names == ["input_ids", "attention_mask", "token_type_ids"]
-    assert np.abs(embed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
+    assert np.abs(embed_fixed(artifact, TEXTS) - unfrozen(folder, TEXTS, artifact)).max() <= 1e-6
 
 
 def test_a_model_onnx_beside_the_config_is_found(folder: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.conftest import contents
 
 from minilmx.errors import ExportError, OutputError
 from minilmx.export.exporter import ExportedArtifact, artifact_name, export_model
@@ -47,11 +48,6 @@ def export(
 ) -> ExportedArtifact:
     options = ExportOptions(shape, from_onnx=True, replace=replace)
     return export_model(resolve_model(str(folder)), output, options, progress)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from tests.conftest import GROQFLOW_PYTHON
+from tests.export.conftest import embed_fixed
 from tokenizers import Tokenizer as HubTokenizer
 
 from minilmx.export.exporter import export_model
@@ -48,13 +49,6 @@ def truth(real_source: ModelSource, texts: list[str]) -> Vectors:
     model = made.SentenceTransformer(str(real_source.folder), device="cpu", local_files_only=True)
     model.max_seq_length = 48
     return np.asarray(model.encode(texts, batch_size=8))
-
-
-def embed_fixed(artifact: Artifact, texts: list[str]) -> Vectors:
-    tokenized = Tokenizer(artifact.tokenizer_file, artifact.shape).encode(texts)
-    session = open_session(artifact.fixed_graph)
-    parts = [session.run(["sentence_embedding"], b.feeds())[0] for b in tokenized.batches()]
-    return np.concatenate(parts)[: len(texts)]
 
 
 def test_the_fixed_graph_has_exactly_the_operators_of_the_contract(artifact: Artifact) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import Mlx, Outcome
+from tests.conftest import Mlx, Outcome, contents
 from tests.hub_server import HubServer, hub_server
 
 from minilmx.models.artifact import open_artifact
@@ -51,11 +51,6 @@ def mlx(hub: HubServer, tmp_path: Path) -> Mlx:
 def uploaded(hub: HubServer, tiny: Path) -> str:
     """The commit of `tiny`, as it is, on the hub."""
     return hub.commit(ID, contents(tiny))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def test_an_artifact_is_pushed_and_opened_by_its_name(
