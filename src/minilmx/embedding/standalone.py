@@ -39,7 +39,6 @@ def write_folder(
     with private_folder("minilmx-groq-") as scratch:
         build = unpack_bundle(bundle, artifact, None, scratch)
         details = {"execution": "standalone", "cards": 1, **build.details}
-        flow = str(build.facts["versions"].get("groqflow"))
     tokenizer = checked_tokenizer(artifact)
     digest = hashlib.sha256()
     count = truncated = 0
@@ -66,7 +65,7 @@ def write_folder(
         "graph": artifact.graph_kind,
         "runner": "groq",
         "details": details,
-        "versions": {"sdk": build.sdk or "unknown", "groqflow": flow},
+        "versions": {"sdk": build.sdk or "unknown", "groqflow": str(build.facts["versions"].get("groqflow"))},
         "empty_lines": [],
     }
     record["provenance"] = {"minilmx": record["provenance"].minilmx}
