@@ -126,8 +126,7 @@ def open_session(
     """
     device, options = DEVICES[name], dict(option.split("=", 1) for option in given)
     threads = limited_threads(threads)
-    if threads is not None:
-        settings.intra_op_num_threads = threads
+    settings.intra_op_num_threads = threads or 0  # 0: onnxruntime's own choice
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers: list[Any] | None = None
     details: dict[str, Any] = {

@@ -120,9 +120,7 @@ def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSessio
     settings.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     # Fused nodes have no tensors between them, and round less often than separate nodes.
     settings.graph_optimization_level = OPTIMIZATION_LEVELS["disable"]
-    threads = limited_threads(threads)
-    if threads is not None:
-        settings.intra_op_num_threads = threads
+    settings.intra_op_num_threads = limited_threads(threads) or 0  # 0: onnxruntime's own choice
     with boundary(RunnerFailed, "onnxruntime cannot load the graph with its intermediate tensors"):
         return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[PROVIDER])
 

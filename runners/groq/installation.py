@@ -49,8 +49,8 @@ def set_up(size: str, python: Path | None, prefix: Path | None, progress: Progre
 
     `size` is "lean" (what the ONNX path needs) or "full" (what Groq's guide installs); `python` is a Python
     3.8 to 3.10, None for the first on PATH or of pyenv, uv or conda that can create environments, of the
-    version that the installed SDK wants if there is one; `prefix` is the folder to create, None for
-    minilmx's own. Raises RunnerUnavailable if such a Python is not found, and RunnerFailed if the installation
+    version that the installed SDK wants if there is one; `prefix` is the folder to create, None for the
+    default one. Raises RunnerUnavailable if such a Python is not found, and RunnerFailed if the installation
     fails, after which nothing is left at `prefix`, or if GroqFlow does not work.
     """
     pythons = [python] if python else _find_pythons()

@@ -13,6 +13,7 @@ from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.opening import import_pyarrow
 
 RECORD_SUFFIX = ".run.json"
 Rows = NDArray[np.float32]
@@ -95,7 +96,7 @@ def _writer(output: Path) -> Callable[[Path, int, Chunks], None]:
     except KeyError as error:
         raise OutputError(f"{output}: unknown extension; expected one of {', '.join(writers)}") from error
     if write is _parquet:
-        require_pyarrow(output)
+        import_pyarrow(output.name, OutputError)
     return write
 
 
@@ -137,7 +138,7 @@ def _jsonl(path: Path, dimension: int, chunks: Chunks) -> None:
 
 
 def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
-    pyarrow = require_pyarrow(path)
+    pyarrow = import_pyarrow(path.name, OutputError)
     embedding = pyarrow.list_(pyarrow.float32(), dimension)
     schema = pyarrow.schema({"text": pyarrow.string(), "embedding": embedding})
     with path.open("wb") as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
@@ -147,14 +148,3 @@ def _parquet(path: Path, dimension: int, chunks: Chunks) -> None:
             column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension, mask=empty)
             named = pyarrow.array([text or None for text in texts], pyarrow.string())
             writer.write_table(pyarrow.table([named, column], schema=schema))
-
-
-def require_pyarrow(file: Path):  # type: ignore[no-untyped-def] # an optional, untyped module
-    try:
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError as error:
-        raise OutputError(
-            f"{file.name} needs pyarrow, which is not installed", "Run pip install 'minilmx[datasets]'."
-        ) from error
-    return pyarrow

@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.embedding.output_file import require_pyarrow
 from minilmx.errors import OutputError, boundary
 from minilmx.files.documents import require_regular
+from minilmx.files.opening import import_pyarrow
 
 _BLOCK_BYTES = 2**20
 _BLOCK_ROWS = 1024
@@ -177,7 +177,7 @@ def _record_block(records: Sequence[tuple[int, Any]], *, has_ids: bool) -> Block
 
 
 def _read_parquet(path: Path) -> Iterator[Block]:
-    pyarrow = require_pyarrow(path)
+    pyarrow = import_pyarrow(path.name, OutputError)
     row = 0
     with (
         path.open("rb") as stream,  # pyarrow opens no name that is not UTF-8

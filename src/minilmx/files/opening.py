@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar, cast
 
-from minilmx.errors import DatasetError, reason
+from minilmx.errors import DatasetError, MinilmxError, reason
 from minilmx.files.digest import Digest
 from minilmx.files.formats import EXTENSIONS, STANDARD_INPUT, file_kind
 
@@ -117,6 +117,18 @@ def _translated(url: str, use: Callable[[Any], Found]) -> Found:
         raise DatasetError(f"{url} cannot be read: {reason}") from error
 
 
+def import_pyarrow(what: str, kind: type[MinilmxError] = DatasetError) -> Any:
+    """The optional package pyarrow. Raises `kind`, which names what needs it, without the package."""
+    try:
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise kind(
+            f"{what} needs pyarrow, which is not installed", "Run pip install 'minilmx[datasets]'."
+        ) from error
+    return pyarrow
+
+
 def _decompressed(path: str, raw: IO[bytes]) -> IO[bytes]:
     suffix = Path(path).suffix.lower()
     if suffix == ".gz":
@@ -125,13 +137,7 @@ def _decompressed(path: str, raw: IO[bytes]) -> IO[bytes]:
         buffered = raw if hasattr(raw, "peek") else io.BufferedReader(cast("io.RawIOBase", raw))
         return cast("IO[bytes]", bz2.BZ2File(buffered) if buffered.peek(1) else io.BytesIO())
     if suffix == ".zst":
-        try:
-            import pyarrow
-        except ImportError as error:
-            raise DatasetError(
-                f"{path} needs pyarrow, which is not installed", "Run pip install 'minilmx[datasets]'."
-            ) from error
-        return cast("IO[bytes]", pyarrow.CompressedInputStream(raw, "zstd"))
+        return cast("IO[bytes]", import_pyarrow(path).CompressedInputStream(raw, "zstd"))
     return raw
 
 

@@ -20,7 +20,7 @@ from minilmx.files.digest import Digest, add_stream
 from minilmx.files.documents import require_regular
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
-from minilmx.files.opening import is_url, open_bytes, open_file
+from minilmx.files.opening import import_pyarrow, is_url, open_bytes, open_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,13 +184,7 @@ def _without_end(line: str) -> str:
 
 
 def _read_parquet(path: str, skip: int, digest: Digest) -> Iterator[Block]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DatasetError(
-            f"{path} needs pyarrow, which is not installed", "Run pip install 'minilmx[datasets]'."
-        ) from error
+    pyarrow = import_pyarrow(path)
     row = 0
     try:
         if not is_url(path):

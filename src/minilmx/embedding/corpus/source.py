@@ -7,7 +7,7 @@ from typing import Any
 from minilmx.embedding.corpus.columns import as_array, widen
 from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, TextFormat
-from minilmx.files.opening import state_of
+from minilmx.files.opening import import_pyarrow, state_of
 from minilmx.files.readers import Block, read_blocks
 from minilmx.files.texts import ERROR, SKIP, is_empty, no_rows, require_on_empty, scan
 
@@ -161,13 +161,7 @@ def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corp
 
     Raises DatasetError for the first problem, naming the file and the line.
     """
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise DatasetError(
-            "a folder of embeddings needs pyarrow, which is not installed",
-            "Run pip install 'minilmx[datasets]'.",
-        ) from error
+    pyarrow = import_pyarrow("a folder of embeddings")
     require_on_empty(reading.on_empty)
     reading.text_format.require_used(paths)
     schema = pyarrow.schema([])
