@@ -127,9 +127,8 @@ def compute(first: Rows, second: Rows, judged: dict[str, dict[str, int]]) -> dic
 
 def nearest(queries: Rows, documents: Rows) -> Neighbours:
     """The 10 nearest documents of each query, nearest first, of equal ones the first: [Q, 10]."""
-    near = []
-    for block in np.split(queries, range(100, len(queries), 100)):
-        near.append(np.argsort(-(block @ documents.T), axis=1, kind="stable")[:, :10])
+    blocks = np.split(queries, range(100, len(queries), 100))
+    near = [np.argsort(-(block @ documents.T), axis=1, kind="stable")[:, :10] for block in blocks]
     return np.concatenate(near)
 
 

@@ -66,7 +66,4 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 def find_known_model(name: str) -> KnownModel | None:
     """The known model of this short name or hub id, in any letter case, or None."""
     wanted = name.lower()
-    for model in _MODELS:
-        if wanted in (model.name.lower(), model.hub_id.lower()):
-            return model
-    return None
+    return next((each for each in _MODELS if wanted in (each.name.lower(), each.hub_id.lower())), None)

@@ -17,10 +17,9 @@ from minilmx.embedders.client import MOST_REASON, Client, Refused
 from minilmx.embedders.protocols import PROTOCOLS, Address, KServeModel, read_kserve
 from minilmx.embedding.open_graph import map_in_threads
 from minilmx.errors import RunnerFailed
-from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
-from minilmx.progress import Advance, Progress
-from minilmx.runners.base import Batch, Details, NoOptions, Runner, RunnerEntry
+from minilmx.progress import Advance
+from minilmx.runners.base import Batch, Details, Runner, RunnerEntry
 from minilmx.wording import counted
 
 _BATCH_TEXTS = 32
@@ -168,15 +167,11 @@ class _TokenRunner(Runner):
 
 def token_runner(address: Address) -> RunnerEntry:
     """The runner of an artifact's fixed graph that a server of KServe's protocol runs."""
-
-    def open_runner(artifact: Artifact, options: NoOptions, progress: Progress) -> Runner:
-        return _TokenRunner(address)
-
     return RunnerEntry(
         "kserve",
         "the fixed graph on a server of KServe's protocol",
         lambda options: None,
-        open_runner,
+        lambda artifact, options, progress: _TokenRunner(address),
         graphs=frozenset({GraphKind.FIXED}),
         verifies=True,
     )
