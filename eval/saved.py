@@ -46,10 +46,8 @@ def read_run(path: Path, selection: Selection | None = None) -> SavedRun:
         document = parse_json(read_document(beside), names_files=True)
         require_version(document["schema_version"], RECORD_SCHEMA_VERSION, str(beside), EvalError)
         record = msgspec.convert(document, _SavedRecord)
-    try:
+    with boundary(EvalError, f"{path} cannot be read"):
         found = sha256_of_file(path)
-    except OSError as error:
-        raise EvalError(f"{path} cannot be read: {error.strerror}") from error
     if found != record.sha256:
         raise EvalError(f"{path}: SHA-256 {found}, which is not what was saved; expected {record.sha256}")
     vectors = read_vectors(path, selection)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import RunnerFailed
+from minilmx.errors import RunnerFailed, boundary
 from minilmx.runners.groq.worker import read_frame, write_frame
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -44,18 +44,15 @@ class Worker:
         self.log = log
         self.timed_out = False
         log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with log.open("ab") as stream:
-                self._process = subprocess.Popen(
-                    [str(python), "-u", str(WORKER)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=stream,
-                    env=variables,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise RunnerFailed(f"{python} cannot be started: {error.strerror}") from error
+        with boundary(RunnerFailed, f"{python} cannot be started"), log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [str(python), "-u", str(WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=variables,
+                start_new_session=True,
+            )
         self._timer: threading.Timer | None = None
         with suppress(OSError):  # it has ended, and its last event says why
             write_frame(self._process.stdin, job)

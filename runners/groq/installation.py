@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minilmx.errors import RunnerFailed, RunnerUnavailable
+from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
 from minilmx.files.documents import parse_json, read_document
 from minilmx.progress import Progress
 from minilmx.runners.groq import pins
@@ -97,7 +97,7 @@ def _install(prefix: Path, size: str, interpreter: Path, progress: Progress) -> 
         if found is not None and not wrong_pins(found):
             progress.message(f"{prefix} already exists")
             return found
-    try:
+    with boundary(RunnerFailed, f"{prefix} cannot be created"):
         if not marker.is_file() and prefix.exists() and (not prefix.is_dir() or any(prefix.iterdir())):
             raise RunnerFailed(
                 f"{prefix} was not created by minilmx; expected a new or empty folder",
@@ -106,8 +106,6 @@ def _install(prefix: Path, size: str, interpreter: Path, progress: Progress) -> 
         shutil.rmtree(prefix, ignore_errors=True)
         prefix.mkdir(parents=True, exist_ok=True)
         marker.write_text("{}", encoding="utf-8")  # if we are killed now, we may still replace the folder
-    except OSError as error:
-        raise RunnerFailed(f"{prefix} cannot be created: {error.strerror}") from error
     try:
         progress.message(f"creating {prefix} with {interpreter}")
         try:

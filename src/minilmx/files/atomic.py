@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from minilmx.errors import OutputError
+from minilmx.errors import OutputError, boundary
 from minilmx.files.opening import is_url
 
 _ENDING = ".mlx-partial"
@@ -147,15 +147,11 @@ def remove_private_folder(folder: Path) -> None:
 @contextmanager
 def private_folder(prefix: str) -> Iterator[Path]:
     """A folder of make_private_folder among the temporary files, removed at the end. Raises OutputError."""
-    try:
+    hint = "Free some space, or set TMPDIR to another folder."
+    with boundary(OutputError, "a folder for temporary files cannot be created", hint):
         parent = Path(tempfile.gettempdir())
         remove_left_folders(prefix, parent)
         folder = make_private_folder(prefix, parent)
-    except OSError as error:
-        raise OutputError(
-            f"a folder for temporary files cannot be created: {error.strerror or error}",
-            "Free some space, or set TMPDIR to another folder.",
-        ) from error
     try:
         yield folder
     finally:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar, cast
 
-from minilmx.errors import DatasetError, MinilmxError, reason
+from minilmx.errors import DatasetError, MinilmxError, boundary, reason
 from minilmx.files.digest import Digest
 from minilmx.files.formats import EXTENSIONS, STANDARD_INPUT, file_kind
 
@@ -67,10 +67,8 @@ def state_of(path: str) -> tuple[int, int]:
             return int(system.info(name).get("size") or 0), int(system.checksum(name))
 
         return _translated(path, state)
-    try:
+    with boundary(DatasetError, f"{path} cannot be read"):
         status = Path(path).stat()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
     return status.st_size, status.st_mtime_ns
 
 

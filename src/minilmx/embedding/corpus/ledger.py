@@ -88,15 +88,13 @@ class Ledger:
 
     def add(self, entry: Entry) -> None:
         """Record a shard whose file is in the folder. Raises OutputError."""
-        try:
+        with boundary(OutputError, f"{self._path} cannot be written"):
             for folder in {(self.folder / entry.file).parent, self.folder}:
                 flush(folder)
             with self._path.open("ab") as stream:
                 stream.write(_line(asdict(entry)))
                 stream.flush()
                 os.fsync(stream.fileno())
-        except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
         self.entries[entry.shard] = entry
 
     def finish(self) -> None:
@@ -151,7 +149,7 @@ def clear(folder: Path) -> None:
     ledger = ledger_path(folder)
     if not ledger.exists():
         return
-    try:
+    with boundary(OutputError, f"{folder} cannot be cleared"):
         data = folder / LANCE_DATA
         visible = [folder / name for name in _visible(folder) if name != LANCE_DATA or not data.is_dir()]
         visible += [data / name for name in _visible(data)] if data.is_dir() else []
@@ -170,8 +168,6 @@ def clear(folder: Path) -> None:
         with suppress(OSError):  # it does not exist, or a hidden file is in it
             data.rmdir()
         ledger.unlink()
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be cleared: {error.strerror or error}") from error
 
 
 def _is_shard(path: Path) -> bool:
@@ -232,9 +228,7 @@ def _content(value: object) -> object:
 def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
     """The shards whose files match their digests."""
     there = [entry for entry in entries if (folder / entry.file).is_file()]
-    try:
+    with boundary(OutputError, f"{folder} cannot be read"):
         digests = sha256_of_files(folder / entry.file for entry in there)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be read: {error.strerror or error}") from error
     pairs = zip(there, digests, strict=True)
     return {entry.shard: entry for entry, digest in pairs if digest == entry.sha256}
