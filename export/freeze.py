@@ -172,10 +172,8 @@ def find_weights(file: Path, proto: onnx.ModelProto) -> list[Path]:
     Raises ExportError for external data that is not in a regular file in its folder, with one hard link:
     another one may be to a file outside the folder.
     """
-    try:
+    with boundary(ExportError, str(file)):
         data = {find_span(tensor, file.parent).file for tensor in external_tensors(proto)}
-    except ValueError as error:
-        raise ExportError(f"{file}: {error}") from error
     for each in data:
         if (links := each.stat().st_nlink) > 1:
             raise ExportError(f"{each}: {links} hard links; expected a file of its own", "Copy the file.")
