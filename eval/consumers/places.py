@@ -49,7 +49,7 @@ class Place:
 def find_places(pythons: Sequence[Path], node_modules: Path | None) -> list[Place]:
     """This Python, then the others, then Node with `node_modules` (None: the one here, if any).
 
-    Raises EvalError for a Python that does not run, and for a node_modules folder without `node`.
+    Raises EvalError for a Python that does not run, and for `node_modules` without `node` or not a folder.
     """
     here = Path(sys.executable)
     # Not resolved: an environment's Python is a link, and its folder identifies the environment.
@@ -58,6 +58,8 @@ def find_places(pythons: Sequence[Path], node_modules: Path | None) -> list[Plac
     node = shutil.which("node")
     if node and folder.is_dir():
         places.append(Place("mjs", node, folder.absolute(), _node_versions(folder)))
+    elif node_modules and node:
+        raise EvalError(f"{node_modules}: not a folder; expected node_modules")
     elif node_modules:
         raise EvalError(f"{node_modules}: no `node` on PATH; expected one", "Install Node.js 20 or later.")
     return places
