@@ -6,6 +6,7 @@ docs/result.md describes its document. Every report is made from that alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,5 +129,5 @@ def default_result_path(result: Result) -> Path:
     time = first.provenance.created.replace("-", "").replace(":", "")[:15]
     name = "-".join(part for part in (*parts, f"{time}Z") if part)
     folder = RESULTS / first.artifact.removeprefix("hf://").replace("/", "--")
-    names = (f"{name}.json", *(f"{name}-{number}.json" for number in range(2, 1000)))
+    names = chain([f"{name}.json"], (f"{name}-{number}.json" for number in count(2)))
     return next(folder / name for name in names if not (folder / name).exists())

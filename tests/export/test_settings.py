@@ -333,7 +333,7 @@ class TestPrompts:
         assert minilmx.embed_file(artifact, source, tmp_path / "default.npy").prompt == "topic"
         assert mlx("run", artifact.path, source, "--prompt", "query", "-o", "cli.npy").code == 0
         assert_same(np.load("cli.npy"), np.load(tmp_path / "q.npy"))
-        with pytest.raises(MinilmxError, match="other inputs"):
+        with pytest.raises(MinilmxError, match="different inputs"):
             minilmx.compare(tmp_path / "q.npy", tmp_path / "default.npy")
         result = minilmx.evaluate(artifact, ["onnxruntime"], limit=12, prompt="query")
         assert result.evaluations[0].prompt == "query"
