@@ -139,11 +139,13 @@ def evaluate(
                 noise = measure_noise(embedder, name, tokenized, shares[name])
             details = dict(embedder.runner.details)
             versions = dict(embedder.runner.versions)
-        similarities = _similarities(artifact, found)
-        scores, plain = correlate(similarities, pairs.gold), found[artifact.prompt]
+        plain = found[artifact.prompt]
+        similarities = _similarities(artifact, plain)
+        scores = correlate(similarities, pairs.gold)
         comparison = None
         if reference is not None and artifact.gives_scores:
-            comparison = compare_scores(_similarities(artifact, reference), similarities, pairs)
+            before = _similarities(artifact, reference[artifact.prompt])
+            comparison = compare_scores(before, similarities, pairs)
         elif reference is not None:
             comparison = compare(
                 reference[artifact.prompt].values,
@@ -195,12 +197,11 @@ def _tokenize(artifact: Artifact, pairs: SentencePairs) -> dict[str, TokenizedTe
     }
 
 
-def _similarities(artifact: Artifact, found: Mapping[str, Embeddings]) -> NDArray[np.float64]:
+def _similarities(artifact: Artifact, found: Embeddings) -> NDArray[np.float64]:
     """The similarities of the N pairs, or a cross-encoder's scores: float64 [N]."""
-    values = found[artifact.prompt].values
     if artifact.gives_scores:
-        return values[:, 0].astype(np.float64)
-    return pair_similarities(values, artifact.similarity)
+        return found.values[:, 0].astype(np.float64)
+    return pair_similarities(found.values, artifact.similarity)
 
 
 def _search(

@@ -63,8 +63,8 @@ def load_graph(artifact: Artifact) -> onnx.ModelProto:
 
 def read_facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
     """Collect the facts of a model that was loaded from `path`. Raises ArtifactError if it is not valid."""
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
     with boundary(ArtifactError, f"{path}: not a valid ONNX graph"):
+        opsets = {entry.domain: entry.version for entry in model.opset_import}
         return GraphFacts(
             opset=opsets.get("", 0),
             ir_version=model.ir_version,

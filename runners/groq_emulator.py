@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
+from minilmx.errors import RunnerFailed, RunnerUnavailable
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import FLOAT32
 from minilmx.models.onnx_file import load_graph
@@ -156,8 +156,10 @@ def _open(artifact: Artifact, options: ThreadOptions, progress: Progress) -> Run
             "expected them in the graph",
             "Use another runner.",
         )
-    with boundary(RunnerFailed, "the graph cannot be emulated"):
+    try:
         return EmulatorRunner(artifact, options.threads)
+    except onnx.shape_inference.InferenceError as error:
+        raise RunnerFailed(f"the graph cannot be emulated: {error}") from error
 
 
 ENTRY = RunnerEntry(

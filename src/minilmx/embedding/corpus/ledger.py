@@ -88,11 +88,12 @@ class Ledger:
 
     def add(self, entry: Entry) -> None:
         """Record a shard whose file is in the folder. Raises OutputError."""
+        line = _line(asdict(entry))
         with boundary(OutputError, f"{self._path} cannot be written"):
             for folder in {(self.folder / entry.file).parent, self.folder}:
                 flush(folder)
             with self._path.open("ab") as stream:
-                stream.write(_line(asdict(entry)))
+                stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
         self.entries[entry.shard] = entry
