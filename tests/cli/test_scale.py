@@ -59,6 +59,21 @@ def open_mortal(artifact, options, progress):
 ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mortal, graphs=ALL_GRAPHS)
 """
 
+# As pybind11's modules do when a signal comes while a worker imports them.
+STARTING = """
+import multiprocessing, os, signal, sys
+if multiprocessing.parent_process():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except SystemExit as error:
+        raise ImportError("initialization failed") from error
+folder = os.path.dirname(__file__)
+sys.path.remove(folder)
+del sys.modules["onnxruntime"]
+import onnxruntime
+sys.path.insert(0, folder)
+"""
+
 # What Ray's runtime_env agent starts, which writes to the cluster's folder for a minute, whatever Ray kills.
 OUTLIVING = """
 import subprocess, sys
@@ -805,6 +820,17 @@ def test_a_shard_on_which_workers_die_ends_the_run_and_is_named(
     (tmp_path / "die-again").unlink()
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--runner", "mortal")
     assert process.communicate(timeout=60) and process.returncode == 0
+
+
+def test_a_worker_that_is_ended_while_native_code_starts_prints_nothing(
+    tiny: Path, tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "packages" / "onnxruntime.py").write_text(STARTING)
+    write_corpus(tmp_path / "in", 1000)
+    process = start("run", tiny, "in", "-o", "out/", *RUN, "--workers", 2)
+    _, stderr = process.communicate(timeout=60)
+    assert stderr.startswith("Error: ") and stderr.endswith("it ended with exit code 143\n")
+    assert process.returncode == 3
 
 
 def test_a_runner_that_fails_on_every_worker_ends_the_run(tiny: Path, tmp_path: Path, start: Start) -> None:

@@ -18,6 +18,7 @@ from minilmx.errors import MinilmxError
 
 # A fresh interpreter: a copy of this one would share what threads of libraries hold.
 _CONTEXT = multiprocessing.get_context("spawn")
+_ENDED = 128 + signal.SIGTERM  # the exit code of a worker that was asked to end
 _CLOSING_SECONDS = 8  # what a runner holds is closed: a killed process can lock a GroqCard
 
 
@@ -93,6 +94,10 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
                     _answer(pipe, embedder.embed(pipe.recv()))
         except MinilmxError as error:
             _answer(pipe, error)
+        except Exception:
+            if signal.getsignal(signal.SIGTERM) is _end:
+                raise
+            sys.exit(_ENDED)  # native code that was starting made an error of its own of the signal
         finally:
             _ignore_sigterm()  # the process ends in any case
 
@@ -107,7 +112,7 @@ def _answer(pipe: "Connection[Embedded | MinilmxError | None, Task]", answer: An
 
 def _end(*_: object) -> NoReturn:
     _ignore_sigterm()
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(_ENDED)
 
 
 def _ignore_sigterm() -> None:
