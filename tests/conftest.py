@@ -143,8 +143,8 @@ def artifact(real_source: ModelSource, export_once: ExportOnce) -> Artifact:
 
 @pytest.fixture(scope="session")
 def packed(real_source: ModelSource, export_once: ExportOnce) -> Artifact:
-    """all-MiniLM-L6-v2 at 2 x 48 with a packed graph of 8 texts per row."""
-    options = ExportOptions(Shape(2, 48), segments=8)
+    """all-MiniLM-L6-v2 at 2 x 48, with a packed graph of 8 texts per row and --fixed-consumers."""
+    options = ExportOptions(Shape(2, 48), segments=8, fixed_consumers=True)
     return export_once("all-MiniLM-L6-v2-b2-s48", lambda: real_source, options)
 
 

@@ -31,7 +31,7 @@ make_environment() {
     python=$(find_python "$version")
     [ -n "$python" ] || return 0
     rm -rf "$folder"
-    "$python" -m venv "$folder"
+    "$python" -m venv --without-pip "$folder"
     tests/install.sh "$folder/bin/python" "$@"
     echo "$*" >"$folder/installed"
 }
@@ -56,7 +56,7 @@ make_server_environment() {
         return
     fi
     rm -rf "$folder"
-    .venv/bin/python -m venv "$folder"
+    .venv/bin/python -m venv --without-pip "$folder"
     tests/install.sh "$folder/bin/python" "$@"
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
     .venv/bin/python -c "$site" >"$("$folder/bin/python" -c "$site")/minilmx.pth"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # install.sh PYTHON [--compile] ARGUMENT...: `pip install` into the environment of PYTHON, by uv, which takes a
-# tenth of pip's time, or by pip if uv does not succeed. uv does not read pip's settings, so it is given where
-# pip looks for packages. With --compile, Python's files are compiled, for environments that are only read.
+# tenth of pip's time, or by .venv's pip if uv does not succeed. uv does not read pip's settings, so it is given
+# where pip looks for packages. With --compile, Python's files are compiled, for environments that are only read.
 set -eu
 python=$1
 shift
@@ -24,4 +24,4 @@ done
 
 # shellcheck disable=SC2086 # no word, or one
 .venv/bin/uv pip install -q $uv_compiles --python "$python" "$@" ||
-    "$python" -m pip install -q $pip_compiles "$@"
+    .venv/bin/python -m pip --python "$python" install -q $pip_compiles "$@"

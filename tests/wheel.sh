@@ -32,7 +32,7 @@ python=$PWD/.venv-$2/bin/python
 report=$PWD/build/wheel-$2.xml
 checkout=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [ "$2" = "$checkout" ] || TESTS="$TESTS $OTHER_PYTHON"
-"$python" -m pip install -q --no-deps --force-reinstall build/wheel/*.whl
+.venv/bin/python -m pip --python "$python" install -q --no-deps --force-reinstall build/wheel/*.whl
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp -r tests "$scratch/tests"

@@ -29,6 +29,7 @@ for each in metadata.distributions():
     found.setdefault((each.metadata["Name"] or "").lower().replace("_", "-"), each.version)
 print(json.dumps(["%d.%d" % sys.version_info[:2], found]))
 """
+_read: dict[Path, "GroqFlowEnvironment"] = {}  # a Python with GroqFlow is asked once per process
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def find_environment() -> GroqFlowEnvironment | None:
     """GroqFlow's environment, or None if it does not exist or lacks GroqFlow."""
     stated = os.environ.get(PYTHON_VARIABLE)
     pythons = [Path(stated)] if stated else _likely_pythons()
-    return next((found for python in pythons if (found := read_environment(python))), None)
+    return next((found for python in pythons if (found := _read.get(python) or read_environment(python))), None)
 
 
 def conda_prefixes() -> list[Path]:
@@ -112,6 +113,7 @@ def missing_environment() -> str:
 
 def read_environment(python: Path) -> GroqFlowEnvironment | None:
     """What is installed in a Python, however it was installed there, or None without GroqFlow."""
+    _read.pop(python, None)
     try:
         done = subprocess.run(
             [str(python), "-c", _ASK],
@@ -124,7 +126,10 @@ def read_environment(python: Path) -> GroqFlowEnvironment | None:
         version, versions = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return GroqFlowEnvironment(python, version, versions) if "groqflow" in versions else None
+    if "groqflow" not in versions:
+        return None
+    _read[python] = GroqFlowEnvironment(python, version, versions)
+    return _read[python]
 
 
 def wrong_pins(environment: GroqFlowEnvironment) -> list[str]:

@@ -18,6 +18,8 @@ _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Python's tempfile tries its folder with the first; the second is a log that the error of a failed run names.
 # The third is of the stand-in for Groq's runtime, which optimises a graph there.
 _KEPT = re.compile(r"tmp/[a-z0-9_]{8}|cache/minilmx/groq/run-\d+\.log|tmp/tmp[a-z0-9_]{8}(/optimised\.onnx)?")
+# Its import takes longer than the export, which only compares token ids with it.
+_WITHOUT_TRANSFORMERS = "import sys; sys.modules['transformers'] = None; from minilmx.cli import main; main()"
 _SEARCH = "--queries queries.jsonl --corpus corpus.jsonl --qrels qrels.tsv"
 
 
@@ -120,7 +122,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def mlx(words: str) -> list[str]:
-    return [sys.executable, "-m", "minilmx", *words.split()]
+    started = ["-c", _WITHOUT_TRANSFORMERS] if words.startswith("export ") else ["-m", "minilmx"]
+    return [sys.executable, *started, *words.split()]
 
 
 def run(words: str, folder: Path, *before: str) -> "subprocess.CompletedProcess[str]":

@@ -15,14 +15,14 @@ fresh() {
 }
 
 if fresh .venv-consumers $here/python.txt; then
-    "$python" -m venv .venv-consumers
+    "$python" -m venv --without-pip .venv-consumers
     tests/install.sh .venv-consumers/bin/python --compile -r $here/python.txt
     cp $here/python.txt .venv-consumers/requirements.txt
     rm -rf .venv-consumers-older
 fi
 
 if fresh .venv-consumers-older $here/older.txt; then
-    "$python" -m venv .venv-consumers-older
+    "$python" -m venv --without-pip .venv-consumers-older
     tests/install.sh .venv-consumers-older/bin/python --compile --no-deps -r $here/older.txt
     # What is not pinned there comes from the first environment, which is behind on the path.
     site='import sysconfig; print(sysconfig.get_path("purelib"))'

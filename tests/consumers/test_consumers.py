@@ -1,4 +1,4 @@
-"""Every consumer, installed from package registries into separate environments, on the default artifact."""
+"""Every consumer, installed from package registries into separate environments, on real weights."""
 
 import json
 import os
@@ -31,26 +31,26 @@ def check(mlx: Mlx, artifact: Artifact, names: list[str], *options: object) -> l
 
 
 @pytest.mark.parametrize("name", [name for name, found in CONSUMERS.items() if found.language == "py"])
-def test_all_python_consumers_agree(name: str, complete: Artifact, consumers_python: Path, mlx: Mlx) -> None:
-    found = check(mlx, complete, [name], "--python", consumers_python)
+def test_all_python_consumers_agree(name: str, packed: Artifact, consumers_python: Path, mlx: Mlx) -> None:
+    found = check(mlx, packed, [name], "--python", consumers_python)
     there = [finding["consumer"] for finding in found if finding["place"] == str(consumers_python)]
     assert there == [name]
 
 
-def test_older_versions_agree(complete: Artifact, older_python: Path, mlx: Mlx) -> None:
-    found = check(mlx, complete, list(OLDER), "--python", older_python)
+def test_older_versions_agree(packed: Artifact, older_python: Path, mlx: Mlx) -> None:
+    found = check(mlx, packed, list(OLDER), "--python", older_python)
     versions = {finding["consumer"]: finding["version"] for finding in found}
     assert versions["sentence-transformers"] == "5.1.2"
 
 
-def test_transformers_js_agrees(complete: Artifact, node_modules: Path, mlx: Mlx) -> None:
+def test_transformers_js_agrees(packed: Artifact, node_modules: Path, mlx: Mlx) -> None:
     if shutil.which("node") is None:
         pytest.skip("needs node")
-    check(mlx, complete, ["transformers-js"], "--node-modules", node_modules)
+    check(mlx, packed, ["transformers-js"], "--node-modules", node_modules)
 
 
 def test_spark_runs_its_snippet_as_printed_and_reads_the_shards_of_a_corpus(
-    complete: Artifact, tiny: Path, consumers_python: Path, mlx: Mlx, tmp_path: Path
+    packed: Artifact, tiny: Path, consumers_python: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     """In one program: Spark takes long to start."""
     if shutil.which("java") is None:
@@ -58,7 +58,7 @@ def test_spark_runs_its_snippet_as_printed_and_reads_the_shards_of_a_corpus(
     (tmp_path / "in.txt").write_text("a text\n" * 50)
     assert mlx("run", tiny, "in.txt", "-o", "out/", "--shard-rows", "20").code == 0
     program = (
-        mlx("inspect", complete.path, "--snippet", "spark").stdout
+        mlx("inspect", packed.path, "--snippet", "spark").stdout
         + "\nprint('ROW', [len(row.embedding) for row in frame.collect()])\n"
         "from pyspark.sql import SparkSession\n"
         "rows = SparkSession.builder.getOrCreate().read.parquet('out/').collect()\n"
@@ -79,14 +79,14 @@ def test_spark_runs_its_snippet_as_printed_and_reads_the_shards_of_a_corpus(
     assert "ROWS True {8}" in done.stdout
 
 
-def test_triton_reads_its_configuration(complete: Artifact, consumers_python: Path) -> None:
+def test_triton_reads_its_configuration(packed: Artifact, consumers_python: Path) -> None:
     read = (
         "import sys; from google.protobuf import text_format; from tritonclient.grpc import model_config_pb2;"
         "c = text_format.Parse(sys.stdin.read(), model_config_pb2.ModelConfig());"
         "print([list(t.dims) for t in [*c.input, *c.output]])"
     )
-    text = render_snippet("triton", complete)
+    text = render_snippet("triton", packed)
     command = [str(consumers_python), "-c", read]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
-    tensors = (*complete.manifest.fixed.inputs, *complete.manifest.fixed.outputs)
+    tensors = (*packed.manifest.fixed.inputs, *packed.manifest.fixed.outputs)
     assert done.stdout.strip() == str([list(tensor.shape) for tensor in tensors]), done.stderr

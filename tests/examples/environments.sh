@@ -5,5 +5,5 @@ set -eu
 
 python=${EXAMPLES_PYTHON:-.venv/bin/python}
 
-[ -x .venv-examples/bin/python ] || "$python" -m venv .venv-examples
+[ -x .venv-examples/bin/python ] || "$python" -m venv --without-pip .venv-examples
 tests/install.sh .venv-examples/bin/python -c constraints.txt -r tests/examples/requirements.txt -e .

@@ -24,6 +24,7 @@ from minilmx.export.exporter import ExportedArtifact
 from minilmx.models.artifact import Artifact, open_artifact
 
 TEXTS = ["a cat sat", "the dog", "Rain, again!", "x", "one two three four", "no"]
+GRAPHS = ("fixed", "dynamic", "packed")
 PROMPTS = {"query": "q: ", "document": "doc ", "topic": "t, "}
 
 Vectors = NDArray[np.float32]
@@ -89,24 +90,22 @@ def units(vectors: Vectors) -> Vectors:
 
 
 class TestDimension:
-    @pytest.mark.parametrize("graph", ["fixed", "dynamic", "packed"])
-    def test_a_saved_truncate_dim_is_applied_after_normalising(self, edit: Edit, graph: str) -> None:
+    def test_a_saved_truncate_dim_is_applied_after_normalising(self, edit: Edit) -> None:
         folder = edit(truncate_dim=16)
         artifact = export(folder, pack=3)
         expected = reference(folder)
         assert expected.shape == (len(TEXTS), 16)
-        assert_same(embed(artifact, graph), expected)
+        for graph in GRAPHS:
+            assert_same(embed(artifact, graph), expected)
+        assert_same(embed(artifact, runner="torch", model=folder), expected)
         assert artifact.manifest.embedding_dimension == 16
-
-    def test_the_runner_torch_truncates_as_well(self, edit: Edit) -> None:
-        folder = edit(truncate_dim=16)
-        artifact = export(folder)
-        assert_same(embed(artifact, runner="torch", model=folder), reference(folder))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("options", [{}, {"dimension": 8}], ids=["saved", "chosen"])
-    def test_the_libraries_that_are_installed_agree(self, edit: Edit, options: dict[str, int]) -> None:
-        edit(truncate_dim=16)
+    def test_the_libraries_truncate_and_prepend_the_default_prompt(
+        self, edit: Edit, options: dict[str, int]
+    ) -> None:
+        edit(truncate_dim=16, prompts={"topic": "t, "}, default_prompt_name="topic")
         folder = edit("tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
         assert_consumers_agree(export(folder, fixed_consumers=True, **options))
 
@@ -121,16 +120,15 @@ class TestDimension:
         message = refusal(ModelError, edit(truncate_dim=value))
         assert f"truncate_dim {value!r}; expected a whole number from 1" in message
 
-    @pytest.mark.parametrize("graph", ["fixed", "dynamic", "packed"])
     @pytest.mark.parametrize("saved", [None, 16], ids=["no setting", "saved 16"])
-    def test_a_chosen_dimension_is_renormalised(self, edit: Edit, graph: str, saved: int | None) -> None:
+    def test_a_chosen_dimension_is_renormalised(self, edit: Edit, saved: int | None) -> None:
         folder = edit(truncate_dim=saved)
         artifact = export(folder, pack=3, dimension=8)
         expected = reference(folder, truncate_dim=8, normalize_embeddings=True)
-        assert_same(embed(artifact, graph), expected)
-        if graph == "fixed":
-            assert_same(embed(artifact, runner="torch", model=folder), expected)
-            assert_same(reference(folder, truncate_dim=8), expected * norms(folder)[:, None])
+        for graph in GRAPHS:
+            assert_same(embed(artifact, graph), expected)
+        assert_same(embed(artifact, runner="torch", model=folder), expected)
+        assert_same(reference(folder, truncate_dim=8), expected * norms(folder)[:, None])
 
     def test_a_chosen_dimension_of_a_model_that_does_not_normalise(self, make_model: Any) -> None:
         folder = make_model(normalized=False)
@@ -155,16 +153,14 @@ class TestDimension:
             assert_same(saved, full[:, :3])
 
     @pytest.mark.parametrize("options", [{}, {"dimension": 8}], ids=["saved", "chosen"])
-    def test_a_bisection_sees_the_layers(self, edit: Edit, options: Any) -> None:
+    def test_a_bisection_sees_the_layers_and_the_artifact_can_be_frozen_again(
+        self, edit: Edit, options: Any
+    ) -> None:
         artifact = export(edit(truncate_dim=16), **options)
         bisection = minilmx.bisect(artifact, candidate="groq-emulator", limit=4)
         names = [step.boundary for step in bisection.steps]
         assert (names[0], names[-1]) == ("embeddings", "sentence_embedding")
         assert "layer 1 MLP" in names
-
-    @pytest.mark.parametrize("options", [{}, {"dimension": 8}], ids=["saved", "chosen"])
-    def test_an_artifact_with_a_dimension_can_be_frozen_again(self, edit: Edit, options: Any) -> None:
-        artifact = export(edit(truncate_dim=16), **options)
         again = minilmx.export_model(
             str(artifact.path), artifact.path.parent / "again", sequence_length=24, from_onnx=True
         )
@@ -228,7 +224,7 @@ class TestSequenceLength:
         artifact = export(edit(), sequence_length=length, pack=2)
         texts = ["a cat sat on the mat and then it slept on the mat again"]
         found = []
-        for graph in ("fixed", "dynamic", "packed"):
+        for graph in GRAPHS:
             with minilmx.load(artifact, graph=graph) as model:
                 found.append(model.encode(texts))
         for vectors in found[1:]:
@@ -272,26 +268,20 @@ class TestSequenceLength:
 
 
 class TestPrompts:
-    @pytest.mark.parametrize("name", [None, *PROMPTS])
     @pytest.mark.parametrize("default", [None, "topic"])
     def test_a_prompt_is_prepended_as_sentence_transformers_does(
-        self, edit: Edit, name: str | None, default: str | None
+        self, edit: Edit, default: str | None
     ) -> None:
         folder = edit(prompts=PROMPTS, default_prompt_name=default)
         artifact = export(folder)
-        assert_same(embed(artifact, prompt=name), reference(folder, prompt_name=name))
+        for name in (None, *PROMPTS):
+            assert_same(embed(artifact, prompt=name), reference(folder, prompt_name=name))
         assert artifact.manifest.prompts == PROMPTS
 
     def test_an_empty_prompt_leaves_the_default_out(self, edit: Edit) -> None:
         folder = edit(prompts={"topic": "t, "}, default_prompt_name="topic")
         plain = reference(edit(), prompt="")
         assert_same(embed(export(folder), prompt="document"), plain)
-
-    @pytest.mark.slow
-    def test_the_libraries_prepend_the_default_prompt(self, edit: Edit) -> None:
-        edit(prompts={"topic": "t, "}, default_prompt_name="topic")
-        folder = edit("tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
-        assert_consumers_agree(export(folder, fixed_consumers=True))
 
     def test_an_unknown_prompt_is_refused_with_those_that_exist(self, edit: Edit, mlx: Mlx) -> None:
         artifact = export(edit(prompts=PROMPTS))

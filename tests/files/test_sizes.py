@@ -31,7 +31,7 @@ def test_a_line_that_would_fill_the_memory_is_refused(
     name: str, pack: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     path = tmp_path / f"{name}{'.gz' if pack is gzip.compress else '.bz2'}"
-    path.write_bytes(pack(BOMBS[name] + b"x" * (3 * MAX_CHARACTERS)))
+    path.write_bytes(pack(BOMBS[name]) + pack(b"x" * 2**20) * (3 * MAX_CHARACTERS // 2**20))
     with pytest.raises(DatasetError) as caught:
         open_texts(str(path), None if name == "a.txt" else "text")
     line = 3 if name in ("a.csv", "a.tsv") else 2

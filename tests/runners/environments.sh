@@ -9,7 +9,7 @@ make_environment() {
     requirements=tests/runners/requirements/$2
     cmp -s "$1/requirements.txt" "$requirements" && return
     rm -rf "$1"
-    .venv/bin/python -m venv "$1"
+    .venv/bin/python -m venv --without-pip "$1"
     tests/install.sh "$1/bin/python" --no-deps -r "$requirements"
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
     .venv/bin/python -c "$site" >"$("$1/bin/python" -c "$site")/venv.pth"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import MakeOnce
@@ -18,28 +19,26 @@ from minilmx.models.artifact import Artifact
 needs_mteb = pytest.mark.skipif(
     importlib.util.find_spec("mteb") is None, reason="needs mteb: pip install mteb"
 )
-# What mteb itself finds for the same artifact and task.
-BY_MTEB = """
-import sys, mteb, minilmx
-with minilmx.load(sys.argv[1]) as model:
-    task = mteb.get_task(sys.argv[2])
-    result = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
-    print(result.task_results[0].scores["test"][0]["main_score"])
-"""
-
-# `mlx eval` for each data set, as JSON.
-EACH = """
-import json, sys, click
+# The exit code, standard output and standard error of `mlx eval` for each name and its words, in one process,
+# because mteb's import takes long; and what mteb itself finds for one task.
+ALL = """
+import json, os, sys, click, mteb, minilmx
 from click.testing import CliRunner
 from minilmx.cli import main
 words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
 settings = {"ignore_unknown_options": True}
 entry = click.Command("entry", settings, lambda words: main(list(words)), [words])
 found = {}
-for dataset in sys.argv[2:]:
-    done = CliRunner().invoke(entry, ["eval", sys.argv[1], "--runner", "onnxruntime", "--dataset", dataset])
-    found[dataset] = [done.exit_code, done.stdout, done.stderr]
-print(json.dumps(found))
+for folder, commands in json.loads(sys.argv[1]).items():
+    os.chdir(folder)
+    for name, words in commands.items():
+        done = CliRunner().invoke(entry, ["eval", *words])
+        found[name] = [done.exit_code, done.stdout, done.stderr]
+with minilmx.load(sys.argv[2]) as model:
+    task = mteb.get_task("STSBenchmark")
+    result = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
+found["by mteb"] = result.task_results[0].scores["test"][0]["main_score"]
+print(json.dumps(found), file=open(sys.argv[3], "w"))
 """
 
 
@@ -50,11 +49,6 @@ def run(folder: Path, *words: object, **variables: str) -> subprocess.CompletedP
     return subprocess.run(
         command, cwd=folder, env=os.environ | hub | variables, capture_output=True, text=True, check=False
     )
-
-
-def evaluate(folder: Path, artifact: Path, dataset: str, *words: str) -> subprocess.CompletedProcess[str]:
-    runner = ("--runner", "onnxruntime")
-    return run(folder, "-m", "minilmx", "eval", artifact, *runner, "--dataset", dataset, *words)
 
 
 def write_data(folder: Path, score: str, languages: Sequence[str]) -> None:
@@ -69,34 +63,6 @@ def write_data(folder: Path, score: str, languages: Sequence[str]) -> None:
             rows.writerow([*pair, languages[number // 40]])
 
 
-@needs_mteb
-def test_the_score_of_a_task_is_mtebs(artifact: Artifact, tmp_path: Path) -> None:
-    write_data(tmp_path / "mteb" / "stsbenchmark-sts", "score", ["en"])
-    outcome = evaluate(tmp_path, artifact.path, "mteb:STSBenchmark", "--json")
-    assert outcome.returncode == 0, outcome.stderr
-    evaluation = json.loads(outcome.stdout)["evaluations"][0]
-    assert (evaluation["dataset"], evaluation["split"]) == ("mteb:STSBenchmark", "test")
-    assert (evaluation["pairs"], evaluation["language"]) == (40, None)
-    by_mteb = run(tmp_path, "-c", BY_MTEB, artifact.path, "STSBenchmark")
-    expected = float(by_mteb.stdout.splitlines()[-1])
-    assert evaluation["runners"][0]["scores"]["spearman"] == pytest.approx(expected, abs=1e-5)
-
-
-@needs_mteb
-def test_a_language_and_a_split_of_a_task_can_be_chosen(tiny: Path, tmp_path: Path) -> None:
-    write_data(tmp_path / "mteb" / "stsb_multi_mt", "similarity_score", ["en", "de"])
-    words = ("mteb:STSBenchmarkMultilingualSTS", "--language", "de")
-    outcome = evaluate(tmp_path, tiny, *words, "--split", "test", "--json")
-    assert outcome.returncode == 0, outcome.stderr
-    evaluation = json.loads(outcome.stdout)["evaluations"][0]
-    assert (evaluation["language"], evaluation["split"]) == ("de", "test")
-    gold = load_pairs("bundled").gold[40:80].tolist()
-    assert evaluation["gold"] == gold
-    assert "examples/s" not in outcome.stderr
-    missing = evaluate(tmp_path, tiny, *words, "--split", "train")
-    assert "has no split 'train'; its splits are test" in missing.stderr
-
-
 REFUSED = {
     "mteb:SciFact": "a task of type Retrieval of text; expected STS of text. Use mteb.evaluate(minilmx.load",
     "mteb:Nothing": (
@@ -105,31 +71,68 @@ REFUSED = {
     "mteb:STSBenchmarkMultilingualSTS": "no language; expected one of en, de, ",
     "mteb:STSBenchmark": "the data mteb/stsbenchmark-sts cannot be loaded: ",
 }
+Found = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def refused(tiny_original: Artifact, make_once: MakeOnce) -> dict[str, list[object]]:
-    """The exit code, standard output and standard error for each data set, from one process: mteb's import
-    takes long."""
+def found(artifact: Artifact, tiny_original: Artifact, make_once: MakeOnce) -> Found:
+    """What ALL finds; the second folder has data."""
 
-    def evaluate_each(folder: Path) -> None:
-        outcome = run(folder, "-c", EACH, tiny_original.path, *REFUSED)
+    def evaluate_all(folder: Path) -> None:
+        for name in ("empty", "filled"):
+            (folder / name).mkdir()
+        write_data(folder / "filled" / "mteb" / "stsbenchmark-sts", "score", ["en"])
+        write_data(folder / "filled" / "mteb" / "stsb_multi_mt", "similarity_score", ["en", "de"])
+
+        def words(used: Artifact, dataset: str, *options: str) -> list[str]:
+            return [str(used.path), "--runner", "onnxruntime", "--dataset", dataset, *options]
+
+        german = ("mteb:STSBenchmarkMultilingualSTS", "--language", "de")
+        commands = {
+            "../empty": {dataset: words(tiny_original, dataset) for dataset in REFUSED},
+            "../filled": {
+                "score": words(artifact, "mteb:STSBenchmark", "--json"),
+                "language": words(tiny_original, *german, "--split", "test", "--json"),
+                "split": words(tiny_original, *german, "--split", "train"),
+            },
+        }
+        output = folder / "found.json"
+        outcome = run(folder / "empty", "-c", ALL, json.dumps(commands), artifact.path, output)
         assert outcome.returncode == 0, outcome.stderr
-        (folder / "found.json").write_text(outcome.stdout, encoding="utf-8")
 
-    made = make_once("refused by mteb", evaluate_each)
-    found: dict[str, list[object]] = json.loads((made / "found.json").read_text(encoding="utf-8"))
-    return found
+    made = make_once("evaluated with mteb", evaluate_all)
+    loaded: Found = json.loads((made / "found.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+@needs_mteb
+def test_the_score_of_a_task_is_mtebs(found: Found) -> None:
+    code, stdout, stderr = found["score"]
+    assert code == 0, stderr
+    evaluation = json.loads(stdout)["evaluations"][0]
+    assert (evaluation["dataset"], evaluation["split"]) == ("mteb:STSBenchmark", "test")
+    assert (evaluation["pairs"], evaluation["language"]) == (40, None)
+    score = evaluation["runners"][0]["scores"]["spearman"]
+    assert score == pytest.approx(found["by mteb"], abs=1e-5)
+
+
+@needs_mteb
+def test_a_language_and_a_split_of_a_task_can_be_chosen(found: Found) -> None:
+    code, stdout, stderr = found["language"]
+    assert code == 0, stderr
+    evaluation = json.loads(stdout)["evaluations"][0]
+    assert (evaluation["language"], evaluation["split"]) == ("de", "test")
+    gold = load_pairs("bundled").gold[40:80].tolist()
+    assert evaluation["gold"] == gold
+    assert "examples/s" not in stderr
+    assert "has no split 'train'; its splits are test" in found["split"][2]
 
 
 @needs_mteb
 @pytest.mark.parametrize("dataset", REFUSED)
-def test_what_cannot_be_loaded_is_refused_in_one_sentence(
-    dataset: str, refused: dict[str, list[object]]
-) -> None:
-    code, stdout, stderr = refused[dataset]
+def test_what_cannot_be_loaded_is_refused_in_one_sentence(dataset: str, found: Found) -> None:
+    code, stdout, stderr = found[dataset]
     assert (code, stdout) == (3, ""), stderr
-    assert isinstance(stderr, str)
     assert REFUSED[dataset] in stderr.splitlines()[-1]
     assert "Retrying" not in stderr
 

@@ -51,7 +51,7 @@ def installed(make_once):
         environment = folder / "venv"
         subprocess.run([python, "-m", "venv", "--without-pip", environment], check=True)
         own = environment / "bin" / "python"
-        pip = (python, "-m", "pip", "--python", own, "install", *offline)
+        pip = (sys.executable, "-m", "pip", "--python", own, "install", *offline)
         subprocess.run([*pip, *folder.glob("*.whl")], check=True)
         packages = python.parent.parent / "lib" / "python3.10" / "site-packages"
         (environment / "lib" / "python3.10" / "site-packages" / "dependencies.pth").write_text(
