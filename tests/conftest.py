@@ -156,6 +156,16 @@ def complete(real_source: ModelSource, export_once: ExportOnce) -> Artifact:
 
 
 @pytest.fixture(scope="session")
+def default_artifact(real_source: ModelSource, make_once: MakeOnce) -> Path:
+    """What `minilmx.export_model("all-MiniLM-L6-v2", "out")` makes: the samples of README, docs and notebook
+    verify and reuse a copy of it."""
+    import minilmx
+
+    made = make_once("default", lambda folder: minilmx.export_model("all-MiniLM-L6-v2", folder / "out"))
+    return made / "out"
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(make_once: MakeOnce) -> Path:
     """A sentence-transformers folder with a dynamic ONNX model of a few random numbers."""
     return make_once("models", lambda folder: _write_tiny_model(folder / "tiny")) / "tiny"

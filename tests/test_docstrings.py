@@ -12,7 +12,6 @@ from tests.conftest import MakeOnce
 import minilmx
 from minilmx.api import groq, report
 from minilmx.models.artifact import Artifact
-from minilmx.models.source import ModelSource
 
 FUNCTIONS = {
     name: function
@@ -95,9 +94,10 @@ def test_the_example_runs(name: str, inputs: None) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_slow_examples_run_on_what_the_example_of_export_model_makes(
-    real_source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    default_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(default_artifact, "out")
     run("export_model")
     write_inputs()
     for name in SLOW[1:]:

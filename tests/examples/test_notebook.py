@@ -1,13 +1,12 @@
 """The notebook: valid, saved without outputs, and every cell runs in order."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-from minilmx.models.source import ModelSource
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
 pytestmark = pytest.mark.skipif(not NOTEBOOK.is_file(), reason="needs examples/ of the checkout")
@@ -27,9 +26,10 @@ def test_it_is_saved_without_outputs_and_every_cell_has_an_id() -> None:
 
 
 @pytest.mark.slow
-def test_every_cell_runs(real_source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cell_runs(default_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pandas", reason="needs pandas for Result.to_dataframe")
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(default_artifact, "artifact")
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in cells("code"):
         exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)

@@ -12,9 +12,7 @@ from tests.conftest import MakeModel, Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ArtifactError, ExportError, RunnerUnavailable
-from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.ladder import climb
-from minilmx.eval.metrics.correlation import correlate, pair_similarities
 from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
@@ -119,15 +117,6 @@ def test_an_artifact_without_a_packed_graph_says_how_to_get_one(tiny: Path) -> N
 def test_the_torch_runner_has_no_packed_graph(packed: Artifact) -> None:
     with pytest.raises(RunnerUnavailable, match="packed"):
         open_runner("torch", packed.with_graph("packed"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not STSB.is_file(), reason="needs the STSb data in ../shared/stsb")
-def test_stsb_has_its_published_spearman(packed: Artifact) -> None:
-    pairs = load_pairs(str(STSB))
-    found = embeddings(packed.with_graph("packed"), pairs.texts)
-    scores = correlate(pair_similarities(found), pairs.gold)
-    assert scores.spearman == pytest.approx(0.820325, abs=1e-5)
 
 
 def test_the_ladder_of_a_packed_graph_starts_at_the_model_itself(packed: Artifact) -> None:

@@ -158,13 +158,13 @@ def nodes(path):
     return [(node.op_type, *(a.i for a in node.attribute if a.name == "to")) for node in graph.node]
 
 
-def test_the_shipped_graphs_have_the_operators_of_a_real_models(complete):
+def test_the_shipped_graphs_have_the_operators_of_a_real_models(packed):
     shipped = open_artifact(ARTIFACT)
     for kind in (GraphKind.FIXED, GraphKind.PACKED):
-        small, real = (nodes(each.with_graph(kind).graph_file) for each in (shipped, complete))
+        small, real = (nodes(each.with_graph(kind).graph_file) for each in (shipped, packed))
         assert set(small) == set(real)
         assert [(tensor.name, tensor.dtype) for tensor in shipped.with_graph(kind).graph.inputs] == [
-            (tensor.name, tensor.dtype) for tensor in complete.with_graph(kind).graph.inputs
+            (tensor.name, tensor.dtype) for tensor in packed.with_graph(kind).graph.inputs
         ]
 
 
