@@ -43,7 +43,7 @@ def bisect(
         'layer 4 MLP'
     """
     if candidate is None and candidate_artifact is None:
-        raise EvalError("nothing to compare with", "Name a candidate runner or artifact.")
+        raise EvalError("nothing to compare with", "Name a candidate runner or artifact.", unused=True)
     if candidate == reference and candidate_artifact is None:
         raise EvalError(
             f"the candidate: {candidate}, which is the reference; expected another runner or artifact",

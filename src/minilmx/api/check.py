@@ -36,6 +36,19 @@ def check(
         ['agrees']
     """
     require_strings("consumers", consumers)
+    for name in consumers:
+        if name not in CONSUMERS:
+            raise EvalError(
+                f"the consumer {name!r} does not exist; expected one of {', '.join(CONSUMERS)}", unused=True
+            )
+    chosen = [CONSUMERS[name] for name in dict.fromkeys(consumers)]
+    languages = {each.language for each in chosen or CONSUMERS.values()}
+    for place, given, language in (("a Python", pythons, "py"), ("node_modules", node_modules, "mjs")):
+        if given and language not in languages:
+            raise EvalError(
+                f"{place} to look in: {', '.join(consumers)}; expected a consumer that runs there",
+                unused=True,
+            )
     opened = opened_artifact(artifact)
     if opened.manifest.precision != FLOAT32:
         raise EvalError(
@@ -43,11 +56,7 @@ def check(
             "library; expected float32",
             "Check the float32 artifact of the same model.",
         )
-    for name in consumers:
-        if name not in CONSUMERS:
-            raise EvalError(f"the consumer {name!r} does not exist; expected one of {', '.join(CONSUMERS)}")
     graphs = {"dynamic", "fixed"} if has_fixed_settings(opened) else {"dynamic"}
-    chosen = [CONSUMERS[name] for name in dict.fromkeys(consumers)]
     chosen = chosen or [
         each for each in CONSUMERS.values() if each.graph in graphs and is_offered(each.name, opened)
     ]
