@@ -149,7 +149,7 @@ def export_model(
     progress.message("loading the model")
     model = _load_model(source, onnx_file, options.dimension)
     auto = None if options.from_onnx else AutoTokens(source)
-    tokenizer = auto.tokenizer(pairs=model.output == SCORE) if auto else stated_tokenizer(source)
+    written = auto.tokenizer(pairs=model.output == SCORE) if auto else stated_tokenizer(source)
     longest = model.max_sequence_length
     if longest is not None and options.shape.sequence_length > longest:
         raise ExportError(
@@ -157,10 +157,10 @@ def export_model(
             f"positions of {source.id}"
         )
     with atomic_folder(output, replace=options.replace) as folder:
-        tokenizer_file = folder / "tokenizer.json"
-        write_tokenizer(tokenizer, source, folder, options.shape, pairs=model.output == SCORE)
+        write_tokenizer(written, source, folder, options.shape, pairs=model.output == SCORE)
+        tokenizer = Tokenizer(folder / "tokenizer.json", options.shape, mask=options.mask)
         if auto is None and importlib.util.find_spec("transformers") is not None:
-            AutoTokens(source).check_ids(tokenizer_file, options.shape)
+            AutoTokens(source).check_ids(tokenizer)
         progress.message("writing the graphs")
         graphs = {kind: folder / path for kind, path in options.graph_paths.items()}
         for kind, path in graphs.items():
@@ -168,21 +168,19 @@ def export_model(
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
         facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension, model.output)
-        _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
+        _require_token_rows(source, tokenizer, facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
-        parity = check_parity(graphs, tokenizer_file, options.shape, model.run, options.mask, model.output)
+        parity = check_parity(graphs, tokenizer, model)
         text_parity = None
         if auto:
             progress.message("comparing texts with the model")
-            text_parity = auto.check(tokenizer_file, options, graphs[GraphKind.FIXED], model)
+            text_parity = auto.check(tokenizer, graphs[GraphKind.FIXED], model, options.dimension)
         cost = None
         if options.precision != facts[GraphKind.FIXED].precision:
             progress.message("quantising the graphs")
             for kind, path in graphs.items():
                 quantize(path, kind)
-            cost = measure_cost(
-                graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run, options.mask
-            )
+            cost = measure_cost(graphs[GraphKind.FIXED], tokenizer, model)
             facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
         manifest = structs.replace(
             _manifest(recorded, tools, options, model, facts),
