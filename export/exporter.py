@@ -167,7 +167,7 @@ def export_model(
             path.parent.mkdir(exist_ok=True)
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
-        facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension, model.output)
+        facts = check_graphs(graphs, options, model)
         _require_token_rows(source, tokenizer, facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
         parity = check_parity(graphs, tokenizer, model)
@@ -181,7 +181,7 @@ def export_model(
             for kind, path in graphs.items():
                 quantize(path, kind)
             cost = measure_cost(graphs[GraphKind.FIXED], tokenizer, model)
-            facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
+            facts = check_graphs(graphs, options, model)
         manifest = structs.replace(
             _manifest(recorded, tools, options, model, facts),
             max_sequence_length=stated_length or UNSET,

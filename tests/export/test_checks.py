@@ -146,7 +146,10 @@ def test_sample_texts_range_from_one_word_to_truncated(artifact: Artifact, lengt
 
 def check_file(path: Path, shape: Shape = SHAPE, dimension: int = 8, kind: str = "fixed") -> GraphFacts:
     kind = GraphKind(kind)
-    return check_graphs({kind: path}, ExportOptions(shape, 16), dimension, dimension)[kind]
+    model: Any = SimpleNamespace(
+        embedding_dimension=dimension, hidden_dimension=dimension, output="sentence_embedding"
+    )
+    return check_graphs({kind: path}, ExportOptions(shape, 16), model)[kind]
 
 
 def test_a_correct_graph_passes_with_its_facts(tiny: Path) -> None:
