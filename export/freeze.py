@@ -29,6 +29,7 @@ from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAM
 from minilmx.models.manifest import MAX_SIZE, GraphKind, Shape
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
 from minilmx.models.pooling import choose_widths, count_positions, pooled_dimension, read_modules
+from minilmx.models.session_options import session_options
 from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import TokenBatch
 
@@ -284,9 +285,7 @@ def freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path
             if dim.dim_param:
                 dim.dim_value = numbers[dim.dim_param]
     target = temporary / "folded.onnx"
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options = session_options("basic", threads=None)
     options.optimized_model_filepath = str(target)
     if external_tensors(frozen):
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))

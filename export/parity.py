@@ -13,13 +13,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from minilmx.cpus import limited_threads
 from minilmx.errors import ExportError, boundary
 from minilmx.export.model import ExportableModel
 from minilmx.models.batching import pack
 from minilmx.models.interface import LAST_HIDDEN_STATE, SCORE, SENTENCE_EMBEDDING
 from minilmx.models.manifest import GraphKind
 from minilmx.models.sample_texts import pair_up, sample_texts
+from minilmx.models.session_options import session_options
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 MAX_ABS_EMBEDDING = 1e-5
@@ -102,9 +102,7 @@ def _check_packed(packed: Path, texts: TokenizedTexts, model: ExportableModel) -
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """An ONNX file on onnxruntime's CPU provider. Raises ExportError."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
-    options.intra_op_num_threads = limited_threads(None) or 0  # 0: onnxruntime's own choice
+    options = session_options("all", threads=None)
     with boundary(ExportError, f"{path.name}: onnxruntime cannot load it"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
