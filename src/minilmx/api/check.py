@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.api.load import load
 from minilmx.arguments import require_strings
 from minilmx.errors import EvalError
@@ -49,7 +49,7 @@ def check(
                 f"{place} to look in: {', '.join(consumers)}; expected a consumer that runs there",
                 unused=True,
             )
-    opened = opened_artifact(artifact)
+    opened = resolve_artifact(artifact)
     if opened.manifest.precision != FLOAT32:
         raise EvalError(
             f"{opened.path}: precision {opened.manifest.precision}, whose embeddings differ from library to "
