@@ -36,9 +36,7 @@ from minilmx.models.manifest import (
     COSINE,
     FLOAT32,
     INT64,
-    JOINED,
     PRECISIONS,
-    Dense,
     Graph,
     GraphKind,
     Graphs,
@@ -46,8 +44,8 @@ from minilmx.models.manifest import (
     Source,
     Truncation,
 )
+from minilmx.models.modules import Modules, read_modules, stated_sequence_length
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.pooling import Modules, read_modules, stated_sequence_length
 from minilmx.models.settings import read_settings
 from minilmx.models.source import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.support import check_model
@@ -183,7 +181,7 @@ def export_model(
             cost = measure_cost(graphs[GraphKind.FIXED], tokenizer, model)
             facts = check_graphs(graphs, options, model)
         manifest = structs.replace(
-            _manifest(recorded, tools, options, model, facts),
+            _manifest(recorded, tools, options, model, modules, facts),
             max_sequence_length=stated_length or UNSET,
         )
         if not manifest.gives_scores:
@@ -283,6 +281,7 @@ def _manifest(
     tools: dict[str, str],
     options: ExportOptions,
     model: ExportableModel,
+    modules: Modules,
     facts: Mapping[GraphKind, GraphFacts],
 ) -> Manifest:
     graphs = {
@@ -291,7 +290,6 @@ def _manifest(
     }
     fixed = facts[GraphKind.FIXED]
     chosen = options.dimension is not None
-    is_plain = not any(isinstance(step, Dense) for step in model.head) and JOINED not in model.pooling
     truncated = chosen or model.embedding_dimension < model.model_dimension
     return Manifest(
         source=recorded,
@@ -309,7 +307,7 @@ def _manifest(
         files=(),
         token_rows=fixed.token_rows or UNSET,
         head=model.head or UNSET,
-        token_dimension=UNSET if is_plain else model.hidden_dimension,
+        token_dimension=UNSET if modules.is_plain else model.hidden_dimension,
         output=SCORE if model.output == SCORE else UNSET,
         truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
     )

@@ -15,7 +15,7 @@ from minilmx.errors import ExportError, ModelError, boundary
 from minilmx.export.model import Outputs
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
-from minilmx.models.architectures import token_width
+from minilmx.models.architectures import count_positions, token_width
 from minilmx.models.external_data import (
     data_file,
     embed,
@@ -27,8 +27,8 @@ from minilmx.models.external_data import (
 )
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.models.manifest import MAX_SIZE, GraphKind, Shape
+from minilmx.models.modules import choose_widths, pooled_dimension, read_modules
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
-from minilmx.models.pooling import choose_widths, count_positions, pooled_dimension, read_modules
 from minilmx.models.session_options import session_options
 from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import TokenBatch

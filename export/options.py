@@ -22,7 +22,7 @@ from minilmx.models.manifest import (
     Shape,
     Source,
 )
-from minilmx.models.pooling import most_tokens
+from minilmx.models.modules import most_tokens
 from minilmx.models.source import ModelSource, dense_files
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from minilmx.errors import ModelError
 from minilmx.models.architectures import ARCHITECTURES, token_width
 from minilmx.models.cross_encoder import KIND
-from minilmx.models.pooling import most_tokens, read_modules
+from minilmx.models.modules import most_tokens, read_modules
 from minilmx.models.settings import SETTINGS, read_settings
 from minilmx.models.source import (
     INDEX,
