@@ -44,10 +44,10 @@ from minilmx.models.manifest import (
     Source,
     Truncation,
 )
+from minilmx.models.model_folder import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.modules import Modules, read_modules, stated_sequence_length
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
 from minilmx.models.settings import read_settings
-from minilmx.models.source import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.progress import SILENT, Progress

@@ -10,9 +10,7 @@ from tokenizers import Tokenizer
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import ACTIVATIONS, INT64, Dense, Manifest, Shape
-from minilmx.models.modules import BOOLEANS, module_names
-from minilmx.models.settings import SETTINGS
-from minilmx.models.source import (
+from minilmx.models.model_folder import (
     VOCABULARIES,
     WEIGHTS,
     ModelSource,
@@ -20,6 +18,8 @@ from minilmx.models.source import (
     read_json,
     read_settings_file,
 )
+from minilmx.models.modules import BOOLEANS, module_names
+from minilmx.models.settings import SETTINGS
 
 # The small files of a model that decide what an artifact holds.
 READ = (

@@ -27,10 +27,10 @@ from minilmx.models.external_data import (
 )
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.models.manifest import MAX_SIZE, GraphKind, Shape
+from minilmx.models.model_folder import ModelSource, read_json
 from minilmx.models.modules import choose_widths, pooled_dimension, read_modules
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
 from minilmx.models.session_options import session_options
-from minilmx.models.source import ModelSource, read_json
 from minilmx.models.tokenizer import TokenBatch
 
 _HIDDEN, _POOLED = OUTPUT_NAMES

@@ -22,8 +22,8 @@ from minilmx.export.parity import MAX_ABS_EMBEDDING, find_scale, open_session, r
 from minilmx.export.stated_tokenizer import load_stated, lower_texts
 from minilmx.models.interface import SCORE
 from minilmx.models.made_tokenizer import load_auto_tokenizer
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.sample_texts import odd_texts, pair_up, sample_texts
-from minilmx.models.source import ModelSource
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 Inputs = Sequence[tuple[str, ...]]  # texts, one or a pair

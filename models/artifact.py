@@ -19,6 +19,7 @@ from minilmx.files.documents import open_regular, read_document
 from minilmx.files.private import CAN_SEAL, private_copy
 from minilmx.models.external_data import data_file
 from minilmx.models.hub_artifact import fetch_artifact, is_hub_artifact
+from minilmx.models.hub_names import snapshot_of
 from minilmx.models.manifest import (
     CARD,
     COSINE,
@@ -30,7 +31,6 @@ from minilmx.models.manifest import (
     Shape,
     parse_manifest,
 )
-from minilmx.models.source import snapshot_of
 from minilmx.models.verification import damage, find_problems, other_digest, require_none, weights_fault
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.

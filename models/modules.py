@@ -8,8 +8,8 @@ from minilmx.models.architectures import count_positions
 from minilmx.models.cross_encoder import is_cross_encoder, read_head
 from minilmx.models.interface import SCORE, SENTENCE_EMBEDDING
 from minilmx.models.manifest import ACTIVATIONS, JOINED, MAX_SIZE, POOLINGS, Dense, Normalize
+from minilmx.models.model_folder import ModelSource, list_modules, read_json, read_settings_file
 from minilmx.models.settings import read_settings
-from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file
 
 # What to do about modules that minilmx does not export.
 _HINTS = {

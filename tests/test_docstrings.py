@@ -12,7 +12,7 @@ from tests.conftest import MakeOnce
 import minilmx
 from minilmx.api import groq, report
 from minilmx.models.artifact import Artifact
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 
 FUNCTIONS = {
     name: function

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minilmx
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 
 README = Path(__file__).parents[1] / "README.md"
 TEXTS = "One sentence.\nAnother one.\n"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
 pytestmark = pytest.mark.skipif(not NOTEBOOK.is_file(), reason="needs examples/ of the checkout")

@@ -21,8 +21,8 @@ from minilmx.export.options import ExportOptions
 from minilmx.export.quantize import measure_cost
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.onnx_file import load_onnx, read_facts
-from minilmx.models.source import ModelSource
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq.preflight import check_before_build
 from minilmx.runners.registry import default_runners, open_runner
