@@ -6,42 +6,30 @@ from pathlib import Path
 import onnx
 
 from minilmx.errors import ExportError, boundary
+from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
 from minilmx.models.external_data import data_file, external_fault
-from minilmx.models.interface import (
-    GROQ_MAX_IR_VERSION,
-    GROQ_MAX_OPSET,
-    INPUT_NAMES,
-    LAST_HIDDEN_STATE,
-    MAX_IR_VERSION,
-    PACKED_INPUT_NAMES,
-    SCORE,
-    SENTENCE_EMBEDDING,
-)
-from minilmx.models.manifest import GraphKind, Tensor, input_dtype
+from minilmx.models.interface import GROQ_MAX_IR_VERSION, GROQ_MAX_OPSET, MAX_IR_VERSION
+from minilmx.models.manifest import GraphKind, Tensor, graph_interface
 from minilmx.models.onnx_file import GraphFacts, as_tensor, load_onnx, read_facts
 
 Tensors = tuple[Tensor, ...]
 
 
 def check_graphs(
-    graphs: Mapping[GraphKind, Path],
-    options: ExportOptions,
-    dimension: int,
-    hidden_dimension: int,
-    output: str = SENTENCE_EMBEDDING,
+    graphs: Mapping[GraphKind, Path], options: ExportOptions, model: ExportableModel
 ) -> dict[GraphKind, GraphFacts]:
     """Check the ONNX files of an artifact and return their facts. Raises ExportError, naming the fault.
 
     ONNX's own checker and strict shape inference pass; opset and IR version are as wanted; there is one
     operator domain; the weights are in the file, or beside it if it would be too large; inputs and outputs
     have our names, dtypes and shapes; and all but the dynamic-shape graph have a number for every dim of
-    every value. Embeddings have `dimension` numbers and token embeddings `hidden_dimension`; the graphs of a
-    model whose `output` is a score do not give the latter.
+    every value.
     """
+    widths = (model.embedding_dimension, model.hidden_dimension)
+    common = (options.shape, *widths, model.output, options.mask, options.segments or 1)
     return {
-        kind: _check(path, kind, options, _interface(kind, options, dimension, hidden_dimension, output))
-        for kind, path in graphs.items()
+        kind: _check(path, kind, options, graph_interface(kind, *common)) for kind, path in graphs.items()
     }
 
 
@@ -85,26 +73,6 @@ def _check(
         if not all(isinstance(dim, int) and dim > 0 for dim in tensor.shape):
             raise ExportError(f"{path.name}: {tensor}; expected a number for every dim")
     return facts
-
-
-def _interface(
-    kind: GraphKind, options: ExportOptions, dimension: int, hidden_dimension: int, output: str
-) -> tuple[Tensors, Tensors]:
-    """The inputs and outputs that docs/artifact.md states."""
-    names = INPUT_NAMES
-    batch: int | str = options.shape.batch_size
-    length: int | str = options.shape.sequence_length
-    if kind == GraphKind.DYNAMIC:
-        batch, length = "batch_size", "sequence_length"
-    outputs: Tensors = (Tensor(output, "float32", (batch, dimension)),)
-    if output != SCORE:
-        outputs = (Tensor(LAST_HIDDEN_STATE, "float32", (batch, length, hidden_dimension)), *outputs)
-    if kind == GraphKind.PACKED:
-        names = PACKED_INPUT_NAMES
-        outputs = (Tensor(output, "float32", (batch, options.segments or 1, dimension)),)
-    return tuple(
-        Tensor(name, input_dtype(kind, name, options.mask), (batch, length)) for name in names
-    ), outputs
 
 
 def _join(tensors: Tensors) -> str:

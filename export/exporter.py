@@ -36,9 +36,7 @@ from minilmx.models.manifest import (
     COSINE,
     FLOAT32,
     INT64,
-    JOINED,
     PRECISIONS,
-    Dense,
     Graph,
     GraphKind,
     Graphs,
@@ -46,10 +44,10 @@ from minilmx.models.manifest import (
     Source,
     Truncation,
 )
+from minilmx.models.model_folder import ModelSource, digest_together, float32_bytes, weights_digest
+from minilmx.models.modules import Modules, read_modules, stated_sequence_length
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.pooling import Modules, read_modules, stated_sequence_length
 from minilmx.models.settings import read_settings
-from minilmx.models.source import ModelSource, digest_together, float32_bytes, weights_digest
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.progress import SILENT, Progress
@@ -149,7 +147,7 @@ def export_model(
     progress.message("loading the model")
     model = _load_model(source, onnx_file, options.dimension)
     auto = None if options.from_onnx else AutoTokens(source)
-    tokenizer = auto.tokenizer(pairs=model.output == SCORE) if auto else stated_tokenizer(source)
+    written = auto.tokenizer(pairs=model.output == SCORE) if auto else stated_tokenizer(source)
     longest = model.max_sequence_length
     if longest is not None and options.shape.sequence_length > longest:
         raise ExportError(
@@ -157,35 +155,33 @@ def export_model(
             f"positions of {source.id}"
         )
     with atomic_folder(output, replace=options.replace) as folder:
-        tokenizer_file = folder / "tokenizer.json"
-        write_tokenizer(tokenizer, source, folder, options.shape, pairs=model.output == SCORE)
+        write_tokenizer(written, source, folder, options.shape, pairs=model.output == SCORE)
+        tokenizer = Tokenizer(folder / "tokenizer.json", options.shape, mask=options.mask)
         if auto is None and importlib.util.find_spec("transformers") is not None:
-            AutoTokens(source).check_ids(tokenizer_file, options.shape)
+            AutoTokens(source).check_ids(tokenizer)
         progress.message("writing the graphs")
         graphs = {kind: folder / path for kind, path in options.graph_paths.items()}
         for kind, path in graphs.items():
             path.parent.mkdir(exist_ok=True)
             model.write_graph(kind, options, path)
         progress.message("checking the graphs")
-        facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension, model.output)
-        _require_token_rows(source, Tokenizer(tokenizer_file, options.shape), facts[GraphKind.FIXED])
+        facts = check_graphs(graphs, options, model)
+        _require_token_rows(source, tokenizer, facts[GraphKind.FIXED])
         progress.message("comparing the graphs with the model")
-        parity = check_parity(graphs, tokenizer_file, options.shape, model.run, options.mask, model.output)
+        parity = check_parity(graphs, tokenizer, model)
         text_parity = None
         if auto:
             progress.message("comparing texts with the model")
-            text_parity = auto.check(tokenizer_file, options, graphs[GraphKind.FIXED], model)
+            text_parity = auto.check(tokenizer, graphs[GraphKind.FIXED], model, options.dimension)
         cost = None
         if options.precision != facts[GraphKind.FIXED].precision:
             progress.message("quantising the graphs")
             for kind, path in graphs.items():
                 quantize(path, kind)
-            cost = measure_cost(
-                graphs[GraphKind.FIXED], tokenizer_file, options.shape, model.run, options.mask
-            )
-            facts = check_graphs(graphs, options, model.embedding_dimension, model.hidden_dimension)
+            cost = measure_cost(graphs[GraphKind.FIXED], tokenizer, model)
+            facts = check_graphs(graphs, options, model)
         manifest = structs.replace(
-            _manifest(recorded, tools, options, model, facts),
+            _manifest(recorded, tools, options, model, modules, facts),
             max_sequence_length=stated_length or UNSET,
         )
         if not manifest.gives_scores:
@@ -285,6 +281,7 @@ def _manifest(
     tools: dict[str, str],
     options: ExportOptions,
     model: ExportableModel,
+    modules: Modules,
     facts: Mapping[GraphKind, GraphFacts],
 ) -> Manifest:
     graphs = {
@@ -293,7 +290,6 @@ def _manifest(
     }
     fixed = facts[GraphKind.FIXED]
     chosen = options.dimension is not None
-    is_plain = not any(isinstance(step, Dense) for step in model.head) and JOINED not in model.pooling
     truncated = chosen or model.embedding_dimension < model.model_dimension
     return Manifest(
         source=recorded,
@@ -311,7 +307,7 @@ def _manifest(
         files=(),
         token_rows=fixed.token_rows or UNSET,
         head=model.head or UNSET,
-        token_dimension=UNSET if is_plain else model.hidden_dimension,
+        token_dimension=UNSET if modules.is_plain else model.hidden_dimension,
         output=SCORE if model.output == SCORE else UNSET,
         truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
     )

@@ -10,9 +10,7 @@ from tokenizers import Tokenizer
 from minilmx.errors import ExportError, ModelError
 from minilmx.models.interface import INPUT_NAMES
 from minilmx.models.manifest import ACTIVATIONS, INT64, Dense, Manifest, Shape
-from minilmx.models.pooling import BOOLEANS
-from minilmx.models.settings import SETTINGS
-from minilmx.models.source import (
+from minilmx.models.model_folder import (
     VOCABULARIES,
     WEIGHTS,
     ModelSource,
@@ -20,6 +18,8 @@ from minilmx.models.source import (
     read_json,
     read_settings_file,
 )
+from minilmx.models.modules import BOOLEANS, module_names
+from minilmx.models.settings import SETTINGS
 
 # The small files of a model that decide what an artifact holds.
 READ = (
@@ -124,7 +124,7 @@ def _copy_dense(source: ModelSource, folder: Path, manifest: Manifest) -> None:
 
 def own_files(manifest: Manifest) -> dict[str, Any]:
     """The content of the files that the manifest alone decides, by their paths in the artifact."""
-    poolings, kinds = manifest.poolings, _kinds(manifest)
+    poolings, kinds = manifest.poolings, module_names(manifest.head or (), manifest.normalized)
     modules = [
         {
             "idx": index,
@@ -158,12 +158,8 @@ def own_files(manifest: Manifest) -> dict[str, Any]:
 
 def dense_weights(manifest: Manifest) -> list[str]:
     """The paths in the artifact of the weights of its Dense modules, in the order in which they run."""
-    return [f"{index}_Dense/{WEIGHTS}" for index, kind in enumerate(_kinds(manifest)) if kind == "Dense"]
-
-
-def _kinds(manifest: Manifest) -> list[str]:
-    head = [type(step).__name__ for step in manifest.head or ()]
-    return ["Transformer", "Pooling", *head, *["Normalize"] * manifest.normalized]
+    kinds = module_names(manifest.head or (), manifest.normalized)
+    return [f"{index}_Dense/{WEIGHTS}" for index, kind in enumerate(kinds) if kind == "Dense"]
 
 
 def model_card(manifest: Manifest) -> str:

@@ -15,7 +15,7 @@ from minilmx.errors import ExportError, ModelError, boundary
 from minilmx.export.model import Outputs
 from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
-from minilmx.models.architectures import token_width
+from minilmx.models.architectures import count_positions, token_width
 from minilmx.models.external_data import (
     data_file,
     embed,
@@ -27,9 +27,10 @@ from minilmx.models.external_data import (
 )
 from minilmx.models.interface import INPUT_NAMES, LEAST_NORM, MASKED, OUTPUT_NAMES
 from minilmx.models.manifest import MAX_SIZE, GraphKind, Shape
+from minilmx.models.model_folder import ModelSource, read_json
+from minilmx.models.modules import choose_widths, pooled_dimension, read_modules
 from minilmx.models.onnx_file import as_tensor, load_onnx, read_facts
-from minilmx.models.pooling import choose_widths, count_positions, pooled_dimension, read_modules
-from minilmx.models.source import ModelSource, read_json
+from minilmx.models.session_options import session_options
 from minilmx.models.tokenizer import TokenBatch
 
 _HIDDEN, _POOLED = OUTPUT_NAMES
@@ -284,9 +285,7 @@ def freeze(frozen: onnx.ModelProto, shape: Shape, weights: Path, temporary: Path
             if dim.dim_param:
                 dim.dim_value = numbers[dim.dim_param]
     target = temporary / "folded.onnx"
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options = session_options("basic", threads=None)
     options.optimized_model_filepath = str(target)
     if external_tensors(frozen):
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))

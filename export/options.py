@@ -22,8 +22,8 @@ from minilmx.models.manifest import (
     Shape,
     Source,
 )
-from minilmx.models.pooling import most_tokens
-from minilmx.models.source import ModelSource, dense_files
+from minilmx.models.model_folder import ModelSource, dense_files
+from minilmx.models.modules import most_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,17 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from minilmx.cpus import limited_threads
 from minilmx.errors import ExportError, boundary
-from minilmx.export.model import Outputs
+from minilmx.export.model import ExportableModel
 from minilmx.models.batching import pack
-from minilmx.models.interface import LAST_HIDDEN_STATE, OUTPUT_NAMES, SCORE, SENTENCE_EMBEDDING
-from minilmx.models.manifest import INT64, GraphKind, Shape
+from minilmx.models.interface import LAST_HIDDEN_STATE, SCORE, SENTENCE_EMBEDDING
+from minilmx.models.manifest import GraphKind
 from minilmx.models.sample_texts import pair_up, sample_texts
+from minilmx.models.session_options import session_options
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 MAX_ABS_EMBEDDING = 1e-5
 MAX_ABS_HIDDEN = 1e-4
-
-Reference = Callable[[TokenBatch], Outputs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +45,29 @@ class Parity:
     max_abs_packed: float | None
 
 
-def check_parity(
-    graphs: Mapping[GraphKind, Path],
-    tokenizer_file: Path,
-    shape: Shape,
-    reference: Reference,
-    mask: str = INT64,
-    output: str = SENTENCE_EMBEDDING,
-) -> Parity:
-    """Run the reference and the graphs, float32 ONNX files, on the same sentences, or pairs of them.
+def check_parity(graphs: Mapping[GraphKind, Path], tokenizer: Tokenizer, model: ExportableModel) -> Parity:
+    """Run the model and the graphs, float32 ONNX files, on the same sentences, or pairs of them.
 
-    `mask` is the dtype of the fixed graph's attention_mask, and `output` what the model gives. The
-    dynamic-shape graph runs at other batch sizes and lengths than the fixed one. Raises ExportError above
+    The dynamic-shape graph runs at other batch sizes and lengths than the fixed one. Raises ExportError above
     1e-5 on the output or 1e-4 on last_hidden_state, times the vector's largest number, or the largest score,
     if that is above 1, or for anything not finite.
     """
-    tokenizer, texts = Tokenizer(tokenizer_file, shape, mask=mask), sample_texts(shape.sequence_length)
-    tokenized = tokenizer.encode(texts) if output != SCORE else tokenizer.encode_pairs(pair_up(texts))
+    texts, gives_scores = sample_texts(tokenizer.shape.sequence_length), model.output == SCORE
+    tokenized = tokenizer.encode_pairs(pair_up(texts)) if gives_scores else tokenizer.encode(texts)
     counts = tokenized.token_counts
     scale = 1.0
-    if output == SCORE:
-        scale = find_scale(np.concatenate([reference(batch)[1] for batch in tokenized.batches()]))
+    if gives_scores:
+        scale = find_scale(np.concatenate([model.run(batch)[1] for batch in tokenized.batches()]))
     worst = np.zeros(2)
     fixed, dynamic = graphs[GraphKind.FIXED], graphs[GraphKind.DYNAMIC]
     run_fixed, run_dynamic = _open_graph(fixed), _open_graph(dynamic)
     for batch in tokenized.batches():
-        worst = np.maximum(worst, _compare(fixed.name, batch, reference, run_fixed, output, scale))
+        worst = np.maximum(worst, _compare(fixed.name, batch, model, run_fixed, scale))
     for rows in _ragged_groups(len(texts)):
         longest = counts[rows].max()
         feeds = {name: array[rows, :longest] for name, array in tokenized.tokens.feeds().items()}
         batch = TokenBatch(**feeds)
-        worst = np.maximum(worst, _compare(dynamic.name, batch, reference, run_dynamic, output, scale))
+        worst = np.maximum(worst, _compare(dynamic.name, batch, model, run_dynamic, scale))
     packed = graphs.get(GraphKind.PACKED)
     return Parity(
         len(texts),
@@ -85,19 +75,19 @@ def check_parity(
         int(counts.max()),
         int(tokenized.truncated.sum()),
         float(worst[0]),
-        None if output == SCORE else float(worst[1]),
-        _check_packed(packed, tokenized, reference) if packed else None,
+        None if gives_scores else float(worst[1]),
+        _check_packed(packed, tokenized, model) if packed else None,
     )
 
 
-def _check_packed(packed: Path, texts: TokenizedTexts, reference: Reference) -> float:
-    """Max abs difference of the packed embeddings from the reference's, within the limit."""
+def _check_packed(packed: Path, texts: TokenizedTexts, model: ExportableModel) -> float:
+    """Max abs difference of the packed embeddings from the model's, within the limit."""
     session = open_session(packed)
     segments = int(session.get_outputs()[0].shape[1])
-    expected = np.concatenate([reference(batch)[1] for batch in texts.batches()])
+    expected = np.concatenate([model.run(batch)[1] for batch in texts.batches()])
     worst = 0.0
     for batch in pack(texts, segments):
-        (found,) = session.run([OUTPUT_NAMES[1]], batch.feeds())
+        (found,) = session.run([SENTENCE_EMBEDDING], batch.feeds())
         taken = batch.texts >= 0
         wanted = expected[batch.texts[taken]]
         worst = max(worst, float(np.abs(found[taken] - wanted).max()))
@@ -112,9 +102,7 @@ def _check_packed(packed: Path, texts: TokenizedTexts, reference: Reference) -> 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """An ONNX file on onnxruntime's CPU provider. Raises ExportError."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
-    options.intra_op_num_threads = limited_threads(None) or 0  # 0: onnxruntime's own choice
+    options = session_options("all", threads=None)
     with boundary(ExportError, f"{path.name}: onnxruntime cannot load it"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -158,20 +146,19 @@ def _ragged_groups(size: int) -> Sequence[slice]:
 def _compare(
     name: str,
     batch: TokenBatch,
-    reference: Reference,
+    model: ExportableModel,
     run: Callable[[TokenBatch], dict[str, NDArray[np.float32]]],
-    output: str,
     scale: float,
 ) -> list[float]:
     """Max abs difference of the output and, if the graph gives them, of token embeddings, within limits."""
-    (wanted_hidden, wanted), outputs = reference(batch), run(batch)
+    (wanted_hidden, wanted), outputs = model.run(batch), run(batch)
     attended = batch.attention_mask == 1
-    compared = [(output, MAX_ABS_EMBEDDING, outputs[output], wanted)]
+    compared = [(model.output, MAX_ABS_EMBEDDING, outputs[model.output], wanted)]
     if (hidden := outputs.get(LAST_HIDDEN_STATE)) is not None:
         compared.append((LAST_HIDDEN_STATE, MAX_ABS_HIDDEN, hidden[attended], wanted_hidden[attended]))
     worst = []
     for what, limit, found, expected in compared:
-        relative = relative_difference(found, expected, scale if what == output else 1.0)
+        relative = relative_difference(found, expected, scale if what == model.output else 1.0)
         if not relative <= limit:  # also true for NaN
             raise ExportError(
                 f"{name}: {what} differs from the model's by up to {relative:.3g}, relative to its size, at "

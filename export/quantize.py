@@ -18,10 +18,11 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from minilmx.errors import ExportError
-from minilmx.export.parity import Reference, open_session
+from minilmx.export.model import ExportableModel
+from minilmx.export.parity import open_session
 from minilmx.models.int8 import round_weights_to_int8
-from minilmx.models.interface import OUTPUT_NAMES
-from minilmx.models.manifest import INT64, GraphKind, Shape
+from minilmx.models.interface import SENTENCE_EMBEDDING
+from minilmx.models.manifest import GraphKind
 from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
@@ -150,28 +151,24 @@ def _reduce_by_input(op: str, values: str, output: str) -> NodeProto:
     return _node(op, [values, _LAST_AXIS], output, keepdims=1)
 
 
-def measure_cost(
-    graph: Path, tokenizer_file: Path, shape: Shape, reference: Reference, mask: str = INT64
-) -> QuantizationCost:
+def measure_cost(graph: Path, tokenizer: Tokenizer, model: ExportableModel) -> QuantizationCost:
     """Compare the fixed int8 graph with the model, on the sentences of the parity check.
 
-    `mask` is the dtype of the graph's attention_mask.
     Raises ExportError if a sentence's cosine similarity is below 0.9.
     """
-    tokenizer = Tokenizer(tokenizer_file, shape, mask=mask)
-    tokenized = tokenizer.encode(sample_texts(shape.sequence_length))
+    tokenized = tokenizer.encode(sample_texts(tokenizer.shape.sequence_length))
     session = open_session(graph)
     wanted, found = [], []
     for batch in tokenized.batches():
-        wanted.append(reference(batch)[1])
-        found.append(session.run([OUTPUT_NAMES[1]], batch.feeds())[0])
-    model, int8 = (np.concatenate(parts)[: len(tokenized)].astype(np.float64) for parts in (wanted, found))
-    lengths = np.linalg.norm(model, axis=1) * np.linalg.norm(int8, axis=1)
-    cosine = float(((model * int8).sum(axis=1) / lengths).min())
+        wanted.append(model.run(batch)[1])
+        found.append(session.run([SENTENCE_EMBEDDING], batch.feeds())[0])
+    float32, int8 = (np.concatenate(parts)[: len(tokenized)].astype(np.float64) for parts in (wanted, found))
+    lengths = np.linalg.norm(float32, axis=1) * np.linalg.norm(int8, axis=1)
+    cosine = float(((float32 * int8).sum(axis=1) / lengths).min())
     if not cosine >= LEAST_COSINE:  # also true for NaN
         raise ExportError(
             f"{graph.name}: cosine similarity {cosine:.3f} to the model after quantising; expected at least "
             f"{LEAST_COSINE}",
             "Export the model as float32.",
         )
-    return QuantizationCost(len(tokenized), float(np.abs(model - int8).max()), cosine)
+    return QuantizationCost(len(tokenized), float(np.abs(float32 - int8).max()), cosine)

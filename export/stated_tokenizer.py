@@ -9,7 +9,7 @@ from tokenizers import normalizers
 
 from minilmx.errors import ModelError, boundary
 from minilmx.models.made_tokenizer import make_tokenizer
-from minilmx.models.source import ModelSource, read_json, read_settings_file
+from minilmx.models.model_folder import ModelSource, read_json, read_settings_file
 from minilmx.models.tokenizer import load_tokenizer
 
 _SETTINGS = "tokenizer_config.json"

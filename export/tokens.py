@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 
 from minilmx.errors import ExportError, ModelError
 from minilmx.export.model import ExportableModel
-from minilmx.export.options import ExportOptions
 from minilmx.export.parity import MAX_ABS_EMBEDDING, find_scale, open_session, relative_difference
 from minilmx.export.stated_tokenizer import load_stated, lower_texts
 from minilmx.models.interface import SCORE
 from minilmx.models.made_tokenizer import load_auto_tokenizer
-from minilmx.models.manifest import Shape
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.sample_texts import odd_texts, pair_up, sample_texts
-from minilmx.models.source import ModelSource
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 Inputs = Sequence[tuple[str, ...]]  # texts, one or a pair
@@ -88,16 +86,17 @@ class AutoTokens:
         return copy
 
     def check(
-        self, tokenizer_file: Path, options: ExportOptions, graph: Path, model: ExportableModel
+        self, tokenizer: Tokenizer, graph: Path, model: ExportableModel, dimension: int | None
     ) -> TextParity:
         """Compare the artifact's token ids with AutoTokenizer's, and its embeddings with the library's.
 
+        With a `dimension`, the library's are truncated to so many numbers.
         The library is sentence-transformers if it is installed; otherwise the PyTorch model gets
         AutoTokenizer's tokens. Raises ExportError for other ids, or a difference above 1e-5 times the
         embedding's largest number, or the largest score, if that is above 1.
         """
-        texts = self._texts(options.shape.sequence_length)
-        tokenizer = Tokenizer(tokenizer_file, options.shape, mask=options.mask)
+        length = tokenizer.shape.sequence_length
+        texts = self._texts(length)
         inputs: Inputs = [(text,) for text in texts]
         if model.output == SCORE:
             pairs = pair_up(texts)
@@ -108,23 +107,21 @@ class AutoTokens:
         session = open_session(graph)
         parts = [session.run([model.output], batch.feeds())[0] for batch in tokenized.batches()]
         found = np.concatenate(parts)[: len(texts)]
-        reference, expected = self._run_library(inputs, tokens, options, model)
+        reference, expected = self._run_library(inputs, tokens, model, length, dimension)
         self._check_outputs(inputs, found, expected, reference, model.output)
         stated = self._stated
         stated.no_padding()
-        stated.enable_truncation(
-            options.shape.sequence_length, direction=(stated.truncation or {}).get("direction", "right")
-        )
+        stated.enable_truncation(length, direction=(stated.truncation or {}).get("direction", "right"))
         overridden = any(
             encoding.ids != batch.input_ids[0].tolist()
             for encoding, batch in zip(stated.encode_batch(_texts(inputs)), tokens, strict=True)
         )
         return TextParity(reference, len(texts), float(np.abs(found - expected).max()), overridden)
 
-    def check_ids(self, tokenizer_file: Path, shape: Shape) -> None:
+    def check_ids(self, tokenizer: Tokenizer) -> None:
         """Compare the artifact's token ids of texts with AutoTokenizer's. Raises ExportError for others."""
-        texts = self._texts(shape.sequence_length)
-        self._check_ids([(text,) for text in texts], Tokenizer(tokenizer_file, shape).encode(texts))
+        texts = self._texts(tokenizer.shape.sequence_length)
+        self._check_ids([(text,) for text in texts], tokenizer.encode(texts))
 
     def _texts(self, length: int) -> list[str]:
         added = sorted(self._auto.get_added_vocab().items(), key=lambda item: -item[1])
@@ -157,7 +154,12 @@ class AutoTokens:
         return TokenBatch(*(np.array([row], dtype=np.int64) for row in rows))
 
     def _run_library(
-        self, inputs: Inputs, tokens: list[TokenBatch], options: ExportOptions, model: ExportableModel
+        self,
+        inputs: Inputs,
+        tokens: list[TokenBatch],
+        model: ExportableModel,
+        length: int,
+        dimension: int | None,
     ) -> tuple[str, NDArray[np.float32]]:
         """The library and its embeddings or scores, one at a time so that nothing is padded."""
         # sentence-transformers pools a folder without modules.json by the mean.
@@ -174,7 +176,7 @@ class AutoTokens:
             "trust_remote_code": False,
             "model_kwargs": {"dtype": "float32", "use_safetensors": True},
         }
-        folder, length = str(self.source.folder), options.shape.sequence_length
+        folder = str(self.source.folder)
         try:
             if model.output == SCORE:
                 scorer = sentence_transformers.CrossEncoder(folder, max_length=length, **settings)
@@ -186,7 +188,7 @@ class AutoTokens:
                 return library, np.asarray(scores, dtype=np.float32)[:, None]
             reference = sentence_transformers.SentenceTransformer(folder, **settings)
             reference.max_seq_length = length
-            if options.dimension is not None:
+            if dimension is not None:
                 reference.truncate_dim = None
             texts = [text for (text,) in inputs]
             values = reference.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
@@ -194,8 +196,8 @@ class AutoTokens:
             raise
         except Exception as error:
             raise ExportError(f"{self.source.id}: {library} cannot run it: {error}") from error
-        if options.dimension is not None:
-            values = values[:, : options.dimension]
+        if dimension is not None:
+            values = values[:, :dimension]
             if model.normalized:
                 values = values / np.linalg.norm(values, axis=1, keepdims=True)
         return library, np.asarray(values, dtype=np.float32)

@@ -64,3 +64,19 @@ def token_width(config: Mapping[str, Any]) -> int | None:
     """The numbers of a token embedding, under the name that the architecture has for them."""
     widths = (config.get(name) for name in ("hidden_size", "dim", "d_model"))
     return next((width for width in widths if type(width) is int and 1 <= width <= MAX_SIZE), None)
+
+
+def count_positions(config: Mapping[str, Any]) -> int | None:
+    """The most tokens per row, or None if the encoder's config does not state it."""
+    positions = config.get("max_position_embeddings")
+    if type(positions) is not int:
+        return None
+    return positions - first_position(config)
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """The number of a text's first position: 0, but as in RoBERTa the one after the padding token's."""
+    if find_architecture(config).after_padding:
+        padding = config.get("pad_token_id", 1)
+        return padding + 1 if type(padding) is int else 2
+    return 0

@@ -19,6 +19,7 @@ from minilmx.files.documents import open_regular, read_document
 from minilmx.files.private import CAN_SEAL, private_copy
 from minilmx.models.external_data import data_file
 from minilmx.models.hub_artifact import fetch_artifact, is_hub_artifact
+from minilmx.models.hub_names import snapshot_of
 from minilmx.models.manifest import (
     CARD,
     COSINE,
@@ -30,7 +31,6 @@ from minilmx.models.manifest import (
     Shape,
     parse_manifest,
 )
-from minilmx.models.source import snapshot_of
 from minilmx.models.verification import damage, find_problems, other_digest, require_none, weights_fault
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.
@@ -268,25 +268,37 @@ class Artifact:
         return sum(file.size_bytes for file in self.manifest.files)
 
 
-def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
-    """Open the artifact at `path`, a folder or hf://ID[@REVISION].
+def open_artifact(path: Path | str) -> Artifact:
+    """Open an artifact, a folder or hf://ID[@REVISION] on the hub, and verify every byte of it.
 
-    Without `verify`, no digests are compared, for whoever reads its files with `Artifact.read` alone, which
-    compares them. Raises ArtifactError if it does not exist, is incomplete, was changed, or has an unknown
-    schema.
+    Raises ArtifactError if it does not exist, is damaged, or is of an unknown schema.
+
+    Example:
+        >>> artifact = minilmx.open_artifact("out")
+        >>> artifact.manifest.embedding_dimension
+        384
     """
     artifact = read_artifact(path)
-    require_none(artifact, find_problems(artifact, None if verify else ()))
+    require_none(artifact, find_problems(artifact))
     return artifact
 
 
-def read_artifact(path: Path) -> Artifact:
+def open_unverified(path: Path | str) -> Artifact:
+    """Open an artifact for whoever reads its files with `Artifact.read`, which compares their digests.
+
+    Raises ArtifactError if it does not exist, is incomplete, or is of an unknown schema.
+    """
+    artifact = read_artifact(path)
+    require_none(artifact, find_problems(artifact, ()))
+    return artifact
+
+
+def read_artifact(path: Path | str) -> Artifact:
     """Read an artifact's manifest without verifying its files, which are downloaded if it is on the hub.
 
     Raises ArtifactError.
     """
-    if is_hub_artifact(str(path)):
-        path = fetch_artifact(str(path))
+    path = fetch_artifact(str(path)) if is_hub_artifact(str(path)) else Path(path)
     file = path / MANIFEST_NAME
     try:
         document = read_document(file)

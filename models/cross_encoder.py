@@ -8,8 +8,8 @@ from typing import Any
 from minilmx.errors import ModelError
 from minilmx.models.architectures import token_width
 from minilmx.models.manifest import ACTIVATIONS, Dense
+from minilmx.models.model_folder import ModelSource, list_modules, read_json, read_settings_file, tensor_names
 from minilmx.models.settings import SETTINGS, read_settings
-from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file, tensor_names
 
 KIND = "CrossEncoder"  # as sentence-transformers names it
 _HEAD = "ForSequenceClassification"  # as transformers' classes end

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minilmx.errors import MinilmxError, ModelError
 from minilmx.models.external_data import named_data_files
-from minilmx.models.source import (
+from minilmx.models.model_folder import (
     INDEX,
     VOCABULARIES,
     WEIGHTS,

@@ -9,7 +9,7 @@ from typing import Any
 import tokenizers
 
 from minilmx.errors import ModelError, boundary
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.support import describe_tokenizer
 
 

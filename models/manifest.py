@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,10 +13,10 @@ from minilmx.errors import ArtifactError, boundary
 from minilmx.files.documents import parse_json, require_version
 from minilmx.models.interface import (
     INPUT_NAMES,
+    LAST_HIDDEN_STATE,
     MAX_IR_VERSION,
     MAX_OPSET,
     MIN_OPSET,
-    OUTPUT_NAMES,
     PACKED_INPUT_NAMES,
     SCORE,
     SENTENCE_EMBEDDING,
@@ -304,34 +303,50 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
     return manifest
 
 
-def input_dtype(kind: str, name: str, mask: str) -> str:
-    """The dtype of a graph's input, if the fixed graph's attention_mask is `mask`."""
-    return mask if (kind, name) == (GraphKind.FIXED, "attention_mask") else INT64
+def graph_interface(
+    kind: GraphKind,
+    shape: Shape,
+    dimension: int,
+    hidden_dimension: int,
+    output: str,
+    mask: str,
+    segments: int | str,
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The inputs and the outputs of a graph, as docs/artifact.md states them.
+
+    Token embeddings have `hidden_dimension` numbers, and the last `output` has `dimension`; `mask` is the
+    dtype of the fixed graph's attention_mask, and `segments` are the texts of a packed row.
+    """
+    size: tuple[Dim, Dim] = (shape.batch_size, shape.sequence_length)
+    if kind == GraphKind.DYNAMIC:
+        size = ("batch_size", "sequence_length")
+    dtypes = {"attention_mask": mask} if kind == GraphKind.FIXED else {}
+    names, last = INPUT_NAMES, Tensor(output, "float32", (size[0], dimension))
+    if kind == GraphKind.PACKED:
+        names, last = PACKED_INPUT_NAMES, Tensor(output, "float32", (size[0], segments, dimension))
+    inputs = tuple(Tensor(name, dtypes.get(name, INT64), size) for name in names)
+    if kind == GraphKind.PACKED or output == SCORE:
+        return inputs, (last,)
+    return inputs, (Tensor(LAST_HIDDEN_STATE, "float32", (*size, hidden_dimension)), last)
 
 
 def _interfaces(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """Each list of tensors: its field, what it holds and what it must hold, with ? for a named dimension."""
-    batch, dimension = manifest.shape.batch_size, manifest.embedding_dimension
-    hidden = manifest.hidden_dimension
-    size = (batch, manifest.shape.sequence_length)
-    required: dict[str, tuple[Sequence[str], tuple[Dim, ...], list[tuple[Dim, ...]]]] = {
-        "fixed": (INPUT_NAMES, size, [(*size, hidden), (batch, dimension)]),
-        "dynamic": (INPUT_NAMES, ("?", "?"), [("?", "?", hidden), ("?", dimension)]),
-    }
-    if manifest.output:
-        required = {kind: (names, size, shapes[1:]) for kind, (names, size, shapes) in required.items()}
+    segments: int | str | None = None
     if manifest.packed:
         segments = next((dim for each in manifest.packed.outputs for dim in each.shape[1:2]), None)
-        if not isinstance(segments, int) or segments > MAX_SIZE:
-            segments = f"1 to {MAX_SIZE}"
-        required["packed"] = (PACKED_INPUT_NAMES, size, [(batch, segments, dimension)])
-    output_names = (*OUTPUT_NAMES[:1], manifest.output_name)
-    for kind, (names, dims, shapes) in required.items():
-        graph = getattr(manifest, kind)
-        inputs = [Tensor(name, input_dtype(kind, name, manifest.mask), dims) for name in names]
-        yield f"graphs.{kind}.inputs", _without_names(graph.inputs), inputs
-        outputs = map(Tensor, output_names[-len(shapes) :], repeat("float32"), shapes)
-        yield f"graphs.{kind}.outputs", _without_names(graph.outputs), list(outputs)
+    if not isinstance(segments, int) or segments > MAX_SIZE:
+        segments = f"1 to {MAX_SIZE}"
+    widths = (manifest.embedding_dimension, manifest.hidden_dimension)
+    common = (manifest.shape, *widths, manifest.output_name, manifest.mask, segments)
+    for kind in GraphKind:
+        if graph := getattr(manifest, kind):
+            found = (graph.inputs, graph.outputs)
+            for name, stated, needed in zip(
+                ("inputs", "outputs"), found, graph_interface(kind, *common), strict=True
+            ):
+                expected = _without_names(needed) if kind == GraphKind.DYNAMIC else list(needed)
+                yield f"graphs.{kind}.{name}", _without_names(stated), expected
 
 
 def _without_names(tensors: tuple[Tensor, ...]) -> list[Tensor]:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from minilmx.cpus import limited_threads
 from minilmx.errors import ModelError, boundary
-from minilmx.models.architectures import find_architecture
+from minilmx.models.architectures import count_positions, find_architecture, first_position
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import JOINED, Dense, Normalize
-from minilmx.models.pooling import Modules, choose_widths, count_positions, first_position, read_modules
-from minilmx.models.source import ModelSource, dense_files, weights_files
+from minilmx.models.model_folder import ModelSource, dense_files, weights_files
+from minilmx.models.modules import Modules, choose_widths, read_modules
 from minilmx.models.support import check_model
 from minilmx.models.tokenizer import TokenBatch
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from minilmx.errors import ModelError
 from minilmx.models.manifest import COSINE, SIMILARITIES
-from minilmx.models.source import ModelSource, read_settings_file
+from minilmx.models.model_folder import ModelSource, read_settings_file
 
 SETTINGS = "config_sentence_transformers.json"
 # sentence-transformers knows these prompts in every model: empty, unless the model says otherwise.

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from minilmx.errors import ModelError
 from minilmx.models.architectures import ARCHITECTURES, token_width
 from minilmx.models.cross_encoder import KIND
-from minilmx.models.pooling import most_tokens, read_modules
-from minilmx.models.settings import SETTINGS, read_settings
-from minilmx.models.source import (
+from minilmx.models.model_folder import (
     INDEX,
     VOCABULARIES,
     ModelSource,
@@ -15,6 +13,8 @@ from minilmx.models.source import (
     read_settings_file,
     weights_files,
 )
+from minilmx.models.modules import most_tokens, read_modules
+from minilmx.models.settings import SETTINGS, read_settings
 
 
 @dataclass(frozen=True, slots=True)

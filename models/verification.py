@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from minilmx.errors import ArtifactError, boundary
 from minilmx.files.digest import sha256_of_files
 from minilmx.models.external_data import data_file, external_fault, is_cached_blob
+from minilmx.models.hub_names import snapshot_of
 from minilmx.models.manifest import CARD, MANIFEST_NAME, File
-from minilmx.models.source import snapshot_of
 from minilmx.wording import counted
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from typing import Any
 
 import onnxruntime
 
-from minilmx.cpus import limited_threads
 from minilmx.errors import RunnerFailed, RunnerUnavailable, boundary
 from minilmx.runners.base import Details
 
@@ -111,29 +110,23 @@ def find_clash() -> str | None:
     )
 
 
-def open_session(
-    model: str | bytes,
-    settings: onnxruntime.SessionOptions,
-    name: str,
-    given: Sequence[str],
-    threads: int | None,
+def open_on_device(
+    model: str | bytes, settings: onnxruntime.SessionOptions, name: str, given: Sequence[str]
 ) -> tuple[onnxruntime.InferenceSession, Details]:
     """A session on a device, and where its nodes run.
 
-    `given` are the provider's own options, each "key=value", and for a plug-in also DEVICE_TYPE; `threads`
-    run the nodes that the provider does not take. Raises RunnerUnavailable if the provider has no device of
-    that type, RunnerFailed if no node runs on the provider.
+    `given` are the provider's own options, each "key=value", and for a plug-in also DEVICE_TYPE. The threads
+    of `settings` run the nodes that the provider does not take. Raises RunnerUnavailable if the provider has
+    no device of that type, RunnerFailed if no node runs on the provider.
     """
     device, options = DEVICES[name], dict(option.split("=", 1) for option in given)
-    threads = limited_threads(threads)
-    settings.intra_op_num_threads = threads or 0  # 0: onnxruntime's own choice
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers: list[Any] | None = None
     details: dict[str, Any] = {
         "execution_provider": device.provider,
         "device": name,
         "device_options": " ".join(given) or None,
-        "threads": threads or "default",
+        "threads": settings.intra_op_num_threads or "default",
     }
     if found := _hardware(device):
         chosen = _choose(found, device, options.pop(DEVICE_TYPE, None))

@@ -14,6 +14,7 @@ from minilmx.errors import RunnerError, RunnerFailed, boundary
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import FLOAT32
+from minilmx.models.session_options import OPTIMIZATION_LEVELS, session_options
 from minilmx.progress import Progress
 from minilmx.runners.base import ALL_GRAPHS, Batch, Details, Runner, RunnerEntry, ThreadOptions
 
@@ -23,13 +24,6 @@ CPU = "cpu"
 # Fusions that cost time: without them an int8 graph of MiniLM takes 15% less (AMD Zen 5), and a float32
 # graph as long as with them.
 _DISABLED = ["SkipLayerNormFusion", "EmbedLayerNormFusion", "AttentionFusion"]
-
-OPTIMIZATION_LEVELS = {
-    "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +83,7 @@ class SessionRunner(Runner):
         `threads` is how many batches run at once (None: one per CPU), and on a device how many threads run
         the nodes that it does not take; `precision` is that of the graph, and `output` what `run` returns.
         """
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
-        settings.graph_optimization_level = OPTIMIZATION_LEVELS[graph_optimization]
+        settings = session_options(graph_optimization, 1 if device == CPU else threads)
         # A memory plan per shape would take memory and save nothing.
         settings.enable_mem_pattern = False
         self._graph_optimization = graph_optimization
@@ -104,15 +96,14 @@ class SessionRunner(Runner):
             if device == CPU:
                 self._session, self._place = self._open_cpu(model, settings, threads)
             else:
-                from minilmx.runners.devices import open_session
+                from minilmx.runners.devices import open_on_device
 
-                self._session, self._place = open_session(model, settings, device, device_options, threads)
+                self._session, self._place = open_on_device(model, settings, device, device_options)
 
     def _open_cpu(
         self, model: str | bytes, settings: onnxruntime.SessionOptions, threads: int | None
     ) -> tuple[onnxruntime.InferenceSession, Details]:
         self.concurrency = threads or available_cpus()
-        settings.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(
             model, settings, providers=[PROVIDER], disabled_optimizers=_DISABLED, enable_fallback=0
         )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
-from minilmx.models.source import ModelSource, resolve_model, weights_digest
+from minilmx.models.model_folder import ModelSource, weights_digest
+from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import TokenBatch
 from minilmx.progress import Progress
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry, ThreadOptions

@@ -26,7 +26,8 @@ from minilmx.export.exporter import export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact, read_artifact, seal
 from minilmx.models.manifest import Shape
-from minilmx.models.source import ModelSource, bundled_model, resolve_model
+from minilmx.models.model_folder import ModelSource
+from minilmx.models.source import bundled_model, resolve_model
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 ExportOnce = Callable[[str, Callable[[], ModelSource], ExportOptions], Artifact]

@@ -9,12 +9,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from minilmx.cpus import limited_threads
 from minilmx.errors import RunnerFailed, boundary
 from minilmx.eval.bisect.boundaries import Boundary, cut, float_outputs
+from minilmx.models.session_options import session_options
 from minilmx.models.tokenizer import TokenizedTexts
 from minilmx.progress import Advance
-from minilmx.runners.onnxruntime import OPTIMIZATION_LEVELS, PROVIDER
+from minilmx.runners.onnxruntime import PROVIDER
 
 _LARGEST = "bisect/largest_magnitude"
 
@@ -116,11 +116,8 @@ def _add_magnitudes(model: ModelProto, boundaries: Sequence[Boundary]) -> list[s
 
 
 def _open(model: ModelProto, threads: int | None) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4  # its errors are exceptions too, and their names of nodes unescaped
     # Fused nodes have no tensors between them, and round less often than separate nodes.
-    settings.graph_optimization_level = OPTIMIZATION_LEVELS["disable"]
-    settings.intra_op_num_threads = limited_threads(threads) or 0  # 0: onnxruntime's own choice
+    settings = session_options("disable", threads)
     with boundary(RunnerFailed, "onnxruntime cannot load the graph with its intermediate tensors"):
         return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[PROVIDER])
 

@@ -16,7 +16,7 @@ from minilmx.eval.datasets.mteb_task import PREFIX, read_task
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
 from minilmx.files.opening import is_read_once
 from minilmx.files.tables import Table, read_table
-from minilmx.models.source import is_hub_id
+from minilmx.models.hub_names import is_hub_id
 from minilmx.progress import SILENT, Progress
 from minilmx.wording import counted
 

@@ -154,10 +154,10 @@ def _check_conversion(artifact: Artifact, folder: Path, facts: Event) -> float:
     try:
         with (
             artifact.private_graph() as original,
-            open_session(original) as reference,
+            cpu_runner(original) as reference,
             # onnxruntime 1.23, the last for Python 3.10, cannot load MiniLM's float16 graph if it fuses
             # LayerNorm.
-            open_session(graph, optimization="disable") as converted,
+            cpu_runner(graph, optimization="disable") as converted,
         ):
             for batch, owners in _example_batches(artifact):
                 expected = reference.run(batch)[owners >= 0]
@@ -180,7 +180,7 @@ def largest_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> 
     return float(error.max()) if np.isfinite(error).all() else np.inf
 
 
-def open_session(graph: Path | bytes, optimization: str = "all") -> SessionRunner:
+def cpu_runner(graph: Path | bytes, optimization: str = "all") -> SessionRunner:
     """The CPU's session of a graph, a file or the bytes. Raises RunnerFailed."""
     return SessionRunner(graph, threads=None, graph_optimization=optimization)
 

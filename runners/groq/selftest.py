@@ -18,7 +18,7 @@ from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Tensors
-from minilmx.runners.groq.build import MAX_FP16_ERROR, build_artifact, largest_error, open_session
+from minilmx.runners.groq.build import MAX_FP16_ERROR, build_artifact, cpu_runner, largest_error
 from minilmx.runners.groq.cache import Build
 from minilmx.runners.groq.doctor import Check
 from minilmx.runners.groq.runner import start_program
@@ -151,7 +151,7 @@ def _describe_time(build: Build, seconds: list[float]) -> str:
 
 
 def _check_error(artifact: Artifact, batch: Batch, outputs: Tensors, used: np.ndarray) -> Check:
-    with artifact.private_graph() as graph, open_session(graph) as session:
+    with artifact.private_graph() as graph, cpu_runner(graph) as session:
         expected = session.run(batch)[used]
     found = outputs[SENTENCE_EMBEDDING].astype(np.float32)
     error = largest_error(found[used], expected) if found.shape == used.shape + expected.shape[1:] else np.inf

@@ -12,7 +12,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minilmx.api.artifact import open_artifact as open_artifact
     from minilmx.api.bench import benchmark as benchmark
     from minilmx.api.bisect import bisect as bisect
     from minilmx.api.check import check as check
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
     from minilmx.api.push import push as push
     from minilmx.api.report import load_result as load_result
     from minilmx.api.run import embed_file as embed_file
-    from minilmx.api.run import score_file as score_file
+    from minilmx.api.score import score_file as score_file
     from minilmx.embedding.embedder import Embedder as Embedder
     from minilmx.embedding.scorer import Scorer as Scorer
     from minilmx.errors import MinilmxError as MinilmxError
     from minilmx.eval.results import Result as Result
     from minilmx.files.formats import TextFormat as TextFormat
     from minilmx.models.artifact import Artifact as Artifact
+    from minilmx.models.artifact import open_artifact as open_artifact
     from minilmx.progress import Progress as Progress
     from minilmx.runners.base import Runner as Runner
     from minilmx.runners.base import RunnerEntry as RunnerEntry
@@ -64,9 +64,9 @@ _HOMES = {
     "export_model": "minilmx.api.export",
     "load": "minilmx.api.load",
     "load_result": "minilmx.api.report",
-    "open_artifact": "minilmx.api.artifact",
+    "open_artifact": "minilmx.models.artifact",
     "push": "minilmx.api.push",
-    "score_file": "minilmx.api.run",
+    "score_file": "minilmx.api.score",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # names, all of them

@@ -8,8 +8,8 @@ from minilmx.export.folder import model_card
 from minilmx.files.documents import read_document
 from minilmx.models.artifact import Artifact
 from minilmx.models.external_data import is_cached_blob
+from minilmx.models.hub_names import is_hub_id
 from minilmx.models.manifest import CARD, MANIFEST_NAME
-from minilmx.models.source import is_hub_id
 from minilmx.progress import Progress
 
 if TYPE_CHECKING:

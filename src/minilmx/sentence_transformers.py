@@ -17,10 +17,10 @@ import sentence_transformers
 import torch
 from sentence_transformers.base.modules import InputModule
 
-from minilmx.api.artifact import ArtifactLike, open_artifact
+from minilmx.api.artifact import ArtifactLike
 from minilmx.api.load import load
 from minilmx.errors import OutputError
-from minilmx.models.artifact import Artifact
+from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.tokenizer import TokenBatch, open_tokenizer
 from minilmx.runners.registry import AUTO
 

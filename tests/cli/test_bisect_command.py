@@ -131,7 +131,7 @@ def test_embeddings_that_are_not_finite_are_reported_first_with_exit_code_1(
 def test_a_missing_candidate_is_wrong_usage(tiny: Path, mlx: Mlx) -> None:
     outcome = mlx("bisect", tiny)
     assert outcome.code == 2
-    assert "expected --candidate or --candidate-artifact" in outcome.stderr
+    assert "nothing to compare with. Name a candidate runner or artifact." in outcome.stderr
 
 
 @pytest.mark.parametrize(

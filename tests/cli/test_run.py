@@ -22,7 +22,7 @@ from tests.conftest import Mlx
 
 from minilmx.embedding.embedder import Embedder
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 
 TEXTS = ["a cat", 'she said "no", twice', "Köln 她 🐈", "x" * 40, "  indented"]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Mlx
 
 from minilmx.models.artifact import Artifact
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("MINILMX_SERVERS_PYTHON", ROOT / ".venv-servers" / "bin" / "python"))

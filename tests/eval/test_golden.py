@@ -16,7 +16,7 @@ from tests.conftest import Mlx
 
 import minilmx
 from minilmx.models.artifact import Artifact
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 from minilmx.testing import assert_same
 
 SHARED = Path(__file__).parents[3] / "shared" / "stsb" / "stsb-en-test.csv"

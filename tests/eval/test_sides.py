@@ -16,7 +16,7 @@ from tests.endpoint_server import StandIn, serve
 import minilmx
 from minilmx.errors import DatasetError, EvalError, ModelError, RunnerFailed
 from minilmx.models.artifact import Artifact
-from minilmx.models.source import ModelSource
+from minilmx.models.model_folder import ModelSource
 
 TEXTS = ["one sentence", "another one", "a third, longer than both", "and the last of them"]
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,15 +34,21 @@ def graphs_in(folder: Path) -> dict[GraphKind, Path]:
     }
 
 
+def check(folder: Path, original: Artifact, run: Callable[[TokenBatch], Outputs]) -> Parity:
+    """Parity of the graphs in `folder` with a model that does what `run` does."""
+    model: Any = SimpleNamespace(run=run, output="sentence_embedding")
+    return check_parity(graphs_in(folder), Tokenizer(original.tokenizer_file, original.shape), model)
+
+
 def compare(tiny: Path, original: Artifact) -> Parity:
-    """Parity of the graphs in `tiny` with the untouched dynamic-shape graph as the reference."""
+    """Parity of the graphs in `tiny` with the untouched dynamic-shape graph as the model."""
     session = open_session(original.dynamic_graph)
 
-    def reference(batch: TokenBatch) -> Outputs:
+    def run(batch: TokenBatch) -> Outputs:
         hidden, pooled = session.run(None, batch.feeds())
         return hidden, pooled
 
-    return check_parity(graphs_in(tiny), tiny / "tokenizer.json", original.shape, reference)
+    return check(tiny, original, run)
 
 
 def add_to_a_weight(amount: float) -> Change:
@@ -106,32 +114,22 @@ def test_a_difference_in_the_sentence_embedding_alone_is_refused(
 ) -> None:
     session = open_session(tiny_original.dynamic_graph)
 
-    def reference(batch: TokenBatch) -> Outputs:
+    def run(batch: TokenBatch) -> Outputs:
         hidden, pooled = session.run(None, batch.feeds())
         return hidden, pooled + difference
 
     with pytest.raises(ExportError, match=r"sentence_embedding differs .*; expected at most 1e-05"):
-        check_parity(
-            graphs_in(tiny_original.path),
-            tiny_original.tokenizer_file,
-            tiny_original.shape,
-            reference,
-        )
+        check(tiny_original.path, tiny_original, run)
 
 
 def test_padding_tokens_do_not_count(tiny_original: Artifact) -> None:
     session = open_session(tiny_original.dynamic_graph)
 
-    def reference(batch: TokenBatch) -> Outputs:
+    def run(batch: TokenBatch) -> Outputs:
         hidden, pooled = session.run(None, batch.feeds())
         return np.where(batch.attention_mask[:, :, None] == 1, hidden, 99), pooled
 
-    parity = check_parity(
-        graphs_in(tiny_original.path),
-        tiny_original.tokenizer_file,
-        tiny_original.shape,
-        reference,
-    )
+    parity = check(tiny_original.path, tiny_original, run)
     assert parity.max_abs_hidden is not None and parity.max_abs_hidden <= 1e-6
 
 
@@ -146,16 +144,19 @@ def test_sample_texts_range_from_one_word_to_truncated(artifact: Artifact, lengt
     assert len(set(counts.tolist())) >= min(length - 2, 10)
 
 
-def check(path: Path, shape: Shape = SHAPE, dimension: int = 8, kind: str = "fixed") -> GraphFacts:
+def check_file(path: Path, shape: Shape = SHAPE, dimension: int = 8, kind: str = "fixed") -> GraphFacts:
     kind = GraphKind(kind)
-    return check_graphs({kind: path}, ExportOptions(shape, 16), dimension, dimension)[kind]
+    model: Any = SimpleNamespace(
+        embedding_dimension=dimension, hidden_dimension=dimension, output="sentence_embedding"
+    )
+    return check_graphs({kind: path}, ExportOptions(shape, 16), model)[kind]
 
 
 def test_a_correct_graph_passes_with_its_facts(tiny: Path) -> None:
-    facts = check(tiny / "model_b4_s16.onnx")
+    facts = check_file(tiny / "model_b4_s16.onnx")
     assert (facts.opset, facts.ir_version, facts.domains) == (16, 8, ("",))
     assert facts.ops["MatMul"] == 1
-    assert check(tiny / "onnx" / "model.onnx", kind="dynamic").opset == 16
+    assert check_file(tiny / "onnx" / "model.onnx", kind="dynamic").opset == 16
 
 
 def add_domain(model: onnx.ModelProto) -> None:
@@ -199,23 +200,23 @@ def move_weights_out(model: onnx.ModelProto) -> None:
 def test_a_graph_that_breaks_a_rule_is_refused(tiny: Path, change: Change, words: str) -> None:
     change_graph(tiny / "model_b4_s16.onnx", change)
     with pytest.raises(ExportError) as caught:
-        check(tiny / "model_b4_s16.onnx")
+        check_file(tiny / "model_b4_s16.onnx")
     assert words in str(caught.value)
 
 
 def test_a_fixed_graph_of_another_size_is_refused(tiny: Path) -> None:
     fixed = tiny / "model_b4_s16.onnx"
     with pytest.raises(ExportError, match=r"int64 \[4, 16\], .*; expected input_ids int64 \[5, 16\]"):
-        check(fixed, Shape(5, 16))
+        check_file(fixed, Shape(5, 16))
     with pytest.raises(ExportError, match=r"; expected last_hidden_state float32 \[4, 16, 9\]"):
-        check(fixed, dimension=9)
+        check_file(fixed, dimension=9)
 
 
 def test_a_dynamic_shape_graph_with_fixed_axes_is_refused(tiny: Path) -> None:
     with pytest.raises(ExportError, match=r"expected input_ids int64 \[batch_size, sequence_length\]"):
-        check(tiny / "model_b4_s16.onnx", kind="dynamic")
+        check_file(tiny / "model_b4_s16.onnx", kind="dynamic")
 
 
 def test_a_file_that_is_not_onnx_is_refused(tiny: Path) -> None:
     with pytest.raises(ArtifactError, match=r"tokenizer\.json: not an ONNX file"):
-        check(tiny / "tokenizer.json")
+        check_file(tiny / "tokenizer.json")

@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from minilmx.export.options import ExportOptions
 from minilmx.export.quantize import measure_cost
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.onnx_file import load_onnx, read_facts
-from minilmx.models.source import ModelSource
+from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq.preflight import check_before_build
 from minilmx.runners.registry import default_runners, open_runner
 
@@ -118,12 +120,13 @@ def test_the_cost_is_measured_against_the_model(int8: ExportedArtifact) -> None:
 
 
 def test_a_graph_that_quantising_damages_is_refused(int8: ExportedArtifact) -> None:
-    def other_model(batch: Any) -> Any:
+    def run(batch: Any) -> Any:
         rows = np.random.default_rng(0).standard_normal((4, 384)).astype(np.float32)
         return rows, rows
 
+    other_model: Any = SimpleNamespace(run=run)
     with pytest.raises(ExportError, match=r"cosine similarity .* after quantising; expected at least 0\.9"):
-        measure_cost(int8.fixed_graph, int8.tokenizer_file, int8.shape, other_model)
+        measure_cost(int8.fixed_graph, Tokenizer(int8.tokenizer_file, int8.shape), other_model)
 
 
 def test_it_is_not_reused_as_the_float32_artifact(int8: ExportedArtifact, real_source: ModelSource) -> None:

@@ -20,9 +20,10 @@ from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import Shape
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.onnx_file import load_onnx, read_facts
 from minilmx.models.sample_texts import sample_texts
-from minilmx.models.source import ModelSource, resolve_model
+from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import Tokenizer
 
 Vectors = NDArray[np.float32]

@@ -19,7 +19,8 @@ from minilmx.errors import ExportError, MinilmxError, ModelError
 from minilmx.export.exporter import ExportedArtifact, export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import Shape
-from minilmx.models.source import ModelSource, resolve_model
+from minilmx.models.model_folder import ModelSource
+from minilmx.models.source import resolve_model
 
 Change = Callable[[Path], object]
 Vectors = NDArray[np.float32]

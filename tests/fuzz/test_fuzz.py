@@ -28,12 +28,12 @@ from tests.conftest import Mlx
 
 from minilmx.embedding.corpus.ledger import Ledger, ledger_path
 from minilmx.embedding.corpus.source import Reading, scan_corpus
+from minilmx.embedding.saved_run import read_run
 from minilmx.embedding.vectors import read_vectors
 from minilmx.errors import EvalError, MinilmxError
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.golden import read_golden
 from minilmx.eval.limits import read_limits
-from minilmx.eval.saved import read_run
 from minilmx.files.texts import open_texts
 from minilmx.models.artifact import open_artifact, read_artifact
 from minilmx.models.manifest import Shape

@@ -6,7 +6,8 @@ import pytest
 
 from minilmx.errors import ModelError
 from minilmx.models.known import DEFAULT_MODEL, KNOWN_MODELS, find_known_model
-from minilmx.models.source import bundled_model, read_json, resolve_model, weights_files
+from minilmx.models.model_folder import read_json, weights_files
+from minilmx.models.source import bundled_model, resolve_model
 
 PINNED = {
     "all-MiniLM-L6-v2": "8b3219a92973c328a8e22fadcfa821b5dc75636a",

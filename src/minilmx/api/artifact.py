@@ -1,29 +1,15 @@
-"""Opening an artifact."""
+"""The artifact that a function is given: open, or where it is."""
 
 from pathlib import Path
 
-from minilmx.models import artifact as artifacts
-from minilmx.models.artifact import Artifact
+from minilmx.models.artifact import Artifact, open_artifact, open_unverified
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
 ArtifactLike = Artifact | Path | str
 
 
-def open_artifact(path: Path | str) -> Artifact:
-    """Open an artifact, a folder or hf://ID[@REVISION] on the hub, and verify every byte of it.
-
-    Raises ArtifactError if it does not exist, is damaged, or is of an unknown schema.
-
-    Example:
-        >>> artifact = minilmx.open_artifact("out")
-        >>> artifact.manifest.embedding_dimension
-        384
-    """
-    return artifacts.open_artifact(Path(path))
-
-
-def opened_artifact(
+def resolve_artifact(
     artifact: ArtifactLike,
     prompt: str | None = None,
     runner: str | RunnerEntry | None = None,
@@ -35,8 +21,8 @@ def opened_artifact(
     Raises ArtifactError for a cross-encoder's, unless it is for `scores`.
     """
     if not isinstance(artifact, Artifact):
-        verify = runner is None or not find_runner(runner).verifies
-        artifact = artifacts.open_artifact(Path(artifact), verify=verify)
+        is_verified_later = runner is not None and find_runner(runner).verifies
+        artifact = open_unverified(artifact) if is_verified_later else open_artifact(artifact)
     if not scores:
         artifact.require_embeddings()
     return artifact if prompt is None else artifact.with_prompt(prompt)

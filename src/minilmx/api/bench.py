@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.arguments import require_count, require_strings
 from minilmx.eval.benchmark import Benchmark, choose_contenders, measure
 from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
@@ -37,7 +37,7 @@ def benchmark(
     require_strings("runners", runners)
     require_strings("graphs", graphs)
     require_count("rounds", rounds)
-    opened = opened_artifact(artifact)
+    opened = resolve_artifact(artifact)
     contenders = choose_contenders(opened, runners, graphs)
     sentences = load_pairs(BUNDLED).texts if texts is None else list(open_texts(str(texts), column))
     name = BUNDLED if texts is None else Path(texts).name

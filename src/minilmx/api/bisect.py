@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.arguments import require_count
 from minilmx.errors import EvalError
 from minilmx.eval.bisect import bisect as bisection
@@ -43,7 +43,7 @@ def bisect(
         'layer 4 MLP'
     """
     if candidate is None and candidate_artifact is None:
-        raise EvalError("nothing to compare with", "Name a candidate runner or artifact.")
+        raise EvalError("nothing to compare with", "Name a candidate runner or artifact.", unused=True)
     if candidate == reference and candidate_artifact is None:
         raise EvalError(
             f"the candidate: {candidate}, which is the reference; expected another runner or artifact",
@@ -55,11 +55,11 @@ def bisect(
     )
     require_limit(pairs, limit)
     return bisection.bisect(
-        opened_artifact(artifact),
+        resolve_artifact(artifact),
         reference,
         candidate or reference,
         pairs,
-        candidate_artifact=None if candidate_artifact is None else opened_artifact(candidate_artifact),
+        candidate_artifact=None if candidate_artifact is None else resolve_artifact(candidate_artifact),
         threshold=threshold,
         graph=graph,
         threads=threads,

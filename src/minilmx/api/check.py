@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.api.load import load
 from minilmx.arguments import require_strings
 from minilmx.errors import EvalError
@@ -36,18 +36,27 @@ def check(
         ['agrees']
     """
     require_strings("consumers", consumers)
-    opened = opened_artifact(artifact)
+    for name in consumers:
+        if name not in CONSUMERS:
+            raise EvalError(
+                f"the consumer {name!r} does not exist; expected one of {', '.join(CONSUMERS)}", unused=True
+            )
+    chosen = [CONSUMERS[name] for name in dict.fromkeys(consumers)]
+    languages = {each.language for each in chosen or CONSUMERS.values()}
+    for place, given, language in (("a Python", pythons, "py"), ("node_modules", node_modules, "mjs")):
+        if given and language not in languages:
+            raise EvalError(
+                f"{place} to look in: {', '.join(consumers)}; expected a consumer that runs there",
+                unused=True,
+            )
+    opened = resolve_artifact(artifact)
     if opened.manifest.precision != FLOAT32:
         raise EvalError(
             f"{opened.path}: precision {opened.manifest.precision}, whose embeddings differ from library to "
             "library; expected float32",
             "Check the float32 artifact of the same model.",
         )
-    for name in consumers:
-        if name not in CONSUMERS:
-            raise EvalError(f"the consumer {name!r} does not exist; expected one of {', '.join(CONSUMERS)}")
     graphs = {"dynamic", "fixed"} if has_fixed_settings(opened) else {"dynamic"}
-    chosen = [CONSUMERS[name] for name in dict.fromkeys(consumers)]
     chosen = chosen or [
         each for each in CONSUMERS.values() if each.graph in graphs and is_offered(each.name, opened)
     ]

@@ -59,6 +59,8 @@ def compare(
     require_count("sample", sample)
     if sum(each is not None for each in (texts, dataset, queries or corpus or qrels)) > 1:
         raise EvalError("texts, a data set and queries: more than one; expected one of them", unused=True)
+    if keep_text and texts is None and queries is None:
+        raise EvalError("texts to keep: no texts and no queries; expected one of them", unused=True)
     rules = limit_rules(limits)
     search = None
     if queries is not None and corpus is not None:
@@ -75,6 +77,4 @@ def compare(
     if dataset is not None:
         pairs = load_pairs(str(dataset), progress=progress)
         inputs = Inputs(pairs.name, pairs.texts, pairs=pairs)
-    if keep_text and (inputs is None or inputs.pairs is not None):
-        raise EvalError("texts to keep: no texts and no queries; expected one of them", unused=True)
     return compare_sides(sources, inputs, rules, preset, progress, keep_text=keep_text)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.arguments import require_choice, require_count, require_strings
 from minilmx.cpus import available_cpus
 from minilmx.embedding.corpus import job as corpus
@@ -70,7 +70,7 @@ def embed_corpus(
     require_choice("dtype", dtype, ("float32", "float16"))
     require_choice("engine", engine, ("local", "ray"))
     require_local(Path(output))
-    chosen = choose_graph(opened_artifact(artifact, prompt), runner, graph)
+    chosen = choose_graph(resolve_artifact(artifact, prompt), runner, graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
         if engine == "ray":

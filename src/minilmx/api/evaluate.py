@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.arguments import require_count, require_strings
 from minilmx.eval import evaluation
 from minilmx.eval.datasets.pairs import PairColumns, expand_languages, load_pairs, require_limit
@@ -58,7 +58,7 @@ def evaluate(
     require_strings("languages", languages)
     require_count("limit", limit)
     dataset = str(dataset)
-    opened = opened_artifact(artifact, prompt, scores=True)
+    opened = resolve_artifact(artifact, prompt, scores=True)
     rules = limit_rules(limits)
     names = list(runners)
     if not names:

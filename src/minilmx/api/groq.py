@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.api.export import export_model
 from minilmx.arguments import require_count
 from minilmx.embedding.standalone import write_folder
@@ -51,7 +51,7 @@ def build_for_groq(
     target = None if bundle is None else Path(bundle)
     if target is not None:
         check_writable(target, replace=replace)
-    chosen = choose_graph(opened_artifact(artifact), "groq", graph)
+    chosen = choose_graph(resolve_artifact(artifact), "groq", graph)
     build = build_artifact(
         chosen,
         options=options,
@@ -123,7 +123,7 @@ def groq_standalone(
         2
     """
     check_writable(Path(folder), replace=replace, folder=True)
-    chosen = choose_graph(opened_artifact(artifact), "groq", graph)
+    chosen = choose_graph(resolve_artifact(artifact), "groq", graph)
     texts = open_texts(str(source), column, BY_NAME, "error")
     return write_folder(chosen, Path(bundle), texts, Path(folder), replace=replace)
 
@@ -154,7 +154,7 @@ def reproduce_groq(
     require_count("limit", limit)
     build = None if bundle is None else Path(bundle)
     if artifact is not None:
-        artifact = opened_artifact(artifact)
+        artifact = resolve_artifact(artifact)
         require_proof_artifact(artifact)
     require_runner("groq", bundle=build)  # before a download or an export
     pairs = load_pairs(str(dataset), limit=limit, progress=progress)

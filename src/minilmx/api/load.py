@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.embedding.embedder import Embedder
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import RunnerEntry
@@ -32,5 +32,5 @@ def load(
         >>> vectors.shape, vectors.dtype
         ((2, 384), dtype('float32'))
     """
-    opened = opened_artifact(artifact, prompt, runner)
+    opened = resolve_artifact(artifact, prompt, runner)
     return Embedder(opened, runner, graph, progress, **options)

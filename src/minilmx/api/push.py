@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.eval.document import load_document
 from minilmx.eval.results import Result
 from minilmx.progress import SILENT, Progress
@@ -34,4 +34,4 @@ def push(
     require_repository(repository)
     if isinstance(result, Path | str):
         result = load_document(Path(result), Result)
-    return upload(opened_artifact(artifact), repository, result, progress)
+    return upload(resolve_artifact(artifact), repository, result, progress)

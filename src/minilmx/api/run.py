@@ -1,17 +1,16 @@
-"""Embedding the texts of a file, and scoring its pairs."""
+"""Embedding the texts of a file."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minilmx.api.artifact import ArtifactLike, opened_artifact
-from minilmx.api.load import load
-from minilmx.embedding.output_file import check_output, save_embeddings
+from minilmx.api.artifact import ArtifactLike, resolve_artifact
+from minilmx.embedding.embedder import Embedder
+from minilmx.embedding.output_file import Chunks, check_output, save_embeddings, write_jsonl
 from minilmx.embedding.record import RunRecord
-from minilmx.embedding.score_file import check_score_output, save_scores
-from minilmx.embedding.scorer import Scorer
 from minilmx.files.formats import BY_NAME, TextFormat
-from minilmx.files.pairs import open_pairs
-from minilmx.files.texts import NULL, open_texts
+from minilmx.files.texts import NULL, Texts, open_texts
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.registry import AUTO
 
@@ -45,51 +44,38 @@ def embed_file(
     """
     target = Path(output)
     check_output(target, replace=replace, nulls=on_empty == NULL)
-    opened = opened_artifact(artifact, prompt, runner)
-    texts = open_texts(str(source), column, text_format, on_empty)
-    with load(opened, runner, graph, progress=progress, **options) as embedder:
-        chunks = embedder.stream(texts, advance=progress.start(runner, texts.count))
-        record = save_embeddings(
-            target,
-            embedder.dimension,
-            chunks,
-            embedder.record,
-            replace=replace,
-            empty_lines=texts.empty_lines,
-        )
-    if texts.empty_note:
-        progress.message(texts.empty_note)
-    return record
+    settings = {"prompt": prompt, "runner": runner, "graph": graph, "progress": progress, **options}
+    with _embedded(artifact, source, column, text_format, on_empty, **settings) as (embedder, texts, chunks):
+        lines, dimension = texts.empty_lines, embedder.dimension
+        return save_embeddings(target, dimension, chunks, embedder.record, replace=replace, empty_lines=lines)
 
 
-def score_file(
+def print_embeddings(
+    write: Callable[[str], object], artifact: ArtifactLike, source: Path | str, **settings: Any
+) -> RunRecord:
+    """Give `write` the texts and their embeddings as JSON lines. The settings are those of `embed_file`."""
+    with _embedded(artifact, source, **settings) as (embedder, _, chunks):
+        write_jsonl(write, chunks)
+        return embedder.record()
+
+
+@contextmanager
+def _embedded(
     artifact: ArtifactLike,
     source: Path | str,
-    output: Path | str,
-    *,
-    text_columns: tuple[str, str] | None = None,
-    text_format: TextFormat = BY_NAME,
-    runner: str = "onnxruntime",
-    graph: str = AUTO,
-    replace: bool = False,
-    progress: Progress = SILENT,
+    column: str | None,
+    text_format: TextFormat,
+    on_empty: str,
+    prompt: str | None,
+    runner: str,
+    graph: str,
+    progress: Progress,
     **options: Any,
-) -> RunRecord:
-    """Score the pairs of texts of a file with a cross-encoder's artifact into `output`: .jsonl or .npy.
-
-    `source` is CSV, TSV, JSON, JSONL or Parquet, a URL of one, or "-" for standard input; `text_columns` name
-    other columns than sentence1 and sentence2, and `text_format` says what the file's name does not. The
-    record of the run is written to OUTPUT.run.json and returned; its sentences are the pairs. Raises
-    DatasetError, OutputError, ArtifactError, also for an artifact that gives embeddings, or RunnerError.
-
-    Example:
-        >>> minilmx.score_file("reranker", "pairs.jsonl", "scores.jsonl").sentences
-        2
-    """
-    target = Path(output)
-    check_score_output(target, replace=replace)
-    opened = opened_artifact(artifact, None, runner, scores=True)
-    pairs = open_pairs(str(source), text_columns, text_format)
-    with Scorer(opened, runner, graph, progress, **options) as scorer:
-        chunks = scorer.stream(pairs, advance=progress.start(runner, pairs.count))
-        return save_scores(target, chunks, scorer.record, replace=replace)
+) -> Iterator[tuple[Embedder, Texts, Chunks]]:
+    """The texts of a file and their embeddings, and what counts them."""
+    opened = resolve_artifact(artifact, prompt, runner)
+    texts = open_texts(str(source), column, text_format, on_empty)
+    with Embedder(opened, runner, graph, progress, **options) as embedder:
+        yield embedder, texts, embedder.stream(texts, advance=progress.start(runner, texts.count))
+    if texts.empty_note:
+        progress.message(texts.empty_note)

@@ -66,8 +66,6 @@ def bisect(artifact: Path, output: Path | None, replace: bool, as_json: bool, **
     the step's own share of the final drift, and the float16 headroom. The first line says whether the
     sentence embeddings are still the same, and the exit code follows it, as in `mlx eval`.
     """
-    if settings["candidate"] is None and settings["candidate_artifact"] is None:
-        raise click.UsageError("nothing to compare with; expected --candidate or --candidate-artifact.")
     from minilmx.eval.reports.bisection import print_bisection
 
     require_writable(output, replace)

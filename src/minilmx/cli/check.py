@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -61,22 +61,15 @@ def check(
     artifact's fixed graph on onnxruntime, and its token ids, if it shows them, those of the artifact's
     tokenizer. The first line is the answer. Exits with 1 if a library fails or differs.
     """
-    from minilmx.eval.consumers.registry import CONSUMERS
-
-    for name in names:
-        if name not in CONSUMERS:
-            raise click.BadParameter(
-                f"{name!r} does not exist; expected one of {', '.join(CONSUMERS)}", param_hint="--consumer"
-            )
-    languages = {CONSUMERS[name].language for name in names or CONSUMERS}
-    for option, given, language in (("--python", pythons, "py"), ("--node-modules", node_modules, "mjs")):
-        if given and language not in languages:
-            raise click.UsageError(
-                f"{option} only finds other consumers: {', '.join(names)}; expected one that runs there."
-            )
-    places: dict[str, Any] = {"pythons": pythons, "node_modules": node_modules}
     with console_progress() as progress:
-        findings = minilmx.check(artifact, names, time_limit_seconds=time_limit, progress=progress, **places)
+        findings = minilmx.check(
+            artifact,
+            names,
+            pythons=pythons,
+            node_modules=node_modules,
+            time_limit_seconds=time_limit,
+            progress=progress,
+        )
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -66,21 +66,10 @@ def compare(
     The first line is the answer, and the exit code follows it, as in `mlx eval`.
     """
     _, rules = given_limits(settings)
-    given = {name for name, value in settings.items() if value not in (None, False)}
-    if "column" in given and "texts" not in given:
-        raise click.UsageError("--column names a column of --texts: no texts; expected --texts.")
-    if "sample" in given and "texts" not in given:
-        raise click.UsageError("--sample draws from --texts: no texts; expected --texts.")
-    if "keep_text" in given and not given & {"texts", "queries"}:
-        raise click.UsageError("--keep-text is for --texts or --queries: neither; expected one of them.")
-    if "keep_text" in given and output is None and not as_json:
+    if settings["keep_text"] and output is None and not as_json:
         raise click.UsageError(
             "--keep-text is for the result: neither saved nor printed; expected --output or --json."
         )
-    if ("queries" in given) != ("corpus" in given):
-        raise click.UsageError("--queries and --corpus: only one of them; expected both.")
-    if "qrels" in given and "queries" not in given:
-        raise click.UsageError("--qrels judges a search: no queries; expected --queries and --corpus.")
     require_writable(output, replace)
     with console_progress() as progress:
         result = minilmx.compare(*embedders, limits=rules, progress=progress, **settings)

@@ -100,9 +100,9 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
 
 def _is_model(name: str) -> bool:
     """Whether the argument names a model: a folder of one, a known name or a hub id."""
+    from minilmx.models.hub_names import is_hub_id
     from minilmx.models.known import find_known_model
     from minilmx.models.manifest import MANIFEST_NAME
-    from minilmx.models.source import is_hub_id
 
     path = Path(name)
     if path.is_dir():

@@ -27,6 +27,8 @@ from minilmx.cli.progress import console_progress
 from minilmx.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minilmx.embedding.corpus.job import Summary
     from minilmx.embedding.record import RunRecord
     from minilmx.models.artifact import Artifact
@@ -128,19 +130,20 @@ def run(
     If ARTIFACT is a cross-encoder, INPUTS is a file of pairs of texts, and the output is one score per
     pair: JSON lines, or a .npy.
     """
-    from minilmx.models.artifact import read_artifact
+    from minilmx.api.artifact import resolve_artifact
 
     folder_settings = {name: settings.pop(name) for name in _FOLDER_OPTIONS}
     to_folder = output is not None and _is_folder(output)
     require_output(output, replace)
-    facts = read_artifact(artifact)
-    if facts.gives_scores and (to_folder or len(inputs) > 1):
+    # For a folder everything is verified before a worker starts.
+    opened = resolve_artifact(artifact, runner=None if to_folder else runner, scores=True)
+    if opened.gives_scores and (to_folder or len(inputs) > 1):
         raise click.UsageError("a cross-encoder scores one file of pairs into one file.")
     _require_fit(inputs, to_folder, folder_settings["engine"])
     common = {name: settings.pop(name) for name in ("column", "text_columns", "on_empty", "prompt", "graph")}
     common |= {"text_format": text_format(settings), "runner": runner}
     common |= given_settings([runner], settings)
-    if facts.gives_scores:
+    if opened.gives_scores:
         for name, default in (("column", None), ("on_empty", "error"), ("prompt", None)):
             if common.pop(name) != default:
                 raise click.UsageError(
@@ -153,15 +156,14 @@ def run(
         common["progress"] = progress
         if to_folder:
             summary = minilmx.embed_corpus(
-                artifact, inputs or ("-",), output or "", restart=replace, **common, **folder_settings
+                opened, inputs or ("-",), output or "", restart=replace, **common, **folder_settings
             )
-            done = _describe_folder(summary, output, common["on_empty"], facts)
+            done = _describe_folder(summary, output, common["on_empty"], opened)
         elif output is None:
-            print_all = _print_scores if facts.gives_scores else _print_embeddings
-            done = _describe(print_all(artifact, source, **common), output, facts)
+            done = _describe(_printer(opened)(print_document, opened, source, **common), output, opened)
         else:
-            write = minilmx.score_file if facts.gives_scores else minilmx.embed_file
-            done = _describe(write(artifact, source, output, replace=replace, **common), output, facts)
+            write = minilmx.score_file if opened.gives_scores else minilmx.embed_file
+            done = _describe(write(opened, source, output, replace=replace, **common), output, opened)
     echo(done, err=True)
 
 
@@ -177,31 +179,15 @@ def _describe(record: "RunRecord", output: str | None, artifact: "Artifact") -> 
     )
 
 
-def _print_scores(artifact: Path, source: str, **settings: Any) -> "RunRecord":
-    from minilmx.api.artifact import opened_artifact
-    from minilmx.embedding.score_file import write_scores
-    from minilmx.embedding.scorer import Scorer
-    from minilmx.files.pairs import open_pairs
+def _printer(artifact: "Artifact") -> "Callable[..., RunRecord]":
+    """What prints the scores or the embeddings of an artifact."""
+    if artifact.gives_scores:
+        from minilmx.api.score import print_scores
 
-    pairs = open_pairs(source, settings.pop("text_columns"), settings.pop("text_format"))
-    opened = opened_artifact(artifact, None, settings["runner"], scores=True)
-    with Scorer(opened, **settings) as scorer:
-        advance = settings["progress"].start(settings["runner"], pairs.count)
-        write_scores(print_document, scorer.stream(pairs, advance=advance))
-        return scorer.record()
+        return print_scores
+    from minilmx.api.run import print_embeddings
 
-
-def _print_embeddings(artifact: Path, source: str, **settings: Any) -> "RunRecord":
-    from minilmx.embedding.output_file import write_jsonl
-    from minilmx.files.texts import open_texts
-
-    texts = open_texts(source, *(settings.pop(name) for name in ("column", "text_format", "on_empty")))
-    with minilmx.load(artifact, **settings) as embedder:
-        advance = settings["progress"].start(settings["runner"], texts.count)
-        write_jsonl(print_document, embedder.stream(texts, advance=advance))
-        if texts.empty_note:
-            settings["progress"].message(texts.empty_note)
-        return embedder.record()
+    return print_embeddings
 
 
 def _describe_folder(summary: "Summary", output: str | None, on_empty: str, artifact: "Artifact") -> str:

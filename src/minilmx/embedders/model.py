@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from minilmx.embedders.base import TextEmbedder
 from minilmx.errors import ModelError, RunnerFailed, RunnerUnavailable, boundary
 from minilmx.models.artifact import SearchPrompts, find_search_prompts
-from minilmx.models.source import list_modules, resolve_model, weights_files
+from minilmx.models.model_folder import list_modules, weights_files
+from minilmx.models.source import resolve_model
 from minilmx.progress import Advance, Progress
 from minilmx.runners.base import Details
 

@@ -12,7 +12,7 @@ from minilmx.embedders.endpoints import Endpoint, token_runner
 from minilmx.embedders.protocols import PROTOCOLS, read_address
 from minilmx.embedding.embedder import Embedder
 from minilmx.errors import EvalError, boundary
-from minilmx.models.artifact import Artifact, open_artifact
+from minilmx.models.artifact import Artifact, open_artifact, open_unverified
 from minilmx.models.hub_artifact import is_hub_artifact
 from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.progress import Progress
@@ -91,7 +91,7 @@ def _artifact(folder: Path, runner: str | RunnerEntry, shown: str) -> Spelled:
     graph, prompt = settings.pop("graph", AUTO), settings.pop("prompt", None)
     options = _convert(entry, settings)
     require_runner(entry, **options)
-    opened = open_artifact(folder, verify=not entry.verifies)
+    opened = open_unverified(folder) if entry.verifies else open_artifact(folder)
     artifact = choose_graph(opened if prompt is None else opened.with_prompt(prompt), entry, graph)
 
     def open_embedder(progress: Progress) -> Embedder:

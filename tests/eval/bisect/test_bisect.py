@@ -29,8 +29,9 @@ from minilmx.export.freeze import DynamicModel, find_onnx_file
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import GraphKind, Shape
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.onnx_file import load_onnx
-from minilmx.models.source import ModelSource, resolve_model
+from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, Tokenizer
 
 LAYERS = range(6)

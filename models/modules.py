@@ -1,16 +1,15 @@
 """The modules of a sentence-transformers model: how token embeddings become one embedding."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from minilmx.errors import ModelError
-from minilmx.models.architectures import find_architecture
+from minilmx.models.architectures import count_positions
 from minilmx.models.cross_encoder import is_cross_encoder, read_head
 from minilmx.models.interface import SCORE, SENTENCE_EMBEDDING
 from minilmx.models.manifest import ACTIVATIONS, JOINED, MAX_SIZE, POOLINGS, Dense, Normalize
+from minilmx.models.model_folder import ModelSource, list_modules, read_json, read_settings_file
 from minilmx.models.settings import read_settings
-from minilmx.models.source import ModelSource, list_modules, read_json, read_settings_file
 
 # What to do about modules that minilmx does not export.
 _HINTS = {
@@ -55,10 +54,7 @@ class Modules:
     @property
     def names(self) -> tuple[str, ...]:
         """The classes of sentence-transformers that run, from the encoder's on."""
-        if self.layers:
-            return ("Transformer",)
-        head = (type(step).__name__ for step in self.head)
-        return ("Transformer", "Pooling", *head, *["Normalize"] * self.normalized)
+        return ("Transformer",) if self.layers else module_names(self.head, self.normalized)
 
     @property
     def pooling(self) -> str:
@@ -74,6 +70,12 @@ class Modules:
         """The numbers of a finished embedding."""
         widths = [step.out_features for step in self.head if isinstance(step, Dense)]
         return widths[-1] if widths else token_dimension * len(self.poolings)
+
+
+def module_names(head: Sequence[Dense | Normalize], normalized: bool) -> tuple[str, ...]:
+    """The classes of sentence-transformers that give an embedding, from the encoder's on."""
+    steps = (type(step).__name__ for step in head)
+    return ("Transformer", "Pooling", *steps, *["Normalize"] * normalized)
 
 
 def read_modules(source: ModelSource) -> Modules:
@@ -183,22 +185,6 @@ def choose_widths(
             "embeddings"
         )
     return dimension, dimension
-
-
-def count_positions(config: Mapping[str, Any]) -> int | None:
-    """The most tokens per row, or None if the encoder's config does not state it."""
-    positions = config.get("max_position_embeddings")
-    if type(positions) is not int:
-        return None
-    return positions - first_position(config)
-
-
-def first_position(config: Mapping[str, Any]) -> int:
-    """The number of a text's first position: 0, but as in RoBERTa the one after the padding token's."""
-    if find_architecture(config).after_padding:
-        padding = config.get("pad_token_id", 1)
-        return padding + 1 if type(padding) is int else 2
-    return 0
 
 
 def _read_poolings(source: ModelSource, path: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Runs that were saved by `mlx run`, perhaps on different machines, and embeddings of other programs."""
+"""What `mlx run` saved, perhaps on another machine, and the embeddings of other programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
