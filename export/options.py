@@ -15,7 +15,6 @@ from minilmx.models.interface import GROQ_MAX_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import (
     FLOAT32,
     INT64,
-    MANIFEST_NAME,
     MAX_SIZE,
     POOLINGS,
     GraphKind,
@@ -147,13 +146,3 @@ def reusable_artifact(
         if found != expected:
             raise OutputError(f"{output} exists, made from another {what}", hint)
     return artifact
-
-
-def check_replaceable(output: Path) -> None:
-    """Raise OutputError unless `output` may be replaced: an artifact, or an empty folder."""
-    is_artifact = (output / MANIFEST_NAME).is_file()
-    if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
-        raise OutputError(
-            f"{output}: not an artifact, so it is not replaced; expected an artifact or an empty folder",
-            "Choose another output.",
-        )
