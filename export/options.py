@@ -22,7 +22,7 @@ from minilmx.models.manifest import (
     Source,
 )
 from minilmx.models.pooling import most_tokens
-from minilmx.models.source import ModelSource, dense_files
+from minilmx.models.source import ModelSource, dense_files, list_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,12 @@ def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
 def record_source(source: ModelSource, weights_sha256: str) -> Source:
     """The manifest's record of the model: its id, and the digests of everything that is read."""
     state = hashlib.sha256()
-    for name in (*READ, *COPIED):
-        if (file := find_setting(source, name)).is_file():
+    pooling = {
+        f"{path}/config.json": source.folder / path / "config.json" for _, path in list_modules(source)[1:2]
+    }
+    files = {name: find_setting(source, name) for name in (*READ, *COPIED)}
+    for name, file in {"modules.json": source.folder / "modules.json", **pooling, **files}.items():
+        if file.is_file():
             state.update(f"{name} {sha256_of_file(file)}\n".encode())
     for file in (file.parent / "config.json" for file in dense_files(source)):
         state.update(f"{file.parent.name} {sha256_of_file(file)}\n".encode())
