@@ -46,6 +46,8 @@ class GroqOptions:
     def __post_init__(self) -> None:
         if self.cards != ALL:
             require_count("cards", self.cards)  # type: ignore[arg-type] # it refuses another string
+        if self.bundle is not None:
+            object.__setattr__(self, "bundle", Path(self.bundle))  # it may be a string
         require_choice("groq_execution", self.groq_execution, ("held", GROQFLOW))
 
 

@@ -1046,7 +1046,7 @@ def test_bad_input_ends_with_one_line_before_any_work(
         ([], 3, "a corpus cannot come from standard input"),
         (["-"], 3, "a corpus cannot come from standard input"),
         (["in", "--runner", "gpu"], 3, "the runner 'gpu' does not exist"),
-        (["in", "--ray-address", "auto"], 2, "--ray-address needs --engine ray"),
+        (["in", "--ray-address", "auto"], 2, "ray_address: 'auto' with the engine local"),
         (["in", "--workers", "0"], 2, "Invalid value for '--workers'"),
     ],
 )
