@@ -95,15 +95,20 @@ class Benchmark(DataHeader):
         return median_ratio(self.timings[0].rounds, timing.rounds)
 
 
-def choose_contenders(artifact: Artifact, runners: Sequence[str], graphs: Sequence[str]) -> list[Contender]:
+def choose_contenders(
+    artifact: Artifact,
+    runners: Sequence[str],
+    graphs: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+) -> list[Contender]:
     """Each runner with each graph; without graphs, each runner with every one that it takes.
 
-    Raises RunnerError for a runner that cannot run here or does not take one of the graphs, and
-    ArtifactError for a graph that the artifact does not have.
+    Raises RunnerError for a runner that cannot run here with those of the settings that it has, or does not
+    take one of the graphs, and ArtifactError for a graph that the artifact does not have.
     """
     contenders = []
-    for name in dict.fromkeys(runners):
-        entry = require_runner(name)
+    for name, share in share_settings(runners, settings or {}).items():
+        entry = require_runner(name, **share)
         for graph in graphs or [kind for kind in artifact.graph_kinds if kind in entry.graphs]:
             contenders.append(Contender(name, choose_graph(artifact, name, graph).graph_kind))
     return list(dict.fromkeys(contenders))

@@ -13,6 +13,8 @@ from minilmx.eval.metrics.table import LIMITED, Better, Group
 from minilmx.eval.presets import PRESETS, Preset, choose_preset, require_preset, score_preset
 from minilmx.eval.setup import find_differences
 
+_NO_SEARCH = "no search could be judged (fewer than 12 different texts, or embeddings that are zero)"
+
 
 class Answer(StrEnum):
     """Are the embeddings still the same? From the best answer to the worst."""
@@ -101,7 +103,9 @@ def _compare(
         return Answer.DIFFERENT, f"{_what(evaluation)} of {' and '.join(broken)} are not finite"
     # Without gold scores there is no correlation that could drop.
     limits = {k: v for k, v in preset.search.items() if evaluation.pairs or _is_search(k)}
-    moved = next(_broken(preset.same, reference, candidate), None)
+    searched = bool(candidate.comparison and candidate.comparison.retrieval)
+    same = {k: v for k, v in preset.same.items() if searched or not _is_of_neighbours(k)}
+    moved = next(_broken(same, reference, candidate), None)
     changed = next(_broken(limits, reference, candidate), None)
     drawn = evaluation.sample
     sample = "" if isinstance(drawn, UnsetType) else f" on {evaluation.sentences:,} of {drawn.total:,} texts"
@@ -111,17 +115,24 @@ def _compare(
         retrieval = candidate.comparison and candidate.comparison.retrieval
         again = ", but an existing index must be embedded again"
         rest = again if retrieval and not retrieval.index_may_stay else ""
+        rest += "" if len(same) == len(preset.same) else f"; {_NO_SEARCH}"
         return Answer.SAME, f"{who} differs by no more than rounding: {shown}{rest}"
     why = "".join(f"; {each}" for each in find_differences(reference, candidate))
     if changed is None:
-        same = "the order is the same" if evaluation.gives_scores else "a search returns the same"
-        return Answer.DRIFTED, f"{who} differs by more than rounding, but {same}: {moved}{why}"
+        kept = "the order is the same" if evaluation.gives_scores else "a search returns the same"
+        return Answer.DRIFTED, f"{who} differs by more than rounding, but {kept}: {moved}{why}"
+    if not (searched or evaluation.gives_scores):
+        return Answer.DIFFERENT, f"{who} differs by more than rounding, and {_NO_SEARCH}: {moved}{why}"
     change = "put the pairs in the same order" if evaluation.gives_scores else "return the same"
     return Answer.DIFFERENT, f"{who} does not {change}: {changed}{why}"
 
 
 def _what(evaluation: Evaluation) -> str:
     return "scores" if evaluation.gives_scores else "embeddings"
+
+
+def _is_of_neighbours(limit: str) -> bool:
+    return limit.startswith("min_recall")
 
 
 def _is_search(limit: str) -> bool:

@@ -17,7 +17,6 @@ from minilmx.export.freeze import DynamicModel, find_onnx_file, find_weights
 from minilmx.export.model import ExportableModel
 from minilmx.export.options import (
     ExportOptions,
-    check_replaceable,
     record_source,
     reusable_artifact,
     tool_versions,
@@ -26,7 +25,7 @@ from minilmx.export.parity import Parity, check_parity
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize
 from minilmx.export.stated_tokenizer import stated_tokenizer
 from minilmx.export.tokens import AutoTokens, TextParity
-from minilmx.files.atomic import atomic_folder
+from minilmx.files.atomic import atomic_folder, check_replaceable
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.external_data import fits_one_file, total_bytes
@@ -36,6 +35,7 @@ from minilmx.models.manifest import (
     COSINE,
     FLOAT32,
     INT64,
+    MANIFEST_NAME,
     PRECISIONS,
     Graph,
     GraphKind,
@@ -141,8 +141,7 @@ def export_model(
         reused = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
         report = ExportReport(reused, None, None, None, time.perf_counter() - started)
         return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
-    if is_there:
-        check_replaceable(output)
+    check_replaceable(output, "an artifact", MANIFEST_NAME)
 
     progress.message("loading the model")
     model = _load_model(source, onnx_file, options.dimension)

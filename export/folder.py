@@ -23,8 +23,6 @@ from minilmx.models.settings import SETTINGS
 
 # The small files of a model that decide what an artifact holds.
 READ = (
-    "modules.json",
-    "1_Pooling/config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     *(name for name in VOCABULARIES if name != "vocab.txt"),
@@ -33,6 +31,7 @@ READ = (
     "sentence_bert_config.json",
 )
 COPIED = ("config.json", "special_tokens_map.json", "vocab.txt", SETTINGS)
+_BESIDE_MODULES = ("modules.json", SETTINGS)
 _SPECIAL_TOKENS = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "cls", "mask")]
 # What tokenizer_config.json of an artifact may hold.
 TOKENIZER_SETTINGS = {
@@ -43,9 +42,8 @@ TOKENIZER_SETTINGS = {
 
 
 def find_setting(source: ModelSource, name: str) -> Path:
-    """Where a model's folder has a small file, if it has it: beside the modules or beside the encoder."""
-    file = source.folder / name
-    return source.encoder / name if not file.is_file() else file
+    """Where a model's small file is read from, if it exists: from beside the modules or the encoder."""
+    return (source.folder if name in _BESIDE_MODULES else source.encoder) / name
 
 
 def write_tokenizer(

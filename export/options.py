@@ -15,14 +15,13 @@ from minilmx.models.interface import GROQ_MAX_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import (
     FLOAT32,
     INT64,
-    MANIFEST_NAME,
     MAX_SIZE,
     POOLINGS,
     GraphKind,
     Shape,
     Source,
 )
-from minilmx.models.model_folder import ModelSource, dense_files
+from minilmx.models.model_folder import ModelSource, dense_files, list_modules
 from minilmx.models.modules import most_tokens
 
 
@@ -96,8 +95,12 @@ def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
 def record_source(source: ModelSource, weights_sha256: str) -> Source:
     """The manifest's record of the model: its id, and the digests of everything that is read."""
     state = hashlib.sha256()
-    for name in (*READ, *COPIED):
-        if (file := find_setting(source, name)).is_file():
+    pooling = {
+        f"{path}/config.json": source.folder / path / "config.json" for _, path in list_modules(source)[1:2]
+    }
+    files = {name: find_setting(source, name) for name in (*READ, *COPIED)}
+    for name, file in {"modules.json": source.folder / "modules.json", **pooling, **files}.items():
+        if file.is_file():
             state.update(f"{name} {sha256_of_file(file)}\n".encode())
     for file in (file.parent / "config.json" for file in dense_files(source)):
         state.update(f"{file.parent.name} {sha256_of_file(file)}\n".encode())
@@ -147,13 +150,3 @@ def reusable_artifact(
         if found != expected:
             raise OutputError(f"{output} exists, made from another {what}", hint)
     return artifact
-
-
-def check_replaceable(output: Path) -> None:
-    """Raise OutputError unless `output` may be replaced: an artifact, or an empty folder."""
-    is_artifact = (output / MANIFEST_NAME).is_file()
-    if not output.is_dir() or (any(output.iterdir()) and not is_artifact):
-        raise OutputError(
-            f"{output}: not an artifact, so it is not replaced; expected an artifact or an empty folder",
-            "Choose another output.",
-        )

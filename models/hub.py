@@ -1,5 +1,6 @@
 """Models on the hub: from huggingface_hub's cache on this machine, or downloaded."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,11 @@ class Wanted:
 
 
 def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
-    """A complete snapshot in the cache, or a new download. Raises ModelError."""
+    """A complete snapshot in the cache, or a new download. Raises ModelError.
+
+    The hub is asked which commit a branch or a tag is at; if it cannot be reached, the one in the cache is
+    taken.
+    """
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
@@ -55,7 +60,7 @@ def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
         raise ModelError(f"unknown model {hub_id!r}; expected a folder or a hub id (org/name)") from error
     cached = cached_snapshot(hub_id, revision)
     is_complete = cached is not None and not _missing(wanted, cached)
-    if cached and is_complete and (revision is not None or hub.is_offline_mode()):
+    if cached and is_complete and (is_commit(revision) or hub.is_offline_mode()):
         return wanted.source(cached)
     try:
         # One request without retries, to fail at once if the hub cannot be reached.
@@ -141,6 +146,11 @@ def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSo
     )
     progress.message(f"downloading {wanted.id} at {commit} from the hub")
     return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a commit, which stays what it is, and no branch or tag."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
 
 
 def cached_snapshot(hub_id: str, revision: str | None) -> Path | None:

@@ -10,7 +10,6 @@ from minilmx.models.manifest import MANIFEST_NAME, Manifest, parse_manifest
 
 # A path made from it has one slash less.
 _SPELLING = re.compile(r"hf:/{1,2}(?P<id>[^/@]+/[^/@]+?)/?(?:@(?P<revision>.+))?\Z")
-_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
 def is_hub_artifact(name: str) -> bool:
@@ -27,7 +26,7 @@ def fetch_artifact(name: str) -> Path:
     import huggingface_hub as hub
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
 
-    from minilmx.models.hub import cached_snapshot, out_of_reach, refusal
+    from minilmx.models.hub import cached_snapshot, is_commit, out_of_reach, refusal
 
     spelling = _SPELLING.match(name)
     if spelling is None:
@@ -37,7 +36,7 @@ def fetch_artifact(name: str) -> Path:
         cached = cached_snapshot(hub_id, revision)
         if cached is not None and not _is_complete(cached):
             cached = None
-    if cached is not None and (_COMMIT.match(revision or "") or hub.is_offline_mode()):
+    if cached is not None and (is_commit(revision) or hub.is_offline_mode()):
         return cached
     try:
         return _download(hub_id, revision)

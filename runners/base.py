@@ -115,6 +115,10 @@ class ThreadOptions:
         require_count("threads", self.threads)
 
 
+def _no_versions(options: Any) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerEntry:
     """A runner in the registry, or in the entry-point group `minilmx.runners`.
@@ -125,7 +129,8 @@ class RunnerEntry:
     which kinds of graph the runner takes, and `scores` whether it takes those of a cross-encoder's artifact,
     which give a score per pair of texts. `verifies` is whether `open` reads the artifact's files with
     Artifact.read and Artifact.private_graph alone, which verify them; otherwise `minilmx.load` verifies all
-    files first.
+    files first. `versions(options)` are those of the libraries that compute, known before the runner is open:
+    a corpus is resumed only with the same, and with the same version of a plug-in's own package.
 
     Example:
         With the class from the example of Runner:
@@ -149,3 +154,4 @@ class RunnerEntry:
     graphs: frozenset[GraphKind] = STATIC_GRAPHS
     verifies: bool = False
     scores: bool = True
+    versions: Callable[[Any], Mapping[str, str]] = _no_versions

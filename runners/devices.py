@@ -70,6 +70,12 @@ DEVICES = {
 }
 
 
+def plugin_versions(name: str) -> dict[str, str]:
+    """The version of a device's package, if it is a plug-in."""
+    packages = metadata.packages_distributions().get(DEVICES[name].module or "", ())
+    return {each: metadata.version(each) for each in packages}
+
+
 def find_missing(name: str) -> str | None:
     """What this machine lacks for a device, and how to get it, or None.
 

@@ -159,6 +159,15 @@ def _missing(options: OnnxruntimeOptions) -> str | None:
     return find_missing(options.device)
 
 
+def _versions(options: OnnxruntimeOptions) -> dict[str, str]:
+    found = {"onnxruntime": onnxruntime.__version__}
+    if options.device == CPU:
+        return found
+    from minilmx.runners.devices import plugin_versions
+
+    return found | plugin_versions(options.device)
+
+
 ENTRY = RunnerEntry(
     "onnxruntime",
     "the graph on the CPU, as exported, or on a device",
@@ -167,4 +176,5 @@ ENTRY = RunnerEntry(
     OnnxruntimeOptions,
     ALL_GRAPHS,
     verifies=True,
+    versions=_versions,
 )

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,4 +167,5 @@ ENTRY = RunnerEntry(
     OpenvinoOptions,
     ALL_GRAPHS,
     verifies=True,
+    versions=lambda options: {"openvino": metadata.version("openvino")},
 )

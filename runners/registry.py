@@ -76,6 +76,14 @@ def own_settings(name: str | RunnerEntry, settings: Mapping[str, Any]) -> dict[s
     return {key: settings[key] for key in option_names(name) if key in settings}
 
 
+def runner_versions(name: str | RunnerEntry, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The versions that a runner's numbers depend on, of a plug-in also its own. Raises RunnerError."""
+    entry = find_runner(name)
+    plugins = (point.dist for point in _plugins() if point.name == name and name not in _BUILT_IN)
+    own = {package.name: package.version for package in plugins if package}
+    return own | dict(entry.versions(make_options(entry, settings)))
+
+
 def require_runner(name: str | RunnerEntry, **settings: Any) -> RunnerEntry:
     """The runner of this name. Raises RunnerError, or RunnerUnavailable if it cannot run here."""
     entry = find_runner(name)

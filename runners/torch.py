@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,4 +104,5 @@ ENTRY = RunnerEntry(
     _open,
     TorchOptions,
     frozenset({GraphKind.FIXED, GraphKind.DYNAMIC}),
+    versions=lambda options: {name: metadata.version(name) for name in ("torch", "transformers")},
 )

@@ -322,6 +322,29 @@ def test_arguments_that_cannot_be_are_refused_by_name(
         call(tiny)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tiny: minilmx.benchmark(tiny, column="text"), "the column 'text': no file of texts"),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", ray_address="auto"),
+            "ray_address: 'auto' with the engine local; expected the engine ray",
+        ),
+        (
+            lambda tiny: minilmx.embed_corpus(tiny, ["a.txt"], "out", cpus_per_worker=1),
+            "cpus_per_worker: 1 with the engine local; expected the engine ray",
+        ),
+    ],
+    ids=["column", "address", "cpus"],
+)
+def test_a_setting_that_would_change_nothing_is_refused(
+    call: Callable[[Any], object], message: str, tiny: Path
+) -> None:
+    with pytest.raises(minilmx.MinilmxError, match=re.escape(message)) as caught:
+        call(tiny)
+    assert caught.value.unused
+
+
 def test_a_precision_that_openvino_does_not_have_is_refused(tiny: Path) -> None:
     """Another name computed in float32, and the record named what was asked for."""
     pytest.importorskip("openvino", reason="needs openvino")

@@ -74,7 +74,8 @@ def find_environment() -> GroqFlowEnvironment | None:
     """GroqFlow's environment, or None if it does not exist or lacks GroqFlow."""
     stated = os.environ.get(PYTHON_VARIABLE)
     pythons = [Path(stated)] if stated else _likely_pythons()
-    return next((found for python in pythons if (found := _read.get(python) or read_environment(python))), None)
+    found = (_read.get(python) or read_environment(python) for python in pythons)
+    return next(filter(None, found), None)
 
 
 def conda_prefixes() -> list[Path]:

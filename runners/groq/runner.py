@@ -22,7 +22,7 @@ from minilmx.runners.groq.cache import BUILD_NAME, CAUTION, Build, run_logs
 from minilmx.runners.groq.cards import Cards
 from minilmx.runners.groq.doctor import missing_to_run
 from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
-from minilmx.runners.groq.machine import RUNTIME, find_cards, find_runtime, package_version
+from minilmx.runners.groq.machine import DEVTOOLS, RUNTIME, find_cards, find_runtime, package_version
 from minilmx.runners.groq.runtime import require_runtime_python
 
 GROQFLOW = "groqflow"
@@ -46,6 +46,8 @@ class GroqOptions:
     def __post_init__(self) -> None:
         if self.cards != ALL:
             require_count("cards", self.cards)  # type: ignore[arg-type] # it refuses another string
+        if self.bundle is not None:
+            object.__setattr__(self, "bundle", Path(self.bundle))  # it may be a string
         require_choice("groq_execution", self.groq_execution, ("held", GROQFLOW))
 
 
@@ -225,4 +227,5 @@ ENTRY = RunnerEntry(
     open_groq_runner,
     GroqOptions,
     scores=False,  # the check of a build measures embeddings
+    versions=lambda options: {name: package_version(name) or "unknown" for name in (DEVTOOLS, RUNTIME)},
 )

@@ -238,8 +238,8 @@ REFUSED: tuple[tuple[Words, str], ...] = (
             ("--ray-address", "auto"), ("--cpus-per-worker", "2"),
         )
     ),
-    ((*SHARDS, "--ray-address", "auto"), "--ray-address needs --engine ray"),
-    ((*SHARDS, "--cpus-per-worker", "2"), "--cpus-per-worker needs --engine ray"),
+    ((*SHARDS, "--ray-address", "auto"), "ray_address: 'auto' with the engine local"),
+    ((*SHARDS, "--cpus-per-worker", "2"), "cpus_per_worker: 2 with the engine local"),
     ((*RUN, "--column", "a"), "texts.txt is a text file, which has no columns"),
     ((*RUN, "--delimiter", "|"), "a delimiter is only for CSV and TSV files"),
     ((*RUN, "--quoting", "none"), "a quoting is only for CSV and TSV files"),
@@ -268,7 +268,7 @@ REFUSED: tuple[tuple[Words, str], ...] = (
     ((*REPORT, "s.json", "--max-abs", "1"), "limits and a preset judge one result"),
     ((*REPORT, "s.json", "--preset", "int8"), "limits and a preset judge one result"),
     (("bisect", "tiny", "--candidate", "onnxruntime"), "the candidate: onnxruntime, which is the reference"),
-    (("bench", "tiny", "--column", "a"), "--column names a column of TEXTS"),
+    (("bench", "tiny", "--column", "a"), "the column 'a': no file of texts"),
     (("inspect", "tiny", "--json", "--snippet", "onnxruntime"), "--json is for the manifest"),
     (("check", "tiny", "--consumer", "onnxruntime", "--node-modules", "."), "node_modules to look in: "),
     (

@@ -949,6 +949,35 @@ def test_a_folder_with_other_settings_is_refused_and_unchanged(
     assert "already done" not in outcome.stderr
 
 
+@pytest.mark.usefixtures("mortal")
+def test_a_runner_of_another_version_does_not_resume(start: Start, tiny: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", 1000)
+    words = ("run", tiny, "in", "-o", "out/", *RUN, "--runner", "mortal")
+    process = start(*words)
+    assert process.communicate()[1].count("1,000 rows")
+    (tmp_path / "out" / "shard-000001.parquet").unlink()
+    info = tmp_path / "packages" / "mortal-1.0.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.1\n")
+    process = start(*words)
+    _, stderr = process.communicate()
+    assert process.returncode == 3, stderr
+    assert "out was created with other settings: its versions is {" in stderr
+    assert "'mortal': '1.0'}; expected {" in stderr
+
+
+@pytest.mark.parametrize("runner", ["openvino", "onnxruntime"])
+def test_the_ledger_states_the_versions_that_the_runner_reports(
+    runner: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    pytest.importorskip(runner, reason=f"needs {runner}")
+    write_corpus(tmp_path / "in", 10)
+    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN, "--runner", runner)
+    assert outcome.code == 0, outcome
+    with Embedder(open_artifact(tiny), runner, "fixed") as embedder:
+        reported = embedder.runner.versions[runner]  # openvino adds its build
+    assert reported.startswith(ledger_lines(tmp_path / "out")[0]["versions"][runner])
+
+
 def csv(name: str, content: str) -> Callable[[Path], object]:
     return lambda folder: (folder / "in" / name).write_text(content)
 
@@ -1058,7 +1087,7 @@ def test_bad_input_ends_with_one_line_before_any_work(
         ([], 3, "a corpus cannot come from standard input"),
         (["-"], 3, "a corpus cannot come from standard input"),
         (["in", "--runner", "gpu"], 3, "the runner 'gpu' does not exist"),
-        (["in", "--ray-address", "auto"], 2, "--ray-address needs --engine ray"),
+        (["in", "--ray-address", "auto"], 2, "ray_address: 'auto' with the engine local"),
         (["in", "--workers", "0"], 2, "Invalid value for '--workers'"),
     ],
 )

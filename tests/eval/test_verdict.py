@@ -134,7 +134,26 @@ def test_embeddings_that_are_all_zeros_are_not_the_same() -> None:
 
 def test_too_few_texts_for_a_search_cannot_prove_that_it_returns_the_same() -> None:
     assert compare(rows()[:5], rows()[:5]).verdict.answer == "SAME"
-    assert compare(rows()[:5], moved(1e-4)[:5]).verdict.answer == "DIFFERENT"
+    verdict = compare(rows()[:5], moved(1e-4)[:5]).verdict
+    assert verdict.answer == "DIFFERENT"
+    assert "differs by more than rounding, and no search could be judged (fewer than 12" in verdict.sentence
+    assert "max relative difference 1.00e-04, at most 2.82e-05" in verdict.sentence
+
+
+@pytest.mark.parametrize("preset", Precision)
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_without_a_search_the_difference_alone_decides(preset: str, count: int) -> None:
+    same = compare(rows()[:count], rows()[:count], preset=preset).verdict
+    assert same.answer == "SAME"
+    assert ("no search could be judged" in same.sentence) == (preset == "int8")
+    for others in (moved(0.5)[:count], -rows()[:count], np.zeros_like(rows()[:count])):
+        assert compare(rows()[:count], others, preset=preset).verdict.answer == "DIFFERENT"
+    assert compare(np.zeros_like(others), others, preset=preset).verdict.answer == "DIFFERENT"
+
+
+def test_with_a_search_its_neighbours_decide_too() -> None:
+    """In int8: other neighbours within the difference that rounding makes."""
+    assert compare(rows(), moved(0.38), preset="int8").verdict.answer == "DIFFERENT"
 
 
 def with_details(result: RunnerResult, **details: Any) -> RunnerResult:

@@ -163,6 +163,45 @@ def test_an_artifact_of_another_model_is_kept_unless_asked(folder: Path, output:
         export(folder, output)
 
 
+def test_another_pooling_is_noticed_wherever_modules_json_says_it_is(folder: Path, output: Path) -> None:
+    (folder / "1_Pooling").rename(folder / "pooled")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = "pooled"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    export(folder, output)
+    (folder / "pooled" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    with pytest.raises(OutputError, match="made from another model"):
+        export(folder, output)
+    assert export(folder, output, replace=True).manifest.pooling == "cls"
+
+
+@pytest.fixture
+def apart(folder: Path) -> Path:
+    """The encoder's folder of a model in the old layout; beside the modules are files of the same names."""
+    encoder = folder / "0_Transformer"
+    encoder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).rename(encoder / name)
+        (folder / name).write_text('{"__version__": "0.2.0"}')
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = encoder.name
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return encoder
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "special_tokens_map.json"])
+def test_of_an_encoder_in_its_own_folder_its_files_count(apart: Path, output: Path, name: str) -> None:
+    export(apart.parent, output)
+    assert (output / "config.json").read_bytes() == (apart / "config.json").read_bytes()
+    (apart.parent / name).write_text('{"__version__": "0.3.0"}')  # nothing reads it
+    export(apart.parent, output)
+    path = apart / name
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(content | {"another": "setting"}))
+    with pytest.raises(OutputError, match="made from another model"):
+        export(apart.parent, output)
+
+
 def test_an_artifact_is_replaced_when_asked(folder: Path, output: Path) -> None:
     export(folder, output)
     export(folder, output, Shape(2, 8), replace=True)

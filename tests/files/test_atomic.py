@@ -215,6 +215,17 @@ def test_a_lock_that_fails_is_an_output_error(tmp_path: Path, monkeypatch: pytes
         pass
 
 
+def test_no_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with (
+        pytest.raises(OutputError, match="it is a file; expected a folder"),
+        atomic_folder(path, replace=True),
+    ):
+        raise AssertionError("the block must not run")
+    assert path.read_text() == "old"
+
+
 def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "file") as mine:
         mine.write_text("first")

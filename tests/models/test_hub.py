@@ -280,6 +280,22 @@ def test_a_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, h
     assert again[:2] == ["hub", COMMIT], again
 
 
+@pytest.mark.parametrize("revision", ["main", None])
+def test_a_branch_is_refreshed_and_a_commit_is_not_asked_for(
+    tmp_path: Path, hub: HubServer, revision: str | None
+) -> None:
+    resolve(tmp_path, hub.variables, (ID, revision, False))
+    newer = hub.commit(ID, hub.head(ID) | {"model.safetensors": b"newer"})
+    [result], _ = resolve(tmp_path, hub.variables, (ID, revision, False))
+    assert result[:2] == ["hub", newer]
+    hub.asked.clear()
+    [result], _ = resolve(tmp_path, hub.variables, (ID, COMMIT, False))
+    assert (result[:2], hub.asked) == (["hub", COMMIT], [])
+    for variables in (OFFLINE, UNREACHABLE):
+        [result], _ = resolve(tmp_path, variables, (ID, revision, False))
+        assert result[:2] == ["hub", newer]
+
+
 def test_a_plain_model_is_downloaded_and_found_again_without_the_hub(tmp_path: Path, hub: HubServer) -> None:
     del hub.head(ID)["modules.json"], hub.head(ID)["1_Pooling/config.json"]
     [result], _ = resolve(tmp_path, hub.variables, ASKED)

@@ -6,6 +6,7 @@ from typing import Any
 
 from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.arguments import require_count, require_strings
+from minilmx.errors import EvalError
 from minilmx.eval.benchmark import Benchmark, choose_contenders, measure
 from minilmx.eval.datasets.pairs import BUNDLED, load_pairs
 from minilmx.files.texts import open_texts
@@ -37,8 +38,10 @@ def benchmark(
     require_strings("runners", runners)
     require_strings("graphs", graphs)
     require_count("rounds", rounds)
+    if column is not None and texts is None:
+        raise EvalError(f"the column {column!r}: no file of texts; expected one", unused=True)
     opened = resolve_artifact(artifact)
-    contenders = choose_contenders(opened, runners, graphs)
+    contenders = choose_contenders(opened, runners, graphs, options)
     sentences = load_pairs(BUNDLED).texts if texts is None else list(open_texts(str(texts), column))
     name = BUNDLED if texts is None else Path(texts).name
     return measure(opened, contenders, sentences, name, options, rounds, progress)

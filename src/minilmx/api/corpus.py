@@ -37,7 +37,7 @@ def embed_corpus(
     workers: int | None = None,
     engine: str = "local",
     ray_address: str | None = None,
-    cpus_per_worker: int = 1,
+    cpus_per_worker: int | None = None,
     runner: str = "onnxruntime",
     graph: str = AUTO,
     restart: bool = False,
@@ -48,9 +48,11 @@ def embed_corpus(
 
     `inputs` are files, folders, patterns and URLs of these. The other columns of the inputs are kept. A row
     without a text is an error unless `on_empty` is "skip" or "null". `prompt` is as in `load`. `format` is
-    "parquet" or "lance"; `engine` is "local" or "ray". A run that was interrupted resumes when it
-    is called again with the same arguments; `restart` removes its shards first. Raises DatasetError for
-    bad inputs, before any work, OutputError, ArtifactError or RunnerError.
+    "parquet" or "lance"; `engine` is "local" or "ray". With Ray, `ray_address` is that of a cluster, by
+    default a new one on this machine, and `cpus_per_worker` (by default 1) are its CPUs for each worker. A
+    run that was interrupted resumes when it is called again with the same arguments; `restart` removes its
+    shards first. Raises DatasetError for bad inputs, before any work, OutputError, ArtifactError or
+    RunnerError.
 
     Example:
         >>> minilmx.embed_corpus("out", ["corpus/"], "embeddings/", column="text").rows
@@ -69,12 +71,17 @@ def embed_corpus(
     require_choice("format", format, ("parquet", "lance"))
     require_choice("dtype", dtype, ("float32", "float16"))
     require_choice("engine", engine, ("local", "ray"))
+    for name, value in (("ray_address", ray_address), ("cpus_per_worker", cpus_per_worker)):
+        if value is not None and engine != "ray":
+            raise RunnerError(
+                f"{name}: {value!r} with the engine {engine}; expected the engine ray", unused=True
+            )
     require_local(Path(output))
     chosen = choose_graph(resolve_artifact(artifact, prompt), runner, graph)
     options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
         if engine == "ray":
-            options["threads"] = cpus_per_worker
+            options["threads"] = cpus_per_worker or 1
         elif workers is not None:
             options["threads"] = max(1, available_cpus() // workers)
     require_runner(runner, **options)
@@ -90,7 +97,7 @@ def embed_corpus(
         if engine == "ray":
             from minilmx.embedding.corpus.ray_engine import RayEngine
 
-            return closing(RayEngine.open(job, ray_address, workers, cpus_per_worker))
+            return closing(RayEngine.open(job, ray_address, workers, cpus_per_worker or 1))
         return nullcontext(ProcessEngine(job, workers or 1))
 
     return corpus.embed_corpus(

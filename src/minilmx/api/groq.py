@@ -8,7 +8,7 @@ from minilmx.arguments import require_count
 from minilmx.embedding.standalone import write_folder
 from minilmx.eval.datasets.pairs import load_pairs, require_limit
 from minilmx.eval.proof_point import PROOF_SHAPE, Reproduction, reproduce, require_proof_artifact
-from minilmx.files.atomic import check_writable
+from minilmx.files.atomic import check_replaceable, check_writable
 from minilmx.files.formats import BY_NAME
 from minilmx.files.texts import open_texts
 from minilmx.progress import SILENT, Progress
@@ -123,6 +123,7 @@ def groq_standalone(
         2
     """
     check_writable(Path(folder), replace=replace, folder=True)
+    check_replaceable(Path(folder), "a standalone folder", "run.json", "batches.npz")
     chosen = choose_graph(resolve_artifact(artifact), "groq", graph)
     texts = open_texts(str(source), column, BY_NAME, "error")
     return write_folder(chosen, Path(bundle), texts, Path(folder), replace=replace)

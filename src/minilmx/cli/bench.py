@@ -62,8 +62,6 @@ def bench(
     """
     from minilmx.eval.reports.benchmark import print_benchmark
 
-    if column is not None and texts is None:
-        raise click.UsageError("--column names a column of TEXTS: no TEXTS; expected a file.")
     require_writable(output, replace)
     settings = given_settings(runners, settings) | {"column": column, "graphs": graphs, "rounds": rounds}
     with console_progress() as progress:

@@ -76,12 +76,9 @@ _FOLDER_OPTIONS = {
     "cpus_per_worker": click.option(
         "--cpus-per-worker",
         type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="CPUs of the Ray cluster for each worker.",
+        help="CPUs of the Ray cluster for each worker. [default: 1]",
     ),
 }
-_RAY_OPTIONS = ("ray_address", "cpus_per_worker")
 
 
 @click.command(short_help="Embed texts with an artifact on a runner.")
@@ -139,7 +136,7 @@ def run(
     opened = resolve_artifact(artifact, runner=None if to_folder else runner, scores=True)
     if opened.gives_scores and (to_folder or len(inputs) > 1):
         raise click.UsageError("a cross-encoder scores one file of pairs into one file.")
-    _require_fit(inputs, to_folder, folder_settings["engine"])
+    _require_fit(inputs, to_folder)
     common = {name: settings.pop(name) for name in ("column", "text_columns", "on_empty", "prompt", "graph")}
     common |= {"text_format": text_format(settings), "runner": runner}
     common |= given_settings([runner], settings)
@@ -208,8 +205,8 @@ def _describe_folder(summary: "Summary", output: str | None, on_empty: str, arti
     )
 
 
-def _require_fit(inputs: tuple[str, ...], to_folder: bool, engine: str) -> None:
-    """Refuse an option of folders for a file, and one of Ray without Ray. Raises UsageError."""
+def _require_fit(inputs: tuple[str, ...], to_folder: bool) -> None:
+    """Refuse an option of folders for a file. Raises UsageError."""
     source = click.get_current_context().get_parameter_source
     given = [name for name in _FOLDER_OPTIONS if source(name) is not click.core.ParameterSource.DEFAULT]
     if not to_folder:
@@ -218,8 +215,6 @@ def _require_fit(inputs: tuple[str, ...], to_folder: bool, engine: str) -> None:
         if given:
             option = {"id_column": "--id"}.get(given[0], flag(given[0]))
             raise click.UsageError(f"{option} needs an output folder: end --output with a /")
-    elif engine != "ray" and (wrong := [name for name in given if name in _RAY_OPTIONS]):
-        raise click.UsageError(f"{flag(wrong[0])} needs --engine ray")
 
 
 def _is_folder(output: str) -> bool:

@@ -40,6 +40,8 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
     with _no_os_errors(path):
         if not folder and path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder; expected a file")
+        if folder and path.is_file():
+            raise OutputError(f"{path} cannot be written: it is a file; expected a folder")
         if path.exists() and not path.is_dir() and not path.is_file():
             raise OutputError(f"{path} cannot be written: it is a device or a pipe; expected a file")
         if not replace and path.exists():
@@ -51,6 +53,20 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
         raise OutputError(f"{path} cannot be written: {parent} is not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be written: no permission to write in {parent}")
+
+
+def check_replaceable(path: Path, what: str, *marks: str) -> None:
+    """Raise OutputError unless nothing is at `path`, an empty folder, or `what`: a folder with these files.
+
+    Call this before `path` is replaced: whatever else a folder holds is not ours to remove.
+    """
+    with _no_os_errors(path):
+        ours = path.is_dir() and (all((path / name).is_file() for name in marks) or not any(path.iterdir()))
+        if path.exists() and not ours:
+            raise OutputError(
+                f"{path}: not {what}, so it is not replaced; expected {what} or an empty folder",
+                "Choose another output.",
+            )
 
 
 def require_local(path: Path) -> None:
@@ -90,7 +106,8 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` if the block ends without an error.
 
-    Raises OutputError if `path` exists, unless `replace`, or cannot be written.
+    Raises OutputError if `path` exists, unless `replace`, or cannot be written. `replace` removes whatever
+    folder is there: for a path that a user names, call `check_replaceable` before.
     """
     check_writable(path, replace=replace, folder=True)
     with _no_os_errors(path):

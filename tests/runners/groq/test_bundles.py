@@ -88,6 +88,26 @@ def test_eval_runs_a_bundle(card_machine, tiny, bundle):
     assert outcome.code == 0, outcome
 
 
+def test_bench_runs_a_bundle(card_machine, tiny, bundle):
+    (card_machine.folder / "t.txt").write_text(SENTENCES)
+    words = (
+        "bench",
+        tiny,
+        "t.txt",
+        "--runner",
+        "groq",
+        "--bundle",
+        bundle,
+        "--graph",
+        "fixed",
+        "--rounds",
+        1,
+    )
+    outcome = card_machine.mlx(*words, "-o", "b.json")
+    assert outcome.code == 0, outcome
+    assert "groq fixed" in outcome.stdout
+
+
 def test_the_same_build_gives_the_same_bundle(ready, tiny, bundle):
     assert ready.mlx("groq", "build", tiny, "--bundle", "again.tar").code == 0
     assert (ready.folder / "again.tar").read_bytes() == bundle.read_bytes()

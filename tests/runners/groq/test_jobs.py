@@ -189,6 +189,34 @@ def test_for_no_texts_or_no_bundle_no_folder_is_written(machine, tiny, bundle):
     assert not (machine.folder / "folder").exists()
 
 
+@pytest.mark.parametrize("kind", ["project", "file"])
+def test_only_a_folder_of_its_own_is_replaced(machine, tiny, bundle, kind):
+    (machine.folder / "t.txt").write_text(SENTENCES)
+    target = machine.folder / "mine"
+    if kind == "file":
+        target.write_text("years of work")
+    else:
+        (target / "src").mkdir(parents=True)
+        for name in ("src/thesis.tex", "run.json"):
+            (target / name).write_text("years of work")
+    before = {path: path.read_text() for path in [target, *target.rglob("*")] if path.is_file()}
+    outcome = machine.mlx("groq", "job", tiny, "t.txt", "--bundle", bundle, "--standalone", "mine", "--force")
+    assert {path: path.exists() and path.read_text() for path in before} == before
+    assert outcome.code == 3
+    expected = "it is a file; expected a folder" if kind == "file" else "so it is not replaced"
+    assert expected in outcome.stderr
+
+
+def test_the_folder_is_replaced_when_asked(machine, tiny, bundle):
+    (machine.folder / "t.txt").write_text(SENTENCES)
+    words = ("groq", "job", tiny, "t.txt", "--bundle", bundle, "--standalone", "folder")
+    assert machine.mlx(*words).code == 0
+    assert "already exists" in machine.fails(*words)
+    (machine.folder / "t.txt").write_text("another\n")
+    assert machine.mlx(*words, "--force").code == 0
+    assert json.loads((machine.folder / "folder" / "run.json").read_text())["record"]["sentences"] == 1
+
+
 def test_the_script_is_written_for_python_38():
     text = Path(minilmx.runners.groq.standalone.__file__).read_text("utf-8")
     ast.parse(text, feature_version=(3, 8))

@@ -20,7 +20,7 @@ from minilmx.embedding.corpus.worker import Job
 from minilmx.errors import OutputError
 from minilmx.files.digest import sha256_of_file
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.registry import make_options
+from minilmx.runners.registry import make_options, runner_versions
 
 LEDGER_SCHEMA_VERSION = 2
 # The packages that the bytes of a shard depend on.
@@ -176,7 +176,7 @@ def _header(corpus: Corpus, job: Job, output: Output) -> dict[str, Any]:
         **settings,
         # onnxruntime's builds for devices have names of their own.
         "versions": {name: metadata.version(name) for name in packages}
-        | {"onnxruntime": onnxruntime.__version__},
+        | {"onnxruntime": onnxruntime.__version__, **runner_versions(job.runner, job.settings)},
         "dimension": job.artifact.manifest.embedding_dimension,
         "dtype": output.dtype,
         "rows": corpus.rows,

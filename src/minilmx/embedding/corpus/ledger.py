@@ -119,8 +119,6 @@ def locked(folder: Path, progress: Progress) -> Iterator[None]:
     """
     check_writable(folder, replace=True, folder=True)
     check_writable(ledger_path(folder), replace=True)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} cannot be written: it is a file; expected a folder")
     is_new = not folder.exists()
     with ExitStack() as stack:
         try:
