@@ -1,6 +1,6 @@
 """The rules that a graph of an artifact must follow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -10,10 +10,8 @@ from minilmx.export.model import ExportableModel
 from minilmx.export.options import ExportOptions
 from minilmx.models.external_data import data_file, external_fault
 from minilmx.models.interface import GROQ_MAX_IR_VERSION, GROQ_MAX_OPSET, MAX_IR_VERSION
-from minilmx.models.manifest import GraphKind, Tensor, graph_interface
+from minilmx.models.manifest import GraphKind, Interface, Tensor, graph_interface
 from minilmx.models.onnx_file import GraphFacts, as_tensor, load_onnx, read_facts
-
-Tensors = tuple[Tensor, ...]
 
 
 def check_graphs(
@@ -26,16 +24,16 @@ def check_graphs(
     have our names, dtypes and shapes; and all but the dynamic-shape graph have a number for every dim of
     every value.
     """
+    return {kind: _check(path, kind, options, model) for kind, path in graphs.items()}
+
+
+def interface_of(kind: GraphKind, options: ExportOptions, model: ExportableModel) -> Interface:
+    """The inputs and outputs that a model's graph must have."""
     widths = (model.embedding_dimension, model.hidden_dimension)
-    common = (options.shape, *widths, model.output, options.mask, options.segments or 1)
-    return {
-        kind: _check(path, kind, options, graph_interface(kind, *common)) for kind, path in graphs.items()
-    }
+    return graph_interface(kind, options.shape, *widths, model.output, options.mask, options.segments or 1)
 
 
-def _check(
-    path: Path, kind: GraphKind, options: ExportOptions, interface: tuple[Tensors, Tensors]
-) -> GraphFacts:
+def _check(path: Path, kind: GraphKind, options: ExportOptions, exported: ExportableModel) -> GraphFacts:
     static = kind != GraphKind.DYNAMIC
     model = load_onnx(path)
     with boundary(ExportError, f"{path.name}: ONNX's checker refuses it"):
@@ -56,7 +54,7 @@ def _check(
         raise ExportError(f"{path.name}: operators of {domains}; expected only ONNX's own")
     if fault := external_fault(path, path.parent, data_file(path)):
         raise ExportError(f"{path.name}: {fault}")
-    inputs, outputs = interface
+    inputs, outputs = interface_of(kind, options, exported)
     # PyTorch may leave a dim of a dynamic output without a name.
     for what, found, expected, with_shape in (
         ("inputs", facts.inputs, inputs, True),
@@ -75,5 +73,5 @@ def _check(
     return facts
 
 
-def _join(tensors: Tensors) -> str:
+def _join(tensors: Sequence[Tensor]) -> str:
     return ", ".join(map(str, tensors))

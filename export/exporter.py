@@ -10,11 +10,12 @@ from msgspec import UNSET, structs
 from onnx import ModelProto
 
 from minilmx.errors import ExportError, ModelError, OutputError, boundary
-from minilmx.export.checks import check_graphs
+from minilmx.export.checks import check_graphs, interface_of
 from minilmx.export.fixed_consumers import write_fixed_consumers
 from minilmx.export.folder import model_card, write_consumer_files, write_tokenizer
-from minilmx.export.freeze import DynamicModel, find_onnx_file, find_weights
+from minilmx.export.freeze import write_fixed
 from minilmx.export.model import ExportableModel
+from minilmx.export.onnx_model import DynamicModel, find_onnx_file, find_weights
 from minilmx.export.options import (
     ExportOptions,
     record_source,
@@ -162,7 +163,10 @@ def export_model(
         graphs = {kind: folder / path for kind, path in options.graph_paths.items()}
         for kind, path in graphs.items():
             path.parent.mkdir(exist_ok=True)
-            model.write_graph(kind, options, path)
+            if kind != GraphKind.FIXED:
+                model.write_graph(kind, options, path)
+        fixed = interface_of(GraphKind.FIXED, options, model)
+        write_fixed(graphs[GraphKind.DYNAMIC], fixed, graphs[GraphKind.FIXED])
         progress.message("checking the graphs")
         facts = check_graphs(graphs, options, model)
         _require_token_rows(source, tokenizer, facts[GraphKind.FIXED])

@@ -17,10 +17,9 @@ import onnx
 import torch
 
 from minilmx.errors import ExportError, boundary
-from minilmx.export.freeze import freeze
 from minilmx.export.options import ExportOptions
 from minilmx.models.architectures import ARCHITECTURES, find_architecture
-from minilmx.models.external_data import fits_one_file, may_be_external, save_model
+from minilmx.models.external_data import save_model
 from minilmx.models.interface import (
     DEFAULT_OPSET,
     INPUT_NAMES,
@@ -30,7 +29,7 @@ from minilmx.models.interface import (
     PACKED_INPUT_NAMES,
     SENTENCE_EMBEDDING,
 )
-from minilmx.models.manifest import INT64, JOINED, GraphKind
+from minilmx.models.manifest import JOINED, GraphKind
 from minilmx.models.onnx_file import load_onnx
 from minilmx.models.pytorch import SentenceModel, takes
 
@@ -204,25 +203,23 @@ class TracedModel(SentenceModel):
     __slots__ = ()
 
     def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
-        """Write one graph as an ONNX file. Raises ExportError.
+        """Write the dynamic-shape graph or the packed one as an ONNX file. Raises ExportError.
 
         Uses PyTorch's TorchScript exporter: the newer one writes IR 10 and does not keep to opset 16,
         which GroqFlow needs.
         """
-        size = (options.shape.batch_size, options.shape.sequence_length)
-        example = torch.ones((2, 8) if kind == GraphKind.DYNAMIC else size).long()
         if kind == GraphKind.PACKED:
             self._check_packable()
+            size = (options.shape.batch_size, options.shape.sequence_length)
             module: torch.nn.Module = PackedGraph(self, options.segments or 1, size[1])
-            inputs, outputs = dict.fromkeys(PACKED_INPUT_NAMES, example), list(OUTPUT_NAMES[1:])
+            inputs = dict.fromkeys(PACKED_INPUT_NAMES, torch.ones(size).long())
+            outputs = list(OUTPUT_NAMES[1:])
         else:
             is_embedding = self.output == SENTENCE_EMBEDDING
             module = EmbeddingGraph(self) if is_embedding else ScoreGraph(self)
-            inputs = dict.fromkeys(INPUT_NAMES, example)
+            inputs = dict.fromkeys(INPUT_NAMES, torch.ones((2, 8)).long())
+            inputs["token_type_ids"] = torch.zeros((2, 8)).long()
             outputs = list(OUTPUT_NAMES) if is_embedding else [self.output]
-            inputs["token_type_ids"] = torch.zeros_like(example)
-            if kind == GraphKind.FIXED and options.mask != INT64:
-                inputs["attention_mask"] = example.bool()
         axes = {name: {0: "batch_size", 1: "sequence_length"} for name in (*INPUT_NAMES, OUTPUT_NAMES[0])}
         axes[self.output] = {0: "batch_size"}
         for name in ("torch.onnx", "torch.jit"):
@@ -242,15 +239,8 @@ class TracedModel(SentenceModel):
                     output_names=outputs,
                     dynamic_axes=axes if kind == GraphKind.DYNAMIC else None,
                 )
-            folds = find_architecture(self.encoder.config.to_dict()).folds
-            if not folds and fits_one_file(traced.stat().st_size) and not may_be_external(traced):
-                traced.replace(path)
-                return
             proto = load_onnx(traced)
-            if folds:
-                _give_types(proto)
-                if kind == GraphKind.FIXED:
-                    proto = freeze(proto, options.shape, traced.parent, traced.parent)
+            _give_types(proto)
             save_model(proto, path, traced.parent)
 
     def _check_packable(self) -> None:

@@ -1,4 +1,4 @@
-"""What an artifact can be made from: PyTorch weights (graph.py) or a dynamic ONNX file (freeze.py)."""
+"""What an artifact can be made from: PyTorch weights (graph.py) or an ONNX file (onnx_model.py)."""
 
 from pathlib import Path
 from typing import Protocol
@@ -45,5 +45,5 @@ class ExportableModel(Protocol):
         ...
 
     def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
-        """Write one graph as an ONNX file. Raises ExportError."""
+        """Write the dynamic-shape graph or the packed one as an ONNX file. Raises ExportError."""
         ...

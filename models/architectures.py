@@ -16,8 +16,7 @@ class Architecture:
     transformers' class if AutoModel would load a decoder as well. `is_causal` says whether a token attends
     only to those before it, unless the config says otherwise. `mask` is what the encoder takes: "added",
     numbers that are added to the scores of attention; "by layer", such numbers by the type of a layer; or
-    "tokens", 1 for each token. `folds` says whether what depends on the shape alone, such as positions, is
-    computed at the export.
+    "tokens", 1 for each token.
     """
 
     models: str
@@ -26,14 +25,13 @@ class Architecture:
     encoder: str = "AutoModel"
     is_causal: bool = False
     mask: str = "added"
-    folds: bool = True
 
 
 ARCHITECTURES = {
-    "bert": Architecture("all-MiniLM, bge, e5, LaBSE", packs=True, folds=False),
-    "electra": Architecture("ELECTRA", packs=True, folds=False),
-    "roberta": Architecture("all-distilroberta-v1", after_padding=True, folds=False),
-    "xlm-roberta": Architecture("multilingual-e5, bge-m3", after_padding=True, folds=False),
+    "bert": Architecture("all-MiniLM, bge, e5, LaBSE", packs=True),
+    "electra": Architecture("ELECTRA", packs=True),
+    "roberta": Architecture("all-distilroberta-v1", after_padding=True),
+    "xlm-roberta": Architecture("multilingual-e5, bge-m3", after_padding=True),
     "mpnet": Architecture("all-mpnet-base-v2", after_padding=True),
     "distilbert": Architecture("distiluse, msmarco-distilbert"),
     "camembert": Architecture("sentence-camembert", after_padding=True),

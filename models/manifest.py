@@ -303,6 +303,9 @@ def parse_manifest(document: bytes, name: str = MANIFEST_NAME) -> Manifest:
     return manifest
 
 
+Interface = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # the inputs and the outputs of a graph
+
+
 def graph_interface(
     kind: GraphKind,
     shape: Shape,
@@ -311,7 +314,7 @@ def graph_interface(
     output: str,
     mask: str,
     segments: int | str,
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+) -> Interface:
     """The inputs and the outputs of a graph, as docs/artifact.md states them.
 
     Token embeddings have `hidden_dimension` numbers, and the last `output` has `dimension`; `mask` is the

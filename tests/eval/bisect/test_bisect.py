@@ -25,7 +25,7 @@ from minilmx.eval.bisect.steps import Step
 from minilmx.eval.bisect.traces import finish, trace
 from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.document import to_json
-from minilmx.export.freeze import DynamicModel, find_onnx_file
+from minilmx.export.onnx_model import DynamicModel, find_onnx_file
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import GraphKind, Shape
