@@ -104,7 +104,7 @@ def _compare(
     # Without gold scores there is no correlation that could drop.
     limits = {k: v for k, v in preset.search.items() if evaluation.pairs or _is_search(k)}
     searched = bool(candidate.comparison and candidate.comparison.retrieval)
-    same = {k: v for k, v in preset.same.items() if searched or not _is_of_neighbours(k)}
+    same = {k: v for k, v in preset.same.items() if searched or k not in preset.search}
     moved = next(_broken(same, reference, candidate), None)
     changed = next(_broken(limits, reference, candidate), None)
     drawn = evaluation.sample
@@ -129,10 +129,6 @@ def _compare(
 
 def _what(evaluation: Evaluation) -> str:
     return "scores" if evaluation.gives_scores else "embeddings"
-
-
-def _is_of_neighbours(limit: str) -> bool:
-    return limit.startswith("min_recall")
 
 
 def _is_search(limit: str) -> bool:
