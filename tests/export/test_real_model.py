@@ -30,9 +30,9 @@ Vectors = NDArray[np.float32]
 LIMIT = 1e-5
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
-# Section 2 of the GroqFlow contract, and the constants that its list leaves out.
+# Section 2 of the GroqFlow contract.
 ENCODER_OPS = {
-    *("Add", "Cast", "Constant", "Div", "Erf", "Gather", "MatMul", "Mul", "Pow", "ReduceMean"),
+    *("Add", "Cast", "Div", "Erf", "Gather", "MatMul", "Mul", "Pow", "ReduceMean"),
     *("Reshape", "Softmax", "Sqrt", "Sub", "Transpose", "Unsqueeze"),
 }
 POOLING_OPS = {"ReduceSum", "Clip"}
