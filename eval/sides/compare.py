@@ -15,7 +15,8 @@ from minilmx.eval.evaluation import Evaluation, RunnerResult, SampleSize
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.limits import LimitRules
 from minilmx.eval.metrics.correlation import Scores, correlate, pair_similarities
-from minilmx.eval.metrics.drift import CorpusRows, Drift, measure_drift, profile_drift
+from minilmx.eval.metrics.drift import Drift, measure_drift
+from minilmx.eval.metrics.profile import CorpusRows, profile_drift
 from minilmx.eval.metrics.relevance import QueryScores, RelevanceDifference, compare_relevance, score_queries
 from minilmx.eval.metrics.retrieval import (
     FoundNeighbours,

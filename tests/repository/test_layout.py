@@ -60,8 +60,9 @@ def test_only_export_and_the_torch_runner_import_torch() -> None:
 
 # Each room, by the package that it is, and the rooms that it may import: those before it.
 _ORDER = (
-    *("errors", "arguments", "progress", "cpus", "wording", "files", "models", ("export", "runners")),
-    *("embedding", "embedders", "eval", "publishing", "api", ("testing", "sentence_transformers", "cli")),
+    *("errors", "arguments", "progress", "cpus", "threads", "wording", "files", "models"),
+    *(("export", "runners"), "embedding", "embedders", "eval", "publishing", "api"),
+    ("testing", "sentence_transformers", "cli"),
 )
 
 

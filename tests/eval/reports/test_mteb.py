@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from minilmx.errors import DatasetError, EvalError
-from minilmx.eval.datasets.pairs import PINNED_REVISIONS, SentencePairs
+from minilmx.eval.datasets.hub import PINNED_REVISIONS
+from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.evaluation import evaluate
 from minilmx.eval.limits import limit_rules
 from minilmx.eval.reports.mteb import TASKS, UNKNOWN, render_mteb
