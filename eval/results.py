@@ -99,7 +99,7 @@ class Result:
         return f'<iframe srcdoc="{escape(self.render("html"))}" width="100%" height="800"></iframe>'
 
 
-def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules, preset: str | None = None) -> Result:
+def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules, preset: str | None) -> Result:
     """A result: the evaluations, every limit that applies to them, and the verdict by a preset.
 
     Without a preset, the precision of what is compared chooses it. Raises EvalError for a preset that

@@ -32,7 +32,7 @@ from minilmx.eval.sides.live import embed_live
 from minilmx.eval.sides.saved import join_rows, load_saved
 from minilmx.eval.sides.side import NO_RECORD, Side, Source, is_saved
 from minilmx.models.manifest import COSINE
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.base import chip_latencies
 from minilmx.runners.provenance import record_provenance
 
@@ -41,8 +41,8 @@ def compare_sides(
     sources: Sequence[Source],
     inputs: Inputs | None,
     rules: LimitRules,
-    preset: str | None = None,
-    progress: Progress = SILENT,
+    preset: str | None,
+    progress: Progress,
     *,
     keep_text: bool = False,
 ) -> Result:
