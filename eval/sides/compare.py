@@ -8,11 +8,11 @@ from msgspec import UNSET
 
 from minilmx.embedding.record import Header
 from minilmx.errors import EvalError
+from minilmx.eval.configuration import INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
 from minilmx.eval.evaluation import Evaluation, SampleSize
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.limits import LimitRules
 from minilmx.eval.results import Result, check_limits
-from minilmx.eval.setup import INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
 from minilmx.eval.sides.live import embed_live
 from minilmx.eval.sides.measure import pair_results, search_results, text_results
 from minilmx.eval.sides.saved import join_rows, load_saved
