@@ -40,6 +40,7 @@ from minilmx.errors import EvalError
 from minilmx.eval.benchmark import Lap, Program, median_ratio, race, warm_up
 from minilmx.eval.metrics.correlation import correlate, pair_similarities
 from minilmx.eval.metrics.drift import measure_drift
+from minilmx.models.manifest import COSINE
 from minilmx.progress import StandardErrorProgress
 
 SCHEMA_VERSION = 2
@@ -190,7 +191,7 @@ def describe_accuracy(
 ) -> dict[str, float | None]:
     """How far embeddings, float32 [N, D], are from the reference's, and their score on the pairs."""
     drift = measure_drift(reference, values)
-    spearman = None if gold is None else correlate(pair_similarities(values), gold).spearman
+    spearman = None if gold is None else correlate(pair_similarities(values, COSINE), gold).spearman
     return {
         "max_abs": drift.max_abs,
         "min_cosine": drift.min_cosine,

@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.metrics.bootstrap import PairedDifference, compare_correlations
 from minilmx.eval.metrics.correlation import pair_similarities
-from minilmx.eval.metrics.drift import (
-    Drift,
-    DriftProfile,
-    measure_drift,
-    measure_score_drift,
-    profile_drift,
-)
+from minilmx.eval.metrics.drift import Drift, measure_drift, measure_score_drift
+from minilmx.eval.metrics.profile import DriftProfile, profile_drift
 from minilmx.eval.metrics.ranks import RankDrift, measure_ranks
 from minilmx.eval.metrics.relevance import RelevanceDifference
 from minilmx.eval.metrics.retrieval import RetrievalDrift, Sides, measure_retrieval

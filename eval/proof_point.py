@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.embedder import Embedder
-from minilmx.embedding.open_graph import map_in_threads, require_finite
+from minilmx.embedding.open_graph import require_finite
 from minilmx.embedding.similarity import cosine_similarity
 from minilmx.errors import EvalError
 from minilmx.eval.datasets.pairs import SentencePairs
@@ -26,6 +26,7 @@ from minilmx.models.tokenizer import TokenBatch, TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
 from minilmx.runners.base import Runner, chip_latencies
 from minilmx.runners.groq.runner import GroqOptions, open_groq_runner
+from minilmx.threads import map_in_threads
 from minilmx.wording import counted
 
 PROOF_SHAPE = Shape(batch_size=2, sequence_length=128)

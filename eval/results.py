@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from minilmx.errors import EvalError
 from minilmx.eval.document import save_document
 from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.limits import Check, LimitRules, apply_limits
+from minilmx.eval.limits import LimitCheck, LimitRules, apply_limits
 from minilmx.eval.metrics.table import METRICS
 from minilmx.eval.verdict import Verdict, judge
 from minilmx.files.atomic import atomic_file
@@ -34,7 +34,7 @@ class Result:
     """
 
     evaluations: tuple[Evaluation, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[LimitCheck, ...]
     verdict: Verdict
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Result:
         return f'<iframe srcdoc="{escape(self.render("html"))}" width="100%" height="800"></iframe>'
 
 
-def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules, preset: str | None = None) -> Result:
+def check_limits(evaluations: Sequence[Evaluation], rules: LimitRules, preset: str | None) -> Result:
     """A result: the evaluations, every limit that applies to them, and the verdict by a preset.
 
     Without a preset, the precision of what is compared chooses it. Raises EvalError for a preset that

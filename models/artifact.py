@@ -20,17 +20,8 @@ from minilmx.files.private import CAN_SEAL, private_copy
 from minilmx.models.external_data import data_file
 from minilmx.models.hub_artifact import fetch_artifact, is_hub_artifact
 from minilmx.models.hub_names import snapshot_of
-from minilmx.models.manifest import (
-    CARD,
-    COSINE,
-    MANIFEST_NAME,
-    File,
-    Graph,
-    GraphKind,
-    Manifest,
-    Shape,
-    parse_manifest,
-)
+from minilmx.models.manifest import CARD, COSINE, MANIFEST_NAME, File, Graph, GraphKind, Manifest, Shape
+from minilmx.models.read_manifest import parse_manifest
 from minilmx.models.verification import damage, find_problems, other_digest, require_none, weights_fault
 
 # What the document side of a search may be called, in the order in which sentence-transformers looks them up.

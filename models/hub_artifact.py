@@ -6,7 +6,8 @@ from pathlib import Path
 
 from minilmx.errors import ArtifactError, boundary
 from minilmx.files.documents import MAX_BYTES, read_document
-from minilmx.models.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from minilmx.models.manifest import MANIFEST_NAME, Manifest
+from minilmx.models.read_manifest import parse_manifest
 
 # A path made from it has one slash less.
 _SPELLING = re.compile(r"hf:/{1,2}(?P<id>[^/@]+/[^/@]+?)/?(?:@(?P<revision>.+))?\Z")

@@ -1,7 +1,7 @@
 """What a runner is.
 
 A runner has one job: run one token batch at its graph's shape. Tokenizing, padding, batching and the
-checks of its output are written once, in minilmx.embedding.embedder, and are the same for every runner,
+checks of its output are written once, in minilmx.embedding.open_graph, and are the same for every runner,
 so drift measures the runner alone.
 """
 

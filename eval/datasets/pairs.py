@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.errors import DatasetError
-from minilmx.eval.datasets.hub import current_revision
+from minilmx.eval.datasets.hub import STSB, STSB_LANGUAGES, read_hub
 from minilmx.eval.datasets.mteb_task import PREFIX, read_task
 from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, TextFormat, file_kind, place
 from minilmx.files.opening import is_read_once
@@ -21,14 +21,6 @@ from minilmx.progress import SILENT, Progress
 from minilmx.wording import counted
 
 BUNDLED = "bundled"
-STSB = "stsb"
-STSB_HUB_ID = "PhilipMay/stsb_multi_mt"
-# From mteb's task metadata. For other data sets the hub's current commit is used and recorded.
-PINNED_REVISIONS = {
-    "mteb/stsbenchmark-sts": "b0fddb56ed78048fa8b90373c8a3cfc37b684831",
-    "mteb/stsb_multi_mt": "29afa2569dcedaaa2fe6a3dcfebab33d28b82e8c",
-}
-STSB_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "ru", "zh")
 
 _SENTENCE1, _SENTENCE2 = "sentence1", "sentence2"
 _SPLIT = "split"
@@ -110,7 +102,7 @@ def load_pairs(
         if dataset == STSB:
             language = language or "en"
         split = split or "test"
-        table, revision = _read_hub(dataset, language, split)
+        table, revision = read_hub(dataset, language, split)
     else:
         if not Path(dataset).suffix:
             raise DatasetError(
@@ -194,44 +186,6 @@ def _choose_split(table: Table, split: str | None) -> tuple[Table, str | None]:
     kept = [value == split for value in values]
     columns = [list(compress(column, kept)) for column in table.columns]
     return Table(table.path, list(compress(table.lines, kept)), table.names, columns), split
-
-
-def _read_hub(dataset: str, language: str | None, split: str) -> tuple[Table, str | None]:
-    """A hub data set and its revision: the pinned one, or else the current one."""
-    try:
-        import datasets
-        import huggingface_hub as hub
-        from huggingface_hub import errors as hub_errors
-    except ImportError as error:
-        raise DatasetError(
-            f"the data set {dataset} needs the package datasets, which is not installed",
-            "Run pip install 'minilmx[datasets]'.",
-        ) from error
-    hub_id = STSB_HUB_ID if dataset == STSB else dataset
-    if dataset == STSB and language not in STSB_LANGUAGES:
-        raise DatasetError(
-            f"stsb: unknown language {language!r}; expected one of {', '.join(STSB_LANGUAGES)}"
-        )
-    datasets.disable_progress_bars()
-    revision = PINNED_REVISIONS.get(hub_id)
-    try:
-        revision = current_revision(hub_id, revision)
-        rows = datasets.load_dataset(hub_id, name=language, split=split, revision=revision)
-    except hub_errors.RepositoryNotFoundError as error:
-        raise DatasetError(
-            f"the data set {hub_id} does not exist on the hub, or is private",
-            "For a private one, run `hf auth login`.",
-        ) from error
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DatasetError(
-            f"the data set {hub_id} (language {language}, split {split}) cannot be loaded: {reason}",
-            "Unset HF_HUB_OFFLINE, or use a file."
-            if hub.is_offline_mode()
-            else "Check the connection, set HF_HUB_OFFLINE=1 if it is in the cache, or use a file.",
-        ) from error
-    names = tuple(rows.column_names)
-    return Table(hub_id, list(range(1, len(rows) + 1)), names, [list(rows[name]) for name in names]), revision
 
 
 def _as_pairs(

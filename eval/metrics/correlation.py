@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.embedding.similarity import measure_similarity
-from minilmx.models.manifest import COSINE
 
 _MOST = 1 + 1e-9  # room for rounding
 
@@ -28,7 +27,7 @@ class Scores:
                 raise ValueError(f"a correlation of {value:g}; expected -1 to 1")
 
 
-def pair_similarities(embeddings: NDArray[np.float32], similarity: str = COSINE) -> NDArray[np.float64]:
+def pair_similarities(embeddings: NDArray[np.float32], similarity: str) -> NDArray[np.float64]:
     """Similarities of N pairs from float32 [2N, D], all first sentences before all second ones: [N]."""
     half = len(embeddings) // 2
     return measure_similarity(embeddings[:half], embeddings[half:], similarity)

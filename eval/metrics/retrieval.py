@@ -97,7 +97,7 @@ class FoundNeighbours:
 
 
 def measure_retrieval(
-    reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str = COSINE
+    reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str
 ) -> RetrievalDrift | None:
     """`compare_neighbours` of what `find_neighbours` finds, or None."""
     found = find_neighbours(reference, candidate, texts, similarity)
@@ -105,7 +105,7 @@ def measure_retrieval(
 
 
 def find_neighbours(
-    reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str = COSINE
+    reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str
 ) -> FoundNeighbours | None:
     """The neighbours of float32 [N, D] embeddings, each text once.
 
@@ -125,7 +125,7 @@ def find_neighbours(
     )
 
 
-def find_nearest(queries: Rows, documents: Rows, similarity: str = COSINE) -> Neighbours | None:
+def find_nearest(queries: Rows, documents: Rows, similarity: str) -> Neighbours | None:
     """The numbers of the 10 nearest documents of each query, nearest first: int64 [Q, 10].
 
     `queries` are float32 [Q, D], and `documents` float32 [N, D] of at least 10. The search is exact, and of

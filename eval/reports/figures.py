@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import UnsetType
 
 from minilmx.eval.evaluation import Evaluation, RunnerResult
-from minilmx.eval.metrics.drift import DriftProfile, GroupDrift
+from minilmx.eval.metrics.profile import DriftProfile, GroupDrift
 from minilmx.eval.reports import svg
 from minilmx.eval.reports.svg import MINUS, Axis, Series
 from minilmx.wording import counted

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from minilmx.errors import EvalError
+from minilmx.eval.datasets.hub import STSB, STSB_HUB_ID
 from minilmx.eval.datasets.mteb_task import PREFIX, Task, find_task
-from minilmx.eval.datasets.pairs import STSB, STSB_HUB_ID
 from minilmx.eval.evaluation import Evaluation, RunnerResult
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result

@@ -2,9 +2,9 @@
 
 from msgspec import UnsetType
 
+from minilmx.eval.configuration import describe_setup
 from minilmx.eval.evaluation import RunnerResult
 from minilmx.eval.metrics.retrieval import ChangedQuery
-from minilmx.eval.setup import describe_setup
 from minilmx.runners.base import FLOAT16_MAX
 
 

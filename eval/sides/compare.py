@@ -4,35 +4,21 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from minilmx.embedding.record import Header
 from minilmx.errors import EvalError
-from minilmx.eval.comparison import Comparison, compare
-from minilmx.eval.datasets.search import SearchTexts
-from minilmx.eval.evaluation import Evaluation, RunnerResult, SampleSize
+from minilmx.eval.configuration import INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
+from minilmx.eval.evaluation import Evaluation, SampleSize
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.limits import LimitRules
-from minilmx.eval.metrics.correlation import Scores, correlate, pair_similarities
-from minilmx.eval.metrics.drift import CorpusRows, Drift, measure_drift, profile_drift
-from minilmx.eval.metrics.relevance import QueryScores, RelevanceDifference, compare_relevance, score_queries
-from minilmx.eval.metrics.retrieval import (
-    FoundNeighbours,
-    Neighbours,
-    compare_neighbours,
-    find_nearest,
-    find_neighbours,
-)
-from minilmx.eval.metrics.sampling import SampleEstimates, estimate_sample
 from minilmx.eval.results import Result, check_limits
-from minilmx.eval.setup import INPUTS, LENGTH, PROMPT, TRUNCATED, find_facts
 from minilmx.eval.sides.live import embed_live
+from minilmx.eval.sides.measure import pair_results, search_results, text_results
 from minilmx.eval.sides.saved import join_rows, load_saved
 from minilmx.eval.sides.side import NO_RECORD, Side, Source, is_saved
 from minilmx.models.manifest import COSINE
-from minilmx.progress import SILENT, Progress
-from minilmx.runners.base import chip_latencies
+from minilmx.progress import Progress
 from minilmx.runners.provenance import record_provenance
 
 
@@ -40,8 +26,8 @@ def compare_sides(
     sources: Sequence[Source],
     inputs: Inputs | None,
     rules: LimitRules,
-    preset: str | None = None,
-    progress: Progress = SILENT,
+    preset: str | None,
+    progress: Progress,
     *,
     keep_text: bool = False,
 ) -> Result:
@@ -121,83 +107,17 @@ def _inputs(first: Side, side: Side) -> str:
 
 def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -> Evaluation:
     first, pairs = sides[0], inputs.pairs if inputs else None
+    sample, search = (inputs.sample, inputs.search) if inputs else (None, None)
     similarity = next((side.record.similarity for side in sides if side.record), COSINE)
-    sample = inputs.sample if inputs else None
-    search = inputs.search if inputs else None
-    numbers = np.arange(len(first.values)) if sample is None else sample.rows
-    rows = [f"row {number}" for number in numbers]
-    if search is not None:
-        rows = search.labels
-    elif inputs and inputs.ids is not None:
-        rows = [f"id {each}" for each in inputs.ids]
-    texts = rows if inputs is None else list(inputs.texts)
-    corpus = None
-    if search is None:
-        total = sample.total if sample else len(numbers)
-        corpus = CorpusRows(numbers, total, inputs.languages if inputs else None)
-    counts = next((side.token_counts for side in sides if side.token_counts is not None), None)
-
-    def nearest(queries: Side, documents: Side, search: SearchTexts) -> Neighbours | None:
-        half = len(search.queries)
-        return find_nearest(queries.values[:half], documents.values[half:], similarity)
-
-    found = [nearest(side, side, search) if search else None for side in sides]
-    judged = [
-        UNSET if near is None or search is None or search.judgements is None
-        else score_queries(near, search.judgements)
-        for near in found
-    ]  # fmt: skip
-
-    def compare_with_first(number: int) -> Comparison:
-        side = sides[number]
-        if not (first.is_finite and side.is_finite):
-            return Comparison(Drift(finite=False))
-        if pairs is not None:
-            return compare(first.values, side.values, pairs, counts, similarity)
-        drift = measure_drift(first.values, side.values)
-        profile = profile_drift(first.values, side.values, texts if keep_text else rows, counts, corpus)
-        if search is None:
-            neighbours = find_neighbours(first.values, side.values, texts, similarity)
-            retrieval = None if neighbours is None else compare_neighbours(neighbours)
-            estimates: SampleEstimates | UnsetType = UNSET
-            if sample is not None and profile is not None:
-                estimates = estimate_sample(first.values, side.values, neighbours)
-            return Comparison(drift, profile, retrieval=retrieval, sample=estimates)
-        near, mixed = found[number], nearest(side, first, search)
-        if found[0] is None or near is None or mixed is None:
-            return Comparison(drift, profile)
-        retrieval = compare_neighbours(FoundNeighbours(found[0], near, mixed), search, keep_text=keep_text)
-        before, after = judged[0], judged[number]
-        relevance: RelevanceDifference | UnsetType = UNSET
-        if isinstance(before, QueryScores) and isinstance(after, QueryScores):
-            relevance = compare_relevance(before, after)
-        return Comparison(drift, profile, retrieval=retrieval, relevance=relevance)
-
-    def result(number: int) -> RunnerResult:
-        side, scored = sides[number], judged[number]
-        scores, similarities = Scores(None, None), None
-        if pairs is not None:
-            each = pair_similarities(side.values, similarity)
-            scores = correlate(each, pairs.gold)
-            similarities = None if scores.spearman is None else tuple(each.tolist())
-        return RunnerResult(
-            runner=side.name,
-            graph=side.record.graph if side.record else None,
-            details=side.details,
-            versions=side.versions,
-            finite=side.is_finite,
-            scores=scores,
-            similarities=similarities,
-            comparison=compare_with_first(number) if number else None,
-            invariance=side.invariance,
-            timing=side.timing,
-            **chip_latencies(side.details),
-            relevance=scored.means if isinstance(scored, QueryScores) else UNSET,
-        )
-
+    if pairs is not None:
+        results = pair_results(sides, pairs, similarity)
+    elif search is not None:
+        results = search_results(sides, search, similarity, keep_text)
+    else:
+        results = text_results(sides, inputs, similarity, keep_text)
     return Evaluation(
         **_header(first, similarity),
-        sentences=len(rows),
+        sentences=len(first.values),
         sample=UNSET if sample is None else SampleSize(sample.total, sample.seed),
         dataset=inputs.name if inputs else "saved embeddings",
         dataset_revision=pairs.revision if pairs else None,
@@ -206,7 +126,7 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
         pairs=len(pairs) if pairs else 0,
         texts_per_row=first.texts_per_row,
         gold=tuple(pairs.gold.tolist()) if pairs else (),
-        runners=tuple(map(result, range(len(sides)))),
+        runners=tuple(results),
         noise=None,
         ladder=None,
         provenance=record_provenance(),

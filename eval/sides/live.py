@@ -10,11 +10,11 @@ from minilmx.embedders.base import OtherEmbedder, TextEmbedder
 from minilmx.embedders.spelling import Spelled
 from minilmx.embedding.embedder import Embedder
 from minilmx.embedding.record import RunRecord, artifact_fields, timing_of
+from minilmx.eval.configuration import PROMPT
 from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, GoldenRecord
 from minilmx.eval.header import digest_of
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.invariance import measure_invariance
-from minilmx.eval.setup import PROMPT
 from minilmx.eval.sides.side import Rows, Side, Source
 from minilmx.models.artifact import SearchPrompts
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer

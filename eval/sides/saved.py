@@ -9,9 +9,9 @@ import numpy as np
 from minilmx.embedding.saved_run import read_run
 from minilmx.embedding.vectors import Selection, take_vectors
 from minilmx.errors import EvalError, boundary
+from minilmx.eval.configuration import CONVERTED
 from minilmx.eval.golden import Golden
 from minilmx.eval.inputs import Inputs
-from minilmx.eval.setup import CONVERTED
 from minilmx.eval.sides.side import NO_RECORD, Side, Source
 from minilmx.wording import counted
 

@@ -14,7 +14,7 @@ from minilmx.models.batching import Batch, feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import open_tokenizer
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Event, Worker
 from minilmx.runners.groq.cache import (
     BUILD_NAME,
@@ -46,7 +46,7 @@ def build_artifact(
     options: CompilerOptions = DEFAULT_OPTIONS,
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
     rebuild: bool = False,
-    progress: Progress = SILENT,
+    progress: Progress,
 ) -> Build:
     """Build the artifact's graph with GroqFlow, or take its build from the cache unless `rebuild`.
 

@@ -26,7 +26,7 @@ class Card:
     worker: Worker
 
 
-class Cards:
+class CardPool:
     """Workers with the program loaded. A call's batches run on the card that has been free for longest.
 
     A card that fails (its worker ends, the SDK raises, or a call takes too long) is given up: its batches run
@@ -124,7 +124,7 @@ class Cards:
         for card in self._cards:
             card.worker.close()
 
-    def __enter__(self) -> "Cards":
+    def __enter__(self) -> "CardPool":
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:

@@ -25,7 +25,7 @@ _MEMORY_BYTES = 30 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class MachineCheck:
     """One check. `found` says what was found, and `remedy` what to do if the check is not `ok`.
 
     If it is `ok` and a `warning`, nothing is refused, and `remedy` says what to know. `needed_to` is
@@ -40,7 +40,7 @@ class Check:
     warning: bool = False
 
 
-def examine() -> list[Check]:
+def examine() -> list[MachineCheck]:
     """Check everything that building and running need."""
     environment = find_environment()
     # Read once, because a package manager can take seconds to answer.
@@ -62,7 +62,7 @@ def examine() -> list[Check]:
     ]
 
 
-def card_status() -> list[Check]:
+def card_status() -> list[MachineCheck]:
     """What `tsp-ctl status` prints, by lines, if it is installed. Advice: its format is not published."""
     tool = machine.find_card_tool()
     if tool is None:
@@ -70,10 +70,10 @@ def card_status() -> list[Check]:
     printed = machine.output_of([str(tool), "status"], _STATUS_SECONDS)
     if printed is None:
         found = f"{tool} failed, or gave no answer within {_STATUS_SECONDS} s"
-        return [Check("tsp-ctl status", True, found, "run it to see why", "run", warning=True)]
+        return [MachineCheck("tsp-ctl status", True, found, "run it to see why", "run", warning=True)]
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\0", "", printed)  # colours, and what is not text
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return [Check("tsp-ctl status", True, "\n".join(lines) or "no output", "", "run")]
+    return [MachineCheck("tsp-ctl status", True, "\n".join(lines) or "no output", "", "run")]
 
 
 def missing_to_run(*, from_bundle: bool) -> str | None:
@@ -90,45 +90,45 @@ def missing_to_run(*, from_bundle: bool) -> str | None:
     return f"{found}. Run `mlx groq doctor` to see why, and the remedies"
 
 
-def _check_environment(environment: GroqFlowEnvironment | None) -> Check:
+def _check_environment(environment: GroqFlowEnvironment | None) -> MachineCheck:
     if environment is None:
-        return Check("GroqFlow", False, missing_environment(), "run `mlx groq setup`", "build")
+        return MachineCheck("GroqFlow", False, missing_environment(), "run `mlx groq setup`", "build")
     found = (
         f"GroqFlow {environment.versions['groqflow']}, {environment.size}, on Python "
         f"{environment.python_version}, {environment.python.parent.parent}"
     )
-    return Check("GroqFlow", True, found, "", "build")
+    return MachineCheck("GroqFlow", True, found, "", "build")
 
 
-def _check_conversion(environment: GroqFlowEnvironment | None) -> Check:
+def _check_conversion(environment: GroqFlowEnvironment | None) -> MachineCheck:
     """Whether GroqFlow's conversion to float16 works; an environment with the pinned packages is known to."""
     name, remedy = "FP16 conversion", "run `mlx groq setup`"
     if environment is None:
-        return Check(name, False, "GroqFlow is missing", remedy, "build")
+        return MachineCheck(name, False, "GroqFlow is missing", remedy, "build")
     problem = conversion_problem(environment)
     if problem is not None:
-        return Check(name, False, problem, remedy, "build")
+        return MachineCheck(name, False, problem, remedy, "build")
     others = wrong_pins(environment)
     found = f"works, with other packages than the tested ones: {'; '.join(others)}" if others else "as tested"
-    return Check(name, True, found, "", "build")
+    return MachineCheck(name, True, found, "", "build")
 
 
-def _check_tool(name: str) -> Check:
+def _check_tool(name: str) -> MachineCheck:
     path = machine.find_tool(name)
     found = str(path) if path else "not on PATH or in /usr/local/groq/bin"
-    return Check(name, path is not None, found, f"install groq-devtools: {_SALES}", "build")
+    return MachineCheck(name, path is not None, found, f"install groq-devtools: {_SALES}", "build")
 
 
-def _check_package(package: str, version: str | None, is_here: bool, needed_to: str) -> Check:
+def _check_package(package: str, version: str | None, is_here: bool, needed_to: str) -> MachineCheck:
     """Whether a package is new enough; what `is_here` may be of a version that nothing states."""
     ok = is_here if version is None else not machine.too_old(version)
     unknown = "unknown version" if is_here else "not installed"
     least = machine.MIN_SDK_VERSION
     remedy = f"{package} {least} or later is needed: {_SALES}"
-    return Check(package, ok, version or unknown, remedy, needed_to, warning=version is None)
+    return MachineCheck(package, ok, version or unknown, remedy, needed_to, warning=version is None)
 
 
-def _check_tested(environment: GroqFlowEnvironment | None, version: str | None) -> Check:
+def _check_tested(environment: GroqFlowEnvironment | None, version: str | None) -> MachineCheck:
     """Advice: whether this SDK, system and Python are known to work together. GroqFlow refuses no others."""
     system, python = machine.read_os(), environment.python_version if environment else None
     found = f"SDK {version or 'unknown'}, {system.name} {system.version}, Python {python or 'unknown'}"
@@ -138,10 +138,10 @@ def _check_tested(environment: GroqFlowEnvironment | None, version: str | None) 
         (machine.release(row[0]), row[3]) == (machine.release(version or ""), python) for row in same_system
     )
     remedy = f"not known to work together; known on {system.name} {system.version}: {releases or 'nothing'}"
-    return Check("tested together", True, found, "" if tested else remedy, "build", warning=not tested)
+    return MachineCheck("tested together", True, found, "" if tested else remedy, "build", warning=not tested)
 
 
-def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
+def _check_runtime(environment: GroqFlowEnvironment | None) -> MachineCheck:
     """Whether a Python can drive the runtime, and all that were tried before it."""
     name, folder = "groq.runner.tsp", machine.find_runtime()
     place = str(folder) if folder else "not on PYTHONPATH or under /opt/groq/runtime"
@@ -151,32 +151,32 @@ def _check_runtime(environment: GroqFlowEnvironment | None) -> Check:
         f"{runtime.RUNTIME_PYTHON_VARIABLE}: {_SALES}"
     )
     if not attempts or attempts[-1].problem is not None:
-        return Check(name, False, f"{place}; {runtime.describe(attempts)}", remedy, "run")
+        return MachineCheck(name, False, f"{place}; {runtime.describe(attempts)}", remedy, "run")
     failed = "".join(f"; not with {each.python}: {each.problem}" for each in attempts[:-1])
     found = f"{place} with {attempts[-1].python}{failed}"
     ignored = bool(failed) and runtime.RUNTIME_PYTHON_VARIABLE in os.environ  # it is tried first
     remedy = f"{runtime.RUNTIME_PYTHON_VARIABLE} names a Python that cannot be used" if ignored else ""
-    return Check(name, True, found, remedy, "run", warning=ignored)
+    return MachineCheck(name, True, found, remedy, "run", warning=ignored)
 
 
-def _check_cards() -> Check:
+def _check_cards() -> MachineCheck:
     cards = machine.find_cards()
     listed = "lspci does not run here" if cards.listed is None else f"{cards.listed} seen by lspci"
     shown = cards.listed is None or cards.device_files
     devices = f", {len(cards.device_files)} device files /dev/groq*" if shown else ""
     if not cards.exist:
         remedy = "install a GroqCard, or use another machine"
-        return Check("GroqCards", False, listed + devices, remedy, "run")
+        return MachineCheck("GroqCards", False, listed + devices, remedy, "run")
     remedy = "" if cards.listed else "install pciutils to see how many cards there are"
-    return Check("GroqCards", True, listed + devices, remedy, "run", warning=not cards.listed)
+    return MachineCheck("GroqCards", True, listed + devices, remedy, "run", warning=not cards.listed)
 
 
-def _check_cache() -> Check:
+def _check_cache() -> MachineCheck:
     folder = cache_root()
     existing = _existing(folder)  # a check creates nothing
     ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     found = str(folder) if ok else f"{folder} cannot be written"
-    return Check("build cache", ok, found, "set XDG_CACHE_HOME to a folder that you own", "both")
+    return MachineCheck("build cache", ok, found, "set XDG_CACHE_HOME to a folder that you own", "both")
 
 
 def _existing(path: Path) -> Path:
@@ -184,17 +184,17 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _check_disk() -> Check:
+def _check_disk() -> MachineCheck:
     folder = _existing(cache_root())
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free in {folder}"
     remedy = f"free {_FREE_DISK_BYTES / 1e9:g} GB, or set XDG_CACHE_HOME"
-    return Check("free disk", free >= _FREE_DISK_BYTES, found, remedy, "build")
+    return MachineCheck("free disk", free >= _FREE_DISK_BYTES, found, remedy, "build")
 
 
-def _check_memory() -> Check:
+def _check_memory() -> MachineCheck:
     """Advice: a graph may need less than GroqFlow's README asks for."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     enough = total >= _MEMORY_BYTES
     remedy = "" if enough else "Groq asks for 32 GB to build: the compiler may be killed for lack of memory"
-    return Check("memory", True, f"{total / 1e9:.0f} GB", remedy, "build", warning=not enough)
+    return MachineCheck("memory", True, f"{total / 1e9:.0f} GB", remedy, "build", warning=not enough)

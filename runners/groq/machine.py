@@ -42,7 +42,7 @@ class OperatingSystem:
 
 
 @dataclass(frozen=True, slots=True)
-class Cards:
+class FoundCards:
     """The cards that `lspci -n` lists (None: it does not run here), and the driver's device files.
 
     How many device files a card has is not documented, so they do not say how many cards there are.
@@ -63,12 +63,12 @@ def find_tool(name: str) -> Path | None:
     return Path(found) if found else None
 
 
-def find_cards(devices: Path = Path("/dev")) -> Cards:
+def find_cards(devices: Path = Path("/dev")) -> FoundCards:
     """What this machine shows of its GroqCards."""
     lspci = shutil.which("lspci") or shutil.which("/usr/bin/lspci")
     output = output_of([lspci, "-n"]) if lspci else None
     listed = None if output is None else sum(_CARD in line for line in output.splitlines())
-    return Cards(listed, tuple(sorted(devices.glob("groq*"))))
+    return FoundCards(listed, tuple(sorted(devices.glob("groq*"))))
 
 
 def find_card_tool() -> Path | None:

@@ -19,7 +19,7 @@ from minilmx.runners.groq.bridge import CALL_SECONDS, LOADING_SECONDS, Worker
 from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import BUILD_NAME, CAUTION, Build, run_logs
-from minilmx.runners.groq.cards import Cards
+from minilmx.runners.groq.cards import CardPool
 from minilmx.runners.groq.doctor import missing_to_run
 from minilmx.runners.groq.environment import clean_variables, find_environment, require_environment
 from minilmx.runners.groq.machine import DEVTOOLS, RUNTIME, find_cards, find_runtime, package_version
@@ -76,7 +76,7 @@ class GroqRunner(Runner):
         self.batches_per_call = 1 if execution == GROQFLOW else _BATCHES_PER_CALL
         call_seconds = CALL_SECONDS + (LOADING_SECONDS if execution == GROQFLOW else 0)
         self._cards = resources.enter_context(
-            Cards(
+            CardPool(
                 lambda log: start_program(build, execution, log, [output]),
                 run_logs(cards),
                 call_seconds,

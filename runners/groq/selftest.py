@@ -20,7 +20,7 @@ from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Tensors
 from minilmx.runners.groq.build import MAX_FP16_ERROR, build_artifact, cpu_runner, largest_error
 from minilmx.runners.groq.cache import Build
-from minilmx.runners.groq.doctor import Check
+from minilmx.runners.groq.doctor import MachineCheck
 from minilmx.runners.groq.runner import start_program
 
 ARTIFACT = Path(__file__).with_name("selftest-artifact")
@@ -45,7 +45,7 @@ _OTHER_FORMS = {
 _UNPROVEN = ("compiles", "inputs", "error")
 
 
-def run_selftest(progress: Progress) -> list[Check]:
+def run_selftest(progress: Progress) -> list[MachineCheck]:
     """Compile the fixed and the packed graph of the shipped model, and call each 100 times on the card.
 
     A check per answer: compiling, input types, output names and types, repeats, time, and the error against
@@ -59,7 +59,7 @@ def run_selftest(progress: Progress) -> list[Check]:
     ]
 
 
-def _test_graph(artifact: Artifact, progress: Progress) -> list[Check]:
+def _test_graph(artifact: Artifact, progress: Progress) -> list[MachineCheck]:
     kind = artifact.graph_kind
     progress.message(f"self-test of the {kind} graph")
     try:
@@ -116,11 +116,11 @@ def _check(
     needed_to: str = "run",
     *,
     warning: bool = False,
-) -> Check:
+) -> MachineCheck:
     remedy = remedy or "ask Groq"
     if name in _UNPROVEN and not ok:
         remedy = f"{_OTHER_FORMS[kind]}, or: {remedy}"
-    return Check(f"{kind}: {name}", ok, found, remedy, needed_to, warning)
+    return MachineCheck(f"{kind}: {name}", ok, found, remedy, needed_to, warning)
 
 
 def _same(first: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
@@ -131,7 +131,7 @@ def _same(first: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> b
     )
 
 
-def _check_outputs(artifact: Artifact, outputs: Tensors) -> Check:
+def _check_outputs(artifact: Artifact, outputs: Tensors) -> MachineCheck:
     """Names and shapes as in the graph, and float16, as GroqFlow's conversion declares them."""
     expected = {tensor.name: list(tensor.shape) for tensor in artifact.graph.outputs}
     shapes = {name: list(value.shape) for name, value in outputs.items()}
@@ -150,7 +150,7 @@ def _describe_time(build: Build, seconds: list[float]) -> str:
     return f"{text}, {1000 * compute:.4f} ms of it on-chip compute by the cycles" if compute else text
 
 
-def _check_error(artifact: Artifact, batch: Batch, outputs: Tensors, used: np.ndarray) -> Check:
+def _check_error(artifact: Artifact, batch: Batch, outputs: Tensors, used: np.ndarray) -> MachineCheck:
     with artifact.private_graph() as graph, cpu_runner(graph) as session:
         expected = session.run(batch)[used]
     found = outputs[SENTENCE_EMBEDDING].astype(np.float32)

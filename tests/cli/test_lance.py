@@ -212,17 +212,6 @@ def test_a_folder_keeps_its_format(tiny: Path, mlx: Mlx, tmp_path: Path) -> None
     assert times(tmp_path / "out") == before
 
 
-def test_a_ledger_without_a_format_is_read_as_parquet(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "in")
-    assert mlx("run", tiny, "in", "-o", "out/", *RUN).code == 0
-    ledger = tmp_path / "out.ledger.jsonl"
-    assert b'"format": "parquet", ' in ledger.read_bytes()
-    ledger.write_bytes(ledger.read_bytes().replace(b'"format": "parquet", ', b""))
-    outcome = mlx("run", tiny, "in", "-o", "out/", *RUN)
-    assert outcome.code == 0, outcome
-    assert ", 1000 of them already done" in outcome.stderr
-
-
 def test_a_column_that_lance_cannot_hold_is_named_before_any_work(
     tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:

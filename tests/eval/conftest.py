@@ -44,7 +44,7 @@ def result_of(tiny_original: Artifact) -> ResultOf:
     ) -> Result:
         found = evaluate(tiny_original, runners, pairs or load_pairs("bundled", limit=30))
         rules = LimitRules({(None, None): limits or Limits()})
-        return check_limits([found], rules)
+        return check_limits([found], rules, None)
 
     return make
 

@@ -69,7 +69,7 @@ def test_percentiles_and_ulps_equal_those_of_numpy(exact: Rows, noisy: Rows) -> 
 def test_the_bootstrap_interval_equals_that_of_a_slow_loop(
     exact: Rows, noisy: Rows, pairs: SentencePairs
 ) -> None:
-    before, after = pair_similarities(exact), pair_similarities(noisy)
+    before, after = pair_similarities(exact, "cosine"), pair_similarities(noisy, "cosine")
     found = compare_correlations(before, after, pairs.gold, resamples=400, seed=5)
     assert found.spearman.estimate == pytest.approx(
         stats.spearmanr(after, pairs.gold)[0] - stats.spearmanr(before, pairs.gold)[0], abs=1e-12
@@ -88,7 +88,7 @@ def test_the_bootstrap_interval_equals_that_of_a_slow_loop(
 def test_the_same_seed_gives_the_same_interval_and_chance_is_reported_as_chance(
     exact: Rows, noisy: Rows, pairs: SentencePairs
 ) -> None:
-    before, after = pair_similarities(exact), pair_similarities(noisy)
+    before, after = pair_similarities(exact, "cosine"), pair_similarities(noisy, "cosine")
     first = compare_correlations(before, after, pairs.gold, resamples=500)
     assert first == compare_correlations(before, after, pairs.gold, resamples=500)
     assert not first.spearman.excludes_zero and "beyond chance" in first.meaning
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_interval_and_chance_is_reported_as_chance(
 def test_the_number_of_swaps_equals_that_of_a_slow_loop(
     exact: Rows, noisy: Rows, pairs: SentencePairs
 ) -> None:
-    before, after = pair_similarities(exact), pair_similarities(noisy)
+    before, after = pair_similarities(exact, "cosine"), pair_similarities(noisy, "cosine")
     texts = list(zip(pairs.sentences1, pairs.sentences2, strict=True))
     swapped = [
         (i, j)
@@ -118,7 +118,7 @@ def test_the_number_of_swaps_equals_that_of_a_slow_loop(
 
 
 def test_the_neighbours_equal_those_of_a_full_sort(exact: Rows, noisy: Rows, pairs: SentencePairs) -> None:
-    found = measure_retrieval(exact, noisy, pairs.texts)
+    found = measure_retrieval(exact, noisy, pairs.texts, "cosine")
     assert found is not None
     keep = sorted({text: index for index, text in reversed(list(enumerate(pairs.texts)))}.values())
     first, second = exact[keep], noisy[keep]
@@ -148,9 +148,9 @@ def test_the_neighbours_equal_those_of_a_full_sort(exact: Rows, noisy: Rows, pai
 
 
 def test_an_index_may_stay_only_if_neighbours_are_still_found(exact: Rows, pairs: SentencePairs) -> None:
-    same = measure_retrieval(exact, exact, pairs.texts)
+    same = measure_retrieval(exact, exact, pairs.texts, "cosine")
     assert same is not None and same.index_may_stay and same.changed_queries == 0
-    turned = measure_retrieval(exact, np.roll(exact, 1, axis=1), pairs.texts)
+    turned = measure_retrieval(exact, np.roll(exact, 1, axis=1), pairs.texts, "cosine")
     assert turned is not None and not turned.index_may_stay and "again" in turned.meaning
     below = replace(same, mixed_recall_at_1=0.95, index_may_stay=False)
     assert below.meaning == (
@@ -160,7 +160,7 @@ def test_an_index_may_stay_only_if_neighbours_are_still_found(exact: Rows, pairs
 
 def test_equal_embeddings_leave_an_index_that_may_stay_however_close_they_are() -> None:
     rows = 1 + 1e-3 * np.random.default_rng(0).normal(size=(200, 32)).astype(np.float32)
-    found = measure_retrieval(rows, rows.copy(), [str(row) for row in range(len(rows))])
+    found = measure_retrieval(rows, rows.copy(), [str(row) for row in range(len(rows))], "cosine")
     assert found is not None and found.index_may_stay
     assert found.recall_at_1 == found.recall_at_10 == found.mixed_recall_at_1 == found.mixed_recall_at_10 == 1
 

@@ -16,7 +16,7 @@ from tests.conftest import Mlx
 import minilmx
 from minilmx.errors import DatasetError, EvalError
 from minilmx.eval.comparison import Comparison
-from minilmx.eval.metrics.drift import DriftProfile
+from minilmx.eval.metrics.profile import DriftProfile
 from minilmx.eval.metrics.sampling import SampleEstimates
 from minilmx.eval.results import Result
 

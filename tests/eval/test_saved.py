@@ -15,6 +15,7 @@ from minilmx.eval.document import load_document
 from minilmx.eval.limits import limit_rules
 from minilmx.eval.results import Result
 from minilmx.eval.sides.compare import compare_sides
+from minilmx.progress import SILENT
 
 FORMATS = [".npy", ".npz", ".jsonl", ".parquet"]
 TEXT = "one sentence\nanother one\na third, longer than both of the others\n"
@@ -262,8 +263,8 @@ def embeddings() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def test_arrays_are_compared_as_a_result_that_every_report_shows(tmp_path: Path) -> None:
-    values = embeddings()
-    result = compare_sides([values, values + np.float32(1e-4)], None, limit_rules({"max_abs": 1e-6}))
+    values, rules = embeddings(), limit_rules({"max_abs": 1e-6})
+    result = compare_sides([values, values + np.float32(1e-4)], None, rules, None, SILENT)
     assert result.passed is False
     comparison = result.evaluations[0].runners[1].comparison
     assert comparison and comparison.profile and comparison.retrieval
@@ -277,7 +278,7 @@ def test_arrays_are_compared_as_a_result_that_every_report_shows(tmp_path: Path)
 
 def test_a_file_without_a_record_is_compared(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", embeddings())
-    result = compare_sides([tmp_path / "a.npy", embeddings()], None, limit_rules(None))
+    result = compare_sides([tmp_path / "a.npy", embeddings()], None, limit_rules(None), None, SILENT)
     assert result.passed is True
     assert result.verdict.answer == "SAME"
     assert result.evaluations[0].inputs_sha256 == "no record"
@@ -286,9 +287,9 @@ def test_a_file_without_a_record_is_compared(tmp_path: Path) -> None:
 def test_embeddings_that_are_not_finite_do_not_pass() -> None:
     broken = embeddings()
     broken[3, 2] = np.nan
-    assert compare_sides([embeddings(), broken], None, limit_rules(None)).passed is False
+    assert compare_sides([embeddings(), broken], None, limit_rules(None), None, SILENT).passed is False
 
 
 def test_runs_of_other_inputs_have_no_result(save: Save) -> None:
     with pytest.raises(EvalError, match="different inputs from"):
-        compare_sides([save("a.npy"), save("b.npy", text="x\ny\nz\n")], None, limit_rules(None))
+        compare_sides([save("a.npy"), save("b.npy", text="x\ny\nz\n")], None, limit_rules(None), None, SILENT)

@@ -119,7 +119,7 @@ def test_scores_in_another_order_are_different(result: Result, pairs: SentencePa
     reference, candidate = evaluation.runners
     before = np.array(reference.similarities)
     turned = replace(candidate, comparison=compare_scores(before, before[::-1], pairs))
-    found = check_limits([replace(evaluation, runners=(reference, turned))], limit_rules(None))
+    found = check_limits([replace(evaluation, runners=(reference, turned))], limit_rules(None), None)
     assert found.verdict.answer == "DIFFERENT"
     assert "does not put the pairs in the same order" in found.verdict.sentence
 
@@ -137,7 +137,7 @@ def test_scores_that_are_not_finite_are_different(result: Result, pairs: Sentenc
     comparison = compare_scores(before, broken, pairs)
     assert comparison.drift.finite is False
     changed = replace(candidate, finite=False, comparison=comparison)
-    found = check_limits([replace(evaluation, runners=(reference, changed))], limit_rules(None))
+    found = check_limits([replace(evaluation, runners=(reference, changed))], limit_rules(None), None)
     assert found.passed is False
     assert found.verdict.sentence.startswith("DIFFERENT: scores of groq-emulator are not finite")
     assert "nothing more can be compared" in found.render("html")

@@ -133,7 +133,7 @@ def test_the_queries_that_changed_most_have_their_texts_if_asked(
 def test_equally_near_documents_keep_their_order() -> None:
     documents = np.ones((40_000, 3), np.float32)
     documents[30_000] = (1, 1, 0.5)
-    found = find_nearest(np.array([[1, 1, 0.5], [1, 1, 1]], np.float32), documents)
+    found = find_nearest(np.array([[1, 1, 0.5], [1, 1, 1]], np.float32), documents, "cosine")
     assert found is not None
     assert found.tolist() == [[30_000, *range(9)], [*range(10)]]
 
@@ -144,7 +144,7 @@ def test_the_memory_of_a_search_does_not_grow_with_the_product() -> None:
     queries = random.standard_normal((1_000, 8), dtype=np.float32)
     tracemalloc.start()
     try:
-        find_nearest(queries, documents)
+        find_nearest(queries, documents, "cosine")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -16,7 +16,7 @@ import minilmx
 from minilmx.errors import ArtifactError, ExportError, ModelError
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.cross_encoder import HEADS
-from minilmx.models.manifest import parse_manifest
+from minilmx.models.read_manifest import parse_manifest
 from minilmx.models.tokenizer import open_tokenizer
 
 pytestmark = needs("torch", "sentence_transformers")

@@ -17,7 +17,8 @@ from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.export.parity import open_session, relative_difference
 from minilmx.models.architectures import ARCHITECTURES
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.manifest import POOLINGS, parse_manifest
+from minilmx.models.manifest import POOLINGS
+from minilmx.models.read_manifest import parse_manifest
 from minilmx.models.tokenizer import open_tokenizer
 
 TEXTS = ["a", "", "the quick brown fox", "1, 2; 3!", "this and that", "z" * 40, "x y " * 30]

@@ -16,7 +16,8 @@ from minilmx.errors import ArtifactError, ExportError, OutputError
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.interface import LEAST_NORM
-from minilmx.models.manifest import Shape, parse_manifest
+from minilmx.models.manifest import Shape
+from minilmx.models.read_manifest import parse_manifest
 from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import open_tokenizer
 

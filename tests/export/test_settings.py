@@ -373,7 +373,7 @@ class TestSearchPrompts:
                 with minilmx.load(artifact, runner, prompt=name) as model:
                     vectors.append(model.encode(texts))
             sides.append(Sides(*vectors))
-        return measure_retrieval(sides[0], sides[1], texts)
+        return measure_retrieval(sides[0], sides[1], texts, "cosine")
 
     @pytest.mark.parametrize("case", SEARCHES)
     def test_each_side_has_its_own_prompt_and_every_report_says_so(self, edit: Edit, case: str) -> None:
@@ -417,7 +417,7 @@ class TestSearchPrompts:
         two = [replace(result.evaluations[0], language=code) for code in ("de", "fr")]
         words = ", search: queries with the prompt query, documents with the prompt document"
         for form in ("table", "html", "markdown"):
-            assert words in check_limits(two, limit_rules(None)).render(form), form
+            assert words in check_limits(two, limit_rules(None), None).render(form), form
 
 
 class TestSimilarity:

@@ -15,6 +15,7 @@ from minilmx.embedding.corpus.inputs import find_files
 from minilmx.embedding.corpus.source import Reading, scan_corpus
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.files.texts import open_texts
+from minilmx.progress import SILENT
 
 ROWS = 20_000  # several blocks, and more than any buffer
 NAMES = ["in.txt", "in.csv", "in.tsv", "in.jsonl", "in.jsonl.gz", "in.csv.gz", "in.parquet"]
@@ -104,7 +105,7 @@ def test_a_corpus_is_read_twice_and_its_digests_come_from_the_first_time(
 
     path = tmp_path / name
     write(path)
-    corpus = scan_corpus(find_files([str(tmp_path)], tmp_path / "out"), Reading(), 7000)
+    corpus = scan_corpus(find_files([str(tmp_path)], tmp_path / "out", SILENT), Reading(), 7000)
     assert reads["opens"] == {name: 1}
     (file,) = corpus.files
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

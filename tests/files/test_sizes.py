@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minilmx.errors import DatasetError
-from minilmx.files.formats import MAX_CHARACTERS
+from minilmx.files.formats import BY_NAME, MAX_CHARACTERS
 from minilmx.files.readers import read_blocks
 from minilmx.files.texts import open_texts
 
@@ -60,7 +60,7 @@ def test_a_block_is_bounded_by_its_size(name: str, tmp_path: Path) -> None:
         path.write_text(json.dumps([{"text": row} for row in rows]))
     else:
         path.write_text("\n".join([*["text"] * (name == "a.csv"), *rows]) + "\n")
-    blocks = list(read_blocks(str(path)))
+    blocks = list(read_blocks(str(path), text_format=BY_NAME))
     assert [value for block in blocks for value in block.values("text")] == rows
     assert max(len(block) for block in blocks) <= 170
     assert [line for block in blocks for line in block.lines] == [

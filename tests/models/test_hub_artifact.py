@@ -85,6 +85,19 @@ def test_an_artifact_is_pushed_and_opened_by_its_name(
     assert not any(TOKEN.encode() in content for content in contents(tmp_path).values())
 
 
+@pytest.mark.parametrize(
+    "words", [(), ("-o", "vectors.npy"), ("-o", "vectors/")], ids=["printed", "file", "folder"]
+)
+def test_a_run_asks_the_hub_once_which_commit_it_is_at(
+    hub: HubServer, mlx: Mlx, uploaded: str, words: tuple[str, ...]
+) -> None:
+    assert mlx("inspect", f"hf://{ID}").code == 0  # which downloads it
+    hub.asked.clear()
+    done = mlx("run", f"hf://{ID}", "texts.txt", *words)
+    assert done.code == 0, done
+    assert len([each for each in hub.asked if f"/api/models/{ID}" in each]) == 1, hub.asked
+
+
 def test_a_card_may_be_edited_and_states_a_result(hub: HubServer, mlx: Mlx, tiny: Path) -> None:
     from huggingface_hub import ModelCard, ModelCardData
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from minilmx.errors import ArtifactError
 from minilmx.models.artifact import Artifact, open_artifact, read_artifact, seal
-from minilmx.models.manifest import parse_manifest
+from minilmx.models.read_manifest import parse_manifest
 
 Document = dict[str, Any]
 

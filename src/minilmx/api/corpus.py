@@ -78,7 +78,6 @@ def embed_corpus(
             )
     require_local(Path(output))
     chosen = choose_graph(resolve_artifact(artifact, prompt), runner, graph)
-    options = {**options}
     if "threads" in option_names(runner) and options.get("threads") is None:
         if engine == "ray":
             options["threads"] = cpus_per_worker or 1

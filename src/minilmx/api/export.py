@@ -33,17 +33,17 @@ def export_model(
 ) -> ExportedArtifact:
     """Export a model to an artifact and prove that it equals the model.
 
-    `model` is a folder of sentence-transformers or transformers, a known name or a hub id; `pooling`
-    ("mean", "cls" or "max") is for a model that does not state its own, and is mean by default, as in
-    sentence-transformers. `output` is the folder to create (by default ./MODEL-bBATCH-sLENGTH).
-    `sequence_length` is in tokens, or "model" for the model's own limit. `dimension` is how many numbers
-    of every embedding to keep, renormalised if the model normalises, for a model that was trained for it.
-    `pack` adds a packed graph and is the largest number of texts per row; `precision` is "float32" or
-    "int8"; `from_onnx` freezes an ONNX file with dynamic axes instead of reading PyTorch weights; `mask`
-    is the dtype of the fixed graph's attention_mask, "int64" or, as in Groq's proof point, "bool". The
-    same artifact, if it exists already, is verified and reused. The `report` of the returned Artifact has
-    the facts of the fixed graph, the parity with the model and, from text to embedding, with sentence-
-    transformers, the cost of int8 and the time in seconds. Raises ModelError, ExportError and
+    `model` is a folder of sentence-transformers or transformers, a known name or a hub id; `pooling` ("mean",
+    "cls", "max", "mean_sqrt_len_tokens", "weightedmean" or "lasttoken") is for a model that does not state
+    its own, and is mean by default, as in sentence-transformers. `output` is the folder to create (by default
+    ./MODEL-bBATCH-sLENGTH). `sequence_length` is in tokens, or "model" for the model's own limit. `dimension`
+    is how many numbers of every embedding to keep, renormalised if the model normalises, for a model that was
+    trained for it. `pack` adds a packed graph and is the largest number of texts per row; `precision` is
+    "float32" or "int8"; `from_onnx` freezes an ONNX file with dynamic axes instead of reading PyTorch
+    weights; `mask` is the dtype of the fixed graph's attention_mask, "int64" or, as in Groq's proof point,
+    "bool". The same artifact, if it exists already, is verified and reused. The `report` of the returned
+    Artifact has the facts of the fixed graph, the parity with the model and, from text to embedding, with
+    sentence-transformers, the cost of int8 and the time in seconds. Raises ModelError, ExportError and
     OutputError.
 
     Example:

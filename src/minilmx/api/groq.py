@@ -15,7 +15,7 @@ from minilmx.progress import SILENT, Progress
 from minilmx.runners.groq.build import build_artifact
 from minilmx.runners.groq.bundle import write_bundle
 from minilmx.runners.groq.cache import Build, CompilerOptions
-from minilmx.runners.groq.doctor import Check
+from minilmx.runners.groq.doctor import MachineCheck
 from minilmx.runners.groq.job import build_job, run_job
 from minilmx.runners.groq.selftest import run_selftest
 from minilmx.runners.registry import AUTO, choose_graph, require_runner
@@ -167,7 +167,7 @@ def reproduce_groq(
     return reproduce(artifact, pairs, build, progress)
 
 
-def selftest_groq(*, progress: Progress = SILENT) -> list[Check]:
+def selftest_groq(*, progress: Progress = SILENT) -> list[MachineCheck]:
     """Compile two small graphs, fixed and packed, with GroqFlow, and call each 100 times on the GroqCard.
 
     They are of a shipped BERT of one layer with random weights, and have the operators of a real model's

@@ -46,8 +46,14 @@ def embed_file(
     check_output(target, replace=replace, nulls=on_empty == NULL)
     settings = {"prompt": prompt, "runner": runner, "graph": graph, "progress": progress, **options}
     with _embedded(artifact, source, column, text_format, on_empty, **settings) as (embedder, texts, chunks):
-        lines, dimension = texts.empty_lines, embedder.dimension
-        return save_embeddings(target, dimension, chunks, embedder.record, replace=replace, empty_lines=lines)
+        return save_embeddings(
+            target,
+            embedder.dimension,
+            chunks,
+            embedder.record,
+            replace=replace,
+            empty_lines=texts.empty_lines,
+        )
 
 
 def print_embeddings(

@@ -23,7 +23,7 @@ def describe_truncated(count: int, artifact: "Artifact") -> str:
     return f"{count} truncated at {length} tokens (the model reads up to {own})"
 
 
-def describe_truncation(artifact: "Artifact") -> str:
+def describe_dimension(artifact: "Artifact") -> str:
     """Which part of the model's own embedding the artifact's is; empty if it is the whole of it."""
     truncation = artifact.manifest.truncation
     if not truncation:

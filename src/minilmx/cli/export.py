@@ -7,7 +7,7 @@ import click
 
 import minilmx
 from minilmx.cli.console import echo
-from minilmx.cli.describe import describe_length, describe_truncation
+from minilmx.cli.describe import describe_dimension, describe_length
 from minilmx.cli.progress import console_progress
 from minilmx.models.known import DEFAULT_MODEL
 from minilmx.models.manifest import FLOAT32, INT64, MASKS, POOLINGS, PRECISIONS
@@ -121,7 +121,7 @@ def export(model: str, output: Path | None, **settings: Any) -> None:
         "parameters": f"{facts.parameters:,}",
         "size": f"{artifact.size_bytes / 1e6:.1f} MB in all",
         "tokens": describe_length(artifact),
-        "dimension": describe_truncation(artifact),
+        "dimension": describe_dimension(artifact),
     }
     if parity:
         hidden = ""

@@ -22,7 +22,7 @@ _GRAPH = click.option(
 )
 
 if TYPE_CHECKING:
-    from minilmx.runners.groq.doctor import Check
+    from minilmx.runners.groq.doctor import MachineCheck
 
 
 @click.group()
@@ -94,7 +94,7 @@ def doctor(as_json: bool, deep: bool) -> None:
         raise click.exceptions.Exit(3)
 
 
-def _print_checks(checks: "list[Check]", failed: str) -> None:
+def _print_checks(checks: "list[MachineCheck]", failed: str) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         state = failed if not check.ok else "warning" if check.warning else "ok"

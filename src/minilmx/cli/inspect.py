@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from minilmx.cli.console import echo, one_line
-from minilmx.cli.describe import describe_length, describe_truncation
+from minilmx.cli.describe import describe_dimension, describe_length
 from minilmx.errors import ArtifactError, ModelError, boundary
 
 
@@ -71,7 +71,7 @@ def inspect(artifact: str, as_json: bool, snippet: str | None) -> None:
             ("artifact", f"sha256 {found.digest}"),
             ("shape", f"batch size {shape.batch_size}, sequence length {shape.sequence_length}"),
             made,
-            ("dimension", describe_truncation(found)),
+            ("dimension", describe_dimension(found)),
             ("tokens", describe_length(found)),
             *(
                 ("prompt", f"{name}{' (default)' * (name == manifest.default_prompt)}: {text!r}")

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from minilmx.embedders.base import TextEmbedder
 from minilmx.embedders.client import MOST_REASON, Client, Refused
 from minilmx.embedders.protocols import PROTOCOLS, Address, KServeModel, read_kserve
-from minilmx.embedding.open_graph import map_in_threads
 from minilmx.errors import RunnerFailed
 from minilmx.models.manifest import GraphKind
 from minilmx.progress import Advance
 from minilmx.runners.base import Batch, Details, Runner, RunnerEntry
+from minilmx.threads import map_in_threads
 from minilmx.wording import counted
 
 _BATCH_TEXTS = 32

@@ -7,12 +7,11 @@ same for every runner.
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from minilmx.models.tokenizer import Given, TokenizedTexts, Tokenizer, count_cha
 from minilmx.progress import SILENT, Advance, Progress
 from minilmx.runners.base import Runner, RunnerEntry
 from minilmx.runners.registry import AUTO, choose_graph, open_runner
+from minilmx.threads import map_in_threads
 
 if TYPE_CHECKING:
     from typing import Self  # of Python 3.11
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 # texts of each length that few batches of equal length are small.
 _CHUNK_ROWS = 4096
 _CHUNK_CHARACTERS = 2**25  # or fewer texts than that, if they are long
-
-Item = TypeVar("Item")
-Output = TypeVar("Output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,33 +280,6 @@ def require_finite(
             f"the runner {runner} returned numbers that are not finite for {what} "
             f"{first_row + int(bad[0]) + 1}: {shown!r:.200}"
         )
-
-
-def map_in_threads(
-    work: Callable[[Item], Output], items: Iterable[Item], threads: int, interrupt: Callable[[], None]
-) -> Iterator[Output]:
-    """`map`, with so many items at once, in order, and never many items ahead.
-
-    After Ctrl-C or a signal, `interrupt` ends what runs: a thread whose work hangs would be waited for.
-    """
-    if threads == 1:
-        yield from map(work, items)
-        return
-    pending: deque[Future[Output]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > 4 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except (KeyboardInterrupt, SystemExit):
-            interrupt()
-            raise
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def _describe(result: object) -> str:

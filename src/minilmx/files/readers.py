@@ -18,7 +18,7 @@ from minilmx.errors import DatasetError, MinilmxError, boundary, reason
 from minilmx.files.delimited import read_delimited
 from minilmx.files.digest import Digest, add_stream
 from minilmx.files.documents import require_regular
-from minilmx.files.formats import BY_NAME, DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
+from minilmx.files.formats import DELIMITED, EXTENSIONS, MAX_CHARACTERS, TextFormat, place, too_long
 from minilmx.files.json_records import Record, read_json, read_jsonl
 from minilmx.files.opening import import_pyarrow, is_url, open_bytes, open_file
 
@@ -83,7 +83,7 @@ class Block:
 
 
 def read_blocks(
-    path: str, skip: int = 0, digest: Digest = None, text_format: TextFormat = BY_NAME
+    path: str, skip: int = 0, digest: Digest = None, *, text_format: TextFormat
 ) -> Iterator[Block]:
     """The rows of a file, or of standard input, without the first `skip`. Raises DatasetError.
 

@@ -85,7 +85,7 @@ class Scan:
 
 def scan(
     path: str,
-    column: str | None = None,
+    column: str | None,
     other: str | None = None,
     inspect: Callable[[Block, str], None] = lambda block, column: None,
     text_format: TextFormat = BY_NAME,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from minilmx.errors import DatasetError, EvalError
-from minilmx.eval.datasets.pairs import PINNED_REVISIONS, SentencePairs
+from minilmx.eval.datasets.hub import PINNED_REVISIONS
+from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.evaluation import evaluate
 from minilmx.eval.limits import limit_rules
 from minilmx.eval.reports.mteb import TASKS, UNKNOWN, render_mteb
@@ -34,7 +35,7 @@ def whole(tiny_original: Artifact) -> Result:
         sentences2=texts[STSB_PAIRS:],
         gold=random.uniform(0, 5, STSB_PAIRS),
     )
-    return check_limits([evaluate(tiny_original, ["groq-emulator"], pairs)], limit_rules(None))
+    return check_limits([evaluate(tiny_original, ["groq-emulator"], pairs)], limit_rules(None), None)
 
 
 def changed(result: Result, **changes: Any) -> Result:
@@ -45,7 +46,7 @@ def several(result: Result) -> Result:
     """German and French of the multilingual task."""
     german = changed(result, dataset="stsb", dataset_revision=None, language="de").evaluations
     french = changed(result, dataset="stsb", dataset_revision=None, language="fr").evaluations
-    return check_limits((*german, *french), limit_rules(None))
+    return check_limits((*german, *french), limit_rules(None), None)
 
 
 def test_the_document_has_the_scores_unrounded_and_the_caution(whole: Result) -> None:

@@ -13,12 +13,12 @@ from minilmx.embedding.output_file import RECORD_SUFFIX
 from minilmx.errors import DatasetError
 from minilmx.files.formats import COMPRESSIONS, EXTENSIONS, STANDARD_INPUT, file_kind
 from minilmx.files.opening import files_at, is_read_once, is_url
-from minilmx.progress import SILENT, Progress
+from minilmx.progress import Progress
 
 _NAMED = 10  # files in a message
 
 
-def find_files(inputs: Sequence[str], leave_out: Path, progress: Progress = SILENT) -> list[str]:
+def find_files(inputs: Sequence[str], leave_out: Path, progress: Progress) -> list[str]:
     """The files of a corpus in natural order (a2 before a10), each once.
 
     An input is a file, a folder or a glob pattern, or a URL of one. Of a folder, all files of a known

@@ -186,8 +186,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
     """The header and the shards; a truncated last line is ignored."""
     with boundary(OutputError, f"{path} is damaged", "Choose another folder, or start over."):
         *lines, _ = read_document(path).split(b"\n")
-        # Older ledgers do not say the format.
-        header: dict[str, Any] = {"format": "parquet", **parse_json(lines[0], names_files=True)}
+        header: dict[str, Any] = {**parse_json(lines[0], names_files=True)}
         entries = [msgspec.convert(parse_json(line, names_files=True), Entry) for line in lines[1:]]
         for entry in entries:
             first_row = entry.shard * header["rows_per_shard"]

@@ -11,7 +11,7 @@ import pytest
 from minilmx.errors import RunnerFailed
 from minilmx.progress import Progress
 from minilmx.runners.groq.bridge import Worker
-from minilmx.runners.groq.cards import Cards
+from minilmx.runners.groq.cards import CardPool
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_call_that_takes_too_long_costs_its_card_and_not_its_batch(hold, card,
     said = []
     switches = {"GROQWARE_CARDS": "2", "GROQWARE_RUNNER": "hang:2", "GROQWARE_FAILING_CARD": "1"}
     logs = (tmp_path / "1.log", tmp_path / "2.log")
-    with Cards(lambda log: hold(log, **switches), logs, 0.5, Messages()) as cards:
+    with CardPool(lambda log: hold(log, **switches), logs, 0.5, Messages()) as cards:
         assert len(cards.load()) == 2
         answers = [cards.call([built.batch()])[1][0]["sentence_embedding"] for _ in range(4)]
         assert not card.exists()
