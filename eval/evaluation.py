@@ -177,7 +177,7 @@ def evaluate(
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
         noise=noise,
-        ladder=climb(first, tokenized, settings or {}) if ladder else None,
+        ladder=climb(first, tokenized, settings or {}, progress) if ladder else None,
     )
 
 
