@@ -25,7 +25,7 @@ from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.base import Details, chip_latencies
+from minilmx.runners.base import Details, chip_latencies, facts_of
 from minilmx.runners.groq.pythonpath import child_variables
 from minilmx.runners.registry import choose_graph, require_runner, share_settings
 
@@ -293,10 +293,11 @@ def load(
     def embed(texts: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         embeddings = embedder.encode_tokenized(embedder.tokenizer.encode(texts))
         require_finite(embeddings.values, texts, runner)
+        details, versions = facts_of(embedder.runner)
         return embeddings.values, {
             "batch_seconds": embeddings.batch_seconds.tolist(),
-            "details": dict(embedder.runner.details),
-            "versions": dict(embedder.runner.versions),
+            "details": details,
+            "versions": versions,
         }
 
     return embed

@@ -26,7 +26,7 @@ from minilmx.models.artifact import Artifact, SearchPrompts
 from minilmx.models.interface import SCORE
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.base import Details, chip_latencies
+from minilmx.runners.base import Details, chip_latencies, facts_of
 from minilmx.runners.registry import AUTO, choose_graph, require_runner, share_settings
 
 
@@ -137,8 +137,7 @@ def evaluate(
                 invariance = measure_invariance(embedder, tokenized, found[artifact.prompt])
             if reference is None and len(runners) > 1 and all(each.finite for each in found.values()):
                 noise = measure_noise(embedder, name, tokenized, shares[name])
-            details = dict(embedder.runner.details)
-            versions = dict(embedder.runner.versions)
+            details, versions = facts_of(embedder.runner)
         plain = found[artifact.prompt]
         similarities = _similarities(artifact, plain)
         scores = correlate(similarities, pairs.gold)
@@ -178,7 +177,7 @@ def evaluate(
         gold=tuple(pairs.gold.tolist()),
         runners=tuple(results),
         noise=noise,
-        ladder=climb(first, tokenized, settings or {}) if ladder else None,
+        ladder=climb(first, tokenized, settings or {}, progress) if ladder else None,
     )
 
 

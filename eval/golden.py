@@ -16,7 +16,7 @@ from minilmx.errors import EvalError, boundary
 from minilmx.eval.presets import require_preset
 from minilmx.eval.results import Result
 from minilmx.files.atomic import atomic_file
-from minilmx.files.documents import dump_json, parse_json, read_document, require_version
+from minilmx.files.documents import MAX_BYTES, dump_json, parse_json, read_document, require_version
 from minilmx.runners.base import Details
 from minilmx.runners.provenance import Provenance
 from minilmx.wording import counted
@@ -54,7 +54,7 @@ class Golden:
 def save_golden(
     path: Path, record: GoldenRecord, values: NDArray[np.float32], *, replace: bool = False
 ) -> Golden:
-    """Write a golden file. Raises EvalError for no texts and for embeddings that a check would refuse.
+    """Write a golden file. Raises EvalError for no texts and for what a check would refuse to read.
 
     Raises OutputError if the file cannot be written.
     """
@@ -63,8 +63,15 @@ def save_golden(
     document = dump_json(msgspec.to_builtins(record))
     from safetensors.numpy import save
 
+    content = save({_TENSOR: golden.values}, metadata={_KEY: document})
+    if len(content) > MAX_BYTES:
+        raise EvalError(
+            f"{path}: {counted(len(record.texts), 'text')} and their embeddings have {len(content):,} bytes; "
+            f"expected at most {MAX_BYTES:,}",
+            "Keep fewer texts.",
+        )
     with atomic_file(path, replace=replace) as temporary:
-        temporary.write_bytes(save({_TENSOR: golden.values}, metadata={_KEY: document}))
+        temporary.write_bytes(content)
     return golden
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from minilmx.embedding.scorer import opener
-from minilmx.errors import EvalError
+from minilmx.errors import EvalError, ModelError, RunnerError
 from minilmx.models.artifact import Artifact
 from minilmx.models.manifest import GraphKind
 from minilmx.models.tokenizer import TokenizedTexts
+from minilmx.progress import SILENT, Progress
 from minilmx.runners.registry import find_runner, make_options, own_settings
 
 SENTENCES = 128
@@ -50,11 +51,13 @@ class Ladder:
     missing: tuple[str, ...]
 
 
-def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]) -> Ladder:
+def climb(
+    artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any], progress: Progress = SILENT
+) -> Ladder:
     """Run up to 128 texts on every step that can run here, on the artifact's static graph.
 
-    Each runner takes those of the settings that it has. Raises RunnerError, and EvalError if fewer
-    than two steps can run or one is not finite.
+    Each runner takes those of the settings that it has; a message says why one that is there cannot run.
+    Raises EvalError if fewer than two steps can run or one is not finite.
     """
     some = texts.take(slice(0, SENTENCES))
     taken, missing = [], []
@@ -69,8 +72,13 @@ def climb(artifact: Artifact, texts: TokenizedTexts, settings: Mapping[str, Any]
         # The PyTorch model is the model itself, and takes one text per row.
         packed = artifact.graph_kind == GraphKind.PACKED and runner != "torch"
         graph = GraphKind.PACKED if packed else GraphKind.FIXED
-        with opener(artifact)(artifact, runner, graph, **own) as embedder:
-            found = embedder.encode_tokenized(some)
+        try:
+            with opener(artifact)(artifact, runner, graph, **own) as embedder:
+                found = embedder.encode_tokenized(some)
+        except (RunnerError, ModelError) as error:  # the evaluation is finished, and not lost
+            progress.message(f"the ladder, without {name}: {error.message}")
+            missing.append(name)
+            continue
         if not found.finite:
             raise EvalError(f"the ladder's step {name}: numbers that are not finite; expected finite ones")
         taken.append((name, runner, found.values.astype(np.float64)))

@@ -5,6 +5,7 @@ checks of its output are written once, in minilmx.embedding.open_graph, and are 
 so drift measures the runner alone.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_count
+from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Batch as Batch
 from minilmx.models.manifest import GraphKind
@@ -49,8 +51,8 @@ class Runner(ABC):
     `concurrency` is how many threads may call `run_all` at once; if it is above 1, an interruption calls
     `close` while they do. `batches_per_call` is how many batches `run_all` takes at most: above 1 if each
     call has an overhead, such as a message to another process. `versions` maps the libraries that compute
-    to their versions, and `details` holds other facts worth recording, such as settings; both are read after
-    the last batch.
+    to their versions, and `details` holds other facts worth recording, such as settings: strings, finite
+    numbers and None. Both are read after the last batch.
 
     Example:
         A runner of your own needs `name` and `run`:
@@ -113,6 +115,25 @@ class ThreadOptions:
 
     def __post_init__(self) -> None:
         require_count("threads", self.threads)
+
+
+def facts_of(runner: Runner) -> tuple[dict[str, Any], dict[str, str]]:
+    """A runner's details and versions, as every record states them; numbers of numpy become Python's.
+
+    Raises RunnerFailed for a detail that no record can state, such as NaN.
+    """
+    details = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in runner.details.items()
+    }
+    for name, value in details.items():
+        is_number = type(value) is int or (isinstance(value, float) and math.isfinite(value))
+        if not (value is None or isinstance(value, str) or is_number):
+            raise RunnerFailed(
+                f"the details of the runner {runner.name}: {name} {value!r:.80}; expected a string, a finite "
+                "number or None"
+            )
+    return details, dict(runner.versions)
 
 
 def _no_versions(options: Any) -> Mapping[str, str]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from minilmx.errors import RunnerFailed
 from minilmx.models.artifact import Artifact
-from minilmx.models.manifest import GraphKind
+from minilmx.models.manifest import GraphKind, Normalize
 from minilmx.models.model_folder import ModelSource, weights_digest
+from minilmx.models.modules import read_modules
 from minilmx.models.source import resolve_model
 from minilmx.models.tokenizer import TokenBatch
 from minilmx.progress import Progress
@@ -69,7 +70,7 @@ def _missing(options: TorchOptions) -> str | None:
 
 
 def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runner:
-    """Find the weights that the artifact was made from, and no others."""
+    """Find the weights and modules that the artifact was made from, and no others."""
     from minilmx.models.pytorch import SentenceModel
 
     source = _find_weights(artifact, options.model)
@@ -79,9 +80,23 @@ def _open(artifact: Artifact, options: TorchOptions, progress: Progress) -> Runn
             f"the SHA-256 of the weights in {source.folder}: {digest}; expected "
             f"{artifact.manifest.source.weights_sha256}, from which the artifact was exported"
         )
+    _require_modules(artifact, source)
     truncation = artifact.manifest.truncation
     chosen = artifact.manifest.embedding_dimension if truncation and truncation.renormalized else None
     return TorchRunner(SentenceModel.load(source, chosen), source, options.threads)
+
+
+def _require_modules(artifact: Artifact, source: ModelSource) -> None:
+    """Raise RunnerFailed unless the model's folder has the pooling and all that follows of the artifact."""
+    found, made = read_modules(source), artifact.manifest
+    here = (found.pooling, *found.head, *[Normalize()] * found.normalized)
+    stated = (made.pooling, *(made.head or ()), *[Normalize()] * made.normalized)
+    if here != stated:
+        raise RunnerFailed(
+            f"the modules in {source.folder}: {' + '.join(map(str, here))}; expected "
+            f"{' + '.join(map(str, stated))}, from which the artifact was exported",
+            "Export the model again.",
+        )
 
 
 def _find_weights(artifact: Artifact, model: Path | None) -> ModelSource:

@@ -19,7 +19,7 @@ from minilmx.eval.sides.side import Rows, Side, Source
 from minilmx.models.artifact import SearchPrompts
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import Progress
-from minilmx.runners.base import Details
+from minilmx.runners.base import Details, facts_of
 from minilmx.runners.provenance import record_provenance
 
 
@@ -98,6 +98,7 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
     found = embedder.encode_tokenized(tokenized, advance)
     invariance = measure_invariance(embedder, tokenized, found)
     artifact, runner = embedder.artifact, embedder.runner
+    details, versions = facts_of(runner)
     record = RunRecord(
         **artifact_fields(artifact),
         sentences=len(texts),
@@ -105,8 +106,8 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
         inputs_sha256=digest_of(tokenized),
         graph=artifact.graph_kind,
         runner=runner.name,
-        details=dict(runner.details),
-        versions=dict(runner.versions),
+        details=details,
+        versions=versions,
         timing=timing_of(len(texts), found.seconds, found.batch_seconds),
     )
     return Side(

@@ -19,9 +19,10 @@ from types import UnionType
 from typing import Any
 
 from minilmx.arguments import require_choice
+from minilmx.errors import RunnerFailed, boundary
 from minilmx.files.atomic import atomic_file
 from minilmx.files.digest import sha256_of_file
-from minilmx.files.documents import parse_json, read_document
+from minilmx.files.documents import dump_json, parse_json, read_document
 from minilmx.models.artifact import Artifact
 from minilmx.progress import Progress
 from minilmx.runners.base import ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS
@@ -205,8 +206,9 @@ def mark_done(folder: Path, artifact: Artifact, sdk: str | None, facts: Event) -
     build = Build(folder, artifact.digest, sdk, facts)
     kept = [*build.files, f"{BUILD_NAME}/{facts['f16_onnx']}"]
     files = {name: sha256_of_file(folder / name) for name in kept}
+    with boundary(RunnerFailed, f"what GroqFlow reported of the build in {folder} cannot be recorded"):
+        text = dump_json(build.document("build_sha256", files=files), indent=2)
     with atomic_file(folder / _DONE, replace=True) as temporary:
-        text = json.dumps(build.document("build_sha256", files=files), indent=2)
         temporary.write_text(text, encoding="utf-8")
     return build
 

@@ -949,6 +949,23 @@ def test_a_folder_with_other_settings_is_refused_and_unchanged(
     assert "already done" not in outcome.stderr
 
 
+@pytest.mark.slow
+def test_a_run_with_millions_of_rows_without_a_text_is_resumed_and_compared(
+    tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    """Their lines are listed in the ledger and in the record, which then have more than 64 MiB."""
+    (tmp_path / "in.txt").write_text("a\n" + "\n" * 7_000_000 + "b\n")
+    words = ("run", tiny, "in.txt", "--on-empty", "skip", "-o")
+    for state in ("7000000 more without a text skipped", "2 of them already done"):
+        outcome = mlx(*words, "out/")
+        assert outcome.code == 0, outcome
+        assert state in outcome.stderr
+    assert mlx(*words, "a.npy").code == 0
+    assert (tmp_path / "a.npy.run.json").stat().st_size > 64 * 1024**2
+    outcome = mlx("compare", "a.npy", "a.npy")
+    assert outcome.code == 0, outcome
+
+
 @pytest.mark.usefixtures("mortal")
 def test_a_runner_of_another_version_does_not_resume(start: Start, tiny: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", 1000)

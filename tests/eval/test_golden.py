@@ -162,6 +162,16 @@ def test_what_is_not_safetensors_is_refused(mlx: Mlx, tiny: Path, golden: Path, 
     assert "cannot be read as a golden file" in outcome.stderr
 
 
+def test_what_no_check_could_read_is_not_written(tiny: Path, tmp_path: Path) -> None:
+    wide = Turned(tiny, lambda values: np.tile(values, (1, 4096)))
+    texts = [f"{number}" for number in range(513)]
+    with pytest.raises(
+        minilmx.MinilmxError, match=r"513 texts and their embeddings have 67,\d{3},\d{3} bytes"
+    ):
+        minilmx.create_golden(tmp_path / "g", wide, texts)
+    assert not (tmp_path / "g").exists()
+
+
 def test_saved_embeddings_and_no_texts_make_no_golden_file(mlx: Mlx, tiny: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 8), np.float32))
     outcome = mlx("golden", "create", "g", "--from", "a.npy", "--texts", tiny / "README.md")

@@ -1,5 +1,6 @@
 """The ladder names the step that makes the drift."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import minilmx
 from minilmx.eval.ladder import Ladder, climb
 from minilmx.models.artifact import Artifact, open_artifact, seal
 from minilmx.models.tokenizer import TokenizedTexts, Tokenizer
+from minilmx.progress import Progress
 
 TEXTS = ["A cat sleeps on the warm stone.", "Nobody answered the door.", "It costs 12 euros.", "Yes."]
 
@@ -44,3 +47,22 @@ def test_noise_planted_in_the_graph_appears_in_its_step(artifact: Artifact, tmp_
     ladder: Ladder = climb(planted, tokenized(planted), {})
     assert max(ladder.steps, key=lambda step: step.share).name == "ONNX graph, unoptimised"
     assert ladder.steps[1].share > 0.9
+
+
+def test_a_step_that_cannot_be_opened_is_missing_and_the_evaluation_is_kept(tiny: Path) -> None:
+    """The artifact was made from a folder whose path is not recorded, so there is no PyTorch model."""
+    said: list[str] = []
+
+    class Messages(Progress):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    result = minilmx.evaluate(
+        tiny, ["onnxruntime", "groq-emulator"], limit=4, ladder=True, progress=Messages()
+    )
+    ladder = result.evaluations[0].ladder
+    assert ladder is not None
+    assert ladder.missing == ("PyTorch", "GroqCard")
+    assert [step.runner for step in ladder.steps] == ["onnxruntime", "onnxruntime", "groq-emulator"]
+    if find_spec("torch") and find_spec("transformers"):
+        assert any(text.startswith("the ladder, without PyTorch: the source of the") for text in said)

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import contents
 
-from minilmx.errors import ExportError, OutputError
+import minilmx
+from minilmx.errors import ExportError, OutputError, RunnerFailed
 from minilmx.export.exporter import ExportedArtifact, artifact_name, export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
@@ -306,3 +309,25 @@ def test_a_folder_without_write_permission_is_refused(folder: Path, tmp_path: Pa
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="no permission to write"):
         export(folder, tmp_path / "locked" / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "found"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode": "cls", "pooling_mode_cls_token": True,
+                                   "pooling_mode_mean_tokens": False}, "cls + Normalize()"),
+        ("modules.json", None, "mean; expected mean + Normalize()"),
+    ],
+    ids=["pooling", "normalize"],
+)  # fmt: skip
+def test_the_torch_runner_refuses_a_folder_whose_modules_have_changed(
+    bert_original: Path, output: Path, tmp_path: Path, name: str, change: Any, found: str
+) -> None:
+    folder = Path(shutil.copytree(bert_original, tmp_path / "changed"))
+    export_model(resolve_model(str(folder)), output, ExportOptions(Shape(2, 8)))
+    with minilmx.load(output, "torch", model=folder) as model:
+        model.encode(["a"])
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content[:-1] if change is None else content | change))
+    with pytest.raises(RunnerFailed, match=re.escape(f"the modules in {folder}: {found}")):
+        minilmx.load(output, "torch", model=folder)

@@ -1,5 +1,6 @@
 """Runners of other packages, found through the entry-point group `minilmx.runners`."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.runners.registry import default_runners, find_runner, open_runner, runner_names
 
 MODULE = """
+import numpy as np
 from minilmx.runners.base import RunnerEntry
 from minilmx.runners.registry import find_runner
 
@@ -25,6 +27,22 @@ def original(artifact, options, progress):
     return entry.open(artifact, entry.options(), progress)
 
 
+def stating(given, value):
+    def open_stating(artifact, options, progress):
+        runner = original(artifact, options, progress)
+
+        class Stating(type(runner)):
+            name, details = given, {"seconds": value}
+
+        runner.__class__ = Stating
+        return runner
+
+    return open_stating
+
+
+NAN = RunnerEntry("nan", "states NaN", lambda options: None, stating("nan", float("nan")))
+LIST = RunnerEntry("list", "states a list", lambda options: None, stating("list", [1]))
+NUMPY = RunnerEntry("numpy", "states numpy", lambda options: None, stating("numpy", np.float32(0.5)))
 GOOD = RunnerEntry("good", "onnxruntime by another name", lambda options: None, original)
 ABSENT = RunnerEntry("absent", "never here", lambda options: "no chip; buy one", original)
 BROKEN = RunnerEntry("broken", "does not open", lambda options: None, broken)
@@ -42,6 +60,9 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "[minilmx.runners]\n"
         "good = third_party_runners:GOOD\n"
         "absent = third_party_runners:ABSENT\n"
+        "nan = third_party_runners:NAN\n"
+        "list = third_party_runners:LIST\n"
+        "numpy = third_party_runners:NUMPY\n"
         "broken = third_party_runners:BROKEN\n"
         "number = third_party_runners:NUMBER\n"
         "renamed = third_party_runners:GOOD\n"
@@ -122,3 +143,29 @@ def test_mlx_runners_lists_the_others_despite_a_broken_one(mlx: Mlx) -> None:
     assert "good " in outcome.stdout
     assert "no chip; buy one" in outcome.stdout
     assert "No module named 'third_party_gone'" in outcome.stdout
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(("runner", "value"), [("nan", "nan"), ("list", "[1]")])
+def test_details_that_no_record_can_state_name_the_runner(
+    runner: str, value: str, tiny: Path, mlx: Mlx, tmp_path: Path
+) -> None:
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    for words in (
+        ("run", tiny, "t.txt", "-o", "a.npy", "--runner", runner),
+        ("eval", tiny, "--runner", "onnxruntime", "--runner", runner, "--limit", "2", "-o", "r.json"),
+        ("compare", tiny, f"{tiny}@{runner}", "--texts", "t.txt", "-o", "r.json"),
+    ):
+        outcome = mlx(*words)
+        assert outcome.code == 3, outcome
+        assert f"Error: the details of the runner {runner}: seconds {value}; expected a" in outcome.stderr
+    assert not (tmp_path / "r.json").exists()
+    assert not (tmp_path / "a.npy.run.json").exists()
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_number_of_numpy_in_the_details_is_recorded(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    assert mlx("run", tiny, "t.txt", "-o", "a.npy", "--runner", "numpy").code == 0
+    assert json.loads((tmp_path / "a.npy.run.json").read_text())["details"] == {"seconds": 0.5}
+    assert mlx("compare", "a.npy", "a.npy").code == 0

@@ -22,7 +22,7 @@ from minilmx.models.artifact import Artifact
 from minilmx.models.batching import Fed, feed_batches
 from minilmx.models.tokenizer import Given, TokenizedTexts, Tokenizer, count_characters, open_tokenizer
 from minilmx.progress import SILENT, Advance, Progress
-from minilmx.runners.base import Runner, RunnerEntry
+from minilmx.runners.base import Runner, RunnerEntry, facts_of
 from minilmx.runners.registry import AUTO, choose_graph, open_runner
 from minilmx.threads import map_in_threads
 
@@ -131,7 +131,11 @@ class OpenGraph(ABC, Generic[Given]):
         return Embeddings(values, time.perf_counter() - started, np.array(batch_seconds))
 
     def record(self) -> RunRecord:
-        """What has been embedded until now by `encode` and `stream`."""
+        """What has been embedded until now by `encode` and `stream`.
+
+        Raises RunnerFailed for a detail of the runner that no record can state.
+        """
+        details, versions = facts_of(self.runner)
         return RunRecord(
             **artifact_fields(self.artifact),
             sentences=self._rows,
@@ -139,8 +143,8 @@ class OpenGraph(ABC, Generic[Given]):
             inputs_sha256=self._digest.hexdigest(),
             graph=self.artifact.graph_kind,
             runner=self.runner.name,
-            details=dict(self.runner.details),
-            versions=dict(self.runner.versions),
+            details=details,
+            versions=versions,
             timing=Timing(
                 batches=self._batches,
                 seconds=self.seconds,

@@ -13,6 +13,7 @@ from minilmx.embedding.record import RunRecord
 from minilmx.errors import OutputError
 from minilmx.files.atomic import atomic_file, check_writable, require_local
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.documents import dump_json
 from minilmx.files.opening import import_pyarrow
 
 RECORD_SUFFIX = ".run.json"
@@ -74,7 +75,7 @@ def save_record(
     document = record.to_document() | {"output": output.name, "sha256": sha256_of_file(output)}
     document |= {"empty_lines": list(empty_lines)}
     with atomic_file(record_path(output), replace=replace) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(dump_json(document, indent=2) + "\n", encoding="utf-8")
     return record
 
 

@@ -10,7 +10,7 @@ from minilmx.embedding.record import RECORD_SCHEMA_VERSION, RunRecord
 from minilmx.embedding.vectors import Selection, Vectors, read_vectors
 from minilmx.errors import EvalError, boundary
 from minilmx.files.digest import sha256_of_file
-from minilmx.files.documents import parse_json, read_document, require_version
+from minilmx.files.documents import LARGE_BYTES, parse_json, read_document, require_version
 from minilmx.wording import counted
 
 
@@ -43,7 +43,7 @@ def read_run(path: Path, selection: Selection | None = None) -> SavedRun:
     path = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
     beside = record_path(path)
     with boundary(EvalError, f"{beside} cannot be read as a run's record"):
-        document = parse_json(read_document(beside), names_files=True)
+        document = parse_json(read_document(beside, LARGE_BYTES), names_files=True)
         require_version(document["schema_version"], RECORD_SCHEMA_VERSION, str(beside), EvalError)
         record = msgspec.convert(document, _SavedRecord)
     with boundary(EvalError, f"{path} cannot be read"):

@@ -5,7 +5,6 @@ It holds the bundle, the token batches, and one script for the Python of Groq's 
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from minilmx.embedding.record import RECORD_SCHEMA_VERSION, artifact_fields
 from minilmx.errors import DatasetError
 from minilmx.files.atomic import atomic_folder, private_folder
 from minilmx.files.digest import sha256_of_file
+from minilmx.files.documents import dump_json
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
@@ -81,5 +81,5 @@ def write_folder(
             "files": {name: sha256_of_file(new / name) for name in ("bundle.tar", "batches.npz")},
             "record": record,
         }
-        (new / "run.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
+        (new / "run.json").write_text(dump_json(plan, indent=2) + "\n", encoding="utf-8")
     return count

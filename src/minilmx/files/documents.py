@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 from minilmx.errors import MinilmxError
 
 MAX_BYTES = 64 * 1024**2  # a result has hundreds of kilobytes, a model's largest settings a few megabytes
+# Of what grows with the data: a run's record and a ledger, which list the rows without a text.
+LARGE_BYTES = 16 * MAX_BYTES
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # perhaps of a surrogate pair
 
 
@@ -31,15 +33,16 @@ def require_regular(path: Path) -> None:
     open_regular(path).close()
 
 
-def read_document(path: Path) -> bytes:
+def read_document(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a document.
 
-    Raises OSError for what is not a regular file, and for a file of more than MAX_BYTES, without reading on.
+    Raises OSError for what is not a regular file, and for a file of more than `most_bytes`, without reading
+    on.
     """
     with io.BufferedReader(open_regular(path)) as stream:
-        content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES // 1024**2} MiB", str(path))
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes // 1024**2} MiB", str(path))
     return content
 
 

@@ -22,7 +22,7 @@ from filelock import Timeout
 from minilmx.errors import OutputError, boundary
 from minilmx.files.atomic import atomic_file, check_writable, flush
 from minilmx.files.digest import sha256_of_files
-from minilmx.files.documents import dump_json, parse_json, read_document
+from minilmx.files.documents import LARGE_BYTES, dump_json, parse_json, read_document
 from minilmx.files.locking import hold_lock
 from minilmx.progress import Progress
 
@@ -185,7 +185,7 @@ def _line(document: Mapping[str, Any]) -> bytes:
 def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
     """The header and the shards; a truncated last line is ignored."""
     with boundary(OutputError, f"{path} is damaged", "Choose another folder, or start over."):
-        *lines, _ = read_document(path).split(b"\n")
+        *lines, _ = read_document(path, LARGE_BYTES).split(b"\n")
         header: dict[str, Any] = {**parse_json(lines[0], names_files=True)}
         entries = [msgspec.convert(parse_json(line, names_files=True), Entry) for line in lines[1:]]
         for entry in entries:
