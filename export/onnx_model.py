@@ -145,7 +145,7 @@ class DynamicModel:
         return pooled.astype(np.float32)
 
     def write_graph(self, kind: GraphKind, options: ExportOptions, path: Path) -> None:
-        """Write the dynamic-shape graph, the only one that a file has."""
+        """Write the dynamic-shape graph: an ONNX file has no other."""
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         save_model(proto, path, self.file.parent)
