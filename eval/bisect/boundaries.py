@@ -129,7 +129,8 @@ def _title(layer: int, part: str) -> str:
 
 def _layer_norm_outputs(graph: GraphProto) -> dict[tuple[int, str], list[str]]:
     """The outputs of each LayerNorm at a boundary, by layer (-1: the embeddings) and part."""
-    weights = {tensor.name for tensor in graph.initializer}
+    # Not single numbers: equal ones are shared between modules, and have the name of one of them.
+    weights = {tensor.name for tensor in graph.initializer if max(tensor.dims, default=1) > 1}
     modules = [_module(node, weights) for node in graph.node]
     readers: dict[str, set[tuple[int, str] | None]] = {value.name: {None} for value in graph.output}
     for node, module in zip(graph.node, modules, strict=True):

@@ -25,6 +25,9 @@ from minilmx.eval.bisect.steps import Step
 from minilmx.eval.bisect.traces import finish, trace
 from minilmx.eval.datasets.pairs import SentencePairs, load_pairs
 from minilmx.eval.document import to_json
+from minilmx.export.checks import interface_of
+from minilmx.export.freeze import write_fixed
+from minilmx.export.model import ExportableModel
 from minilmx.export.onnx_model import DynamicModel, find_onnx_file
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
@@ -402,8 +405,17 @@ def test_a_frozen_file_that_kept_its_names_has_the_same_boundaries(
     source = resolve_model(str(artifact.path))
     file = find_onnx_file(source)
     model = DynamicModel.load(source, file, load_onnx(file))
-    model.write_graph(GraphKind.FIXED, ExportOptions(Shape(2, 16)), tmp_path / "fixed.onnx")
-    assert [one.name for one in find_boundaries(load_onnx(tmp_path / "fixed.onnx"))] == NAMES
+    assert [
+        one.name for one in find_boundaries(fixed_graph(model, ExportOptions(Shape(2, 16)), tmp_path))
+    ] == NAMES
+
+
+def fixed_graph(model: ExportableModel, options: ExportOptions, folder: Path) -> ModelProto:
+    """The fixed graph of a model."""
+    model.write_graph(GraphKind.DYNAMIC, options, folder / "dynamic.onnx")
+    interface = interface_of(GraphKind.FIXED, options, model)
+    write_fixed(folder / "dynamic.onnx", interface, folder / "fixed.onnx")
+    return load_onnx(folder / "fixed.onnx")
 
 
 def random_encoder(kind: str) -> Any:
@@ -467,8 +479,7 @@ def test_each_architecture_has_the_boundaries_of_its_modules(
         model_dimension=32,
     )
     options = ExportOptions(texts.shape, opset)
-    sentence_model.write_graph(GraphKind.FIXED, options, tmp_path / "model.onnx")
-    model = load_onnx(tmp_path / "model.onnx")
+    model = fixed_graph(sentence_model, options, tmp_path)
     boundaries = find_boundaries(model)
     names = ["embeddings", *(f"layer {layer} {part}" for layer in range(2) for part in PARTS)]
     assert [one.name for one in boundaries] == [*names, *["pooling"] * normalized, "sentence_embedding"]
