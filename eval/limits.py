@@ -55,7 +55,7 @@ class Limits(Mapping[str, float]):
 
 
 @dataclass(frozen=True, slots=True)
-class LimitCheck:
+class Check:
     """One limit against one number. A number that is not defined does not keep a limit."""
 
     language: str | None
@@ -140,7 +140,7 @@ def limit_rules(limits: LimitsLike) -> LimitRules:
     return LimitRules({(None, None): Limits(limits or {})})
 
 
-def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[LimitCheck, ...]:
+def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[Check, ...]:
     """Check every runner; for the reference, only limits that are not on a comparison."""
     checks = []
     reference = evaluation.runners[0]
@@ -154,7 +154,7 @@ def apply_limits(evaluation: Evaluation, rules: LimitRules) -> tuple[LimitCheck,
             if metric.of_cards and value is None and any(each is not None for each in others):
                 continue
             kept = metric.keeps(value, allowed)
-            checks.append(LimitCheck(evaluation.language, result.runner, name, allowed, value, kept))
+            checks.append(Check(evaluation.language, result.runner, name, allowed, value, kept))
     return tuple(checks)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from minilmx.errors import EvalError
 from minilmx.eval.document import save_document
 from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.limits import LimitCheck, LimitRules, apply_limits
+from minilmx.eval.limits import Check, LimitRules, apply_limits
 from minilmx.eval.metrics.table import METRICS
 from minilmx.eval.verdict import Verdict, judge
 from minilmx.files.atomic import atomic_file
@@ -34,7 +34,7 @@ class Result:
     """
 
     evaluations: tuple[Evaluation, ...]
-    checks: tuple[LimitCheck, ...]
+    checks: tuple[Check, ...]
     verdict: Verdict
 
     def __post_init__(self) -> None:

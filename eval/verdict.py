@@ -9,7 +9,7 @@ from minilmx.arguments import StrEnum
 from minilmx.errors import EvalError
 from minilmx.eval.configuration import find_differences
 from minilmx.eval.evaluation import Evaluation, RunnerResult
-from minilmx.eval.limits import LimitCheck
+from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import LIMITED, Better, Group
 from minilmx.eval.presets import PRESETS, Preset, choose_preset, require_preset, score_preset
 
@@ -55,9 +55,7 @@ class Verdict:
     comparisons: tuple[ComparisonVerdict, ...]
 
 
-def judge(
-    evaluations: Sequence[Evaluation], checks: Sequence[LimitCheck], preset: str | None = None
-) -> Verdict:
+def judge(evaluations: Sequence[Evaluation], checks: Sequence[Check], preset: str | None = None) -> Verdict:
     """The verdict by a preset (None: by the precision of what is compared).
 
     Raises EvalError for a preset that does not exist, or without a comparison to use it for.
@@ -152,7 +150,7 @@ def _number(limit: str, allowed: float, reference: RunnerResult, candidate: Runn
 def _sentence(
     answer: Answer | None,
     comparisons: Sequence[ComparisonVerdict],
-    checks: Sequence[LimitCheck],
+    checks: Sequence[Check],
     broken: Sequence[str],
     what: str,
 ) -> str:
@@ -173,7 +171,7 @@ def _sentence(
 
 
 def _passed(
-    comparisons: Sequence[ComparisonVerdict], checks: Sequence[LimitCheck], broken: Sequence[str]
+    comparisons: Sequence[ComparisonVerdict], checks: Sequence[Check], broken: Sequence[str]
 ) -> bool | None:
     if broken:
         return False
@@ -184,7 +182,7 @@ def _passed(
 
 
 def without_limits(
-    comparisons: Sequence[ComparisonVerdict], checks: Sequence[LimitCheck]
+    comparisons: Sequence[ComparisonVerdict], checks: Sequence[Check]
 ) -> list[ComparisonVerdict]:
     """The comparisons to which none of the limits applies: their answer decides."""
     limited = {

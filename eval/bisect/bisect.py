@@ -40,7 +40,7 @@ _GRAPHS: dict[str, Callable[[ModelProto], ModelProto]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class BisectedRunner:
+class Side:
     """A runner on an artifact. `emulation` says what the runner imitates, if anything.
 
     `finite` is whether every number of its sentence embeddings is finite.
@@ -64,8 +64,8 @@ class Bisection(DataHeader):
     """
 
     verdict: Verdict
-    reference: BisectedRunner
-    candidate: BisectedRunner
+    reference: Side
+    candidate: Side
     attended_tokens: int
     threshold: float
     final_drift: float | None
@@ -160,15 +160,15 @@ def _as_run(runner: str, model: ModelProto) -> ModelProto:
         raise EvalError(f"the graph cannot be emulated: {error}") from error
 
 
-def _side(runner: str, artifact: Artifact, embeddings: NDArray[np.float32]) -> BisectedRunner:
+def _side(runner: str, artifact: Artifact, embeddings: NDArray[np.float32]) -> Side:
     emulation = _EMULATION if runner == _EMULATOR else None
     finite = bool(np.isfinite(embeddings).all())
-    return BisectedRunner(runner, artifact.name, artifact.digest, emulation, finite)
+    return Side(runner, artifact.name, artifact.digest, emulation, finite)
 
 
 def _judge(
     header: Mapping[str, Any],
-    sides: tuple[BisectedRunner, BisectedRunner],
+    sides: tuple[Side, Side],
     precisions: tuple[str, str],
     embeddings: tuple[NDArray[np.float32], NDArray[np.float32]],
     pairs: SentencePairs,

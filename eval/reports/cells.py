@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msgspec import UnsetType
 
 from minilmx.eval.evaluation import Evaluation, RunnerResult
-from minilmx.eval.limits import LimitCheck
+from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import LIMITED, METRIC, METRICS, Group, Metric
 from minilmx.eval.reports.notes import caution
 from minilmx.eval.results import Result
@@ -115,7 +115,7 @@ def verdict_cells(verdict: ComparisonVerdict) -> tuple[str, ...]:
     return verdict.answer, runner, verdict.reason, f"{verdict.preset}: {verdict.chosen}"
 
 
-def check_cells(check: LimitCheck) -> tuple[str, ...]:
+def check_cells(check: Check) -> tuple[str, ...]:
     """One limit as cells; see CHECK_COLUMNS."""
     runner = f"{check.runner} {check.language}" if check.language else check.runner
     shown = LIMITED[check.limit].absent if check.found is None else f"{check.found:.6g}"
@@ -164,7 +164,7 @@ def _prompt(name: str | None) -> str:
     return f"the prompt {name}" if name else "no prompt"
 
 
-def check_line(check: LimitCheck) -> str:
+def check_line(check: Check) -> str:
     """One limit as a line: PASS or FAIL, the runner, the limit, and the number that was found."""
     state, runner, limit, allowed, shown = check_cells(check)
     return f"{state}  {runner}  {limit} {allowed}: {shown}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
 from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.limits import LimitCheck
+from minilmx.eval.limits import Check
 from minilmx.eval.metrics.table import METRICS, Group
 from minilmx.eval.reports.cells import check_line
 from minilmx.eval.reports.notes import caution, explanations
@@ -88,7 +88,7 @@ def _invariance(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
                 yield f"{each.runner}: {metric.label}", metric.cell(each, evaluation.runners[0])
 
 
-def _limits(checks: list[LimitCheck]) -> Iterator[Case]:
+def _limits(checks: list[Check]) -> Iterator[Case]:
     for check in checks:
         failure = None if check.passed else check_line(check)
         yield Case(check.runner, f"{check.limit} {check.allowed:g}", failure, "limit")

@@ -16,7 +16,7 @@ from minilmx.eval.results import Result, check_limits
 from minilmx.eval.sides.live import embed_live
 from minilmx.eval.sides.measure import pair_results, search_results, text_results
 from minilmx.eval.sides.saved import join_rows, load_saved
-from minilmx.eval.sides.side import NO_RECORD, Side, Source, is_saved
+from minilmx.eval.sides.side import NO_RECORD, ComparedSide, Source, is_saved
 from minilmx.models.manifest import COSINE
 from minilmx.progress import Progress
 from minilmx.runners.provenance import record_provenance
@@ -65,7 +65,7 @@ def compare_sides(
     return check_limits([_evaluation(sides, inputs, keep_text)], rules, preset)
 
 
-def _require_same(first: Side, side: Side, inputs: Inputs | None) -> None:
+def _require_same(first: ComparedSide, side: ComparedSide, inputs: Inputs | None) -> None:
     """Refuse embeddings of other inputs, or of another shape."""
     mine, theirs = side.record, first.record
     # Another artifact's tokens may differ for the same texts, but without texts nothing shows that.
@@ -81,7 +81,7 @@ def _require_same(first: Side, side: Side, inputs: Inputs | None) -> None:
         raise EvalError(f"{side.name}: embeddings with a different shape from {first.name}: {shapes}")
 
 
-def _with_setup(first: Side, side: Side, inputs: Inputs | None) -> Side:
+def _with_setup(first: ComparedSide, side: ComparedSide, inputs: Inputs | None) -> ComparedSide:
     """The side with what its embeddings and its record show of the set-up, in its details."""
     facts: dict[str, Any] = find_facts(side.values)
     if side.record:
@@ -94,7 +94,7 @@ def _with_setup(first: Side, side: Side, inputs: Inputs | None) -> Side:
     return replace(side, details={**facts, **side.details})
 
 
-def _inputs(first: Side, side: Side) -> str:
+def _inputs(first: ComparedSide, side: ComparedSide) -> str:
     """In which sense the inputs are identical."""
     if first.record and side.record and first.record.inputs_sha256 == side.record.inputs_sha256:
         return "the same token batches"
@@ -105,7 +105,7 @@ def _inputs(first: Side, side: Side) -> str:
     return "rows in the same order"
 
 
-def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -> Evaluation:
+def _evaluation(sides: Sequence[ComparedSide], inputs: Inputs | None, keep_text: bool) -> Evaluation:
     first, pairs = sides[0], inputs.pairs if inputs else None
     sample, search = (inputs.sample, inputs.search) if inputs else (None, None)
     similarity = next((side.record.similarity for side in sides if side.record), COSINE)
@@ -133,7 +133,7 @@ def _evaluation(sides: Sequence[Side], inputs: Inputs | None, keep_text: bool) -
     )
 
 
-def _header(first: Side, similarity: str) -> dict[str, Any]:
+def _header(first: ComparedSide, similarity: str) -> dict[str, Any]:
     """The fields of a header that the reference's record states."""
     if first.record is None:
         texts = dict.fromkeys(("artifact", "artifact_sha256", "model", "inputs_sha256"), NO_RECORD)

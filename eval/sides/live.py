@@ -15,7 +15,7 @@ from minilmx.eval.golden import GOLDEN_SCHEMA_VERSION, GoldenRecord
 from minilmx.eval.header import digest_of
 from minilmx.eval.inputs import Inputs
 from minilmx.eval.invariance import measure_invariance
-from minilmx.eval.sides.side import Rows, Side, Source
+from minilmx.eval.sides.side import ComparedSide, Rows, Source
 from minilmx.models.artifact import SearchPrompts
 from minilmx.models.tokenizer import TokenizedTexts, open_tokenizer
 from minilmx.progress import Progress
@@ -23,7 +23,7 @@ from minilmx.runners.base import Details, facts_of
 from minilmx.runners.provenance import record_provenance
 
 
-def embed_live(source: Any, number: int, inputs: Inputs, progress: Progress) -> Side:
+def embed_live(source: Any, number: int, inputs: Inputs, progress: Progress) -> ComparedSide:
     """Embed the texts, and close what was opened here."""
     if not isinstance(source, Spelled):
         embedder = source if isinstance(source, Embedder | TextEmbedder) else OtherEmbedder(source)
@@ -50,7 +50,9 @@ def embed_golden(
     return record, side.values
 
 
-def _embed_with(embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, progress: Progress) -> Side:
+def _embed_with(
+    embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, progress: Progress
+) -> ComparedSide:
     texts, search = inputs.texts, inputs.search
     advance = progress.start(name, len(texts))
     if isinstance(embedder, Embedder):
@@ -61,7 +63,7 @@ def _embed_with(embedder: Embedder | TextEmbedder, name: str, inputs: Inputs, pr
     else:
         values = embedder.encode_search(search.queries, search.documents, advance)
     seconds = time.perf_counter() - started
-    return Side(
+    return ComparedSide(
         name=name,
         values=values,
         total=len(values),
@@ -92,7 +94,7 @@ def _tokenize(embedder: Embedder, inputs: Inputs) -> TokenizedTexts:
     )
 
 
-def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -> Side:
+def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -> ComparedSide:
     """Through a runner: as in `evaluate`, tokens are made once, and numbers that are not finite are kept."""
     texts, tokenized = inputs.texts, _tokenize(embedder, inputs)
     found = embedder.encode_tokenized(tokenized, advance)
@@ -110,7 +112,7 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
         versions=versions,
         timing=timing_of(len(texts), found.seconds, found.batch_seconds),
     )
-    return Side(
+    return ComparedSide(
         name=name,
         values=found.values,
         total=len(found.values),

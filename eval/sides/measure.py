@@ -23,11 +23,13 @@ from minilmx.eval.metrics.retrieval import (
     find_neighbours,
 )
 from minilmx.eval.metrics.sampling import SampleEstimates, estimate_sample
-from minilmx.eval.sides.side import Side
+from minilmx.eval.sides.side import ComparedSide
 from minilmx.runners.base import chip_latencies
 
 
-def pair_results(sides: Sequence[Side], pairs: SentencePairs, similarity: str) -> Iterator[RunnerResult]:
+def pair_results(
+    sides: Sequence[ComparedSide], pairs: SentencePairs, similarity: str
+) -> Iterator[RunnerResult]:
     """Each side's result on graded pairs, compared with the first side's."""
     first, counts = sides[0], _token_counts(sides)
     for side in sides:
@@ -46,7 +48,7 @@ def pair_results(sides: Sequence[Side], pairs: SentencePairs, similarity: str) -
 
 
 def text_results(
-    sides: Sequence[Side], inputs: Inputs | None, similarity: str, keep_text: bool
+    sides: Sequence[ComparedSide], inputs: Inputs | None, similarity: str, keep_text: bool
 ) -> Iterator[RunnerResult]:
     """Each side's result on texts, each of which is a query of a search among the others."""
     first, sample, ids = sides[0], inputs.sample if inputs else None, inputs.ids if inputs else None
@@ -72,7 +74,7 @@ def text_results(
 
 
 def search_results(
-    sides: Sequence[Side], search: SearchTexts, similarity: str, keep_text: bool
+    sides: Sequence[ComparedSide], search: SearchTexts, similarity: str, keep_text: bool
 ) -> Iterator[RunnerResult]:
     """Each side's result on the queries and the documents of a search."""
     first, half = sides[0], len(search.queries)
@@ -96,14 +98,14 @@ def search_results(
         yield replace(_result(side, comparison), relevance=scores.means if scores else UNSET)
 
 
-def _token_counts(sides: Sequence[Side]) -> NDArray[np.int64] | None:
+def _token_counts(sides: Sequence[ComparedSide]) -> NDArray[np.int64] | None:
     """The tokens of each text, int64 [N], as the first side that has them counts them."""
     return next((side.token_counts for side in sides if side.token_counts is not None), None)
 
 
 def _compare(
-    first: Side,
-    side: Side,
+    first: ComparedSide,
+    side: ComparedSide,
     shown: list[str],
     counts: NDArray[np.int64] | None,
     corpus: CorpusRows | None = None,
@@ -115,7 +117,7 @@ def _compare(
     return Comparison(drift, profile_drift(first.values, side.values, shown, counts, corpus))
 
 
-def _result(side: Side, comparison: Comparison | None) -> RunnerResult:
+def _result(side: ComparedSide, comparison: Comparison | None) -> RunnerResult:
     return RunnerResult(
         runner=side.name,
         graph=side.record.graph if side.record else None,

@@ -12,11 +12,11 @@ from minilmx.errors import EvalError, boundary
 from minilmx.eval.configuration import CONVERTED
 from minilmx.eval.golden import Golden
 from minilmx.eval.inputs import Inputs
-from minilmx.eval.sides.side import NO_RECORD, Side, Source
+from minilmx.eval.sides.side import NO_RECORD, ComparedSide, Source
 from minilmx.wording import counted
 
 
-def load_saved(source: Source, number: int, inputs: Inputs | None) -> Side:
+def load_saved(source: Source, number: int, inputs: Inputs | None) -> ComparedSide:
     """Those embeddings of a source that are compared. Raises EvalError, and OutputError for a file."""
     selection = None
     if inputs is not None and inputs.sample is not None:
@@ -27,7 +27,7 @@ def load_saved(source: Source, number: int, inputs: Inputs | None) -> Side:
             vectors = take_vectors([(source, None)], selection)
     elif isinstance(source, Golden):
         made = source.record
-        return Side(
+        return ComparedSide(
             name=f"{number}: {source.name}",
             values=source.values,
             total=len(source.values),
@@ -46,7 +46,7 @@ def load_saved(source: Source, number: int, inputs: Inputs | None) -> Side:
     }
     if vectors.dtype != "float32":
         details[CONVERTED] = vectors.dtype
-    return Side(
+    return ComparedSide(
         name=name,
         values=vectors.values,
         total=vectors.total,
@@ -59,7 +59,7 @@ def load_saved(source: Source, number: int, inputs: Inputs | None) -> Side:
     )
 
 
-def join_rows(saved: dict[int, Side], inputs: Inputs | None) -> dict[int, Side]:
+def join_rows(saved: dict[int, ComparedSide], inputs: Inputs | None) -> dict[int, ComparedSide]:
     """The saved rows in the order of the texts, or of the first file with ids. Raises EvalError."""
     ids = [side for side in saved.values() if side.ids is not None]
     wanted, of, total = None, "", None
@@ -80,7 +80,7 @@ def _places(ids: Sequence[str], of: str) -> dict[str, int]:
     return places
 
 
-def _in_order(side: Side, wanted: Sequence[str] | None, of: str, total: int | None) -> Side:
+def _in_order(side: ComparedSide, wanted: Sequence[str] | None, of: str, total: int | None) -> ComparedSide:
     """The rows of the ids that are wanted, or else all rows, which must be one per text."""
     if side.ids is None or wanted is None:
         if total not in (None, side.total):

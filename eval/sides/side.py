@@ -20,7 +20,7 @@ Source = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class ComparedSide:
     """One side of a comparison: embeddings, float32 [N, D], and what is known of how they were made.
 
     `total` is how many embeddings there are, and `is_finite` whether all of their numbers are finite: both

@@ -7,7 +7,7 @@ import pytest
 
 from minilmx.errors import EvalError
 from minilmx.eval.evaluation import Evaluation
-from minilmx.eval.limits import LimitCheck
+from minilmx.eval.limits import Check
 from minilmx.eval.reports.history import history_rows, history_trends, trace_history
 from minilmx.eval.reports.render import render
 from minilmx.eval.results import Result
@@ -53,7 +53,7 @@ def test_a_series_has_a_point_for_each_result_that_has_the_number(result: Result
 
 def test_limits_are_shown_for_the_runner_that_they_belong_to(result: Result) -> None:
     checks = tuple(
-        LimitCheck("en", "groq-emulator", name, 0.0, 1.0, kept) for name, kept in (("a", True), ("b", False))
+        Check("en", "groq-emulator", name, 0.0, 1.0, kept) for name, kept in (("a", True), ("b", False))
     )
     later = replace(at(result, "2026-02-01"), checks=checks)
     rows = history_rows(trace_history([at(result, "2026-01-01"), later]))

@@ -17,7 +17,7 @@ from minilmx.eval.comparison import Comparison, compare
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.document import SCHEMA_VERSION, load_document, save_document
 from minilmx.eval.evaluation import Evaluation, evaluate
-from minilmx.eval.limits import LimitCheck, Limits
+from minilmx.eval.limits import Check, Limits
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.eval.reports.figures import MAX_POINTS, draw_figures
 from minilmx.eval.reports.html import render_html
@@ -66,7 +66,7 @@ class WellFormed(HTMLParser):
         self.texts.append(data)
 
 
-def judged(evaluations: tuple[Evaluation, ...], checks: tuple[LimitCheck, ...] = ()) -> Result:
+def judged(evaluations: tuple[Evaluation, ...], checks: tuple[Check, ...] = ()) -> Result:
     return Result(evaluations, checks, judge(evaluations, checks))
 
 
@@ -197,7 +197,7 @@ def test_a_thread_count_that_was_not_measured_is_not_a_zero(result: Result) -> N
 ONE_BROKEN = "embeddings of onnxruntime are not finite"
 
 
-def alone_and_not_finite(result: Result, checks: tuple[LimitCheck, ...] = ()) -> Result:
+def alone_and_not_finite(result: Result, checks: tuple[Check, ...] = ()) -> Result:
     """The reference alone, as if one of its embeddings were not finite."""
     one = only(result)
     broken = replace(one.runners[0], finite=False, similarities=None)
@@ -218,7 +218,7 @@ def test_a_single_runner_that_is_not_finite_fails_in_every_report(result: Result
 
 
 def test_limits_that_are_kept_do_not_hide_embeddings_that_are_not_finite(result: Result) -> None:
-    kept = (LimitCheck("en", "onnxruntime", "max_latency_ms", 1e9, 1.0, True),)
+    kept = (Check("en", "onnxruntime", "max_latency_ms", 1e9, 1.0, True),)
     broken = alone_and_not_finite(result, kept)
     assert f"<strong>FAIL</strong> {ONE_BROKEN}; limits: PASS, 1 of 1 kept</p>" in render("html", [broken])
     suites = Xml.fromstring(render_junit(broken))
@@ -309,7 +309,7 @@ def test_no_name_in_a_result_begins_a_paragraph_of_markdown(result: Result) -> N
 def test_several_languages_have_a_row_each_and_details(result: Result) -> None:
     one = only(result)
     both = tuple(replace(one, language=language) for language in ("de", "fr"))
-    checks = (LimitCheck("fr", "groq-emulator", "max_abs", 0.0, 0.1, False),)
+    checks = (Check("fr", "groq-emulator", "max_abs", 0.0, 0.1, False),)
     page = render_html([judged(both, checks)])
     assert page.count("<details>") == 2
     unjudged = render_html([judged(both)])
