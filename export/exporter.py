@@ -181,7 +181,7 @@ def export_model(
             progress.message("quantising the graphs")
             for kind, path in graphs.items():
                 quantize(path, kind)
-            cost = measure_cost(graphs[GraphKind.FIXED], tokenizer, model)
+            cost = measure_cost(graphs, options, tokenizer, model)
             facts = check_graphs(graphs, options, model)
         manifest = structs.replace(
             _manifest(recorded, tools, options, model, modules, facts),
