@@ -110,7 +110,8 @@ def export_model(
         stated = read_facts(onnx_file[1], file)
         opset, precision = stated.opset, _precision_of(file, stated, options)
         weights = find_weights(*onnx_file)
-        weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
+        with boundary(ModelError, f"the weights of {source.id} cannot be read"):
+            weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
         if options.opset not in (None, opset):
             raise ExportError(
                 f"{file}: opset {opset}, which the export keeps; expected opset {options.opset}",
