@@ -219,6 +219,12 @@ def test_every_row_is_checked_and_a_sample_needs_a_file(tiny: Path, tmp_path: Pa
         minilmx.compare(tiny, tiny, texts="c.jsonl", sample=0)
 
 
+def test_a_row_without_an_id_is_refused_by_its_line(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "a", "id": 1}\n\n{"text": "b", "id": null}\n{"text": "c"}\n')
+    with pytest.raises(DatasetError, match=r"c\.jsonl, line 3: id is null; expected an id"):
+        minilmx.compare(tiny, tiny, texts="c.jsonl", column="text")
+
+
 PEAK = """
 import re, sys
 from pathlib import Path
@@ -320,9 +326,41 @@ def test_lines_with_and_without_ids_are_refused(mlx: Mlx, tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"id": 1, "embedding": [1.0]}\n{"embedding": [1.0]}\n')
     outcome = mlx("compare", "a.jsonl", "a.jsonl")
     assert outcome.code == 3
-    assert (
-        "a.jsonl cannot be read as embeddings: line 2 has no field 'id', and line 1 has one" in outcome.stderr
-    )
+    assert "a.jsonl cannot be read as embeddings: line 2 has no id; expected one in all" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"embedding": [1.0]}', "", '{"embedding": [1.0'], "a.jsonl, line 3: not JSON: "),
+        (
+            ['{"embedding": [1.0, 2.0]}', '{"embedding": [1.0]}'],
+            "line 2: an embedding of 1 numbers; expected 2",
+        ),
+        (['{"embedding": [1.0]}', "7"], "a.jsonl, line 2: int; expected a JSON object"),
+        (['{"embedding": [1.0]}', '{"embedding": 7}'], "line 2: the embedding is not a list of numbers"),
+        (['{"embedding": [1.0]}', '{"embedding": [true]}'], "line 2: the embedding is not a list of numbers"),
+        (['{"embedding": [1.0]}', '{"embedding": null}'], "line 2 has no embedding"),
+        (['{"embedding": [1.0]}', '{"embedding": [1.0], "id": 2}'], "line 1 has no id; expected one in all"),
+        ([], "it has no rows"),
+    ],
+    ids=["cut", "ragged", "number", "scalar", "bool", "null", "id", "empty"],
+)
+def test_a_bad_line_of_saved_embeddings_is_named(
+    mlx: Mlx, tmp_path: Path, lines: list[str], said: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    outcome = mlx("compare", "a.jsonl", "a.jsonl")
+    assert outcome.code == 3, outcome
+    assert said in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_blank_lines_between_saved_embeddings_are_no_rows(mlx: Mlx, tmp_path: Path) -> None:
+    lines = [json.dumps({"embedding": [float(number), 1.0]}) for number in range(2_000)]
+    (tmp_path / "a.jsonl").write_text("\n\n".join(lines))
+    np.save(tmp_path / "b.npy", np.array([[number, 1.0] for number in range(2_000)], np.float32))
+    assert mlx("compare", "a.jsonl", "b.npy").code == 0
 
 
 PEAKS = """
