@@ -169,6 +169,21 @@ def test_drift_is_shown_by_position_and_by_language(
     assert "Difference by language" in page
 
 
+def test_the_figure_says_which_languages_it_leaves_out(tmp_path: Path) -> None:
+    texts = [{"text": f"{number}", "language": f"language {number % 14}"} for number in range(28)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(each) + "\n" for each in texts))
+    values = np.random.default_rng(0).normal(size=(28, 8)).astype(np.float32)
+    page = minilmx.compare(values, values, texts="c.jsonl", column="text").render("html")
+    assert "2 languages with fewer sentences are left out. Names are cut to 8 characters." in page
+    (tmp_path / "c.jsonl").write_text(
+        "".join(f'{{"text": "{each}", "language": "de"}}\n' for each in range(28))
+    )
+    page = minilmx.compare(values, values, texts="c.jsonl", column="text").render("html")
+    assert "Difference by language" in page
+    assert "left out" not in page
+    assert "are cut" not in page
+
+
 def test_a_file_without_languages_has_no_drift_by_language(
     vectors: tuple[NDArray[np.float32], NDArray[np.float32]], tmp_path: Path
 ) -> None:
