@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minilmx.eval.datasets.pairs import SentencePairs
 from minilmx.eval.datasets.search import SearchTexts
 from minilmx.files.readers import Block
-from minilmx.files.texts import no_rows, require_no_column, scan
+from minilmx.files.texts import no_id, no_rows, require_no_column, scan
 
 SAMPLE_SEED = 0
 _ID, _LANGUAGE = "id", "language"
@@ -66,6 +66,9 @@ def read_inputs(path: str, column: str | None = None, sample: int | None = None)
         raise no_rows(path)
     rows = sorted(draw.kept.values(), key=lambda each: each.number)
     stated = draw.names - {scanned.column}
+    for each in rows if _ID in stated else ():
+        if each.id is None:
+            raise no_id(path, each.line, _ID)
     numbers = np.array([each.number for each in rows], dtype=np.int64)
     return Inputs(
         name=Path(path).name,
@@ -79,6 +82,7 @@ def read_inputs(path: str, column: str | None = None, sample: int | None = None)
 @dataclass(frozen=True, slots=True)
 class _Row:
     number: int
+    line: int
     text: str
     id: Any
     language: Any
@@ -107,7 +111,7 @@ class _Draw:
         chosen = np.flatnonzero(places < (self._size or self._rows))
         columns = (block.chosen(name, chosen) for name in (column, _ID, _LANGUAGE))
         for at, *values in zip(chosen.tolist(), *columns, strict=True):
-            self.kept[int(places[at])] = _Row(int(numbers[at]), *values)
+            self.kept[int(places[at])] = _Row(int(numbers[at]), block.lines[at], *values)
 
 
 def _label(language: Any) -> str | None:

@@ -110,7 +110,8 @@ def export_model(
         stated = read_facts(onnx_file[1], file)
         opset, precision = stated.opset, _precision_of(file, stated, options)
         weights = find_weights(*onnx_file)
-        weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
+        with boundary(ModelError, f"the weights of {source.id} cannot be read"):
+            weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
         if options.opset not in (None, opset):
             raise ExportError(
                 f"{file}: opset {opset}, which the export keeps; expected opset {options.opset}",
@@ -181,7 +182,7 @@ def export_model(
             progress.message("quantising the graphs")
             for kind, path in graphs.items():
                 quantize(path, kind)
-            cost = measure_cost(graphs[GraphKind.FIXED], tokenizer, model)
+            cost = measure_cost(graphs, options, tokenizer, model)
             facts = check_graphs(graphs, options, model)
         manifest = structs.replace(
             _manifest(recorded, tools, options, model, modules, facts),

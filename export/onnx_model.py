@@ -154,8 +154,9 @@ class DynamicModel:
 def find_onnx_file(source: ModelSource) -> Path:
     """The ONNX file of a model folder. Raises ModelError if it does not exist."""
     for name in _CANDIDATES:
-        if (source.folder / name).is_file():
-            return source.folder / name
+        with boundary(ModelError, f"{source.folder / name} cannot be read"):
+            if (source.folder / name).is_file():
+                return source.folder / name
     raise ModelError(f"{source.folder}: no ONNX file; expected {' or '.join(_CANDIDATES)}")
 
 

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import minilmx
-from minilmx.errors import ArtifactError, ExportError, OutputError
+from minilmx.errors import ArtifactError, ExportError, ModelError, OutputError, boundary
 from minilmx.export.fixed_consumers import FOLDER
 from minilmx.export.folder import COPIED, READ, find_setting
 from minilmx.files.digest import sha256_of_file
@@ -93,17 +93,19 @@ def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
 
 
 def record_source(source: ModelSource, weights_sha256: str) -> Source:
-    """The manifest's record of the model: its id, and the digests of everything that is read."""
+    """The manifest's record of the model: its id, and the digests of everything that is read.
+
+    Raises ModelError for a file that cannot be read.
+    """
     state = hashlib.sha256()
-    pooling = {
-        f"{path}/config.json": source.folder / path / "config.json" for _, path in list_modules(source)[1:2]
-    }
-    files = {name: find_setting(source, name) for name in (*READ, *COPIED)}
-    for name, file in {"modules.json": source.folder / "modules.json", **pooling, **files}.items():
-        if file.is_file():
-            state.update(f"{name} {sha256_of_file(file)}\n".encode())
-    for file in (file.parent / "config.json" for file in dense_files(source)):
-        state.update(f"{file.parent.name} {sha256_of_file(file)}\n".encode())
+    poolings = [f"{path}/config.json" for _, path in list_modules(source)[1:2]]
+    pooling = [(name, source.folder / name) for name in poolings]
+    files = [(name, find_setting(source, name)) for name in (*READ, *COPIED)]
+    dense = [(file.parent.name, file.parent / "config.json") for file in dense_files(source)]
+    for name, file in [("modules.json", source.folder / "modules.json"), *pooling, *files, *dense]:
+        with boundary(ModelError, f"{file} cannot be read"):
+            if file.is_file():
+                state.update(f"{name} {sha256_of_file(file)}\n".encode())
     if source.is_plain:
         state.update(f"pooling {source.pooling or POOLINGS[0]}\n".encode())
     return Source(source.id, source.revision, source.origin, weights_sha256, state.hexdigest())

@@ -8,7 +8,7 @@ The graph says so with ONNX's own QuantizeLinear and DequantizeLinear, which onn
 product between them: it multiplies integers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from onnx import NodeProto, helper, numpy_helper
 
 from minilmx.errors import ExportError
 from minilmx.export.model import ExportableModel
+from minilmx.export.options import ExportOptions
 from minilmx.export.parity import open_session
+from minilmx.models.batching import feed_graph
 from minilmx.models.int8 import round_weights_to_int8
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.models.manifest import GraphKind
@@ -47,7 +49,7 @@ Reduce = Callable[[str, str, str], NodeProto]  # an operator, its input and its 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationCost:
-    """How far the int8 graph's embeddings are from the model's, over `sentences` sentences.
+    """How far the embeddings of the worst int8 graph are from the model's, over `sentences` sentences.
 
     `max_abs` is the largest absolute difference of a number, `min_cosine` the smallest cosine
     similarity of a sentence's two embeddings, from -1 to 1.
@@ -151,24 +153,29 @@ def _reduce_by_input(op: str, values: str, output: str) -> NodeProto:
     return _node(op, [values, _LAST_AXIS], output, keepdims=1)
 
 
-def measure_cost(graph: Path, tokenizer: Tokenizer, model: ExportableModel) -> QuantizationCost:
-    """Compare the fixed int8 graph with the model, on the sentences of the parity check.
+def measure_cost(
+    graphs: Mapping[GraphKind, Path], options: ExportOptions, tokenizer: Tokenizer, model: ExportableModel
+) -> QuantizationCost:
+    """Compare each int8 graph with the model, on the sentences of the parity check: the worst of them.
 
     Raises ExportError if a sentence's cosine similarity is below 0.9.
     """
     tokenized = tokenizer.encode(sample_texts(tokenizer.shape.sequence_length))
-    session = open_session(graph)
-    wanted, found = [], []
-    for batch in tokenized.batches():
-        wanted.append(model.run(batch)[1])
-        found.append(session.run([SENTENCE_EMBEDDING], batch.feeds())[0])
-    float32, int8 = (np.concatenate(parts)[: len(tokenized)].astype(np.float64) for parts in (wanted, found))
-    lengths = np.linalg.norm(float32, axis=1) * np.linalg.norm(int8, axis=1)
-    cosine = float(((float32 * int8).sum(axis=1) / lengths).min())
-    if not cosine >= LEAST_COSINE:  # also true for NaN
-        raise ExportError(
-            f"{graph.name}: cosine similarity {cosine:.3f} to the model after quantising; expected at least "
-            f"{LEAST_COSINE}",
-            "Export the model as float32.",
-        )
-    return QuantizationCost(len(tokenized), float(np.abs(float32 - int8).max()), cosine)
+    wanted = [model.run(batch)[1] for batch in tokenized.batches()]
+    float32 = np.concatenate(wanted)[: len(tokenized)].astype(np.float64)
+    largest, least = 0.0, 1.0
+    for kind, path in graphs.items():
+        session, int8 = open_session(path), np.empty_like(float32)
+        for batch, texts in feed_graph(tokenized, kind, options.segments or 1):
+            (found,) = session.run([SENTENCE_EMBEDDING], batch.feeds())
+            int8[texts[texts >= 0]] = found[texts >= 0]
+        lengths = np.linalg.norm(float32, axis=1) * np.linalg.norm(int8, axis=1)
+        cosine = float(((float32 * int8).sum(axis=1) / lengths).min())
+        if not cosine >= LEAST_COSINE:  # also true for NaN
+            raise ExportError(
+                f"{path.name}: cosine similarity {cosine:.3f} to the model after quantising; expected at "
+                f"least {LEAST_COSINE}",
+                "Export the model as float32.",
+            )
+        largest, least = max(largest, float(np.abs(float32 - int8).max())), min(least, cosine)
+    return QuantizationCost(len(tokenized), largest, least)

@@ -33,14 +33,20 @@ Fed = tuple[Batch, NDArray[np.int64]]
 
 
 def feed_batches(texts: TokenizedTexts, artifact: Artifact) -> Iterator[Fed]:
-    """Each batch for the artifact's graph, and the index of the text that each embedding is of.
+    """Each batch for the artifact's graph, as `feed_graph`."""
+    return feed_graph(texts, artifact.graph_kind, artifact.texts_per_row)
 
-    The indices are int64 [B], or [B, N] for a packed graph; -1 marks an embedding without a text.
+
+def feed_graph(texts: TokenizedTexts, kind: GraphKind, texts_per_row: int) -> Iterator[Fed]:
+    """Each batch for a graph of this kind, and the index of the text that each embedding is of.
+
+    The indices are int64 [B], or [B, N] for a packed graph with N = `texts_per_row`; -1 marks an embedding
+    without a text.
     """
-    if artifact.graph_kind == GraphKind.PACKED:
-        for packed in pack(texts, artifact.texts_per_row):
+    if kind == GraphKind.PACKED:
+        for packed in pack(texts, texts_per_row):
             yield packed, packed.texts
-    elif artifact.graph_kind == GraphKind.DYNAMIC:
+    elif kind == GraphKind.DYNAMIC:
         yield from group_by_length(texts)
     else:
         for number, batch in enumerate(texts.batches()):

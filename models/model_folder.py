@@ -128,7 +128,8 @@ def weights_digest(source: ModelSource) -> str:
     """
     files = all_weights(source)
     is_one = len(files) == 1 and files[0].name == WEIGHTS
-    return sha256_of_file(files[0]) if is_one else digest_together(files)
+    with boundary(ModelError, f"the weights of {source.id} cannot be read"):
+        return sha256_of_file(files[0]) if is_one else digest_together(files)
 
 
 def all_weights(source: ModelSource) -> list[Path]:

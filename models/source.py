@@ -44,6 +44,8 @@ def resolve_model(
             raise ModelError(
                 f"revision {revision!r}: {model} is a folder; expected a model on the hub", unused=True
             )
+        with boundary(ModelError, f"{model} cannot be read"):
+            (folder / "modules.json").is_file()  # raises if the folder may not be entered
         snapshot = snapshot_of(folder)
         if snapshot:
             hub_id, commit = snapshot

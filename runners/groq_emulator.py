@@ -29,6 +29,9 @@ _CLAMP_MIN, _CLAMP_MAX = 1e-7, 1e4
 _LARGEST = "largest_magnitude"
 
 
+EMULATION = "float16 weights and node outputs, float32 sums; not from a GroqCard"
+
+
 class EmulatorRunner(SessionRunner):
     """The graph with every value rounded to float16, run by onnxruntime."""
 
@@ -55,7 +58,7 @@ class EmulatorRunner(SessionRunner):
         """
         return {
             **super().details,
-            "emulation": "float16 weights and node outputs, float32 sums; not from a GroqCard",
+            "emulation": EMULATION,
             _LARGEST: self._largest if np.isfinite(self._largest) else None,
             "float16_max": FLOAT16_MAX,
         }

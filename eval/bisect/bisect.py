@@ -25,13 +25,12 @@ from minilmx.models.manifest import GraphKind
 from minilmx.models.onnx_file import load_graph
 from minilmx.models.tokenizer import open_tokenizer
 from minilmx.progress import SILENT, Progress
-from minilmx.runners.groq_emulator import round_to_float16
+from minilmx.runners.groq_emulator import EMULATION, round_to_float16
 from minilmx.runners.registry import AUTO, find_runner
 
 DEFAULT_THRESHOLD = 0.01
 
 _EMULATOR = "groq-emulator"
-_EMULATION = "float16 weights and node outputs, float32 sums; not from a GroqCard"
 # The runners whose intermediate tensors can be read, each with what it makes of the artifact's graph.
 _GRAPHS: dict[str, Callable[[ModelProto], ModelProto]] = {
     "onnxruntime": lambda model: model,
@@ -161,9 +160,19 @@ def _as_run(runner: str, model: ModelProto) -> ModelProto:
 
 
 def _side(runner: str, artifact: Artifact, embeddings: NDArray[np.float32]) -> Side:
-    emulation = _EMULATION if runner == _EMULATOR else None
+    emulation = EMULATION if runner == _EMULATOR else None
     finite = bool(np.isfinite(embeddings).all())
     return Side(runner, artifact.name, artifact.digest, emulation, finite)
+
+
+def _names(first: Side, second: Side) -> list[str]:
+    """What the verdict calls the sides: by runner, by artifact, or by digest, if folders have one name."""
+    sides, is_one = (first, second), first.artifact_sha256 == second.artifact_sha256
+    if is_one and first.runner != second.runner:
+        return [side.runner for side in sides]
+    if first.artifact == second.artifact and not is_one:
+        return [f"{side.runner} on {side.artifact} {side.artifact_sha256[:12]}" for side in sides]
+    return [f"{side.runner} on {side.artifact}" for side in sides]
 
 
 def _judge(
@@ -176,11 +185,10 @@ def _judge(
 ) -> Verdict:
     """Whether the sentence embeddings of the two sides are still the same."""
     similarity = header["similarity"]
-    alone = sides[0].artifact == sides[1].artifact
     comparison = compare(*embeddings, pairs, token_counts, similarity)
     results = [
         RunnerResult(
-            runner=side.runner if alone else f"{side.runner} on {side.artifact}",
+            runner=name,
             graph=None,
             details={"runner": side.runner} | ({} if side.emulation else {"precision": precision}),
             versions={},
@@ -188,8 +196,8 @@ def _judge(
             scores=correlate(pair_similarities(values, similarity), pairs.gold),
             comparison=compared,
         )
-        for side, precision, values, compared in zip(
-            sides, precisions, embeddings, (None, comparison), strict=True
+        for name, side, precision, values, compared in zip(
+            _names(*sides), sides, precisions, embeddings, (None, comparison), strict=True
         )
     ]
     evaluation = Evaluation(

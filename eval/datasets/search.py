@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minilmx.errors import DatasetError
+from minilmx.files.formats import place
 from minilmx.files.tables import Table, read_table
 from minilmx.files.texts import bad_text, is_text
 from minilmx.wording import counted
@@ -65,7 +66,7 @@ def read_search(queries: str, corpus: str, qrels: str | None) -> SearchTexts:
 
 def _read_texts(path: str) -> tuple[list[str], list[str]]:
     table = read_table(path)
-    ids = list(map(str, table.column(_ID)))
+    ids = table.ids(_ID)
     _require_once(table, ids, "id")
     texts = table.column(_TEXT)
     if _TITLE in table.names:
@@ -82,13 +83,13 @@ def _require_once(table: Table, keys: Sequence[Any], what: str) -> None:
     seen: set[Any] = set()
     for line, key in zip(table.lines, keys, strict=True):
         if key in seen:
-            raise DatasetError(f"{table.path}:{line}: the {what} {key!r:.80} twice; expected each once")
+            raise DatasetError(f"{place(table.path, line)}: the {what} {key!r:.80} twice; expected each once")
         seen.add(key)
 
 
 def _read_judgements(path: str, query_ids: Sequence[str], document_ids: Sequence[str]) -> Judgements:
     table = read_table(path)
-    pairs = list(zip(map(str, table.column(_QUERY)), map(str, table.column(_DOCUMENT)), strict=True))
+    pairs = list(zip(table.ids(_QUERY), table.ids(_DOCUMENT), strict=True))
     _require_once(table, pairs, "pair of ids")
     queries = {each: number for number, each in enumerate(query_ids)}
     documents = {each: number for number, each in enumerate(document_ids)}
@@ -96,8 +97,10 @@ def _read_judgements(path: str, query_ids: Sequence[str], document_ids: Sequence
     for line, (query, document), score in zip(table.lines, pairs, table.column(_SCORE), strict=True):
         for key, known, what in ((query, queries, "queries"), (document, documents, "documents")):
             if key not in known:
-                raise DatasetError(f"{path}:{line}: the id {key!r:.80}; expected one of the {what}")
+                raise DatasetError(f"{place(path, line)}: the id {key!r:.80}; expected one of the {what}")
         if not str(score).isdecimal() or len(str(score)) > 6:
-            raise DatasetError(f"{path}:{line}: the score {score!r:.80}; expected a whole number from 0")
+            raise DatasetError(
+                f"{place(path, line)}: the score {score!r:.80}; expected a whole number from 0"
+            )
         found.setdefault(queries[query], {})[documents[document]] = int(score)
     return found

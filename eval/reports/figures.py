@@ -14,7 +14,7 @@ from minilmx.wording import counted
 
 MAX_POINTS = 3000
 GOLD_CLASSES = 5
-_MOST_COLUMNS = 12
+_MOST_COLUMNS, _MOST_LETTERS = 12, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,12 @@ def _draw_profile(evaluation: Evaluation, profile: DriftProfile) -> list[Figure]
         figures.append(_by_group("position", labels, profile.by_position, "tenths of the corpus"))
     if profile.by_language:
         shown = profile.by_language[:_MOST_COLUMNS]
-        labels = [f"{each.language or 'none':.8}" for each in shown]
-        figures.append(_by_group("language", labels, shown, "as the corpus names it"))
+        names = [each.language or "none" for each in shown]
+        labels = [name[:_MOST_LETTERS] for name in names]
+        left = len(profile.by_language) - len(shown)
+        note = f" {counted(left, 'language')} with fewer sentences are left out." if left else ""
+        note += f" Names are cut to {_MOST_LETTERS} characters." if labels != names else ""
+        figures.append(_by_group("language", labels, shown, "as the corpus names it", note))
     return [*figures, _by_dimension(profile)]
 
 
@@ -86,8 +90,10 @@ def _by_cosine(profile: DriftProfile) -> Figure:
     )
 
 
-def _by_group(by: str, labels: Sequence[str], groups: Sequence[GroupDrift], below: str) -> Figure:
-    """Columns of groups of sentences; `below` is the title of their labels."""
+def _by_group(
+    by: str, labels: Sequence[str], groups: Sequence[GroupDrift], below: str, note: str = ""
+) -> Figure:
+    """Columns of groups of sentences; `below` is the title of their labels, and `note` ends the caption."""
     y = svg.linear_axis(0, max(each.max_abs for each in groups) * 1.06, "difference")
     title = f"Difference by {by}"
     tall, low = [each.max_abs for each in groups], [each.mean_abs for each in groups]
@@ -96,7 +102,7 @@ def _by_group(by: str, labels: Sequence[str], groups: Sequence[GroupDrift], belo
         title,
         y.title,
         svg.columns(labels, tall, low, y, title, below),
-        f"Largest (pale) and mean difference by {by} ({below}); {sentences} sentences.",
+        f"Largest (pale) and mean difference by {by} ({below}); {sentences} sentences.{note}",
     )
 
 

@@ -169,6 +169,21 @@ def test_drift_is_shown_by_position_and_by_language(
     assert "Difference by language" in page
 
 
+def test_the_figure_says_which_languages_it_leaves_out(tmp_path: Path) -> None:
+    texts = [{"text": f"{number}", "language": f"language {number % 14}"} for number in range(28)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(each) + "\n" for each in texts))
+    values = np.random.default_rng(0).normal(size=(28, 8)).astype(np.float32)
+    page = minilmx.compare(values, values, texts="c.jsonl", column="text").render("html")
+    assert "2 languages with fewer sentences are left out. Names are cut to 8 characters." in page
+    (tmp_path / "c.jsonl").write_text(
+        "".join(f'{{"text": "{each}", "language": "de"}}\n' for each in range(28))
+    )
+    page = minilmx.compare(values, values, texts="c.jsonl", column="text").render("html")
+    assert "Difference by language" in page
+    assert "left out" not in page
+    assert "are cut" not in page
+
+
 def test_a_file_without_languages_has_no_drift_by_language(
     vectors: tuple[NDArray[np.float32], NDArray[np.float32]], tmp_path: Path
 ) -> None:
@@ -217,6 +232,12 @@ def test_every_row_is_checked_and_a_sample_needs_a_file(tiny: Path, tmp_path: Pa
         minilmx.compare(tiny, tiny, texts=["a", "b", "c"], sample=2)
     with pytest.raises(ValueError, match="sample: 0"):
         minilmx.compare(tiny, tiny, texts="c.jsonl", sample=0)
+
+
+def test_a_row_without_an_id_is_refused_by_its_line(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "a", "id": 1}\n\n{"text": "b", "id": null}\n{"text": "c"}\n')
+    with pytest.raises(DatasetError, match=r"c\.jsonl, line 3: id is null; expected an id"):
+        minilmx.compare(tiny, tiny, texts="c.jsonl", column="text")
 
 
 PEAK = """
@@ -320,9 +341,41 @@ def test_lines_with_and_without_ids_are_refused(mlx: Mlx, tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"id": 1, "embedding": [1.0]}\n{"embedding": [1.0]}\n')
     outcome = mlx("compare", "a.jsonl", "a.jsonl")
     assert outcome.code == 3
-    assert (
-        "a.jsonl cannot be read as embeddings: line 2 has no field 'id', and line 1 has one" in outcome.stderr
-    )
+    assert "a.jsonl cannot be read as embeddings: line 2 has no id; expected one in all" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"embedding": [1.0]}', "", '{"embedding": [1.0'], "a.jsonl, line 3: not JSON: "),
+        (
+            ['{"embedding": [1.0, 2.0]}', '{"embedding": [1.0]}'],
+            "line 2: an embedding of 1 numbers; expected 2",
+        ),
+        (['{"embedding": [1.0]}', "7"], "a.jsonl, line 2: int; expected a JSON object"),
+        (['{"embedding": [1.0]}', '{"embedding": 7}'], "line 2: the embedding is not a list of numbers"),
+        (['{"embedding": [1.0]}', '{"embedding": [true]}'], "line 2: the embedding is not a list of numbers"),
+        (['{"embedding": [1.0]}', '{"embedding": null}'], "line 2 has no embedding"),
+        (['{"embedding": [1.0]}', '{"embedding": [1.0], "id": 2}'], "line 1 has no id; expected one in all"),
+        ([], "it has no rows"),
+    ],
+    ids=["cut", "ragged", "number", "scalar", "bool", "null", "id", "empty"],
+)
+def test_a_bad_line_of_saved_embeddings_is_named(
+    mlx: Mlx, tmp_path: Path, lines: list[str], said: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    outcome = mlx("compare", "a.jsonl", "a.jsonl")
+    assert outcome.code == 3, outcome
+    assert said in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_blank_lines_between_saved_embeddings_are_no_rows(mlx: Mlx, tmp_path: Path) -> None:
+    lines = [json.dumps({"embedding": [float(number), 1.0]}) for number in range(2_000)]
+    (tmp_path / "a.jsonl").write_text("\n\n".join(lines))
+    np.save(tmp_path / "b.npy", np.array([[number, 1.0] for number in range(2_000)], np.float32))
+    assert mlx("compare", "a.jsonl", "b.npy").code == 0
 
 
 PEAKS = """

@@ -163,9 +163,15 @@ def test_artifacts_are_compared_on_a_search(tiny: Path, mlx: Mlx) -> None:
     [
         ("queries.jsonl", '{"_id": "q", "text": ""}', "text is empty"),
         ("queries.jsonl", '{"id": "q", "text": "a"}', "no column '_id'"),
-        ("queries.jsonl", '{"_id": "q", "text": "a"}\n{"_id": "q", "text": "b"}', "the id 'q' twice"),
+        (
+            "queries.jsonl",
+            '{"_id": "q", "text": "a"}\n{"_id": "q", "text": "b"}',
+            "queries.jsonl, line 2: the id 'q' twice",
+        ),
+        ("queries.jsonl", '{"_id": "q", "text": "a"}\n{"_id": null, "text": "b"}', "line 2: _id is null"),
+        ("corpus.jsonl", '{"_id": null, "text": "a"}', "corpus.jsonl, line 1: _id is null; expected an id"),
         ("corpus.jsonl", '{"_id": "d", "text": "a"}', "1 document; expected at least 10"),
-        ("qrels.tsv", "query-id\tcorpus-id\tscore\nq9\td1\t1\n", "the id 'q9'; expected one of the queries"),
+        ("qrels.tsv", "query-id\tcorpus-id\tscore\nq9\td1\t1\n", "line 2: the id 'q9'; expected one"),
         ("qrels.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t-1\n", "the score '-1'; expected a whole number"),
     ],
 )

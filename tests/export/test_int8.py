@@ -20,9 +20,10 @@ from minilmx.export.exporter import ExportedArtifact, artifact_name, export_mode
 from minilmx.export.options import ExportOptions
 from minilmx.export.quantize import measure_cost
 from minilmx.models.artifact import Artifact, open_artifact
-from minilmx.models.manifest import Shape
+from minilmx.models.manifest import GraphKind, Shape
 from minilmx.models.model_folder import ModelSource
 from minilmx.models.onnx_file import load_onnx, read_facts
+from minilmx.models.sample_texts import sample_texts
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.runners.groq.preflight import check_before_build
 from minilmx.runners.registry import default_runners, open_runner
@@ -119,14 +120,28 @@ def test_the_cost_is_measured_against_the_model(int8: ExportedArtifact) -> None:
     assert 0.95 < cost.min_cosine < 1
 
 
+def test_the_cost_is_that_of_the_worst_graph(int8: ExportedArtifact, artifact: Artifact) -> None:
+    texts = sample_texts(int8.shape.sequence_length)
+    with Embedder(artifact, "onnxruntime", "dynamic") as runner:
+        expected = runner.encode(texts)
+    costs = {}
+    for kind in ("fixed", "dynamic", "packed"):
+        with Embedder(int8, "onnxruntime", kind) as runner:
+            costs[kind] = float(np.abs(runner.encode(texts) - expected).max())
+    cost = int8.report.cost
+    assert cost is not None
+    assert cost.max_abs == pytest.approx(max(costs.values()), abs=1e-5)
+
+
 def test_a_graph_that_quantising_damages_is_refused(int8: ExportedArtifact) -> None:
     def run(batch: Any) -> Any:
         rows = np.random.default_rng(0).standard_normal((4, 384)).astype(np.float32)
         return rows, rows
 
     other_model: Any = SimpleNamespace(run=run)
+    graphs, tokenizer = {GraphKind.FIXED: int8.fixed_graph}, Tokenizer(int8.tokenizer_file, int8.shape)
     with pytest.raises(ExportError, match=r"cosine similarity .* after quantising; expected at least 0\.9"):
-        measure_cost(int8.fixed_graph, Tokenizer(int8.tokenizer_file, int8.shape), other_model)
+        measure_cost(graphs, OPTIONS, tokenizer, other_model)
 
 
 def test_it_is_not_reused_as_the_float32_artifact(int8: ExportedArtifact, real_source: ModelSource) -> None:

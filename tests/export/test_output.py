@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import contents
 
 import minilmx
-from minilmx.errors import ExportError, OutputError, RunnerFailed
+from minilmx.errors import ExportError, ModelError, OutputError, RunnerFailed
 from minilmx.export.exporter import ExportedArtifact, artifact_name, export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.artifact import Artifact, open_artifact
@@ -331,3 +331,18 @@ def test_the_torch_runner_refuses_a_folder_whose_modules_have_changed(
     (folder / name).write_text(json.dumps(content[:-1] if change is None else content | change))
     with pytest.raises(RunnerFailed, match=re.escape(f"the modules in {folder}: {found}")):
         minilmx.load(output, "torch", model=folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["vocab.txt", "onnx/model.onnx", "1_Pooling", "onnx", ""])
+def test_a_part_of_a_model_that_may_not_be_read_is_an_error_that_names_it(
+    folder: Path, output: Path, name: str
+) -> None:
+    (folder / "vocab.txt").write_text("")
+    mode = (folder / name).stat().st_mode
+    (folder / name).chmod(0)
+    try:
+        with pytest.raises(ModelError, match=r"tiny.*: .*Permission denied"):
+            export(folder, output)
+    finally:
+        (folder / name).chmod(mode)

@@ -40,6 +40,15 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
+def test_the_umask_is_not_changed_while_other_threads_create_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no way to read it without changing it for all threads."""
+    monkeypatch.setattr("os.umask", lambda mask: pytest.fail("the umask was changed"))
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
 def test_an_interruption_leaves_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
     path = tmp_path / "file"

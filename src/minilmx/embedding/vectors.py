@@ -3,21 +3,21 @@
 A file is read in blocks of rows, so that memory grows only with the rows that are kept.
 """
 
-import json
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minilmx.errors import OutputError, boundary
+from minilmx.errors import DatasetError, OutputError, boundary
 from minilmx.files.documents import require_regular
+from minilmx.files.formats import BY_NAME
 from minilmx.files.opening import import_pyarrow
+from minilmx.files.readers import read_blocks
 
 _BLOCK_BYTES = 2**20
 _BLOCK_ROWS = 1024
@@ -89,6 +89,8 @@ def take_vectors(blocks: Iterable[Block], selection: Selection | None = None) ->
         with np.errstate(over="ignore"):  # infinity, which is not finite
             values = numbers.astype(np.float32, copy=False)
         is_finite = is_finite and bool(np.isfinite(values).all())
+        if stated is not None and None in stated:
+            raise ValueError(f"row {total + list(stated).index(None) + 1}: id is null; expected an id")
         ids = None if stated is None else list(map(str, stated))
         if selection is not None:
             rows = selection.choose(total, len(values), ids)
@@ -147,33 +149,31 @@ def _numbers(stream: IO[bytes], dtype: np.dtype[Any], size_bytes: int) -> NDArra
 
 
 def _read_jsonl(path: Path) -> Iterator[Block]:
-    with path.open(encoding="utf-8") as stream:
-        numbered = enumerate(map(json.loads, stream), 1)
-        records = list(islice(numbered, _BLOCK_ROWS))
-        has_ids = bool(records) and "id" in records[0][1]
-        if not records:
-            yield np.empty(0, np.float32), None
-        while records:
-            yield _record_block(records, has_ids=has_ids)
-            records = list(islice(numbered, _BLOCK_ROWS))
-
-
-def _record_block(records: Sequence[tuple[int, Any]], *, has_ids: bool) -> Block:
-    for line, record in records:
-        if "embedding" not in record:
-            raise ValueError(f"line {line} has no field 'embedding'")
-        if record["embedding"] is None:
-            raise ValueError(f"row {line} has no embedding")
-        if ("id" in record) != has_ids:
-            raise ValueError(
-                f"line {line} has {'no' if has_ids else 'a'} field 'id', and line 1 has "
-                f"{'one' if has_ids else 'none'}"
-            )
-    rows = [record["embedding"] for _, record in records]
-    if not all(type(number) in (int, float) for row in rows for number in row):
-        raise ValueError("an embedding is not a list of numbers")
-    ids = [record["id"] for _, record in records] if has_ids else None
-    return np.array(rows, dtype=np.float32), ids
+    try:
+        has_ids, width = None, None
+        for block in read_blocks(str(path), text_format=BY_NAME):
+            if has_ids is None:
+                has_ids = "id" in block.names
+            for line, each in zip(block.lines, block.values("id"), strict=True):
+                if (each is not None) != has_ids:
+                    raise ValueError(
+                        f"line {line} has {'no' if has_ids else 'an'} id; expected one in all or none"
+                    )
+            if "embedding" not in block.names:
+                raise ValueError(f"line {block.lines[0]} has no field 'embedding'")
+            rows = block.values("embedding")
+            for line, row in zip(block.lines, rows, strict=True):
+                if row is None:
+                    raise ValueError(f"line {line} has no embedding")
+                if not isinstance(row, list) or not all(type(number) in (int, float) for number in row):
+                    raise ValueError(f"line {line}: the embedding is not a list of numbers")
+                if len(row) != (width := width or len(row)):
+                    raise ValueError(f"line {line}: an embedding of {len(row)} numbers; expected {width}")
+            yield np.array(rows, dtype=np.float32), block.values("id") if has_ids else None
+        if has_ids is None:
+            raise ValueError("it has no rows")
+    except DatasetError as error:
+        raise OutputError(error.message, error.hint) from error
 
 
 def _read_parquet(path: Path) -> Iterator[Block]:

@@ -90,13 +90,13 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     check_writable(path, replace=replace)
     with _no_os_errors(path):
         target = _resolved(path)
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
         with _scratch(target) as scratch:
             (scratch / "new").mkdir()
             temporary = scratch / "new" / target.name
             temporary.touch()
+            mode = (target if target.exists() else temporary).stat().st_mode
             yield temporary
-            temporary.chmod(mode)
+            temporary.chmod(stat.S_IMODE(mode))
             flush(temporary)
             temporary.replace(target)
             flush(target.parent)
@@ -325,9 +325,3 @@ def _no_os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,7 @@ from typing import Any
 
 from minilmx.files.formats import BY_NAME, TextFormat
 from minilmx.files.readers import read_blocks
-from minilmx.files.texts import bad_text, is_empty, is_text, no_rows, no_such_column
+from minilmx.files.texts import bad_text, is_empty, is_text, no_id, no_rows, no_such_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,14 @@ class Table:
         if name not in self.names:
             raise no_such_column(self.path, name, self.names)
         return self.columns[self.names.index(name)]
+
+    def ids(self, name: str) -> list[str]:
+        """One column as text. Raises DatasetError, naming the line, for null."""
+        values = self.column(name)
+        for line, value in zip(self.lines, values, strict=True):
+            if value is None:
+                raise no_id(self.path, line, name)
+        return list(map(str, values))
 
     def texts(self, name: str) -> list[str]:
         """One column as non-empty texts. Raises DatasetError, naming the line."""

@@ -224,6 +224,13 @@ def bad_text(
     return DatasetError(f"{place(path, line)}: {name} {what}", hint)
 
 
+def no_id(path: str, line: int, name: str) -> DatasetError:
+    """The error for null in a column of ids."""
+    return DatasetError(
+        f"{place(path, line)}: {name} is null; expected an id", "Fill it in or remove the row."
+    )
+
+
 def no_rows(path: str) -> DatasetError:
     """The error for a file without a row to embed."""
     return DatasetError(f"{path} is empty; expected at least one row")

@@ -143,6 +143,15 @@ def test_a_runner_compared_with_itself_has_no_drift(
         assert max(one.largest_magnitude or 0 for one in found.steps) == largest
 
 
+def test_artifacts_in_folders_of_one_name_are_told_apart(
+    small: Artifact, pairs: SentencePairs, tmp_path: Path
+) -> None:
+    other = with_other_graph(small, tmp_path / small.path.name, round_layer(0))
+    names = [f"onnxruntime on {small.path.name} {each.digest[:12]}" for each in (other, small)]
+    sentence = bisect(small, ONNX, ONNX, pairs, candidate_artifact=other).verdict.sentence
+    assert f": {names[0]}, compared with {names[1]}, " in sentence
+
+
 @pytest.mark.parametrize("layer", [0, 3])
 def test_the_layer_that_was_rounded_to_8_bits_is_named(
     small: Artifact, pairs: SentencePairs, tmp_path: Path, layer: int
