@@ -49,6 +49,7 @@ def test_the_interface_of_plug_ins_keeps_its_names() -> None:
         "graphs",
         "verifies",
         "scores",
+        "versions",
     ]
     assert {"details", "versions", "run", "close", "concurrency", "__enter__", "__exit__"} <= set(dir(Runner))
     assert [field.name for field in fields(TokenBatch)] == [
