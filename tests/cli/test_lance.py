@@ -167,7 +167,7 @@ def test_a_run_interrupted_before_its_manifest_writes_it_when_it_resumes(
         path.unlink()
     outcome = mlx("run", tiny, "in", "-o", "out/", *LANCE)
     assert outcome.code == 0, outcome
-    assert ", 1000 of them already done" in outcome.stderr
+    assert ", 1,000 of them already done" in outcome.stderr
     assert lance.dataset(tmp_path / "out").count_rows() == 1000
 
 

@@ -473,7 +473,7 @@ def test_shards_of_many_chunks_are_the_same_after_an_interruption(
     before = contents(tmp_path / "out")
     (tmp_path / "out" / "shard-000001.parquet").unlink()
     outcome = mlx("run", tiny, "in", "-o", "out/", *flags)
-    assert ", 10000 of them already done" in outcome.stderr
+    assert ", 10,000 of them already done" in outcome.stderr
     assert contents(tmp_path / "out") == before
 
 
@@ -897,7 +897,7 @@ def test_a_complete_run_does_nothing(tiny: Path, mlx: Mlx, tmp_path: Path) -> No
     shutil.copytree(tmp_path / "in", tmp_path / "moved")
     outcome = mlx("run", tiny, "moved", "-o", "out", *RUN)
     assert outcome.code == 0, outcome
-    assert "1000 of them already done" in outcome.stderr
+    assert "1,000 of them already done" in outcome.stderr
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
@@ -950,13 +950,14 @@ def test_a_folder_with_other_settings_is_refused_and_unchanged(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not FULL_SIZE, reason="takes minutes: set FULL_SIZE")
 def test_a_run_with_millions_of_rows_without_a_text_is_resumed_and_compared(
     tiny: Path, mlx: Mlx, tmp_path: Path
 ) -> None:
     """Their lines are listed in the ledger and in the record, which then have more than 64 MiB."""
     (tmp_path / "in.txt").write_text("a\n" + "\n" * 7_000_000 + "b\n")
     words = ("run", tiny, "in.txt", "--on-empty", "skip", "-o")
-    for state in ("7000000 more without a text skipped", "2 of them already done"):
+    for state in ("7,000,000 more without a text skipped", "2 of them already done"):
         outcome = mlx(*words, "out/")
         assert outcome.code == 0, outcome
         assert state in outcome.stderr
@@ -1173,7 +1174,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny: Path, mlx: Mlx, tmp_p
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
     outcome = mlx("run", tiny, "in", "-o", "disk/out/", *RUN)
     assert outcome.code == 0, outcome
-    assert f"{done * 300} of them already done" in outcome.stderr
+    assert f"{done * 300:,} of them already done" in outcome.stderr
     assert contents(small_disk / "out") == contents(tmp_path / "whole")
 
 

@@ -190,10 +190,10 @@ def _printer(artifact: "Artifact") -> "Callable[..., RunRecord]":
 def _describe_folder(summary: "Summary", output: str | None, on_empty: str, artifact: "Artifact") -> str:
     """What a run to a folder did, and where its time went."""
     kept = summary.rows - summary.embedded_rows
-    before = f", {kept} of them already done" if kept else ""
-    empty = f", {summary.empty_rows} more without a text skipped" if on_empty == "skip" else ""
+    before = f", {kept:,} of them already done" if kept else ""
+    empty = f", {summary.empty_rows:,} more without a text skipped" if on_empty == "skip" else ""
     if on_empty == "null":
-        empty = f", {summary.empty_rows} of them without a text"
+        empty = f", {summary.empty_rows:,} of them without a text"
     return (
         f"{counted(summary.rows, 'row')} of {counted(summary.files, 'file')} to "
         f"{counted(summary.shards, 'shard')} in {Path(output or '')} with {summary.runner} "

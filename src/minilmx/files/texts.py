@@ -9,6 +9,7 @@ from minilmx.errors import DatasetError
 from minilmx.files.formats import BY_NAME, TextFormat, place
 from minilmx.files.opening import is_read_once
 from minilmx.files.readers import Block, read_blocks
+from minilmx.wording import counted
 
 # What becomes of a row without a text.
 ERROR, SKIP, NULL = "error", "skip", "null"
@@ -65,7 +66,8 @@ class Texts:
         unit = "row" if self.text_format.kind_of(self.path) == ".parquet" else "line"
         lines = ", ".join(map(str, self.empty_lines[:_LISTED])) + ", ..." * (len(self.empty_lines) > _LISTED)
         what = "skipped" if self.on_empty == SKIP else NULL
-        return f"{self.path}: {len(self.empty_lines)} row{many} without a text: {what} ({unit}{many} {lines})"
+        rows = counted(len(self.empty_lines), "row")
+        return f"{self.path}: {rows} without a text: {what} ({unit}{many} {lines})"
 
 
 @dataclass(frozen=True, slots=True)
