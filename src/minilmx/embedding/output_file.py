@@ -65,7 +65,8 @@ def save_embeddings(
     write = _writer(output)
     with atomic_file(output, replace=replace) as temporary:
         write(temporary, dimension, chunks)
-    return save_record(output, record(), empty_lines, replace=replace)
+        made = record()  # what it refuses leaves no output
+    return save_record(output, made, empty_lines, replace=replace)
 
 
 def save_record(

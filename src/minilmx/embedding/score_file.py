@@ -40,7 +40,8 @@ def save_scores(output: Path, chunks: Chunks, record: Callable[[], RunRecord], *
         else:
             with temporary.open("w", encoding="utf-8") as stream:
                 write_scores(stream.write, chunks)
-    return save_record(output, record(), replace=replace)
+        made = record()  # what it refuses leaves no output
+    return save_record(output, made, replace=replace)
 
 
 def write_scores(write: Callable[[str], object], chunks: Chunks) -> None:
