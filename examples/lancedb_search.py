@@ -13,7 +13,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from search import Rows, main
+from semantic_search import Rows, main
 
 TABLE = "sentences"
 
@@ -57,7 +57,7 @@ class LanceStore:
 
     def _column(self, name: str, limit: int | None = None) -> list[str]:
         rows = self._database.open_table(TABLE).search().select([name]).limit(limit).to_arrow()
-        return rows[name].to_pylist()
+        return list(rows[name].to_pylist())
 
 
 @contextmanager

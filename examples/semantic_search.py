@@ -1,8 +1,7 @@
 """Semantic search in any store, by any runner: what the examples share.
 
-A store remembers which runner and artifact its embeddings are by. Another one's queries are let in
-only where the mixed-index verdict says that they find the same neighbours; otherwise the store is
-embedded again, by the new one.
+A store records which runner and artifact its embeddings are by. Another one may only query it if its
+queries find the same neighbours in the old index; otherwise the store is embedded again, by the new one.
 """
 
 import argparse
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 import minilmx
 from minilmx import MinilmxError
 from minilmx.eval.metrics.retrieval import RetrievalDrift, measure_retrieval
+from minilmx.models.manifest import COSINE
 
 Rows = NDArray[np.float32]
 
@@ -26,10 +26,10 @@ class Store(Protocol):
     """Texts with their embeddings, float32 [N, D]."""
 
     def replace(self, texts: list[str], embeddings: Rows, made_by: str) -> None:
-        """Hold these instead of what was there; where it fails, what was there stays."""
+        """Store these in place of the old ones, which stay if it fails."""
 
     def made_by(self) -> str | None:
-        """Who made the embeddings; None where nothing was stored yet."""
+        """Which runner and artifact the embeddings are by; None if nothing was stored yet."""
 
     def texts(self) -> list[str]:
         """All texts."""
@@ -42,7 +42,7 @@ class Store(Protocol):
 
 
 def main(about: str, open_store: Callable[[Path], AbstractContextManager[Store]]) -> None:
-    """What the command line asks for; exit code 1 and a line on standard error where that fails."""
+    """Do what the command line asks for; exit code 1 and one line on standard error if that fails."""
     arguments = parse_arguments(about)
     try:
         artifact = minilmx.open_artifact(arguments.artifact)
@@ -51,7 +51,7 @@ def main(about: str, open_store: Callable[[Path], AbstractContextManager[Store]]
             if texts:
                 index(store, texts, model)
             else:
-                let_in(store, model, arguments.sample)
+                admit(store, model, arguments.sample)
             [query] = model.encode([arguments.query])
             for text, similarity in store.nearest(query, 3):
                 print(f"{similarity:.4f}  {text}")
@@ -73,7 +73,7 @@ def index(store: Store, texts: list[str], model: minilmx.Embedder) -> None:
     print(f"Indexed {len(texts):,} sentences by {made_by}.")
 
 
-def let_in(store: Store, model: minilmx.Embedder, sample: int) -> None:
+def admit(store: Store, model: minilmx.Embedder, sample: int) -> None:
     """Make sure that the runner's queries find in the store what they should."""
     made_by, asking = store.made_by(), describe(model)
     if made_by is None:
@@ -91,7 +91,9 @@ def judge(store: Store, model: minilmx.Embedder, sample: int) -> RetrievalDrift 
     """The mixed-index verdict; None for fewer than 12 texts or embeddings of another size."""
     texts, stored = store.sample(sample)
     fresh = model.encode(texts)
-    return measure_retrieval(stored, fresh, texts) if stored.shape == fresh.shape else None
+    if stored.shape != fresh.shape:
+        return None
+    return measure_retrieval(stored, fresh, texts, COSINE)  # as the stores search
 
 
 def describe(model: minilmx.Embedder) -> str:
@@ -106,7 +108,7 @@ def parse_arguments(about: str) -> argparse.Namespace:
     parser.add_argument("artifact", type=Path, help="a folder that `mlx export` made")
     parser.add_argument("query", help="prints the three sentences that are nearest to it")
     parser.add_argument("--store", type=Path, required=True, help="the store's own folder")
-    parser.add_argument("--corpus", type=Path, help="index this file, a sentence a line, anew")
+    parser.add_argument("--corpus", type=Path, help="index this file, one sentence per line, from scratch")
     parser.add_argument("--runner", default="onnxruntime", help="see `mlx runners` [%(default)s]")
     parser.add_argument("--sample", type=int, default=2000, help="sentences for the verdict [%(default)s]")
     return parser.parse_args()
