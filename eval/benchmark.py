@@ -99,7 +99,7 @@ def choose_contenders(
     artifact: Artifact,
     runners: Sequence[str],
     graphs: Sequence[str],
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any],
 ) -> list[Contender]:
     """Each runner with each graph; without graphs, each runner with every one that it takes.
 
@@ -107,7 +107,7 @@ def choose_contenders(
     take one of the graphs, and ArtifactError for a graph that the artifact does not have.
     """
     contenders = []
-    for name, share in share_settings(runners, settings or {}).items():
+    for name, share in share_settings(runners, settings).items():
         entry = require_runner(name, **share)
         for graph in graphs or [kind for kind in artifact.graph_kinds if kind in entry.graphs]:
             contenders.append(Contender(name, choose_graph(artifact, name, graph).graph_kind))

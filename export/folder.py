@@ -31,7 +31,6 @@ READ = (
     "sentence_bert_config.json",
 )
 COPIED = ("config.json", "special_tokens_map.json", "vocab.txt", SETTINGS)
-_BESIDE_MODULES = ("modules.json", SETTINGS)
 _SPECIAL_TOKENS = [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "cls", "mask")]
 # What tokenizer_config.json of an artifact may hold.
 TOKENIZER_SETTINGS = {
@@ -43,7 +42,7 @@ TOKENIZER_SETTINGS = {
 
 def find_setting(source: ModelSource, name: str) -> Path:
     """Where a model's small file is read from, if it exists: from beside the modules or the encoder."""
-    return (source.folder if name in _BESIDE_MODULES else source.encoder) / name
+    return (source.folder if name == SETTINGS else source.encoder) / name
 
 
 def write_tokenizer(

@@ -89,6 +89,6 @@ def test_a_runner_is_asked_once_whether_it_can_run(
     (info / "entry_points.txt").write_text("[minilmx.runners]\ncounting = counting_runner:ENTRY\n")
     (tmp_path / "counting_runner.py").write_text(COUNTING)
     monkeypatch.syspath_prepend(tmp_path)
-    contenders = choose_contenders(tiny_original, ["counting"], [])
+    contenders = choose_contenders(tiny_original, ["counting"], [], {})
     assert [each.graph for each in contenders] == ["fixed", "dynamic"]
     assert len(importlib.import_module("counting_runner").asked) == 1

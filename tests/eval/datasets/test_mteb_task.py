@@ -105,11 +105,17 @@ def found(artifact: Artifact, tiny_original: Artifact, make_once: MakeOnce) -> F
     return loaded
 
 
+def evaluation_of(outcome: tuple[int, str, str]) -> dict[str, Any]:
+    """The only evaluation that a command printed."""
+    code, stdout, stderr = outcome
+    assert code == 0, stderr
+    evaluation: dict[str, Any] = json.loads(stdout)["evaluations"][0]
+    return evaluation
+
+
 @needs_mteb
 def test_the_score_of_a_task_is_mtebs(found: Found) -> None:
-    code, stdout, stderr = found["score"]
-    assert code == 0, stderr
-    evaluation = json.loads(stdout)["evaluations"][0]
+    evaluation = evaluation_of(found["score"])
     assert (evaluation["dataset"], evaluation["split"]) == ("mteb:STSBenchmark", "test")
     assert (evaluation["pairs"], evaluation["language"]) == (40, None)
     score = evaluation["runners"][0]["scores"]["spearman"]
@@ -118,13 +124,11 @@ def test_the_score_of_a_task_is_mtebs(found: Found) -> None:
 
 @needs_mteb
 def test_a_language_and_a_split_of_a_task_can_be_chosen(found: Found) -> None:
-    code, stdout, stderr = found["language"]
-    assert code == 0, stderr
-    evaluation = json.loads(stdout)["evaluations"][0]
+    evaluation = evaluation_of(found["language"])
     assert (evaluation["language"], evaluation["split"]) == ("de", "test")
     gold = load_pairs("bundled").gold[40:80].tolist()
     assert evaluation["gold"] == gold
-    assert "examples/s" not in stderr
+    assert "examples/s" not in found["language"][2]
     assert "has no split 'train'; its splits are test" in found["split"][2]
 
 

@@ -94,10 +94,10 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
                     _answer(pipe, embedder.embed(pipe.recv()))
         except MinilmxError as error:
             _answer(pipe, error)
-        except Exception:
-            if signal.getsignal(signal.SIGTERM) is _end:
+        except Exception:  # of any type: native code that is starting makes its own of SIGTERM's SystemExit
+            if signal.getsignal(signal.SIGTERM) is _end:  # there was no SIGTERM
                 raise
-            sys.exit(_ENDED)  # native code that was starting made an error of its own of the signal
+            sys.exit(_ENDED)
         finally:
             _ignore_sigterm()  # the process ends in any case
 
