@@ -3,11 +3,10 @@
 import importlib.util
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import UNSET, structs
-from onnx import ModelProto
+from msgspec import UNSET
 
 from minilmx.errors import ExportError, ModelError, OutputError, boundary
 from minilmx.export.checks import check_graphs, interface_of
@@ -15,41 +14,28 @@ from minilmx.export.fixed_consumers import write_fixed_consumers
 from minilmx.export.folder import model_card, write_consumer_files, write_tokenizer
 from minilmx.export.freeze import write_fixed
 from minilmx.export.model import ExportableModel
-from minilmx.export.onnx_model import DynamicModel, find_onnx_file, find_weights
-from minilmx.export.options import (
-    ExportOptions,
-    record_source,
-    reusable_artifact,
-    tool_versions,
-)
+from minilmx.export.onnx_model import DynamicModel
+from minilmx.export.options import ExportOptions
 from minilmx.export.parity import Parity, check_parity
+from minilmx.export.plan import ExportPlan, plan_export, reusable_artifact
 from minilmx.export.quantize import QuantizationCost, measure_cost, quantize
 from minilmx.export.stated_tokenizer import stated_tokenizer
 from minilmx.export.tokens import AutoTokens, TextParity
-from minilmx.files.atomic import atomic_folder, check_replaceable
-from minilmx.files.digest import sha256_of_file
+from minilmx.files.atomic import atomic_folder, check_folder_writable
 from minilmx.models.artifact import Artifact, seal
-from minilmx.models.external_data import fits_one_file, total_bytes
-from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET, SCORE
+from minilmx.models.interface import SCORE
 from minilmx.models.manifest import (
+    ARTIFACT,
     CARD,
     COSINE,
-    FLOAT32,
-    INT64,
-    MANIFEST_NAME,
-    PRECISIONS,
     Graph,
     GraphKind,
     Graphs,
     Manifest,
-    Source,
     Truncation,
 )
-from minilmx.models.model_folder import ModelSource, digest_together, float32_bytes, weights_digest
-from minilmx.models.modules import Modules, read_modules, stated_sequence_length
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.onnx_file import GraphFacts, load_onnx, read_facts
-from minilmx.models.settings import read_settings
-from minilmx.models.support import check_model
 from minilmx.models.tokenizer import Tokenizer
 from minilmx.progress import SILENT, Progress
 
@@ -76,15 +62,6 @@ class ExportedArtifact(Artifact):
     report: ExportReport
 
 
-def artifact_name(source: ModelSource, options: ExportOptions) -> str:
-    """The default name of an artifact's folder, such as all-MiniLM-L6-v2-b1-s128."""
-    shape, precision = options.shape, options.precision
-    ending = "" if options.dimension is None else f"-d{options.dimension}"
-    ending += "" if precision == FLOAT32 else f"-{precision}"
-    ending += "" if options.mask == INT64 else f"-{options.mask}"
-    return f"{source.name}-b{shape.batch_size}-s{shape.sequence_length}{ending}"
-
-
 def export_model(
     source: ModelSource, output: Path | None, options: ExportOptions, progress: Progress = SILENT
 ) -> ExportedArtifact:
@@ -99,64 +76,29 @@ def export_model(
     not equal the model, OutputError if `output` cannot be written.
     """
     started = time.perf_counter()
-    check_model(source, onnx=options.from_onnx)
-    modules = read_modules(source)
-    _require_fit(source, modules, options)
-    if source.is_plain and modules.output != SCORE:
-        progress.message(f"{source.id} has no modules.json: {modules.pooling} pooling, without normalisation")
-    if options.from_onnx:
-        file, packages = find_onnx_file(source), ["onnxruntime"]
-        onnx_file = (file, load_onnx(file))
-        stated = read_facts(onnx_file[1], file)
-        opset, precision = stated.opset, _precision_of(file, stated, options)
-        weights = find_weights(*onnx_file)
-        with boundary(ModelError, f"the weights of {source.id} cannot be read"):
-            weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
-        if options.opset not in (None, opset):
-            raise ExportError(
-                f"{file}: opset {opset}, which the export keeps; expected opset {options.opset}",
-                "Leave the opset to the file.",
-                unused=True,
-            )
-    else:
-        onnx_file, packages, precision = None, ["torch", "transformers"], options.precision
-        opset, weights_sha256 = options.opset or DEFAULT_OPSET, weights_digest(source)
-    if precision != (stated.precision if options.from_onnx else FLOAT32):
-        size_bytes = total_bytes(onnx_file[1]) if onnx_file else float32_bytes(source)
-        if not fits_one_file(size_bytes):
-            raise ExportError(
-                f"precision {precision}: {size_bytes:,} bytes of weights; expected less than 2 GiB, as "
-                "onnxruntime quantises",
-                "Export the model as float32.",
-            )
-    if opset > GROQ_MAX_OPSET:
-        progress.message(f"opset {opset}: not for a GroqCard, whose tools take up to {GROQ_MAX_OPSET}")
-    options = replace(options, opset=opset, precision=precision)
-    output = output or Path(artifact_name(source, options))
-    recorded, tools = record_source(source, weights_sha256), tool_versions(*packages)
-    settings, stated_length = read_settings(source), stated_sequence_length(source)
-
-    with boundary(OutputError, f"{output} cannot be written"):
-        is_there = output.exists()
+    plan = plan_export(source, output, options, progress)
+    with boundary(OutputError, f"{plan.output} cannot be written"):
+        is_there = plan.output.exists()
     if is_there and not options.replace:
-        artifact = reusable_artifact(output, options, recorded, tools, stated_length)
-        reused = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
-        report = ExportReport(reused, None, None, None, time.perf_counter() - started)
-        return ExportedArtifact(output, artifact.manifest, artifact.digest, report=report)
-    check_replaceable(output, "an artifact", MANIFEST_NAME)
+        artifact = reusable_artifact(plan)
+        facts = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
+        report = ExportReport(facts, None, None, None, time.perf_counter() - started)
+    else:
+        check_folder_writable(plan.output, replace=ARTIFACT if options.replace else None)
+        artifact, report = _write_artifact(plan, progress, started)
+    return ExportedArtifact(plan.output, artifact.manifest, artifact.digest, report=report)
 
+
+def _write_artifact(plan: ExportPlan, progress: Progress, started: float) -> tuple[Artifact, ExportReport]:
+    source, options = plan.source, plan.options
     progress.message("loading the model")
-    model = _load_model(source, onnx_file, options.dimension)
-    auto = None if options.from_onnx else AutoTokens(source)
-    written = auto.tokenizer(pairs=model.output == SCORE) if auto else stated_tokenizer(source)
-    longest = model.max_sequence_length
-    if longest is not None and options.shape.sequence_length > longest:
-        raise ExportError(
-            f"sequence length: {options.shape.sequence_length}; expected at most {longest}, the number of "
-            f"positions of {source.id}"
-        )
-    with atomic_folder(output, replace=options.replace) as folder:
-        write_tokenizer(written, source, folder, options.shape, pairs=model.output == SCORE)
+    model = _load_model(plan)
+    scores = model.output == SCORE
+    auto = None if plan.onnx_file else AutoTokens(source)
+    written = auto.tokenizer(pairs=scores) if auto else stated_tokenizer(source)
+    _require_positions(plan, model)
+    with atomic_folder(plan.output, replace=ARTIFACT if options.replace else None) as folder:
+        write_tokenizer(written, source, folder, options.shape, pairs=scores)
         tokenizer = Tokenizer(folder / "tokenizer.json", options.shape, mask=options.mask)
         if auto is None and importlib.util.find_spec("transformers") is not None:
             AutoTokens(source).check_ids(tokenizer)
@@ -184,79 +126,32 @@ def export_model(
                 quantize(path, kind)
             cost = measure_cost(graphs, options, tokenizer, model)
             facts = check_graphs(graphs, options, model)
-        manifest = structs.replace(
-            _manifest(recorded, tools, options, model, modules, facts),
-            max_sequence_length=stated_length or UNSET,
-        )
-        if not manifest.gives_scores:
-            manifest = structs.replace(
-                manifest,
-                prompts=settings.prompts or UNSET,
-                default_prompt=settings.default_prompt or UNSET,
-                similarity=settings.similarity if settings.similarity != COSINE else UNSET,
-            )
+        manifest = _manifest(plan, model, facts)
         write_consumer_files(source, folder, manifest)
         if options.fixed_consumers:
             write_fixed_consumers(folder, manifest)
         (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
         sealed = seal(folder, manifest)
     seconds = time.perf_counter() - started
-    report = ExportReport(facts[GraphKind.FIXED], parity, text_parity, cost, seconds)
-    return ExportedArtifact(output, sealed.manifest, sealed.digest, report=report)
+    return sealed, ExportReport(facts[GraphKind.FIXED], parity, text_parity, cost, seconds)
 
 
-def _require_fit(source: ModelSource, modules: Modules, options: ExportOptions) -> None:
-    """Refuse options that this kind of model does not take. Raises ModelError and ExportError."""
-    if modules.output == SCORE:
-        _require_scores(source, options)
-    if source.pooling and not source.is_plain:
-        raise ModelError(
-            f"pooling {source.pooling!r}: {source.id} has a modules.json, which states {modules.pooling} "
-            "pooling; expected a pooling only for a model without modules.json",
-            "Leave the pooling to the model.",
-            unused=True,
-        )
-    if options.fixed_consumers and modules.dense:
+def _load_model(plan: ExportPlan) -> ExportableModel:
+    if plan.onnx_file is not None:
+        return DynamicModel.load(plan.source, *plan.onnx_file, plan.options.dimension)
+    from minilmx.export.graph import TracedModel  # needs torch
+
+    return TracedModel.load(plan.source, plan.options.dimension)
+
+
+def _require_positions(plan: ExportPlan, model: ExportableModel) -> None:
+    """Refuse a sequence length that the model has no positions for. Raises ExportError."""
+    length, longest = plan.options.shape.sequence_length, model.max_sequence_length
+    if longest is not None and length > longest:
         raise ExportError(
-            f"a fixed graph for other libraries: {source.id} has Dense modules; expected none",
-            "Export without the settings for other libraries' fixed graphs.",
-            unused=True,
+            f"sequence length: {length}; expected at most {longest}, the number of positions of "
+            f"{plan.source.id}"
         )
-
-
-def _require_scores(source: ModelSource, options: ExportOptions) -> None:
-    """Refuse for a cross-encoder what is for embeddings, and an export without proof. Raises ExportError."""
-    for what, is_asked in (
-        ("a packed graph", options.segments is not None),
-        ("a fixed graph for other libraries", options.fixed_consumers),
-        (f"dimension {options.dimension}", options.dimension is not None),
-        (f"precision {options.precision}", options.precision != FLOAT32),
-        (f"pooling {source.pooling!r}", source.pooling is not None),
-        ("an ONNX file", options.from_onnx),
-    ):
-        if is_asked:
-            raise ExportError(
-                f"{what}: {source.id} is a cross-encoder, which scores pairs of texts; expected a "
-                "model that gives embeddings",
-                "Export it in float32 from its PyTorch weights, without this setting.",
-                unused=True,
-            )
-    if importlib.util.find_spec("sentence_transformers") is None:
-        raise ExportError(
-            f"{source.id} is a cross-encoder, whose scores are compared with those of sentence-transformers, "
-            "which is not installed",
-            "Run pip install sentence-transformers.",
-        )
-
-
-def _precision_of(file: Path, facts: GraphFacts, options: ExportOptions) -> str:
-    """The precision of an artifact made from an ONNX file: the file's own if it is int8."""
-    if facts.precision not in PRECISIONS:
-        raise ExportError(
-            f"{file}: {facts.precision} weights; expected {' or '.join(PRECISIONS)}",
-            "Export the model from its PyTorch weights, or from a float32 ONNX file.",
-        )
-    return options.precision if facts.precision == FLOAT32 else facts.precision
 
 
 def _require_token_rows(source: ModelSource, tokenizer: Tokenizer, facts: GraphFacts) -> None:
@@ -270,24 +165,8 @@ def _require_token_rows(source: ModelSource, tokenizer: Tokenizer, facts: GraphF
         )
 
 
-def _load_model(
-    source: ModelSource, onnx_file: tuple[Path, ModelProto] | None, dimension: int | None
-) -> ExportableModel:
-    if onnx_file is not None:
-        return DynamicModel.load(source, *onnx_file, dimension)
-    from minilmx.export.graph import TracedModel  # needs torch
-
-    return TracedModel.load(source, dimension)
-
-
-def _manifest(
-    recorded: Source,
-    tools: dict[str, str],
-    options: ExportOptions,
-    model: ExportableModel,
-    modules: Modules,
-    facts: Mapping[GraphKind, GraphFacts],
-) -> Manifest:
+def _manifest(plan: ExportPlan, model: ExportableModel, facts: Mapping[GraphKind, GraphFacts]) -> Manifest:
+    options, settings, scores = plan.options, plan.settings, model.output == SCORE
     graphs = {
         kind: Graph(path, facts[kind].inputs, facts[kind].outputs)
         for kind, path in options.graph_paths.items()
@@ -296,7 +175,7 @@ def _manifest(
     chosen = options.dimension is not None
     truncated = chosen or model.embedding_dimension < model.model_dimension
     return Manifest(
-        source=recorded,
+        source=plan.recorded,
         shape=options.shape,
         embedding_dimension=model.embedding_dimension,
         pooling=model.pooling,
@@ -307,11 +186,15 @@ def _manifest(
         graphs=Graphs(
             graphs[GraphKind.FIXED], graphs[GraphKind.DYNAMIC], graphs.get(GraphKind.PACKED, UNSET)
         ),
-        tools=tools,
+        tools=plan.tools,
         files=(),
         token_rows=fixed.token_rows or UNSET,
         head=model.head or UNSET,
-        token_dimension=UNSET if modules.is_plain else model.hidden_dimension,
-        output=SCORE if model.output == SCORE else UNSET,
+        token_dimension=UNSET if plan.modules.is_plain else model.hidden_dimension,
+        output=SCORE if scores else UNSET,
         truncation=Truncation(model.model_dimension, chosen) if truncated else UNSET,
+        max_sequence_length=plan.max_sequence_length or UNSET,
+        prompts=UNSET if scores else settings.prompts or UNSET,
+        default_prompt=UNSET if scores else settings.default_prompt or UNSET,
+        similarity=UNSET if scores or settings.similarity == COSINE else settings.similarity,
     )

@@ -1,27 +1,18 @@
-"""What an export is asked for, and whether an existing artifact already answers it."""
+"""What an export is asked for."""
 
-import hashlib
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 
-import minilmx
-from minilmx.errors import ArtifactError, ExportError, ModelError, OutputError, boundary
+from minilmx.errors import ExportError
 from minilmx.export.fixed_consumers import FOLDER
-from minilmx.export.folder import COPIED, READ, find_setting
-from minilmx.files.digest import sha256_of_file
-from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.interface import GROQ_MAX_OPSET, MAX_OPSET, MIN_OPSET
 from minilmx.models.manifest import (
     FLOAT32,
     INT64,
     MAX_SIZE,
-    POOLINGS,
     GraphKind,
     Shape,
-    Source,
 )
-from minilmx.models.model_folder import ModelSource, dense_files, list_modules
+from minilmx.models.model_folder import ModelSource
 from minilmx.models.modules import most_tokens
 
 
@@ -90,65 +81,3 @@ def resolve_sequence_length(source: ModelSource, length: int | str) -> int:
     if limit is None:
         raise ExportError(f"the sequence length of {source.name}: not stated; expected a number of tokens")
     return limit
-
-
-def record_source(source: ModelSource, weights_sha256: str) -> Source:
-    """The manifest's record of the model: its id, and the digests of everything that is read.
-
-    Raises ModelError for a file that cannot be read.
-    """
-    state = hashlib.sha256()
-    poolings = [f"{path}/config.json" for _, path in list_modules(source)[1:2]]
-    pooling = [(name, source.folder / name) for name in poolings]
-    files = [(name, find_setting(source, name)) for name in (*READ, *COPIED)]
-    dense = [(file.parent.name, file.parent / "config.json") for file in dense_files(source)]
-    for name, file in [("modules.json", source.folder / "modules.json"), *pooling, *files, *dense]:
-        with boundary(ModelError, f"{file} cannot be read"):
-            if file.is_file():
-                state.update(f"{name} {sha256_of_file(file)}\n".encode())
-    if source.is_plain:
-        state.update(f"pooling {source.pooling or POOLINGS[0]}\n".encode())
-    return Source(source.id, source.revision, source.origin, weights_sha256, state.hexdigest())
-
-
-def tool_versions(*packages: str) -> dict[str, str]:
-    """The versions of what determines the bytes. Raises ExportError if a package is not installed."""
-    try:
-        found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
-    except metadata.PackageNotFoundError as missing:
-        raise ExportError(
-            f"an export needs {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
-        ) from missing
-    return {"minilmx": minilmx.__version__} | found
-
-
-def reusable_artifact(
-    output: Path,
-    options: ExportOptions,
-    source: Source,
-    tools: dict[str, str],
-    max_sequence_length: int | None,
-) -> Artifact:
-    """The artifact at `output` if the same inputs made it. Raises OutputError otherwise."""
-    hint = "Choose another output, or allow it to be replaced."
-    try:
-        artifact = open_artifact(output)
-    except ArtifactError as error:
-        raise OutputError(f"{output} exists and cannot be reused: {error.message}", hint) from error
-    made = artifact.manifest
-    chosen = made.embedding_dimension if made.truncation and made.truncation.renormalized else None
-    for what, found, expected in (
-        ("model", made.source, source),
-        ("shape", made.shape, options.shape),
-        ("number of texts per row", artifact.packed_segments, options.segments),
-        ("place of the fixed graph", made.fixed.path, options.graph_paths[GraphKind.FIXED]),
-        ("dimension", chosen, options.dimension),
-        ("sequence length of the model", made.max_sequence_length or None, max_sequence_length),
-        ("precision", made.precision, options.precision),
-        ("type of the mask", made.mask, options.mask),
-        ("opset", made.opset, options.opset),
-        ("tool version", made.tools, tools),
-    ):
-        if found != expected:
-            raise OutputError(f"{output} exists, made from another {what}", hint)
-    return artifact

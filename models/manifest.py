@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from minilmx.arguments import StrEnum
+from minilmx.files.atomic import FolderKind
 from minilmx.models.interface import (
     INPUT_NAMES,
     LAST_HIDDEN_STATE,
@@ -19,6 +20,7 @@ from minilmx.models.interface import (
 )
 
 MANIFEST_NAME = "mlx.json"
+ARTIFACT = FolderKind("an artifact", (MANIFEST_NAME,))
 CARD = "README.md"  # the model card, which a manifest need not list
 SCHEMA_VERSION: Final = 1
 FLOAT32 = "float32"

@@ -20,7 +20,7 @@ from minilmx.eval.consumers.registry import Consumer
 from minilmx.eval.consumers.snippets.template import render_snippet
 from minilmx.eval.metrics.drift import measure_drift
 from minilmx.eval.verdict import Answer
-from minilmx.files.atomic import private_folder
+from minilmx.files.scratch import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.sample_texts import odd_texts
 from minilmx.models.tokenizer import load_tokenizer, open_tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minilmx.arguments import require_choice, require_count
-from minilmx.files.atomic import private_folder
+from minilmx.files.scratch import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.progress import Progress

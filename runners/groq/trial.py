@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from minilmx.errors import RunnerFailed
-from minilmx.files.atomic import private_folder
+from minilmx.files.scratch import private_folder
 from minilmx.runners.groq.bridge import Worker
 from minilmx.runners.groq.environment import GroqFlowEnvironment, wrong_pins
 

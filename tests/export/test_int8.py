@@ -16,8 +16,9 @@ from minilmx.embedding.embedder import Embedder
 from minilmx.errors import ExportError, OutputError, RunnerFailed, RunnerUnavailable
 from minilmx.eval.datasets.pairs import load_pairs
 from minilmx.eval.metrics.correlation import correlate, pair_similarities
-from minilmx.export.exporter import ExportedArtifact, artifact_name, export_model
+from minilmx.export.exporter import ExportedArtifact, export_model
 from minilmx.export.options import ExportOptions
+from minilmx.export.plan import artifact_name
 from minilmx.export.quantize import measure_cost
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import GraphKind, Shape

@@ -14,8 +14,9 @@ from tests.conftest import contents
 
 import minilmx
 from minilmx.errors import ExportError, ModelError, OutputError, RunnerFailed
-from minilmx.export.exporter import ExportedArtifact, artifact_name, export_model
+from minilmx.export.exporter import ExportedArtifact, export_model
 from minilmx.export.options import ExportOptions
+from minilmx.export.plan import artifact_name
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.manifest import Shape
 from minilmx.models.source import resolve_model
@@ -234,7 +235,7 @@ def test_another_folder_is_never_replaced(folder: Path, output: Path, replace: b
     assert contents(output) == {"thesis.tex": b"years of work"}
 
 
-@pytest.mark.parametrize(("replace", "words"), REFUSALS)
+@pytest.mark.parametrize(("replace", "words"), [REFUSALS[0], (True, "it is a file; expected a folder")])
 def test_a_file_is_never_replaced(folder: Path, output: Path, replace: bool, words: str) -> None:
     output.parent.mkdir()
     output.write_text("mine")

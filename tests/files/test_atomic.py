@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from minilmx.errors import OutputError
-from minilmx.files.atomic import atomic_file, atomic_folder, check_writable
+from minilmx.files.atomic import FolderKind, atomic_file, atomic_folder, check_folder_writable, check_writable
+
+ANY = FolderKind("a folder of any kind", ())
 
 
 def names(folder: Path) -> list[str]:
@@ -65,7 +67,7 @@ def test_an_interruption_leaves_the_old_folder(error: type[BaseException], tmp_p
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(error), atomic_folder(path, replace=True) as temporary:
+    with pytest.raises(error), atomic_folder(path, replace=ANY) as temporary:
         (temporary / "half").touch()
         raise error
     assert names(path) == ["old"]
@@ -75,10 +77,29 @@ def test_an_interruption_leaves_the_old_folder(error: type[BaseException], tmp_p
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     for content in ("first", "second"):
-        with atomic_folder(path, replace=True) as temporary:
+        with atomic_folder(path, replace=ANY) as temporary:
             (temporary / content).touch()
     assert names(path) == ["second"]
     assert names(tmp_path) == ["folder"]
+
+
+def test_a_folder_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    page = FolderKind("a page", ("index.html",))
+    path = tmp_path / "folder"
+    path.mkdir()
+    for content in ("index.html", "next"):
+        with atomic_folder(path, replace=page) as temporary:
+            (temporary / content).touch()
+    with (
+        pytest.raises(
+            OutputError, match="not a page, so it is not replaced; expected a page or an empty folder"
+        ),
+        atomic_folder(path, replace=page),
+    ):
+        raise AssertionError("the block must not run")
+    with pytest.raises(OutputError, match="already exists"):
+        check_folder_writable(path, replace=None)
+    assert names(path) == ["next"]
 
 
 def test_an_existing_file_is_replaced_only_if_allowed(tmp_path: Path) -> None:
@@ -132,7 +153,7 @@ from minilmx.files import atomic
 if not {exchange}:
     atomic._renameat2 = lambda: None
 for turn in itertools.count():
-    with atomic.atomic_folder(pathlib.Path("folder"), replace=True) as new:
+    with atomic.atomic_folder(pathlib.Path("folder"), replace=atomic.FolderKind("any", ())) as new:
         for name in "abc":
             (new / name).write_text(str(turn))
     print(flush=True)
@@ -144,7 +165,7 @@ for turn in itertools.count():
             assert process.stdout
             process.stdout.readline()
             process.send_signal(number)
-        with atomic_folder(tmp_path / "folder", replace=True) as new:
+        with atomic_folder(tmp_path / "folder", replace=ANY) as new:
             assert len({path.read_text() for path in (tmp_path / "folder").iterdir()}) == 1
             assert names(tmp_path / "folder") == ["a", "b", "c"]
             shutil.copytree(tmp_path / "folder", new, dirs_exist_ok=True)
@@ -229,7 +250,7 @@ def test_no_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
     path.write_text("old")
     with (
         pytest.raises(OutputError, match="it is a file; expected a folder"),
-        atomic_folder(path, replace=True),
+        atomic_folder(path, replace=ANY),
     ):
         raise AssertionError("the block must not run")
     assert path.read_text() == "old"
@@ -271,6 +292,6 @@ def test_a_loop_of_links_is_an_output_error(tmp_path: Path) -> None:
 def test_a_folder_is_replaced_from_inside_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path / "folder")
-    with atomic_folder(Path("../folder"), replace=True) as new:
+    with atomic_folder(Path("../folder"), replace=ANY) as new:
         (new / "new").touch()
     assert names(tmp_path / "folder") == ["new"]

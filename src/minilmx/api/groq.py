@@ -5,10 +5,10 @@ from pathlib import Path
 from minilmx.api.artifact import ArtifactLike, resolve_artifact
 from minilmx.api.export import export_model
 from minilmx.arguments import require_count
-from minilmx.embedding.standalone import write_folder
+from minilmx.embedding.standalone import STANDALONE, write_folder
 from minilmx.eval.datasets.pairs import load_pairs, require_limit
 from minilmx.eval.proof_point import PROOF_SHAPE, Reproduction, reproduce, require_proof_artifact
-from minilmx.files.atomic import check_replaceable, check_writable
+from minilmx.files.atomic import check_folder_writable, check_writable
 from minilmx.files.formats import BY_NAME
 from minilmx.files.texts import open_texts
 from minilmx.progress import SILENT, Progress
@@ -122,8 +122,7 @@ def groq_standalone(
         >>> groq_standalone("out", "minilm.tar", "sentences.txt", "to-the-card")
         2
     """
-    check_writable(Path(folder), replace=replace, folder=True)
-    check_replaceable(Path(folder), "a standalone folder", "run.json", "batches.npz")
+    check_folder_writable(Path(folder), replace=STANDALONE if replace else None)
     chosen = choose_graph(resolve_artifact(artifact), "groq", graph)
     texts = open_texts(str(source), column, BY_NAME, "error")
     return write_folder(chosen, Path(bundle), texts, Path(folder), replace=replace)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from minilmx.files.atomic import remove_scratch
+from minilmx.files.scratch import remove_all_scratch
 
 EXIT_ERROR = 3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -111,7 +111,7 @@ def end(interruption: Interruption) -> NoReturn:
     for child in _descendants():
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
-    remove_scratch()
+    remove_all_scratch()
     if not interruption.is_told:
         with suppress(OSError):
             message = f"Error: {interruption.message}\n".encode()

@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from minilmx.embedding.open_graph import checked_tokenizer, in_chunks
 from minilmx.embedding.record import RECORD_SCHEMA_VERSION, artifact_fields
 from minilmx.errors import DatasetError
-from minilmx.files.atomic import atomic_folder, private_folder
+from minilmx.files.atomic import FolderKind, atomic_folder
 from minilmx.files.digest import sha256_of_file
 from minilmx.files.documents import dump_json
+from minilmx.files.scratch import private_folder
 from minilmx.models.artifact import Artifact
 from minilmx.models.batching import feed_batches
 from minilmx.models.interface import SENTENCE_EMBEDDING
 from minilmx.runners.groq import standalone
 from minilmx.runners.groq.bundle import unpack_bundle
 from minilmx.runners.groq.cache import PROGRAM
+
+STANDALONE = FolderKind("a standalone folder", ("run.json", "batches.npz"))
 
 
 def write_folder(
@@ -69,7 +72,7 @@ def write_folder(
         "empty_lines": [],
     }
     record["provenance"] = {"minilmx": record["provenance"].minilmx}
-    with atomic_folder(folder, replace=replace) as new:
+    with atomic_folder(folder, replace=STANDALONE if replace else None) as new:
         shutil.copyfile(bundle, new / "bundle.tar")
         shutil.copyfile(standalone.__file__, new / "run.py")
         arrays: dict[str, Any] = {name: np.stack(batches) for name, batches in feeds.items()}

@@ -7,28 +7,33 @@ state remains. What a killed process left is removed when the same output is wri
 
 import ctypes
 import errno
-import fcntl
 import logging
 import os
 import re
-import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from minilmx.errors import OutputError, boundary
+from minilmx.errors import OutputError
 from minilmx.files.opening import is_url
+from minilmx.files.scratch import make_scratch, remove_left, remove_scratch
 
 _ENDING = ".mlx-partial"
-UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # errors of a file system without locks
+_OLD = "old"  # in the scratch folder: what stood at the target
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h and linux/fs.h
 
 _log = logging.getLogger(__name__)
-_held: dict[Path, Callable[[], None]] = {}  # what removes each scratch folder of this process
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKind:
+    """A kind of folder that may be replaced: what it is called, and the files that each one has."""
+
+    name: str
+    marks: tuple[str, ...]
 
 
 def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
@@ -55,16 +60,20 @@ def check_writable(path: Path, *, replace: bool, folder: bool = False) -> None:
         raise OutputError(f"{path} cannot be written: no permission to write in {parent}")
 
 
-def check_replaceable(path: Path, what: str, *marks: str) -> None:
-    """Raise OutputError unless nothing is at `path`, an empty folder, or `what`: a folder with these files.
+def check_folder_writable(path: Path, *, replace: FolderKind | None) -> None:
+    """Raise OutputError unless a folder can be written at `path`, before long work.
 
-    Call this before `path` is replaced: whatever else a folder holds is not ours to remove.
+    With `replace`, nothing may be there, an empty folder, or one of that kind: whatever else a folder holds
+    is not ours to remove.
     """
+    check_writable(path, replace=replace is not None, folder=True)
     with _no_os_errors(path):
-        ours = path.is_dir() and (all((path / name).is_file() for name in marks) or not any(path.iterdir()))
-        if path.exists() and not ours:
+        if replace is None or not path.exists() or not any(path.iterdir()):
+            return
+        if not all((path / name).is_file() for name in replace.marks):
             raise OutputError(
-                f"{path}: not {what}, so it is not replaced; expected {what} or an empty folder",
+                f"{path}: not {replace.name}, so it is not replaced; "
+                f"expected {replace.name} or an empty folder",
                 "Choose another output.",
             )
 
@@ -103,17 +112,16 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: FolderKind | None = None) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` if the block ends without an error.
 
-    Raises OutputError if `path` exists, unless `replace`, or cannot be written. `replace` removes whatever
-    folder is there: for a path that a user names, call `check_replaceable` before.
+    Raises OutputError if `path` exists, unless it is of the kind to `replace`, or cannot be written.
     """
-    check_writable(path, replace=replace, folder=True)
+    check_folder_writable(path, replace=replace)
     with _no_os_errors(path):
         target = _resolved(path)
         with _scratch(target) as scratch:
-            new, old = scratch / "new", scratch / "old"
+            new, old = scratch / "new", scratch / _OLD
             new.mkdir()
             yield new
             for file in [*new.rglob("*"), new]:
@@ -124,68 +132,6 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
                 target.rename(old)  # if this is the last thing that happens, _recover moves it back
                 new.rename(target)
             flush(target.parent)
-
-
-def _nothing(folder: Path) -> None:
-    """Before a folder is removed."""
-
-
-def make_private_folder(prefix: str, parent: Path, end: Callable[[Path], None] = _nothing) -> Path:
-    """A temporary folder that only this user may enter, until `remove_private_folder`. Raises OSError.
-
-    Before it is removed, `end` ends the processes that still write to it.
-    """
-    lock = None
-    while lock is None:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        lock = _lock(folder)  # not if another process takes it for one that was left behind
-    _held[folder] = partial(_remove_private, folder, lock, end)
-    return folder
-
-
-def remove_left_folders(prefix: str, parent: Path, end: Callable[[Path], None] = _nothing) -> None:
-    """Remove the private folders of processes that no longer live, unless the file system has no locks."""
-    for left in parent.glob(prefix + "?" * 8):
-        with suppress(OSError):  # it was removed in the meantime
-            lock = _lock(left) if left.lstat().st_uid == os.getuid() else None
-            if lock is not None and lock.supported:
-                _remove_private(left, lock, end)
-            elif lock is not None:
-                os.close(lock.handle)
-
-
-def remove_private_folder(folder: Path) -> None:
-    """Remove a folder of make_private_folder. Removing it again does nothing."""
-    if folder in _held:
-        _held[folder]()  # still held if a signal comes: remove_scratch then removes it
-        del _held[folder]
-
-
-@contextmanager
-def private_folder(prefix: str) -> Iterator[Path]:
-    """A folder of make_private_folder among the temporary files, removed at the end. Raises OutputError."""
-    hint = "Free some space, or set TMPDIR to another folder."
-    with boundary(OutputError, "a folder for temporary files cannot be created", hint):
-        parent = Path(tempfile.gettempdir())
-        remove_left_folders(prefix, parent)
-        folder = make_private_folder(prefix, parent)
-    try:
-        yield folder
-    finally:
-        remove_private_folder(folder)
-
-
-def _remove_private(folder: Path, lock: "_Lock", end: Callable[[Path], None]) -> None:
-    end(folder)
-    _release(lock)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_scratch() -> None:
-    """Remove what this process has written and not completed, before it ends without cleaning up."""
-    for remove in list(_held.values()):
-        with suppress(OSError):
-            remove()
 
 
 def flush(path: Path) -> None:
@@ -207,93 +153,34 @@ def _resolved(path: Path) -> Path:
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
-    """A hidden folder beside `target`, locked by this process, and removed at the end."""
+    """A scratch folder beside `target`, removed at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _recover(target)
-    lock = None
-    while lock is None:
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=_ENDING))
-        lock = _lock(scratch)  # not if another process takes it for one that was left behind
-    _held[scratch] = partial(_remove, scratch, target, lock)
+    scratch = make_scratch(target.parent, _prefix(target), _ENDING, before=partial(_restore, target))
     try:
         yield scratch
     finally:
-        _remove(scratch, target, lock)
-        del _held[scratch]
+        remove_scratch(scratch)
 
 
 def _recover(target: Path) -> None:
-    """Complete what a process that no longer lives began for this target, and remove what it left.
-
-    On a file system without locks, nothing says that the process no longer lives, and all is left.
-    """
+    """Complete what a process that no longer lives began for this target, and remove what it left."""
     name = re.compile(re.escape(_prefix(target)) + "[a-z0-9_]{8}" + re.escape(_ENDING))
     with os.scandir(target.parent) as entries:
-        found = [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
-    for scratch in found:
-        lock = _lock(scratch)
-        if lock is None:
-            continue
-        if lock.supported:
-            _remove(scratch, target, lock)
+        left = [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
+    for scratch in left:
+        if remove_left(scratch, partial(_restore, target)):
             _log.warning("removed %s, which an earlier run left", scratch)
-        else:
-            os.close(lock.handle)
+
+
+def _restore(target: Path, scratch: Path) -> None:
+    """Never remove the only copy of what stood at the target."""
+    if (scratch / _OLD).exists() and not target.exists():
+        (scratch / _OLD).rename(target)
 
 
 def _prefix(target: Path) -> str:
     return f".{target.name[:50]}."  # shorter than any limit on names
-
-
-@dataclass(frozen=True, slots=True)
-class _Lock:
-    """An open descriptor; `supported` is False on a file system without locks."""
-
-    handle: int
-    supported: bool
-
-
-def _lock(scratch: Path) -> _Lock | None:
-    """The lock of a scratch folder; None if another process has it or has removed the folder.
-
-    Raises OSError for any other reason why it cannot be locked.
-    """
-    path = scratch / "lock"
-    try:
-        # For writing: NFS locks nothing else.
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None  # it was removed in the meantime, or is not one of ours
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), path.stat()):
-            return _Lock(handle, supported=True)
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except OSError as error:
-        if error.errno in UNSUPPORTED:
-            return _Lock(handle, supported=False)
-        os.close(handle)
-        raise
-    os.close(handle)
-    return None
-
-
-def _remove(scratch: Path, target: Path, lock: _Lock) -> None:
-    """Remove a scratch folder, but never the only copy of what stood at the target."""
-    old = scratch / "old"
-    try:
-        if old.exists() and not target.exists():
-            old.rename(target)
-    finally:
-        _release(lock)
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _release(lock: _Lock) -> None:
-    """Before the folder is removed: NFS keeps a file, and so its folder, as long as it is open."""
-    with suppress(OSError):  # closed already, before a signal interrupted the removal
-        os.close(lock.handle)
 
 
 def _exchange(new: Path, target: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from minilmx.files.atomic import UNSUPPORTED
+from minilmx.files.scratch import UNSUPPORTED
 from minilmx.progress import Progress
 
 

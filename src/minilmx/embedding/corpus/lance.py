@@ -11,11 +11,12 @@ from typing import Any
 from minilmx.embedding.corpus.ledger import LANCE_TRANSACTIONS, LANCE_VERSIONS, Entry
 from minilmx.embedding.corpus.shards import ShardFormat
 from minilmx.errors import OutputError, is_panic
-from minilmx.files.atomic import atomic_folder
+from minilmx.files.atomic import FolderKind, atomic_folder
 
 # Lance's default for strings, FSST, samples at random, so its bytes differ from run to run.
 _COMPRESSION = {"lance-encoding:compression": "zstd"}
 _VERSION = "2.2"
+_LANCE = FolderKind("a part of a Lance dataset", ())
 
 
 def _check_installed() -> None:
@@ -63,8 +64,8 @@ def _commit(folder: Path, shards: Collection[Entry]) -> None:
 
     with (
         _one_sentence(f"{folder} cannot become a Lance dataset"),
-        atomic_folder(folder / LANCE_VERSIONS, replace=True) as versions,
-        atomic_folder(folder / LANCE_TRANSACTIONS, replace=True) as transactions,
+        atomic_folder(folder / LANCE_VERSIONS, replace=_LANCE) as versions,
+        atomic_folder(folder / LANCE_TRANSACTIONS, replace=_LANCE) as transactions,
         tempfile.TemporaryDirectory(dir=versions.parent) as scratch,
     ):
         first, *_ = shards

@@ -23,14 +23,10 @@ from typing import Any
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed, RunnerUnavailable
-from minilmx.files.atomic import (
-    atomic_folder,
-    make_private_folder,
-    remove_left_folders,
-    remove_private_folder,
-)
+from minilmx.files.atomic import atomic_folder
+from minilmx.files.scratch import make_scratch, remove_private, remove_scratch
 from minilmx.models.artifact import Artifact, read_artifact
-from minilmx.models.manifest import MANIFEST_NAME
+from minilmx.models.manifest import ARTIFACT, MANIFEST_NAME
 from minilmx.models.verification import find_problems
 from minilmx.runners.groq.machine import find_cards
 
@@ -116,8 +112,8 @@ class RayEngine:
                 _require_answer(address)
                 if address == "local":
                     # Ray opens its own to all.
-                    folder = make_private_folder(_PREFIX, _parent(), _end_cluster)
-                    undo.callback(remove_private_folder, folder)
+                    folder = make_scratch(_parent(), _PREFIX, before=_end_cluster)
+                    undo.callback(remove_scratch, folder)
                     local = {"_temp_dir": str(folder / "ray"), "include_dashboard": False}
                     if needed:
                         local["resources"] = {CARD_RESOURCE: find_cards().listed or 1}
@@ -158,12 +154,12 @@ class RayEngine:
             _shut_down(self.ray)
         finally:
             if self.folder is not None:
-                remove_private_folder(self.folder)
+                remove_scratch(self.folder)
 
 
 def remove_left_clusters() -> None:
     """Remove what a killed run left of its cluster on this machine."""
-    remove_left_folders(_PREFIX, _parent(), _end_cluster)
+    remove_private(_parent(), _PREFIX, _end_cluster)
 
 
 def _end_cluster(folder: Path) -> None:
@@ -289,7 +285,7 @@ def _artifact_here(artifact: Artifact, files: Mapping[str, bytes]) -> Artifact:
                     return here
         except ArtifactError:
             pass
-    with atomic_folder(sent, replace=True) as folder:
+    with atomic_folder(sent, replace=ARTIFACT) as folder:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
