@@ -182,6 +182,30 @@ def test_a_command_within_its_time_limit_is_not_ended(tiny: Path, tmp_path: Path
     assert (tmp_path / "e.npy").exists()
 
 
+def test_native_code_is_not_interrupted_while_it_starts() -> None:
+    """What it runs in Python may not raise: nanobind, as in onnx, then aborts the process."""
+    program = (
+        "import os, signal, time\n"
+        "from importlib.machinery import ExtensionFileLoader\n"
+        "from minilmx.cli.watchdog import watched\n"
+        "class Loader(ExtensionFileLoader):\n"
+        "    def exec_module(self, module):\n"
+        "        try:\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "            time.sleep(0.2)\n"
+        "        except BaseException:\n"
+        "            os.abort()\n"
+        "with watched(130):\n"
+        "    try:\n"
+        "        Loader('native', 'native.so').exec_module(None)\n"
+        "        time.sleep(1)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('handled', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "handled\n", done
+
+
 def test_native_code_that_prints_the_interruption_prints_nothing() -> None:
     """As PyErr_Print does in a module of native code, while it imports another: it calls sys.excepthook."""
     program = (

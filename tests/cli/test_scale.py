@@ -61,12 +61,22 @@ ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mo
 
 # As pybind11's modules do when a signal comes while a worker imports them.
 STARTING = """
-import multiprocessing, os, signal, sys
+import importlib.util, multiprocessing, os, signal, sys, types
+from importlib.machinery import ExtensionFileLoader
+
+class Loader(ExtensionFileLoader):
+    def create_module(self, spec):
+        return types.ModuleType(spec.name)
+
+    def exec_module(self, module):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            os.abort()  # as nanobind does
+
 if multiprocessing.parent_process():
-    try:
-        os.kill(os.getpid(), signal.SIGTERM)
-    except SystemExit as error:
-        raise ImportError("initialization failed") from error
+    spec = importlib.util.spec_from_file_location("native", "native.so", loader=Loader("native", "native.so"))
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 folder = os.path.dirname(__file__)
 sys.path.remove(folder)
 del sys.modules["onnxruntime"]

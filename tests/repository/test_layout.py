@@ -61,7 +61,7 @@ def test_torch_and_transformers_are_imported_in_a_few_files() -> None:
 
 # Each room, by the package that it is, and the rooms that it may import: those before it.
 _ORDER = (
-    *("errors", "arguments", "progress", "cpus", "threads", "wording", "files", "models"),
+    *("errors", "arguments", "progress", "cpus", "threads", "signals", "wording", "files", "models"),
     *(("export", "runners"), "embedding", "embedders", "eval", "publishing", "api"),
     ("testing", "sentence_transformers", "cli"),
 )

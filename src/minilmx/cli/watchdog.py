@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from minilmx.files.scratch import remove_all_scratch
+from minilmx.signals import postpone
 
 EXIT_ERROR = 3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,11 +34,12 @@ class Interruption:
     def __init__(self, code: int) -> None:
         self.code = code
 
-    def handle(self, number: int, *_: object) -> NoReturn:
-        """Handle a signal, when native code returns."""
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal, when native code returns and has started. Raises KeyboardInterrupt."""
         self.note(number)
-        self.is_handled = True
-        raise _Interrupted
+        if not postpone(number, frame):
+            self.is_handled = True
+            raise _Interrupted
 
     def note(self, number: int) -> None:
         """Remember what a signal means: that of the time limit is an error."""

@@ -10,15 +10,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any
 
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import MinilmxError
+from minilmx.signals import postpone
 
 # A fresh interpreter: a copy of this one would share what threads of libraries hold.
 _CONTEXT = multiprocessing.get_context("spawn")
-_ENDED = 128 + signal.SIGTERM  # the exit code of a worker that was asked to end
 _CLOSING_SECONDS = 8  # what a runner holds is closed: a killed process can lock a GroqCard
 
 
@@ -94,10 +95,6 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
                     _answer(pipe, embedder.embed(pipe.recv()))
         except MinilmxError as error:
             _answer(pipe, error)
-        except Exception:  # of any type: native code that is starting makes its own of SIGTERM's SystemExit
-            if signal.getsignal(signal.SIGTERM) is _end:  # there was no SIGTERM
-                raise
-            sys.exit(_ENDED)
         finally:
             _ignore_sigterm()  # the process ends in any case
 
@@ -110,9 +107,10 @@ def _answer(pipe: "Connection[Embedded | MinilmxError | None, Task]", answer: An
         sys.exit(1)
 
 
-def _end(*_: object) -> NoReturn:
-    _ignore_sigterm()
-    sys.exit(_ENDED)
+def _end(number: int, frame: FrameType | None) -> None:
+    if not postpone(number, frame):
+        _ignore_sigterm()
+        sys.exit(128 + number)
 
 
 def _ignore_sigterm() -> None:
