@@ -13,6 +13,7 @@ from minilmx.models.artifact import Artifact
 STSB = Path(__file__).parents[3] / "shared" / "stsb"
 
 pytestmark = pytest.mark.skipif(not STSB.is_dir(), reason="needs the STSb data in ../shared/stsb")
+full_size = pytest.mark.skipif(not FULL_SIZE, reason="takes minutes: set FULL_SIZE")
 
 
 def stsb(language: str) -> str:
@@ -69,10 +70,10 @@ def test_layer_norm_comes_close_to_the_limit_of_float16(part: Evaluation) -> Non
 
 
 @pytest.mark.slow
+@full_size
 def test_the_emulator_keeps_the_spearman_of_stsb_english(packed: Artifact) -> None:
     """On the packed graph, which takes a quarter of the tokens that the fixed one does."""
-    pairs = load_pairs(stsb("en"), limit=None if FULL_SIZE else 200)
-    result = evaluate(packed, ["onnxruntime", "groq-emulator"], pairs, "packed")
+    result = evaluate(packed, ["onnxruntime", "groq-emulator"], load_pairs(stsb("en")), "packed")
     reference, emulator = result.runners
     assert abs(spearman(emulator) - spearman(reference)) < 0.02
     assert drift(emulator).max_abs == pytest.approx(5.6e-4, abs=2e-4)
@@ -80,10 +81,10 @@ def test_the_emulator_keeps_the_spearman_of_stsb_english(packed: Artifact) -> No
 
 
 @pytest.mark.slow
+@full_size
 def test_other_languages_have_their_published_spearman(complete: Artifact) -> None:
     """At 128 tokens: no test sentence in these languages is longer than 91."""
-    published = {"de": 62.40, "fr": 64.93, "es": 61.62} if FULL_SIZE else {"fr": 64.93}
-    for language, expected in published.items():
+    for language, expected in {"de": 62.40, "fr": 64.93, "es": 61.62}.items():
         result = evaluate(complete, ["onnxruntime"], load_pairs(stsb(language)), "dynamic")
         assert result.truncated_sentences == 0
         assert spearman(result.runners[0]) == pytest.approx(expected, abs=0.01), language

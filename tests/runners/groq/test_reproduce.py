@@ -160,7 +160,7 @@ def test_stsb_has_the_spearman_of_the_cpu_and_in_full_that_of_groq(prepared, pro
         pytest.skip(f"needs the data set {STSB}")
     for name, value in prepared.variables.items():
         monkeypatch.setenv(name, value)
-    count = 1379 if FULL_SIZE else 60
+    count = 1379 if FULL_SIZE else 30
     found = reproduce_groq(proof, STSB, limit=count)
     assert (found.pairs, found.dropped, found.emulated) == (count, 0, True)
     pairs = load_pairs(str(STSB), limit=count)
