@@ -372,7 +372,7 @@ def test_memory_does_not_grow_with_the_input(name: str, tiny: Path, tmp_path: Pa
     if name == "e.parquet":
         pytest.importorskip("pyarrow", reason="needs pyarrow for Parquet")
     peaks = []
-    for rows in (3_000, 30_000):
+    for rows in (10_000, 30_000):
         with (tmp_path / "in.txt").open("w") as stream:
             stream.writelines(f"sentence {i} {'x' * 1000}\n" for i in range(rows))
         command = [sys.executable, "-c", PEAK, "run", "--threads", "1", "--force", "-o", name]
@@ -380,7 +380,7 @@ def test_memory_does_not_grow_with_the_input(name: str, tiny: Path, tmp_path: Pa
             [*command, str(tiny), "in.txt"], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] < peaks[0] + 15, f"{peaks} MiB"  # the texts alone are 30 MiB
+    assert peaks[1] < peaks[0] + 10, f"{peaks} MiB"  # the texts alone are 20 MiB more
 
 
 def test_the_record_next_to_an_output_describes_the_run(tiny: Path, mlx: Mlx, tmp_path: Path) -> None:
