@@ -72,6 +72,6 @@ def make_folder(name: str, calibration: Sequence[str] = (), *, keep: bool = Fals
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise SetupFailed((done.stdout.strip().splitlines() or ["it said nothing"])[-1])
+    process = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if process.returncode:
+        raise SetupFailed((process.stdout.strip().splitlines() or ["it said nothing"])[-1])

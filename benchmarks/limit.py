@@ -41,7 +41,7 @@ def measure_rates() -> Rates:
 
     Which library multiplies fastest depends on the processor, by as much as a factor of two.
     """
-    found = {}
+    by_shape = {}
     for rows, inner, columns in _SHAPES:
         random = np.random.default_rng(0)
         left = random.random((rows, inner), dtype=np.float32)
@@ -53,8 +53,8 @@ def measure_rates() -> Rates:
                 multiply()
                 rate = 2 * rows * inner * columns / (time.perf_counter() - started)
                 rates[library] = max(rates[library], rate)
-        found[rows, inner, columns] = rates
-    return found
+        by_shape[rows, inner, columns] = rates
+    return by_shape
 
 
 def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> list[Callable[[], object]]:

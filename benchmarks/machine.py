@@ -38,5 +38,5 @@ def seconds_of_others() -> float:
 
 def list_versions(python: Path) -> dict[str, str]:
     """Versions of the packages that matter for speed, and of Python, as this Python has them."""
-    done = subprocess.run([python, "--version"], capture_output=True, check=True, text=True)
-    return {"python": done.stdout.split()[-1], **installed_versions(python, _PACKAGES)}
+    process = subprocess.run([python, "--version"], capture_output=True, check=True, text=True)
+    return {"python": process.stdout.split()[-1], **installed_versions(python, _PACKAGES)}

@@ -59,7 +59,7 @@ def main() -> None:
     before = measure_rates()
     usage = measure(make_folder(given.artifact, keep=True), given.graph, workload, given.rounds)
     rates = _best(before, measure_rates())
-    limit = max(rate for found in rates.values() for rate in found.values())
+    limit = max(rate for by_library in rates.values() for rate in by_library.values())
     about = f"{given.workload}, {given.artifact}, {given.graph}; {available_cpus()} cores"
     print(render(about, usage, count_flops(counts), limit))
     print(render_rates(rates))
@@ -184,8 +184,8 @@ def render_rates(rates: Rates) -> str:
         f"| product, GFLOP/s | {' | '.join(libraries)} |",
         f"| :--- |{' ---: |' * len(libraries)}",
     ]
-    for shape, found in rates.items():
-        cells = " | ".join(f"{found[library] / 1e9:,.0f}" for library in libraries)
+    for shape, by_library in rates.items():
+        cells = " | ".join(f"{by_library[library] / 1e9:,.0f}" for library in libraries)
         lines.append(f"| {' x '.join(map(str, shape))} | {cells} |")
     return "\n".join(lines)
 

@@ -21,21 +21,21 @@ _HEADINGS = (
 
 def render(document: Mapping[str, Any]) -> str:
     """Markdown: a table per workload, by class of accuracy with the fastest in bold, then the conditions."""
-    parts = [_workload(name, found) for name, found in document["workloads"].items()]
+    parts = [_workload(name, workload) for name, workload in document["workloads"].items()]
     return "\n\n".join([*parts, _conditions(document)])
 
 
-def _workload(name: str, found: Mapping[str, Any]) -> str:
-    rate = max(found["fp32_flops_per_second"]) / 1e9
+def _workload(name: str, workload: Mapping[str, Any]) -> str:
+    rate = max(workload["fp32_flops_per_second"]) / 1e9
     lines = [
-        f"**{name}**: {found['about']}, {found['texts']:,} texts, {found['tokens']:,} tokens, "
-        f"{found['flops'] / 1e9:,.0f} GFLOP without padding: {found['limit_seconds']:.2f} s at this "
+        f"**{name}**: {workload['about']}, {workload['texts']:,} texts, {workload['tokens']:,} tokens, "
+        f"{workload['flops'] / 1e9:,.0f} GFLOP without padding: {workload['limit_seconds']:.2f} s at this "
         f"machine's {rate:,.0f} GFLOP/s in fp32.",
         "",
         _row(_HEADINGS),
         _row([":---", *["---:"] * (len(_HEADINGS) - 1)]),
     ]
-    entries = list(found["contenders"].values())
+    entries = list(workload["contenders"].values())
     measured = sorted(
         (entry for entry in entries if "failed" not in entry), key=lambda entry: -entry["ratio"]
     )
@@ -83,7 +83,7 @@ def _conditions(document: Mapping[str, Any]) -> str:
         f"{document['date'][:10]}; medians of {document['settings']['rounds']} rounds.",
         "",
     ]
-    others = max(found.get("others_share_of_cores", 0) for found in document["workloads"].values())
+    others = max(workload.get("others_share_of_cores", 0) for workload in document["workloads"].values())
     if others > _QUIET:
         lines[0] += f" Not a quiet machine: other work took {others:.0%} of its cores."
     for environment, versions in document["versions"].items():

@@ -51,22 +51,22 @@ def describe_setup(details: Mapping[str, Any]) -> str:
 def find_differences(reference: "RunnerResult", candidate: "RunnerResult") -> list[str]:
     """What may be the reason that embeddings differ, each as a clause."""
     before, after = reference.details, candidate.details
-    found = []
+    differences = []
     if LEAST_NORM in before and LEAST_NORM in after and _is_normalized(before) != _is_normalized(after):
-        found.append(f"it is {_norms(after)}, and the reference is {_norms(before)}")
+        differences.append(f"it is {_norms(after)}, and the reference is {_norms(before)}")
     if before.get(NUMBERS) != after.get(NUMBERS):
-        found.append(f"its numbers are {_type(after)}, and the reference's are {_type(before)}")
+        differences.append(f"its numbers are {_type(after)}, and the reference's are {_type(before)}")
     if PROMPT in before and PROMPT in after and before[PROMPT] != after[PROMPT]:
-        found.append(f"it has {_prompt(after)}, and the reference has {_prompt(before)}")
+        differences.append(f"it has {_prompt(after)}, and the reference has {_prompt(before)}")
     if _reads(before) != _reads(after) and (before.get(TRUNCATED) or after.get(TRUNCATED)):
-        found.append(f"it has {_reads(after)}, and the reference has {_reads(before)}")
+        differences.append(f"it has {_reads(after)}, and the reference has {_reads(before)}")
     drift = candidate.comparison and candidate.comparison.drift
     if drift and drift.mean_cosine is not None and drift.mean_cosine < _ANOTHER_MODEL:
-        found.append(
+        differences.append(
             f"the mean cosine of the same texts is {drift.mean_cosine:.2f}, which suggests another model "
             "or other texts"
         )
-    return found
+    return differences
 
 
 def _is_normalized(details: Mapping[str, Any]) -> bool:

@@ -196,11 +196,11 @@ def _tokenize(artifact: Artifact, pairs: SentencePairs) -> dict[str, TokenizedTe
     }
 
 
-def _similarities(artifact: Artifact, found: Embeddings) -> NDArray[np.float64]:
+def _similarities(artifact: Artifact, embeddings: Embeddings) -> NDArray[np.float64]:
     """The similarities of the N pairs, or a cross-encoder's scores: float64 [N]."""
     if artifact.gives_scores:
-        return found.values[:, 0].astype(np.float64)
-    return pair_similarities(found.values, artifact.similarity)
+        return embeddings.values[:, 0].astype(np.float64)
+    return pair_similarities(embeddings.values, artifact.similarity)
 
 
 def _search(

@@ -43,9 +43,9 @@ class BatchInvariance:
 
 
 def measure_invariance(
-    embedder: Embedder, texts: TokenizedTexts, found: Embeddings
+    embedder: Embedder, texts: TokenizedTexts, embeddings: Embeddings
 ) -> BatchInvariance | None:
-    """Embed up to 24 of the texts again, and compare with what was `found` for all of them.
+    """Embed up to 24 of the texts again, and compare with the `embeddings` of all of them.
 
     None if an embedding is not finite or all zeros. Raises RunnerError.
     """
@@ -53,7 +53,7 @@ def measure_invariance(
     some = texts.take(rows)
     alone = embedder.encode_tokenized(some, feed=feed_alone).values
     turned = embedder.encode_tokenized(some.take(slice(None, None, -1))).values[::-1]
-    before = found.values[rows]
+    before = embeddings.values[rows]
     cosines, differences = [], []
     for again in (alone, turned):
         cosines.append(cosine_similarity(before, again))

@@ -60,7 +60,7 @@ def climb(
     Raises EvalError if fewer than two steps can run or one is not finite.
     """
     some = texts.take(slice(0, SENTENCES))
-    taken, missing = [], []
+    climbed, missing = [], []
     for name, runner, level in _STEPS:
         own = own_settings(runner, settings)
         if level:
@@ -81,15 +81,15 @@ def climb(
             continue
         if not found.finite:
             raise EvalError(f"the ladder's step {name}: numbers that are not finite; expected finite ones")
-        taken.append((name, runner, found.values.astype(np.float64)))
-    if len(taken) < 2:
+        climbed.append((name, runner, found.values.astype(np.float64)))
+    if len(climbed) < 2:
         raise EvalError(
-            f"the ladder: {len(taken)} steps can run here; expected at least two",
+            f"the ladder: {len(climbed)} steps can run here; expected at least two",
             f"Install what is missing for {', '.join(missing)}.",
         )
-    final = taken[-1][2] - taken[0][2]
-    steps = [LadderStep(*taken[0][:2], max_abs=0.0, rms_abs=0.0, share=0.0)]
-    for (_, _, before), (name, runner, values) in pairwise(taken):
+    final = climbed[-1][2] - climbed[0][2]
+    steps = [LadderStep(*climbed[0][:2], max_abs=0.0, rms_abs=0.0, share=0.0)]
+    for (_, _, before), (name, runner, values) in pairwise(climbed):
         moved = values - before
         share = float((moved * final).sum() / (final * final).sum()) if final.any() else 0.0
         rms = float(np.sqrt(np.mean(moved**2)))

@@ -122,10 +122,10 @@ def _embed(
         mask = batch.attention_mask[:, :, None].astype(np.float32)
         return np.asarray((runner.run(batch) * mask).sum(axis=1) / mask.sum(axis=1))
 
-    found = []
+    parts = []
     for embeddings in map_in_threads(pooled, batches.batches(), runner.concurrency, runner.close):
-        found.append(embeddings)
+        parts.append(embeddings)
         advance(len(embeddings))
-    embeddings = np.concatenate(found)
+    embeddings = np.concatenate(parts)
     require_finite(embeddings, texts, runner.name)
     return embeddings

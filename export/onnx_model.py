@@ -126,9 +126,9 @@ class DynamicModel:
     def run(self, batch: TokenBatch) -> Outputs:
         """The file's own outputs on onnxruntime; pooled by numpy if it does not pool. Raises ExportError."""
         feeds = batch.feeds()
-        taken = {value.name: feeds[value.name] for value in self.session.get_inputs()}
+        inputs = {value.name: feeds[value.name] for value in self.session.get_inputs()}
         with boundary(ExportError, f"{self.file}: onnxruntime cannot run it"):
-            hidden, *pooled = self.session.run(list(self.outputs), taken)
+            hidden, *pooled = self.session.run(list(self.outputs), inputs)
         hidden = hidden[:, :, : self.hidden_dimension]
         embedding = pooled[0] if pooled else self._pool(hidden, batch.attention_mask[:, :, None])
         return hidden, embedding[:, : self.embedding_dimension]

@@ -88,10 +88,10 @@ def _check_packed(packed: Path, texts: TokenizedTexts, model: ExportableModel) -
     worst = 0.0
     for batch in pack(texts, segments):
         (found,) = session.run([SENTENCE_EMBEDDING], batch.feeds())
-        taken = batch.texts >= 0
-        wanted = expected[batch.texts[taken]]
-        worst = max(worst, float(np.abs(found[taken] - wanted).max()))
-        relative = relative_difference(found[taken], wanted)
+        is_used = batch.texts >= 0
+        theirs = expected[batch.texts[is_used]]
+        worst = max(worst, float(np.abs(found[is_used] - theirs).max()))
+        relative = relative_difference(found[is_used], theirs)
         if not (relative <= MAX_ABS_EMBEDDING and np.isfinite(found).all()):
             raise ExportError(
                 f"{packed.name}: an embedding differs from the model's by up to {relative:.3g}, relative to "
@@ -151,9 +151,9 @@ def _compare(
     scale: float,
 ) -> list[float]:
     """Max abs difference of the output and, if the graph gives them, of token embeddings, within limits."""
-    (wanted_hidden, wanted), outputs = model.run(batch), run(batch)
+    (wanted_hidden, pooled), outputs = model.run(batch), run(batch)
     attended = batch.attention_mask == 1
-    compared = [(model.output, MAX_ABS_EMBEDDING, outputs[model.output], wanted)]
+    compared = [(model.output, MAX_ABS_EMBEDDING, outputs[model.output], pooled)]
     if (hidden := outputs.get(LAST_HIDDEN_STATE)) is not None:
         compared.append((LAST_HIDDEN_STATE, MAX_ABS_HIDDEN, hidden[attended], wanted_hidden[attended]))
     worst = []

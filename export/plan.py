@@ -229,9 +229,9 @@ def _record_source(source: ModelSource, weights_sha256: str) -> Source:
 def _tool_versions(*packages: str) -> dict[str, str]:
     """The versions of what determines the bytes. Raises ExportError if a package is not installed."""
     try:
-        found = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
+        versions = {name: metadata.version(name) for name in ("onnx", "tokenizers", *packages)}
     except metadata.PackageNotFoundError as missing:
         raise ExportError(
             f"an export needs {missing.name}, which is not installed", "Run pip install 'minilmx[export]'."
         ) from missing
-    return {"minilmx": minilmx.__version__} | found
+    return {"minilmx": minilmx.__version__} | versions

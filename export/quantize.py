@@ -161,8 +161,8 @@ def measure_cost(
     Raises ExportError if a sentence's cosine similarity is below 0.9.
     """
     tokenized = tokenizer.encode(sample_texts(tokenizer.shape.sequence_length))
-    wanted = [model.run(batch)[1] for batch in tokenized.batches()]
-    float32 = np.concatenate(wanted)[: len(tokenized)].astype(np.float64)
+    pooled = [model.run(batch)[1] for batch in tokenized.batches()]
+    float32 = np.concatenate(pooled)[: len(tokenized)].astype(np.float64)
     largest, least = 0.0, 1.0
     for kind, path in graphs.items():
         session, int8 = open_session(path), np.empty_like(float32)

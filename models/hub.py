@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HubRequest:
     """A model on the hub. `revision` None is the main branch; see resolve_model for the rest."""
 
     id: str
@@ -42,7 +42,7 @@ class Wanted:
         return ModelSource(folder, self.id, commit, "hub", f"hub {self.id} at {commit[:12]}", self.pooling)
 
 
-def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
+def from_hub(request: HubRequest, progress: Progress) -> ModelSource:
     """A complete snapshot in the cache, or a new download. Raises ModelError.
 
     The hub is asked which commit a branch or a tag is at; if it cannot be reached, the one in the cache is
@@ -53,24 +53,24 @@ def from_hub(wanted: Wanted, progress: Progress) -> ModelSource:
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's own
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    hub_id, revision = wanted.id, wanted.revision
+    hub_id, revision = request.id, request.revision
     try:
         validate_repo_id(hub_id)
     except hub_errors.HFValidationError as error:
         raise ModelError(f"unknown model {hub_id!r}; expected a folder or a hub id (org/name)") from error
     cached = cached_snapshot(hub_id, revision)
-    is_complete = cached is not None and not _missing(wanted, cached)
+    is_complete = cached is not None and not _missing(request, cached)
     if cached and is_complete and (is_commit(revision) or hub.is_offline_mode()):
-        return wanted.source(cached)
+        return request.source(cached)
     try:
         # One request without retries, to fail at once if the hub cannot be reached.
         info = hub.HfApi().model_info(hub_id, revision=revision, timeout=TIMEOUT_SECONDS)
-        return _download(wanted, [each.rfilename for each in info.siblings or ()], progress)
+        return _download(request, [each.rfilename for each in info.siblings or ()], progress)
     except (OSError, ValueError, HTTPError) as error:
         refused = refusal(error, hub_id, revision, ModelError)
         if refused is None and cached and is_complete:
-            return wanted.source(cached)
-        raise refused or out_of_reach(error, _describe_cache(wanted, cached), ModelError) from error
+            return request.source(cached)
+        raise refused or out_of_reach(error, _describe_cache(request, cached), ModelError) from error
 
 
 def refusal(
@@ -109,43 +109,43 @@ def out_of_reach(error: Exception, what: str, kind: type[MinilmxError]) -> Minil
     )
 
 
-def cached_main(wanted: Wanted, progress: Progress) -> ModelSource | None:
+def cached_main(request: HubRequest, progress: Progress) -> ModelSource | None:
     """The cached main branch in place of a known revision that is out of reach, with a message; or None."""
-    folder = cached_snapshot(wanted.id, None)
-    if wanted.revision is None or folder is None or _missing(wanted, folder):
+    folder = cached_snapshot(request.id, None)
+    if request.revision is None or folder is None or _missing(request, folder):
         return None
-    pinned, commit = wanted.revision[:12], folder.name[:12]
+    pinned, commit = request.revision[:12], folder.name[:12]
     progress.message(
-        f"{wanted.id}: the known revision {pinned} is not in the hub cache and cannot be downloaded; "
+        f"{request.id}: the known revision {pinned} is not in the hub cache and cannot be downloaded; "
         f"taking the cached main branch, {commit}"
     )
-    source = wanted.source(folder)
+    source = request.source(folder)
     note = f"{source.note}, the main branch in the cache; the known revision {pinned} is not in the cache"
     return replace(source, note=note)
 
 
-def _download(wanted: Wanted, listing: list[str], progress: Progress) -> ModelSource:
+def _download(request: HubRequest, listing: list[str], progress: Progress) -> ModelSource:
     """Download the settings, check them, and then download the rest."""
     import huggingface_hub as hub
     from huggingface_hub.errors import EntryNotFoundError
 
     def snapshot(revision: str | None, patterns: list[str]) -> Path:
-        return Path(hub.snapshot_download(wanted.id, revision=revision, allow_patterns=patterns))
+        return Path(hub.snapshot_download(request.id, revision=revision, allow_patterns=patterns))
 
-    folder = snapshot(wanted.revision, _SETTINGS)  # the cache records which commit a branch is at
+    folder = snapshot(request.revision, _SETTINGS)  # the cache records which commit a branch is at
     commit = folder.name
     if "modules.json" not in listing:
         with suppress(EntryNotFoundError):  # the cache records that the model has none
-            hub.hf_hub_download(wanted.id, "modules.json", revision=commit)
-    source = replace(wanted.source(folder), listing=frozenset(listing))
-    if wanted.settings_only:
+            hub.hf_hub_download(request.id, "modules.json", revision=commit)
+    source = replace(request.source(folder), listing=frozenset(listing))
+    if request.settings_only:
         return source
-    check_model(source, onnx=wanted.onnx)
+    check_model(source, onnx=request.onnx)
     weights = (
-        [f"{_ONNX}*"] if wanted.onnx else [str(file.relative_to(folder)) for file in all_weights(source)]
+        [f"{_ONNX}*"] if request.onnx else [str(file.relative_to(folder)) for file in all_weights(source)]
     )
-    progress.message(f"downloading {wanted.id} at {commit} from the hub")
-    return wanted.source(snapshot(commit, [*_TOKENIZER, *weights]))
+    progress.message(f"downloading {request.id} at {commit} from the hub")
+    return request.source(snapshot(commit, [*_TOKENIZER, *weights]))
 
 
 def is_commit(revision: str | None) -> bool:
@@ -165,15 +165,15 @@ def cached_snapshot(hub_id: str, revision: str | None) -> Path | None:
     return snapshot if "/" not in commit and commit.strip(".") and snapshot.is_dir() else None
 
 
-def _missing(wanted: Wanted, folder: Path) -> str | None:
+def _missing(request: HubRequest, folder: Path) -> str | None:
     """What a snapshot lacks, as an interrupted download leaves it, or None if it is complete.
 
     Other libraries download only what they read: transformers leaves out modules.json. Without a
     mark that the hub has none, its absence says nothing.
     """
-    source = wanted.source(folder)
+    source = request.source(folder)
     is_marked = (folder.parents[1] / ".no_exist" / folder.name / "modules.json").is_file()
-    if source.is_plain and not is_marked and wanted.pooling is None:
+    if source.is_plain and not is_marked and request.pooling is None:
         return "modules.json"
     try:
         encoder = source.encoder
@@ -182,7 +182,7 @@ def _missing(wanted: Wanted, folder: Path) -> str | None:
         return None  # the export says what is wrong with the file
     weights = [WEIGHTS] if (encoder / WEIGHTS).is_file() else shards or [WEIGHTS]
     needed = [encoder / "config.json"]
-    if wanted.onnx:
+    if request.onnx:
         needed += [folder / _ONNX, *named_data_files(folder / _ONNX)]
     else:
         needed += [encoder / name for name in weights]
@@ -194,18 +194,18 @@ def _missing(wanted: Wanted, folder: Path) -> str | None:
     return None if has_tokenizer else "a tokenizer"
 
 
-def _describe_cache(wanted: Wanted, cached: Path | None) -> str:
+def _describe_cache(request: HubRequest, cached: Path | None) -> str:
     """Why the cache does not have the wanted model, in words."""
     if cached is not None:
-        return f"{wanted.id} at {cached.name[:12]} is in the hub cache without {_missing(wanted, cached)}"
-    repo = _cache_folder(wanted.id)
-    main = cached_snapshot(wanted.id, None)
-    found = sorted(path.name for path in (repo / "snapshots").glob("*"))
-    if not found:
-        return f"{wanted.id} is not in the hub cache"
-    held = ", ".join(f"{name} (main)" if main and name == main.name else name for name in found)
-    what = f"revision {wanted.revision!r}" if wanted.revision else "the main branch"
-    return f"{what} of {wanted.id} is not in the hub cache (the cache holds {held})"
+        return f"{request.id} at {cached.name[:12]} is in the hub cache without {_missing(request, cached)}"
+    repo = _cache_folder(request.id)
+    main = cached_snapshot(request.id, None)
+    snapshots = sorted(path.name for path in (repo / "snapshots").glob("*"))
+    if not snapshots:
+        return f"{request.id} is not in the hub cache"
+    held = ", ".join(f"{name} (main)" if main and name == main.name else name for name in snapshots)
+    what = f"revision {request.revision!r}" if request.revision else "the main branch"
+    return f"{what} of {request.id} is not in the hub cache (the cache holds {held})"
 
 
 def _cache_folder(hub_id: str) -> Path:

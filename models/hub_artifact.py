@@ -78,8 +78,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
                 "Upload it again.",
             )
     if not _is_complete(folder):
-        wanted = [escape(file.path) for file in manifest.files]
-        hub.snapshot_download(hub_id, revision=folder.name, allow_patterns=wanted)
+        patterns = [escape(file.path) for file in manifest.files]
+        hub.snapshot_download(hub_id, revision=folder.name, allow_patterns=patterns)
     return folder
 
 

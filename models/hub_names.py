@@ -9,8 +9,8 @@ _SNAPSHOT = re.compile(r"models--(?P<id>[^/]+)/snapshots/(?P<revision>[0-9a-f]{4
 
 def snapshot_of(folder: Path) -> tuple[str, str] | None:
     """The hub id and the commit of a folder in the hub's cache, or None for another folder."""
-    found = _SNAPSHOT.search(folder.resolve().as_posix())
-    return (found["id"].replace("--", "/"), found["revision"]) if found else None
+    match = _SNAPSHOT.search(folder.resolve().as_posix())
+    return (match["id"].replace("--", "/"), match["revision"]) if match else None
 
 
 def is_hub_id(name: str) -> bool:

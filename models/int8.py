@@ -14,7 +14,7 @@ def round_weights_to_int8(model: onnx.ModelProto, steps: int = 127) -> list[onnx
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
     products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
-    found = []
+    dequantized = []
     for name in dict.fromkeys(node.input[1] for node in products):
         exact = numpy_helper.to_array(weights[name])
         scale = np.maximum(np.abs(exact).max(axis=0), np.finfo(np.float32).tiny) / steps
@@ -23,8 +23,10 @@ def round_weights_to_int8(model: onnx.ModelProto, steps: int = 127) -> list[onnx
         names = [f"{name}/{part}" for part in ("int8", "scale", "zero")]
         graph.initializer.remove(weights[name])
         graph.initializer.extend(map(numpy_helper.from_array, parts, names))
-        found.append(helper.make_node("DequantizeLinear", names, [name], name=f"{name}/dequantize", axis=1))
+        dequantized.append(
+            helper.make_node("DequantizeLinear", names, [name], name=f"{name}/dequantize", axis=1)
+        )
     nodes = list(graph.node)
     del graph.node[:]
-    graph.node.extend([*found, *nodes])
+    graph.node.extend([*dequantized, *nodes])
     return [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]

@@ -65,5 +65,5 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 def find_known_model(name: str) -> KnownModel | None:
     """The known model of this short name or hub id, in any letter case, or None."""
-    wanted = name.lower()
-    return next((each for each in _MODELS if wanted in (each.name.lower(), each.hub_id.lower())), None)
+    lower = name.lower()
+    return next((each for each in _MODELS if lower in (each.name.lower(), each.hub_id.lower())), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minilmx.errors import ModelError, boundary
 from minilmx.files.digest import sha256_of_file
-from minilmx.models.hub import Wanted, cached_main, from_hub
+from minilmx.models.hub import HubRequest, cached_main, from_hub
 from minilmx.models.hub_names import is_hub_id, snapshot_of
 from minilmx.models.known import KNOWN_MODELS, find_known_model
 from minilmx.models.model_folder import WEIGHTS, ModelSource
@@ -59,14 +59,16 @@ def resolve_model(
             f"{', '.join(KNOWN_MODELS)}"
         )
     hub_id = known.hub_id if known else model
-    wanted = Wanted(hub_id, revision or (known.revision if known else None), onnx, pooling, settings_only)
+    request = HubRequest(
+        hub_id, revision or (known.revision if known else None), onnx, pooling, settings_only
+    )
     try:
-        return from_hub(wanted, progress)
+        return from_hub(request, progress)
     except ModelError as unreachable:
         if known is None or revision is not None:
             raise
         is_bundled = known.name == _BUNDLED_MODEL and not onnx
-        found = (bundled_model() if is_bundled else None) or cached_main(wanted, progress)
+        found = (bundled_model() if is_bundled else None) or cached_main(request, progress)
         if found is not None:
             return replace(found, pooling=pooling)
         if not is_bundled:

@@ -147,8 +147,8 @@ class Tokenizer:
         DatasetError for another of more than MAX_CHARACTERS, and ArtifactError.
         """
         with boundary(ArtifactError, f"{self._file} cannot tokenize a text"):
-            found = self._arrays([self._prompt + text for text in texts] if self._prompt else texts)
-        return TokenizedTexts(*found, self.shape, self._empty, self._pad_id, self._mask)
+            arrays = self._arrays([self._prompt + text for text in texts] if self._prompt else texts)
+        return TokenizedTexts(*arrays, self.shape, self._empty, self._pad_id, self._mask)
 
     def encode_pairs(self, pairs: Sequence[Pair]) -> TokenizedTexts:
         """Tokenize N pairs of texts, each as one row: padded, and truncated to the sequence length.

@@ -82,7 +82,7 @@ def weights_fault(artifact: "Artifact", graph: str, content: Path | bytes) -> st
 def unlisted_files(artifact: "Artifact") -> list[str]:
     """Files in the folder that the manifest does not cover, without the model card."""
     listed = {file.path for file in artifact.manifest.files} | {MANIFEST_NAME, CARD}
-    found = (path for path in artifact.path.rglob("*") if not path.is_dir())
+    paths = (path for path in artifact.path.rglob("*") if not path.is_dir())
     return sorted(
-        name for path in found if (name := path.relative_to(artifact.path).as_posix()) not in listed
+        name for path in paths if (name := path.relative_to(artifact.path).as_posix()) not in listed
     )

@@ -36,8 +36,8 @@ SDK_CALL_SECONDS = "sdk_call_seconds"
 def chip_latencies(details: Details) -> dict[str, Any]:
     """The three latencies of one batch that an accelerator's runner gives, in seconds, or None."""
     keys = (ON_CHIP_COMPUTE_SECONDS, WITH_PCIE_SECONDS, SDK_CALL_SECONDS)
-    found = {key: details.get(key) for key in keys}
-    return {key: float(value) if isinstance(value, int | float) else None for key, value in found.items()}
+    latencies = {key: details.get(key) for key in keys}
+    return {key: float(value) if isinstance(value, int | float) else None for key, value in latencies.items()}
 
 
 FLOAT16_MAX = 65504.0

@@ -109,9 +109,9 @@ def find_clash() -> str | None:
     }
     if len(builds) < 2:
         return None
-    found = " and ".join(f"{name} {version}" for name, version in builds.items())
+    installed = " and ".join(f"{name} {version}" for name, version in builds.items())
     return (
-        f"{found} are installed into the same folder, which has files of both; pip uninstall "
+        f"{installed} are installed into the same folder, which has files of both; pip uninstall "
         f"{' '.join(builds)}, then pip install one of them"
     )
 
@@ -180,13 +180,13 @@ def _hardware(device: Device) -> list[Any]:
     return [each for each in onnxruntime.get_ep_devices() if each.ep_name == device.provider]
 
 
-def _choose(found: list[Any], device: Device, wanted: str | None) -> Any:
-    for each in found:
-        if wanted is None or _type(each) == wanted.upper():
+def _choose(devices: list[Any], device: Device, kind: str | None) -> Any:
+    for each in devices:
+        if kind is None or _type(each) == kind.upper():
             return each
-    types = ", ".join(dict.fromkeys(map(_type, found)))
-    raise RunnerUnavailable(f"{DEVICE_TYPE} of {device.provider}: {wanted}; expected one of {types}")
+    types = ", ".join(dict.fromkeys(map(_type, devices)))
+    raise RunnerUnavailable(f"{DEVICE_TYPE} of {device.provider}: {kind}; expected one of {types}")
 
 
-def _type(found: Any) -> str:
-    return str(found.device.type.name)
+def _type(device: Any) -> str:
+    return str(device.device.type.name)

@@ -160,12 +160,12 @@ def _missing(options: OnnxruntimeOptions) -> str | None:
 
 
 def _versions(options: OnnxruntimeOptions) -> dict[str, str]:
-    found = {"onnxruntime": onnxruntime.__version__}
+    versions = {"onnxruntime": onnxruntime.__version__}
     if options.device == CPU:
-        return found
+        return versions
     from minilmx.runners.devices import plugin_versions
 
-    return found | plugin_versions(options.device)
+    return versions | plugin_versions(options.device)
 
 
 ENTRY = RunnerEntry(

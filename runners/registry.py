@@ -138,10 +138,10 @@ def default_runners(artifact: Artifact) -> tuple[list[str], str]:
     if missing is None:
         return ["onnxruntime", "groq"], "a GroqCard was found: comparing onnxruntime and groq"
     cards = importlib.import_module("minilmx.runners.groq.machine").find_cards()
-    found = f"a GroqCard was found, but cannot be used: {missing}" if cards.exist else "no GroqCard was found"
+    why = f"a GroqCard was found, but cannot be used: {missing}" if cards.exist else "no GroqCard was found"
     return (
         ["onnxruntime", "groq-emulator"],
-        f"{found}: comparing onnxruntime and groq-emulator, an emulation on the CPU",
+        f"{why}: comparing onnxruntime and groq-emulator, an emulation on the CPU",
     )
 
 

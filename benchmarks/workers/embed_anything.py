@@ -30,7 +30,7 @@ def load(model, max_tokens, by_length=False):
         order = np.arange(len(texts))
         if by_length:
             order = np.argsort([len(text) for text in texts], kind="stable")
-        found = embed_query([texts[row] for row in order], embedder, config)
-        return np.array([each.embedding for each in found], np.float32)[np.argsort(order)], {}
+        embedded = embed_query([texts[row] for row in order], embedder, config)
+        return np.array([each.embedding for each in embedded], np.float32)[np.argsort(order)], {}
 
     return embed

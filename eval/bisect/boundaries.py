@@ -40,8 +40,8 @@ def find_boundaries(model: ModelProto) -> tuple[Boundary, ...]:
     graph = model.graph
     tensors = _layer_norm_outputs(graph)
     layers = max((layer for layer, _ in tensors), default=-1) + 1
-    wanted = [(-1, _EMBEDDINGS), *((layer, part) for layer in range(layers) for part in ("attention", "MLP"))]
-    missing = [_title(*key) for key in wanted if len(tensors.get(key, ())) != 1]
+    keys = [(-1, _EMBEDDINGS), *((layer, part) for layer in range(layers) for part in ("attention", "MLP"))]
+    missing = [_title(*key) for key in keys if len(tensors.get(key, ())) != 1]
     if missing or layers == 0:
         raise EvalError(
             "the graph cannot be bisected: not exactly one tensor is the output of the LayerNorm of "
@@ -49,28 +49,28 @@ def find_boundaries(model: ModelProto) -> tuple[Boundary, ...]:
             "such as encoder/layer.0/attention/output/LayerNorm",
             "Export the model from its PyTorch weights, not from an ONNX file.",
         )
-    found = [Boundary(_title(*key), tensors[key][0], True) for key in wanted]
-    pooled = _before_normalisation(graph, found[-1].tensor)
+    boundaries = [Boundary(_title(*key), tensors[key][0], True) for key in keys]
+    pooled = _before_normalisation(graph, boundaries[-1].tensor)
     if pooled is not None:
-        found.append(Boundary(_POOLING, pooled, False))
-    found.append(Boundary(_POOLED, _POOLED, False))
-    for boundary in found:
+        boundaries.append(Boundary(_POOLING, pooled, False))
+    boundaries.append(Boundary(_POOLED, _POOLED, False))
+    for boundary in boundaries:
         _require_cut(graph, boundary)
-    return tuple(found)
+    return tuple(boundaries)
 
 
 def nodes_for(graph: GraphProto, outputs: Iterable[str], known: Collection[str] = ()) -> list[NodeProto]:
     """The nodes that compute `outputs` from the values of `known`, in the graph's order."""
     producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    found: set[int] = set()
+    indices: set[int] = set()
     waiting = list(outputs)
     while waiting:
         name = waiting.pop()
         index = None if name in known else producers.get(name)
-        if index is not None and index not in found:
-            found.add(index)
+        if index is not None and index not in indices:
+            indices.add(index)
             waiting += graph.node[index].input
-    return [graph.node[index] for index in sorted(found)]
+    return [graph.node[index] for index in sorted(indices)]
 
 
 def float_outputs(model: ModelProto, boundaries: Sequence[Boundary]) -> list[tuple[str, ...]]:
@@ -136,12 +136,12 @@ def _layer_norm_outputs(graph: GraphProto) -> dict[tuple[int, str], list[str]]:
     for node, module in zip(graph.node, modules, strict=True):
         for name in node.input:
             readers.setdefault(name, set()).add(module)
-    found: dict[tuple[int, str], list[str]] = {}
+    outputs: dict[tuple[int, str], list[str]] = {}
     for node, module in zip(graph.node, modules, strict=True):
         if module is not None:
             leaving = [name for name in node.output if readers.get(name, {module}) != {module}]
-            found.setdefault(module, []).extend(leaving)
-    return found
+            outputs.setdefault(module, []).extend(leaving)
+    return outputs
 
 
 def _module(node: NodeProto, weights: Collection[str]) -> tuple[int, str] | None:

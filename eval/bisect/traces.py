@@ -48,15 +48,15 @@ def trace(
     session = _open(part, threads)
     parts: list[list[NDArray[np.float32]]] = [[] for _ in boundaries]
     largest = np.zeros(len(maxima))
-    done = 0
+    position = 0
     for batch in texts.batches():
-        found = _run(session, [*names, *maxima], batch.feeds())
-        real = min(texts.shape.batch_size, len(texts) - done)
+        outputs = _run(session, [*names, *maxima], batch.feeds())
+        real = min(texts.shape.batch_size, len(texts) - position)
         attended = batch.attention_mask[:real] == 1
-        for kept, each, value in zip(parts, boundaries, found[: len(names)], strict=True):
+        for kept, each, value in zip(parts, boundaries, outputs[: len(names)], strict=True):
             kept.append(value[:real][attended] if each.per_token else value[:real])
-        largest = np.maximum(largest, np.array(found[len(names) :], dtype=np.float64))  # keeps NaN
-        done += real
+        largest = np.maximum(largest, np.array(outputs[len(names) :], dtype=np.float64))  # keeps NaN
+        position += real
         advance(real)
     return Trace(tuple(np.concatenate(kept) for kept in parts), largest if magnitudes else None)
 
@@ -75,19 +75,19 @@ def finish(
     sentence's first token, so that they are numbers of the usual size. Raises RunnerFailed.
     """
     session = _open(cut(model, ["sentence_embedding"], start), threads)
-    taken = {value.name for value in session.get_inputs()}
+    names = {value.name for value in session.get_inputs()}
     masks = texts.tokens.attention_mask == 1
     sentences = np.split(values, np.cumsum(texts.token_counts)[:-1]) if start.per_token else list(values)
-    parts, done = [], 0
+    parts, position = [], 0
     for batch in texts.batches():
         # The last batch is filled up with its last sentence.
-        rows = [min(row, len(texts) - 1) for row in range(done, done + texts.shape.batch_size)]
+        rows = [min(row, len(texts) - 1) for row in range(position, position + texts.shape.batch_size)]
         given = [_place(sentences[row], masks[row]) if start.per_token else sentences[row] for row in rows]
-        feeds = {name: array for name, array in batch.feeds().items() if name in taken}
+        feeds = {name: array for name, array in batch.feeds().items() if name in names}
         (embeddings,) = _run(session, ["sentence_embedding"], {**feeds, start.tensor: np.stack(given)})
-        real = min(texts.shape.batch_size, len(texts) - done)
+        real = min(texts.shape.batch_size, len(texts) - position)
         parts.append(embeddings[:real])
-        done += real
+        position += real
         advance(real)
     return np.concatenate(parts)
 

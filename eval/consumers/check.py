@@ -103,9 +103,10 @@ def answer(findings: Sequence[Finding]) -> str:
     if not checked:
         return "nothing to compare: none of the libraries is installed"
     for state, word in ((DISAGREES, f"{Answer.DIFFERENT}"), (FAILS, "FAIL")):
-        found = [finding for finding in checked if finding.state == state]
-        if found:
-            return f"{word}: {found[0].consumer} {found[0].reason} ({state}: {len(found)} of {len(checked)})"
+        in_state = [finding for finding in checked if finding.state == state]
+        if in_state:
+            first = in_state[0]
+            return f"{word}: {first.consumer} {first.reason} ({state}: {len(in_state)} of {len(checked)})"
     largest = max(finding.max_abs or 0.0 for finding in checked)
     names = ", ".join(dict.fromkeys(finding.consumer for finding in checked))
     return f"{Answer.SAME}: the embeddings agree in {names}: max abs {largest:.1e}"
@@ -184,10 +185,10 @@ def _odd_texts(artifact: Artifact) -> list[str]:
     return odd_texts(artifact.shape.sequence_length, [str(added[number]) for number in sorted(added)[-8:]])
 
 
-def _other_ids(artifact: Artifact, texts: list[str], found: list[list[int]]) -> str | None:
+def _other_ids(artifact: Artifact, texts: list[str], theirs: list[list[int]]) -> str | None:
     """The first text whose token ids are not the artifact's, or None."""
     tokens = open_tokenizer(artifact).encode(texts).tokens
-    for text, ids, row, mask in zip(texts, found, tokens.input_ids, tokens.attention_mask, strict=True):
+    for text, ids, row, mask in zip(texts, theirs, tokens.input_ids, tokens.attention_mask, strict=True):
         if ids != row[mask == 1].tolist():
             return text
     return None

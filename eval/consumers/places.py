@@ -73,16 +73,16 @@ def _python(python: Path) -> Place:
 def installed_versions(python: Path, names: Sequence[str]) -> dict[str, str]:
     """The versions of the distributions that a Python has. Raises EvalError."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [python, "-c", _ASK, *names],
             env=child_variables(),
             capture_output=True,
             timeout=_SECONDS,
             check=False,
         )
-        if done.returncode:
-            raise ValueError(f"exit code {done.returncode}")
-        versions: dict[str, str] = json.loads(done.stdout)
+        if process.returncode:
+            raise ValueError(f"exit code {process.returncode}")
+        versions: dict[str, str] = json.loads(process.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EvalError(f"{python} does not run as a Python: {error}") from error
     return versions

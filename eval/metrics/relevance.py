@@ -33,11 +33,11 @@ class RelevanceDifference:
     @property
     def meaning(self) -> str:
         """A plain sentence that says what the difference of nDCG@10 means."""
-        found = self.ndcg_at_10
-        measured = f"{found.estimate:+.4f}, 95% interval {found.low:+.4f} to {found.high:+.4f}"
-        if not found.excludes_zero:
+        interval = self.ndcg_at_10
+        measured = f"{interval.estimate:+.4f}, 95% interval {interval.low:+.4f} to {interval.high:+.4f}"
+        if not interval.excludes_zero:
             return f"nDCG@10 does not differ beyond chance ({measured})."
-        better = "higher" if found.estimate > 0 else "lower"
+        better = "higher" if interval.estimate > 0 else "lower"
         return f"nDCG@10 is {better}, and not by chance ({measured})."
 
 

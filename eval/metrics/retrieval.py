@@ -62,12 +62,12 @@ class RetrievalDrift:
     @property
     def meaning(self) -> str:
         """The mixed-index verdict as a plain sentence."""
-        found = f"{100 * self.mixed_recall_at_10:.2f}% of the 10 nearest neighbours"
+        share = f"{100 * self.mixed_recall_at_10:.2f}% of the 10 nearest neighbours"
         if self.index_may_stay:
-            return f"An existing index can be kept: new queries find {found} in it."
+            return f"An existing index can be kept: new queries find {share} in it."
         if self.mixed_recall_at_10 >= MIN_MIXED_RECALL:
-            found = f"{100 * self.mixed_recall_at_1:.2f}% of the nearest neighbours"
-        return f"Embed the index again: new queries find only {found} in the existing one."
+            share = f"{100 * self.mixed_recall_at_1:.2f}% of the nearest neighbours"
+        return f"Embed the index again: new queries find only {share} in the existing one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ def measure_retrieval(
     reference: Rows | Sides, candidate: Rows | Sides, texts: list[str], similarity: str
 ) -> RetrievalDrift | None:
     """`compare_neighbours` of what `find_neighbours` finds, or None."""
-    found = find_neighbours(reference, candidate, texts, similarity)
-    return None if found is None else compare_neighbours(found)
+    neighbours = find_neighbours(reference, candidate, texts, similarity)
+    return None if neighbours is None else compare_neighbours(neighbours)
 
 
 def find_neighbours(
@@ -145,8 +145,8 @@ def compare_neighbours(
 
     With `keep_text`, these have their texts.
     """
-    truth, found = neighbours.reference, neighbours.candidate
-    n, differs = len(truth), truth != found
+    truth, candidates = neighbours.reference, neighbours.candidate
+    n, differs = len(truth), truth != candidates
     changed = np.flatnonzero(differs.any(axis=1))
     flipped = differs[changed].argmax(axis=1) + 1
     hits = neighbours.hits
@@ -195,7 +195,7 @@ def _kept(rows: Rows | Sides, keep: Neighbours, similarity: str) -> Sides:
 
 def _search(queries: Rows, documents: Rows, similarity: str, *, others: bool = False) -> Neighbours:
     """The 10 nearest documents of each query, nearest first: [Q, 10]. With `others`, none is its own."""
-    found = np.empty((len(queries), TOP), np.int64)
+    neighbours = np.empty((len(queries), TOP), np.int64)
     for start in range(0, len(queries), _BLOCK_ROWS):
         block = queries[start : start + _BLOCK_ROWS]
         close = np.empty((len(block), 0), np.float32)
@@ -209,8 +209,8 @@ def _search(queries: Rows, documents: Rows, similarity: str, *, others: bool = F
                 fresh[np.flatnonzero(is_here), rows[is_here]] = -np.inf
             numbers = np.broadcast_to(np.arange(first, first + len(part)), fresh.shape)
             close, near = _first(np.hstack([close, fresh]), np.hstack([near, numbers]))
-        found[start : start + len(block)] = near
-    return found
+        neighbours[start : start + len(block)] = near
+    return neighbours
 
 
 def _first(close: NDArray[Any], near: Neighbours) -> tuple[NDArray[Any], Neighbours]:
@@ -224,7 +224,7 @@ def _first(close: NDArray[Any], near: Neighbours) -> tuple[NDArray[Any], Neighbo
     return np.take_along_axis(close, chosen, axis=1), np.take_along_axis(near, chosen, axis=1)
 
 
-def _hits(truth: Neighbours, found: Neighbours) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _hits(truth: Neighbours, candidates: Neighbours) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many of the true nearest 1 and nearest 10 each query found."""
-    at_10 = (truth[:, :, None] == found[:, None, :]).any(axis=2).sum(axis=1)
-    return (truth[:, 0] == found[:, 0]).astype(np.int64), at_10
+    at_10 = (truth[:, :, None] == candidates[:, None, :]).any(axis=2).sum(axis=1)
+    return (truth[:, 0] == candidates[:, 0]).astype(np.int64), at_10

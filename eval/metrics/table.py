@@ -88,10 +88,10 @@ def _at(path: str, scale: float = 1) -> Value:
     """The number at a path of attributes of the result, times `scale`; None if a part of it is missing."""
 
     def find(result: "RunnerResult", reference: "RunnerResult") -> float | None:
-        found: Any = result
+        value: Any = result
         for name in path.split("."):
-            found = getattr(found, name, None)
-        return None if found is None else float(scale * found)
+            value = getattr(value, name, None)
+        return None if value is None else float(scale * value)
 
     return find
 

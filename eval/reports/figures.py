@@ -63,16 +63,16 @@ def _draw_profile(evaluation: Evaluation, profile: DriftProfile) -> list[Figure]
 
 
 def _by_size(profile: DriftProfile) -> Figure:
-    found = profile.log10_max_abs
-    x = svg.decade_axis(found.edges[0], found.edges[-1], "largest difference in the embedding")
-    y = svg.linear_axis(0, max(found.counts) * 1.06, "")
+    histogram = profile.log10_max_abs
+    x = svg.decade_axis(histogram.edges[0], histogram.edges[-1], "largest difference in the embedding")
+    y = svg.linear_axis(0, max(histogram.counts) * 1.06, "")
     title = "Largest difference per sentence"
     worst = profile.worst[0]
     return Figure(
         title,
         "sentences",
-        svg.histogram(found.edges, found.counts, x, y, title),
-        f"Largest absolute difference of each of {sum(found.counts):,} sentences, on a logarithmic "
+        svg.histogram(histogram.edges, histogram.counts, x, y, title),
+        f"Largest absolute difference of each of {sum(histogram.counts):,} sentences, on a logarithmic "
         f"scale. The worst is {worst.max_abs:.2e}.",
     )
 

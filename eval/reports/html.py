@@ -103,9 +103,9 @@ def _number(text: str) -> Markup:
     return Markup(_EXPONENT.sub(_power, signed))  # escaped above
 
 
-def _power(found: re.Match[str]) -> str:
-    sign = MINUS if found[2] == "-" else ""
-    return f"{found[1]} {TIMES} 10<sup>{sign}{found[3]}</sup>"
+def _power(match: re.Match[str]) -> str:
+    sign = MINUS if match[2] == "-" else ""
+    return f"{match[1]} {TIMES} 10<sup>{sign}{match[3]}</sup>"
 
 
 def _meaning(result: Result) -> list[str]:

@@ -39,12 +39,12 @@ def render_markdown(results: Sequence[Result]) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown shows unchanged, on one line."""
-    return _in_html(_SIGNS.sub(lambda found: f"\\{found[0]}", text))
+    return _in_html(_SIGNS.sub(lambda match: f"\\{match[0]}", text))
 
 
 def _in_html(text: str) -> str:
     """Text inside HTML, where the signs of Markdown mean nothing up to an empty line."""
-    return _ENTITIES.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
+    return _ENTITIES.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
 
 
 def _result(result: Result) -> list[str]:

@@ -97,8 +97,8 @@ def _tokenize(embedder: Embedder, inputs: Inputs) -> TokenizedTexts:
 def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -> ComparedSide:
     """Through a runner: as in `evaluate`, tokens are made once, and numbers that are not finite are kept."""
     texts, tokenized = inputs.texts, _tokenize(embedder, inputs)
-    found = embedder.encode_tokenized(tokenized, advance)
-    invariance = measure_invariance(embedder, tokenized, found)
+    embeddings = embedder.encode_tokenized(tokenized, advance)
+    invariance = measure_invariance(embedder, tokenized, embeddings)
     artifact, runner = embedder.artifact, embedder.runner
     details, versions = facts_of(runner)
     record = RunRecord(
@@ -110,13 +110,13 @@ def _embed_tokens(embedder: Embedder, name: str, inputs: Inputs, advance: Any) -
         runner=runner.name,
         details=details,
         versions=versions,
-        timing=timing_of(len(texts), found.seconds, found.batch_seconds),
+        timing=timing_of(len(texts), embeddings.seconds, embeddings.batch_seconds),
     )
     return ComparedSide(
         name=name,
-        values=found.values,
-        total=len(found.values),
-        is_finite=bool(np.isfinite(found.values).all()),
+        values=embeddings.values,
+        total=len(embeddings.values),
+        is_finite=bool(np.isfinite(embeddings.values).all()),
         is_live=True,
         record=record,
         details={

@@ -79,17 +79,17 @@ def search_results(
     """Each side's result on the queries and the documents of a search."""
     first, half = sides[0], len(search.queries)
     shown, counts = search.texts if keep_text else search.labels, _token_counts(sides)
-    found = [find_nearest(side.values[:half], side.values[half:], similarity) for side in sides]
+    neighbours_by_side = [find_nearest(side.values[:half], side.values[half:], similarity) for side in sides]
     judged = [
         None if nearest is None or search.judgements is None else score_queries(nearest, search.judgements)
-        for nearest in found
+        for nearest in neighbours_by_side
     ]
-    for side, nearest, scores in zip(sides, found, judged, strict=True):
+    for side, nearest, scores in zip(sides, neighbours_by_side, judged, strict=True):
         comparison = None if side is first else _compare(first, side, shown, counts)
         if comparison and comparison.drift.finite:
             mixed = find_nearest(side.values[:half], first.values[half:], similarity)
-            if found[0] is not None and nearest is not None and mixed is not None:
-                neighbours = FoundNeighbours(found[0], nearest, mixed)
+            if neighbours_by_side[0] is not None and nearest is not None and mixed is not None:
+                neighbours = FoundNeighbours(neighbours_by_side[0], nearest, mixed)
                 comparison = replace(
                     comparison,
                     retrieval=compare_neighbours(neighbours, search, keep_text=keep_text),

@@ -62,14 +62,14 @@ def load_saved(source: Source, number: int, inputs: Inputs | None) -> ComparedSi
 def join_rows(saved: dict[int, ComparedSide], inputs: Inputs | None) -> dict[int, ComparedSide]:
     """The saved rows in the order of the texts, or of the first file with ids. Raises EvalError."""
     ids = [side for side in saved.values() if side.ids is not None]
-    wanted, of, total = None, "", None
+    ids_to_join, of, total = None, "", None
     if inputs is not None:
-        wanted, of, total = inputs.ids, inputs.name, inputs.total
+        ids_to_join, of, total = inputs.ids, inputs.name, inputs.total
     elif len(ids) > 1:
-        wanted, of = ids[0].ids, ids[0].name
-    if wanted is not None:
-        _places(wanted, of)
-    return {number: _in_order(side, wanted, of, total) for number, side in saved.items()}
+        ids_to_join, of = ids[0].ids, ids[0].name
+    if ids_to_join is not None:
+        _places(ids_to_join, of)
+    return {number: _in_order(side, ids_to_join, of, total) for number, side in saved.items()}
 
 
 def _places(ids: Sequence[str], of: str) -> dict[str, int]:
@@ -80,20 +80,20 @@ def _places(ids: Sequence[str], of: str) -> dict[str, int]:
     return places
 
 
-def _in_order(side: ComparedSide, wanted: Sequence[str] | None, of: str, total: int | None) -> ComparedSide:
-    """The rows of the ids that are wanted, or else all rows, which must be one per text."""
-    if side.ids is None or wanted is None:
+def _in_order(side: ComparedSide, order: Sequence[str] | None, of: str, total: int | None) -> ComparedSide:
+    """The rows of the ids in `order`, or else all rows, which must be one per text."""
+    if side.ids is None or order is None:
         if total not in (None, side.total):
             raise EvalError(
                 f"{side.name}: {counted(side.total, 'embedding')}; expected {total:,}, one per text of {of}"
             )
         return replace(side, ids=None)
     places = _places(side.ids, side.name)
-    missing = [each for each in wanted if each not in places]
+    missing = [each for each in order if each not in places]
     if missing:
         raise EvalError(
             f"{side.name}: {counted(len(missing), 'missing id')}, the first is {missing[0]!r:.80}; expected "
-            f"all {len(wanted):,} of {of}"
+            f"all {len(order):,} of {of}"
         )
-    rows = [places[each] for each in wanted]
-    return replace(side, values=side.values[rows], ids=wanted)
+    rows = [places[each] for each in order]
+    return replace(side, values=side.values[rows], ids=order)

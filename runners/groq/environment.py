@@ -74,8 +74,8 @@ def find_environment() -> GroqFlowEnvironment | None:
     """GroqFlow's environment, or None if it does not exist or lacks GroqFlow."""
     stated = os.environ.get(PYTHON_VARIABLE)
     pythons = [Path(stated)] if stated else _likely_pythons()
-    found = (_read.get(python) or read_environment(python) for python in pythons)
-    return next(filter(None, found), None)
+    environments = (_read.get(python) or read_environment(python) for python in pythons)
+    return next(filter(None, environments), None)
 
 
 def conda_prefixes() -> list[Path]:
@@ -98,10 +98,10 @@ def _likely_pythons() -> Iterator[Path]:
 
 def require_environment() -> GroqFlowEnvironment:
     """GroqFlow's environment. Raises RunnerUnavailable if it does not exist."""
-    found = find_environment()
-    if found is None:
+    environment = find_environment()
+    if environment is None:
         raise RunnerUnavailable(missing_environment(), "Run `mlx groq setup`.")
-    return found
+    return environment
 
 
 def missing_environment() -> str:
@@ -116,7 +116,7 @@ def read_environment(python: Path) -> GroqFlowEnvironment | None:
     """What is installed in a Python, however it was installed there, or None without GroqFlow."""
     _read.pop(python, None)
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [str(python), "-c", _ASK],
             env=clean_variables(),
             stdin=subprocess.DEVNULL,
@@ -124,7 +124,7 @@ def read_environment(python: Path) -> GroqFlowEnvironment | None:
             timeout=_ASK_SECONDS,
             check=True,
         )
-        version, versions = json.loads(done.stdout)
+        version, versions = json.loads(process.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     if "groqflow" not in versions:

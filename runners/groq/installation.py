@@ -147,13 +147,13 @@ def _find_pythons() -> Iterator[Path]:
     uv = Path(stated) if stated else Path(data or home / ".local" / "share") / "uv" / "python"
     for version in _versions():
         on_path = shutil.which(f"python{version}")
-        found = [
+        candidates = [
             *([Path(on_path)] if on_path else []),
             *(path for folder in pyenv for path in sorted(folder.glob(f"{version}.*/bin/python"))[::-1]),
             *sorted(uv.glob(f"cpython-{version}.*/bin/python{version}"))[::-1],
             *(prefix / "bin" / f"python{version}" for prefix in conda_prefixes()),
         ]
-        for candidate in found:
+        for candidate in candidates:
             if _python_version(candidate) == version:  # a pyenv shim may not start
                 yield candidate
 

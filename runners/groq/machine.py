@@ -59,8 +59,8 @@ class FoundCards:
 
 def find_tool(name: str) -> Path | None:
     """An SDK tool on PATH, or in /usr/local/groq/bin."""
-    found = shutil.which(name) or shutil.which(name, path=str(TOOL_FOLDER))
-    return Path(found) if found else None
+    path = shutil.which(name) or shutil.which(name, path=str(TOOL_FOLDER))
+    return Path(path) if path else None
 
 
 def find_cards(devices: Path = Path("/dev")) -> FoundCards:
@@ -74,8 +74,8 @@ def find_cards(devices: Path = Path("/dev")) -> FoundCards:
 def find_card_tool() -> Path | None:
     """`tsp-ctl`, which the runtime brings: on PATH, among the SDK's tools, or in the runtime's folder."""
     runtime = find_runtime()
-    found = find_tool("tsp-ctl") or (shutil.which("tsp-ctl", path=str(runtime / "bin")) if runtime else None)
-    return Path(found) if found else None
+    path = find_tool("tsp-ctl") or (shutil.which("tsp-ctl", path=str(runtime / "bin")) if runtime else None)
+    return Path(path) if path else None
 
 
 def package_version(package: str) -> str | None:
@@ -98,8 +98,8 @@ def package_version(package: str) -> str | None:
         for command, pattern in queries:
             if shutil.which(command[0]):
                 output = output_of(command, _PACKAGE_MANAGER_SECONDS)
-                if found := re.search(pattern, output or "", re.MULTILINE):
-                    return found.group(1)
+                if match := re.search(pattern, output or "", re.MULTILINE):
+                    return match.group(1)
                 break
     return _stated_by_the_runtime() if package == RUNTIME else None
 
@@ -107,18 +107,18 @@ def package_version(package: str) -> str | None:
 def _stated_by_the_runtime() -> str | None:
     """The version of the distribution `groq` in the runtime's folder."""
     folder = find_runtime()
-    found = metadata.distributions(name="groq", path=[str(folder)]) if folder else ()
-    return next((each.version for each in found), None)
+    distributions = metadata.distributions(name="groq", path=[str(folder)]) if folder else ()
+    return next((each.version for each in distributions), None)
 
 
 def release(version: str) -> tuple[int, ...]:
     """The numbers of a release without what a packager adds: "1:0.10.0-2~rc1" is (0, 10)."""
     numbers = re.match(r"[\d.]*", version.rpartition(":")[2])
     assert numbers is not None  # it matches an empty text, too
-    found = [int(number) for number in numbers.group().split(".") if number]
-    while found and found[-1] == 0:
-        found.pop()
-    return tuple(found)
+    parts = [int(number) for number in numbers.group().split(".") if number]
+    while parts and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
 
 
 def too_old(version: str | None) -> bool:

@@ -74,7 +74,7 @@ def describe(attempts: list[Attempt]) -> str:
 def _candidates(environment: GroqFlowEnvironment | None) -> list[Path]:
     """The Pythons that exist: the user's setting, the SDK's own, GroqFlow's, and those that SDKs want."""
     tools = str(TOOL_FOLDER)
-    found = [
+    commands = [
         os.environ.get(RUNTIME_PYTHON_VARIABLE),
         shutil.which("python", path=tools),
         shutil.which("groq-python") or shutil.which("groq-python", path=tools),
@@ -82,7 +82,7 @@ def _candidates(environment: GroqFlowEnvironment | None) -> list[Path]:
         shutil.which("python3.10"),
         shutil.which("python3.8"),
     ]
-    return [Path(each) for each in dict.fromkeys(found) if each]
+    return [Path(each) for each in dict.fromkeys(commands) if each]
 
 
 @cache
@@ -90,7 +90,7 @@ def _problem(python: Path, folder: Path | None, variables: tuple[tuple[str, str]
     """Why a Python cannot drive the runtime, or None; asked once per process, as an import takes seconds."""
     command = [str(python), "-c", _PROBE, *([str(folder)] if folder else [])]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             env=dict(variables),
             stdin=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ def _problem(python: Path, folder: Path | None, variables: tuple[tuple[str, str]
         return f"it did not import the runtime within {_PROBE_SECONDS} s"
     except OSError as error:
         return f"it cannot be started: {error.strerror}"
-    if done.returncode == 0:
+    if process.returncode == 0:
         return None
-    lines = done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"]
-    return lines[-1] if "Traceback" in done.stderr else lines[0]  # what follows is advice, such as pyenv's
+    lines = process.stderr.strip().splitlines() or [f"it ended with exit code {process.returncode}"]
+    return lines[-1] if "Traceback" in process.stderr else lines[0]  # what follows is advice, such as pyenv's

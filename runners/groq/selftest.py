@@ -138,8 +138,8 @@ def _check_outputs(artifact: Artifact, outputs: Tensors) -> MachineCheck:
     found = ", ".join(f"{name} {value.dtype} {shapes[name]}" for name, value in sorted(outputs.items()))
     kinds = {value.dtype.name for value in outputs.values()}
     ok = shapes == expected and kinds <= {"float16", "float32"}
-    wanted = ", ".join(f"{name} {shape}" for name, shape in sorted(expected.items()))
-    remedy = f"expected {wanted}, of float16" if not ok else "expected float16; minilmx takes float32, too"
+    listed = ", ".join(f"{name} {shape}" for name, shape in sorted(expected.items()))
+    remedy = f"expected {listed}, of float16" if not ok else "expected float16; minilmx takes float32, too"
     return _check(artifact.graph_kind, "outputs", ok, found, remedy, warning=ok and kinds != {"float16"})
 
 

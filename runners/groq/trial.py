@@ -57,17 +57,17 @@ def try_environment(environment: GroqFlowEnvironment) -> str:
             "inputs": str(inputs),
             "chips": 1,
         }
-        done = []
+        stages = []
         with Worker(environment.python, job, folder / "trial.log", environment.variables()) as worker:
             try:
                 for event in worker.events():
                     if event["event"] == "stage" and event["status"] == "done":
-                        done.append(event["stage"])
+                        stages.append(event["stage"])
             except RunnerFailed as error:
-                if not set(done) >= _OPEN_STAGES:
+                if not set(stages) >= _OPEN_STAGES:
                     raise
-                return f"as far as the SDK here allows ({', '.join(done)}); {error.message}"
-    return f"complete ({', '.join(done)})"
+                return f"as far as the SDK here allows ({', '.join(stages)}); {error.message}"
+    return f"complete ({', '.join(stages)})"
 
 
 def _write_tiny(folder: Path) -> tuple[Path, Path]:

@@ -280,8 +280,8 @@ def read_text(path):
 
 def versions():
     """Of Python and of every package in its environment."""
-    found = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
-    return dict(found, python=sys.version.split()[0])
+    installed = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
+    return dict(installed, python=sys.version.split()[0])
 
 
 # The verbs

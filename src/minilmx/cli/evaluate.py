@@ -146,9 +146,9 @@ def evaluate(
     with console_progress() as progress:
         opened = minilmx.open_artifact(artifact)
         if not runners:
-            found, note = default_runners(opened)
+            defaults, note = default_runners(opened)
             progress.message(note)
-            runners = tuple(found)
+            runners = tuple(defaults)
         require_comparison(preset, stated, len(runners))
         result = minilmx.evaluate(
             opened,

@@ -58,12 +58,12 @@ def setup(size: str, python: Path | None, prefix: Path | None) -> None:
     from minilmx.runners.groq.installation import set_up
 
     with console_progress() as progress:
-        done = set_up(size, python, prefix, progress)
-    found = done.environment
-    echo(f"GroqFlow {found.versions['groqflow']} ({size}) in {found.python.parent.parent}")
-    echo(f"trial build: {done.trial}")
+        outcome = set_up(size, python, prefix, progress)
+    environment = outcome.environment
+    echo(f"GroqFlow {environment.versions['groqflow']} ({size}) in {environment.python.parent.parent}")
+    echo(f"trial build: {outcome.trial}")
     if prefix is not None:
-        echo(f"to use it in minilmx: export {PYTHON_VARIABLE}={found.python}")
+        echo(f"to use it in minilmx: export {PYTHON_VARIABLE}={environment.python}")
 
 
 @groq.command(short_help="Check everything that a run on a GroqCard needs.")
@@ -99,8 +99,8 @@ def _print_checks(checks: "list[MachineCheck]", failed: str) -> None:
     for check in checks:
         state = failed if not check.ok else "warning" if check.warning else "ok"
         remedy = "" if state == "ok" else f": {check.remedy}"
-        found = check.found.replace("\n", "\n" + (11 + width) * " ")
-        echo(f"{state:<7}  {check.name:<{width}}  {found}{remedy}")
+        text = check.found.replace("\n", "\n" + (11 + width) * " ")
+        echo(f"{state:<7}  {check.name:<{width}}  {text}{remedy}")
 
 
 @groq.command(short_help="Try small graphs on the GroqCard, in about a minute.")
@@ -153,14 +153,14 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
     from minilmx.api.groq import build_for_groq
 
     with console_progress() as progress:
-        done = build_for_groq(
+        groq_build = build_for_groq(
             artifact, bundle, time_limit_seconds=60 * time_limit, progress=progress, **settings
         )
-    facts = done.facts
+    facts = groq_build.facts
     rows = [
-        ("build", str(done.folder)),
-        ("sdk", done.sdk or "unknown"),
-        ("ops", ", ".join(f"{name} {count}" for name, count in sorted(done.op_counts.items()))),
+        ("build", str(groq_build.folder)),
+        ("sdk", groq_build.sdk or "unknown"),
+        ("ops", ", ".join(f"{name} {count}" for name, count in sorted(groq_build.op_counts.items()))),
         ("unsupported", ", ".join(facts["info"].get("opt_onnx_unsupported_ops") or []) or "none"),
         ("chips", str(facts["chips"])),
         ("compiler flags", " ".join(facts["compiler_flags"])),
@@ -168,8 +168,8 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
     ]
     cycles = f"{facts['total_cycles'] or 0:,} cycles at 900 MHz"
     latencies = (
-        ("on-chip compute", done.on_chip_compute_seconds, cycles),
-        ("with PCIe", done.with_pcie_seconds, "GroqFlow's estimate"),
+        ("on-chip compute", groq_build.on_chip_compute_seconds, cycles),
+        ("with PCIe", groq_build.with_pcie_seconds, "GroqFlow's estimate"),
     )
     for name, seconds, source in latencies:
         if seconds:
@@ -178,10 +178,10 @@ def build(artifact: Path, bundle: Path | None, time_limit: float, **settings: An
     if facts["warning"]:
         rows.append(("warning", facts["warning"]))
     if settings["groqview"]:
-        rows.append(("groqview", str(done.groqview)))
+        rows.append(("groqview", str(groq_build.groqview)))
     if bundle is not None:
         rows.append(("bundle", f"{bundle}  {bundle.stat().st_size:,} bytes"))
-    if done.is_stand_in:
+    if groq_build.is_stand_in:
         rows.append(("caution", "built by a stand-in for Groq's SDK, not for a GroqCard"))
     for name, value in rows:
         echo(f"{name:<15} {value}")
@@ -295,5 +295,5 @@ def reproduce(artifact: Path | None, dataset: str, limit: int | None, bundle: Pa
     from minilmx.eval.reports.proof_point import proof_point_text
 
     with console_progress() as progress:
-        found = reproduce_groq(artifact, dataset, limit=limit, bundle=bundle, progress=progress)
-    echo(proof_point_text(found))
+        reproduction = reproduce_groq(artifact, dataset, limit=limit, bundle=bundle, progress=progress)
+    echo(proof_point_text(reproduction))

@@ -155,13 +155,13 @@ def run(
             summary = minilmx.embed_corpus(
                 opened, inputs or ("-",), output or "", restart=replace, **common, **folder_settings
             )
-            done = _describe_folder(summary, output, common["on_empty"], opened)
+            message = _describe_folder(summary, output, common["on_empty"], opened)
         elif output is None:
-            done = _describe(_printer(opened)(print_document, opened, source, **common), output, opened)
+            message = _describe(_printer(opened)(print_document, opened, source, **common), output, opened)
         else:
             write = minilmx.score_file if opened.gives_scores else minilmx.embed_file
-            done = _describe(write(opened, source, output, replace=replace, **common), output, opened)
-    echo(done, err=True)
+            message = _describe(write(opened, source, output, replace=replace, **common), output, opened)
+    echo(message, err=True)
 
 
 def _describe(record: "RunRecord", output: str | None, artifact: "Artifact") -> str:

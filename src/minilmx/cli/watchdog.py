@@ -134,9 +134,9 @@ def _descendants() -> dict[int, int]:
         with suppress(OSError, ValueError, IndexError):  # it has ended
             _, parent, _, session = status.read_text().rpartition(")")[2].split()[:4]
             started.setdefault(int(parent), {})[int(status.parent.name)] = int(session)
-    found: dict[int, int] = {}
+    descendants: dict[int, int] = {}
     parents = [os.getpid()]
     for process in parents:
-        found |= started.get(process, {})
+        descendants |= started.get(process, {})
         parents += started.get(process, {})
-    return found
+    return descendants

@@ -88,12 +88,12 @@ def require_version(
 
 
 def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in members:
             raise ValueError(f"it has two values named {name!r:.80}")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _float(digits: str) -> float:

@@ -116,15 +116,15 @@ def embed_corpus(
             if restart:
                 clear(folder)
             ledger = Ledger(folder, _header(corpus, job, output))
-        wanted = set(range(corpus.shard_count)) - set(ledger.entries)
+        missing = set(range(corpus.shard_count)) - set(ledger.entries)
         rows = truncated = 0
         seconds = 0.0
-        if wanted:
+        if missing:
             left = corpus.rows - sum(entry.rows for entry in ledger.entries.values())
             advance = progress.start(job.runner, left)
-            shards: Iterator[Shard] = read_clock.over(corpus.shards(wanted))
-            with open_engine(job) as engine, closing(embed_shards(engine, shards, progress)) as done:
-                for shard, embedded in done:
+            shards: Iterator[Shard] = read_clock.over(corpus.shards(missing))
+            with open_engine(job) as engine, closing(embed_shards(engine, shards, progress)) as results:
+                for shard, embedded in results:
                     with write_clock:
                         _keep(ledger, shard, embedded.values, output, corpus)
                     rows += len(shard.texts)

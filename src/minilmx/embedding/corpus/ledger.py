@@ -203,8 +203,8 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[Entry]]:
 def _require_same(folder: Path, written: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Raise OutputError, naming the first difference, unless two headers are equal."""
     for name in {**header, **written}:
-        there, here = _parts(written.get(name)), _parts(header.get(name))
-        pairs = list(zip_longest(there, here, fillvalue="nothing"))
+        recorded, here = _parts(written.get(name)), _parts(header.get(name))
+        pairs = list(zip_longest(recorded, here, fillvalue="nothing"))
         differ = [pair for pair in pairs if _content(pair[0]) != _content(pair[1])]
         if differ:
             was, now = differ[0]
@@ -225,8 +225,8 @@ def _content(value: object) -> object:
 
 def _intact(folder: Path, entries: list[Entry]) -> dict[int, Entry]:
     """The shards whose files match their digests."""
-    there = [entry for entry in entries if (folder / entry.file).is_file()]
+    present = [entry for entry in entries if (folder / entry.file).is_file()]
     with boundary(OutputError, f"{folder} cannot be read"):
-        digests = sha256_of_files(folder / entry.file for entry in there)
-    pairs = zip(there, digests, strict=True)
+        digests = sha256_of_files(folder / entry.file for entry in present)
+    pairs = zip(present, digests, strict=True)
     return {entry.shard: entry for entry, digest in pairs if digest == entry.sha256}

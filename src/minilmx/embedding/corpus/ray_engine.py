@@ -177,7 +177,7 @@ def _cluster(folder: Path) -> list[int]:
 
     They have it in their command lines, until Ray gives them a title, and then a log in it open.
     """
-    found = []
+    processes = []
     own = Path("/proc/self/exe")
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
@@ -188,8 +188,8 @@ def _cluster(folder: Path) -> list[int]:
                 and int(process.name) != os.getpid()
                 and any(str(folder) in name for name in _names(process))
             ):
-                found.append(int(process.name))
-    return found
+                processes.append(int(process.name))
+    return processes
 
 
 def _names(process: Path) -> Iterator[str]:

@@ -79,17 +79,17 @@ class Corpus:
         """The number of shards; each has `shard_rows` rows, except perhaps the last."""
         return -(-self.rows // self.shard_rows)
 
-    def shards(self, wanted: Collection[int]) -> Iterator[Shard]:
+    def shards(self, numbers: Collection[int]) -> Iterator[Shard]:
         """The shards with these numbers, in order. Raises DatasetError.
 
-        Rows that none of them needs are skipped. A shard does not depend on which others are wanted.
+        Rows that none of them needs are skipped. A shard does not depend on which others are asked for.
         """
         size, total = self.shard_rows, self.rows
         pieces: list[Any] = []
         row = 0
         for file in filter(lambda file: file.rows, self.files):
             start, end = row, row + file.rows
-            needed = (shard for shard in range(start // size, (end - 1) // size + 1) if shard in wanted)
+            needed = (shard for shard in range(start // size, (end - 1) // size + 1) if shard in numbers)
             first = next(needed, None)
             if first is None:
                 row = end
@@ -98,11 +98,11 @@ class Corpus:
             for table in self._read(file, row - start):
                 while len(table):
                     shard = row // size
-                    taken = min(len(table), (shard + 1) * size - row)
-                    if shard in wanted:
-                        pieces.append(table.slice(0, taken))
-                    table = table.slice(taken)
-                    row += taken
+                    count = min(len(table), (shard + 1) * size - row)
+                    if shard in numbers:
+                        pieces.append(table.slice(0, count))
+                    table = table.slice(count)
+                    row += count
                     if pieces and (row % size == 0 or row == total):
                         yield self._shard(shard, pieces)
                         pieces = []
@@ -174,11 +174,11 @@ def scan_corpus(paths: Sequence[str], reading: Reading, shard_rows: int) -> Corp
     number = 0
     for path in paths:
         before = state_of(path)
-        found = scan(path, reading.text, reading.id, add_columns, reading.text_format, reading.on_empty)
-        rows = found.rows - (len(found.empty_rows) if reading.on_empty == SKIP else 0)
-        empty = found.empty_rows, found.empty_lines
-        files.append(CorpusFile(path, *before, found.sha256, found.column, rows, number, *empty))
-        number += found.rows
+        scanned = scan(path, reading.text, reading.id, add_columns, reading.text_format, reading.on_empty)
+        rows = scanned.rows - (len(scanned.empty_rows) if reading.on_empty == SKIP else 0)
+        empty = scanned.empty_rows, scanned.empty_lines
+        files.append(CorpusFile(path, *before, scanned.sha256, scanned.column, rows, number, *empty))
+        number += scanned.rows
     if not any(file.rows for file in files):
         raise no_rows(", ".join(paths[:3]) + ", ..." * (len(paths) > 3))
     _require_distinct_names(reading, schema)
