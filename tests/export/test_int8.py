@@ -113,6 +113,16 @@ def test_every_graph_of_it_gives_nearly_the_models_embeddings(
         assert (found * expected).sum(axis=1).min() > 0.95
 
 
+def test_before_it_is_quantised_the_real_model_has_the_embeddings_of_sentence_transformers(
+    int8: ExportedArtifact,
+) -> None:
+    report = int8.report.text_parity
+    assert report is not None
+    assert report.reference.startswith("sentence-transformers ")
+    assert report.max_abs <= 1e-5
+    assert not report.overridden
+
+
 def test_the_cost_is_measured_against_the_model(int8: ExportedArtifact) -> None:
     parity, cost = int8.report.parity, int8.report.cost
     assert parity is not None and parity.max_abs_embedding <= 1e-5

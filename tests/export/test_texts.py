@@ -19,7 +19,6 @@ from minilmx.errors import ExportError, MinilmxError, ModelError
 from minilmx.export.exporter import ExportedArtifact, export_model
 from minilmx.export.options import ExportOptions
 from minilmx.models.manifest import Shape
-from minilmx.models.model_folder import ModelSource
 from minilmx.models.source import resolve_model
 
 Change = Callable[[Path], object]
@@ -386,14 +385,3 @@ def test_the_command_says_what_was_compared(originals: dict[str, Path], tmp_path
         re.M,
     )
     assert "tokenizer   as AutoTokenizer makes it" in outcome.stdout
-
-
-def test_the_real_model_has_the_embeddings_of_sentence_transformers(
-    real_source: ModelSource, tmp_path: Path
-) -> None:
-    artifact = export_model(real_source, tmp_path / "out", ExportOptions(Shape(2, 32)))
-    report = artifact.report.text_parity
-    assert report is not None
-    assert report.reference.startswith("sentence-transformers ")
-    assert report.max_abs <= 1e-5
-    assert not report.overridden
