@@ -644,6 +644,9 @@ def test_the_artifact_is_sent_to_an_existing_cluster(
     """Its workers run in another folder, in which the artifact's relative path does not exist."""
     write_corpus(tmp_path / "in", 2000)
     assert mlx("run", tiny, "in", "-o", "local/", *RUN).code == 0
+    left = short / f"minilmx-{open_artifact(tiny).digest}"  # of an earlier run, by what cleans up /tmp
+    shutil.copytree(tiny, left)
+    (left / "mlx.json").unlink()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -667,7 +670,8 @@ def test_the_artifact_is_sent_to_an_existing_cluster(
         cluster.terminate()
         cluster.wait(60)
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
-    assert [path.name[:8] for path in short.glob("minilmx-*")] == ["minilmx-"]
+    assert list(short.glob("minilmx-*")) == [left]
+    assert open_artifact(left).digest == open_artifact(tiny).digest
 
 
 @NO_RAY

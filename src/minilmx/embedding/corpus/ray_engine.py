@@ -23,10 +23,10 @@ from typing import Any
 from minilmx.embedding.corpus.pool import WorkerDied
 from minilmx.embedding.corpus.worker import Embedded, Job, ShardEmbedder, Task
 from minilmx.errors import ArtifactError, MinilmxError, RunnerFailed, RunnerUnavailable
-from minilmx.files.atomic import atomic_folder
+from minilmx.files.atomic import FolderKind, atomic_folder
 from minilmx.files.scratch import make_scratch, remove_private, remove_scratch
 from minilmx.models.artifact import Artifact, read_artifact
-from minilmx.models.manifest import ARTIFACT, MANIFEST_NAME
+from minilmx.models.manifest import MANIFEST_NAME
 from minilmx.models.verification import find_problems
 from minilmx.runners.groq.machine import find_cards
 
@@ -34,6 +34,8 @@ _MOST_CHARACTERS = 18  # of TMPDIR: the path of a socket may have 107, and Ray a
 _CLOSING_SECONDS = 10.0
 _ENDING_SECONDS = 5.0  # in which a killed process ends
 _PREFIX = "minilmx-ray-"
+# Of any content: its name is ours, and what cleans up /tmp may have left a part of it.
+_SENT = FolderKind("an artifact that was sent here", ())
 CARD_RESOURCE = "groq_card"  # what a node of a cluster states: how many GroqCards it has
 
 
@@ -285,7 +287,7 @@ def _artifact_here(artifact: Artifact, files: Mapping[str, bytes]) -> Artifact:
                     return here
         except ArtifactError:
             pass
-    with atomic_folder(sent, replace=ARTIFACT) as folder:
+    with atomic_folder(sent, replace=_SENT) as folder:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
