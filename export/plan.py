@@ -33,13 +33,13 @@ from minilmx.models.support import check_model
 from minilmx.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportPlan:
     """What an export makes and from what.
 
     `options` state the opset and the precision of the artifact, `recorded` and `tools` what its manifest
-    records of its origin, and `max_sequence_length` what the model's own files do. `onnx_file` is the file
-    that is frozen, and its content.
+    records of its origin, and `max_sequence_length` what the model's own files state. `onnx_file` is
+    the file that is frozen, and its content.
     """
 
     source: ModelSource
@@ -90,15 +90,15 @@ def plan_export(
             f"opset {settled.opset}: not for a GroqCard, whose tools take up to {GROQ_MAX_OPSET}"
         )
     return ExportPlan(
-        source,
-        modules,
-        read_settings(source),
-        settled,
-        output or Path(artifact_name(source, settled)),
-        _record_source(source, weights_sha256),
-        _tool_versions(*packages),
-        stated_sequence_length(source),
-        onnx_file,
+        source=source,
+        modules=modules,
+        settings=read_settings(source),
+        options=settled,
+        output=output or Path(artifact_name(source, settled)),
+        recorded=_record_source(source, weights_sha256),
+        tools=_tool_versions(*packages),
+        max_sequence_length=stated_sequence_length(source),
+        onnx_file=onnx_file,
     )
 
 
