@@ -8,8 +8,8 @@ WHEEL_PYTHONS := 3.10 3.11 3.13
 # Run a command unless it has passed on this very tree (with -B: in any case).
 ONCE = .venv/bin/python tests/once.py $(if $(findstring B,$(firstword -$(MAKEFLAGS))),--again)
 INSTALL = tests/install.sh .venv/bin/python
-# Two workers more than there are CPUs, as many tests wait for a process; at most 8, of about 1 GB each.
-WORKERS = $(shell .venv/bin/python -c 'from minilmx.cpus import available_cpus as n; print(min(n() + 2, 8))')
+# One worker more than there are CPUs, as many tests wait for a process; at most 8, of about 1 GB each.
+WORKERS = $(shell .venv/bin/python -c 'from minilmx.cpus import available_cpus as n; print(min(n() + 1, 8))')
 PYTEST = .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
 # One OpenMP thread per worker: several workers' threads that wait for each other on two cores take far longer.
 TEST_ENV = OMP_NUM_THREADS=1 MINILMX_GROQFLOW_PYTHON=$(wildcard $(CURDIR)/.venv-groqflow/bin/python)

@@ -30,6 +30,9 @@ if failure == "slow":
     for step in range(1, 11):
         time.sleep(float(argument or 5) / 10)
         print(f"progress {step}/10", flush=True)
+if failure == "wait":
+    while not os.path.exists(argument):
+        time.sleep(0.05)
 if failure == "ask":
     print(f"Continue? [y/n] {sys.stdin.read()}", flush=True)
 if failure == "binary":

@@ -147,12 +147,15 @@ def test_a_damaged_cache_entry_is_built_again(ready, tiny):
 
 
 def test_two_processes_that_build_at_the_same_time_build_once(machine, tiny):
-    first = machine.start("groq", "build", tiny, GROQWARE_COMPILER="slow:2")
+    go_on = machine.folder / "go-on"
+    first = machine.start("groq", "build", tiny, GROQWARE_COMPILER=f"wait:{go_on}")
     machine.find("groq_compiler.py")
     second = machine.start("groq", "build", tiny, **BROKEN_COMPILER)
+    while "another process is building" not in (line := second.stderr.readline()):
+        assert line, second.communicate()
+    go_on.touch()
     outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert "another process is building" in outputs[1][1]
     assert "from the cache" in outputs[1][1]
     assert outputs[0][0] == outputs[1][0]
     assert machine.is_quiet()
