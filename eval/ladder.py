@@ -74,14 +74,14 @@ def climb(
         graph = GraphKind.PACKED if packed else GraphKind.FIXED
         try:
             with opener(artifact)(artifact, runner, graph, **own) as embedder:
-                found = embedder.encode_tokenized(some)
+                embeddings = embedder.encode_tokenized(some)
         except (RunnerError, ModelError) as error:  # the evaluation is finished, and not lost
             progress.message(f"the ladder, without {name}: {error.message}")
             missing.append(name)
             continue
-        if not found.finite:
+        if not embeddings.finite:
             raise EvalError(f"the ladder's step {name}: numbers that are not finite; expected finite ones")
-        climbed.append((name, runner, found.values.astype(np.float64)))
+        climbed.append((name, runner, embeddings.values.astype(np.float64)))
     if len(climbed) < 2:
         raise EvalError(
             f"the ladder: {len(climbed)} steps can run here; expected at least two",

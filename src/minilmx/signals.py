@@ -2,11 +2,12 @@
 
 import signal
 import threading
-from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 _AGAIN_SECONDS = 0.05
+
+_postponed: list[threading.Timer] = []
 
 
 def postpone(number: int, frame: FrameType | None) -> bool:
@@ -18,11 +19,21 @@ def postpone(number: int, frame: FrameType | None) -> bool:
     while frame is not None:
         is_loading = frame.f_code.co_name in ("create_module", "exec_module")
         if is_loading and isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
-            main = threading.main_thread().ident
-            again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main, number))
+            again = threading.Timer(
+                _AGAIN_SECONDS, signal.pthread_kill, (threading.main_thread().ident, number)
+            )
             again.daemon = True
-            with suppress(RuntimeError):  # a process that may not have one more thread
+            try:
                 again.start()
+            except RuntimeError:  # a process that may not have one more thread
+                return False
+            _postponed.append(again)
             return True
         frame = frame.f_back
     return False
+
+
+def forget_postponed() -> None:
+    """Let no postponed signal come any more, before its handler is removed."""
+    while _postponed:
+        _postponed.pop().cancel()

@@ -59,7 +59,7 @@ def open_mortal(artifact, options, progress):
 ENTRY = RunnerEntry("mortal", "dies when told to", lambda options: None, open_mortal, graphs=ALL_GRAPHS)
 """
 
-# As pybind11's modules do when a signal comes while a worker imports them.
+# A signal while a module of native code starts in a worker, or runs Python: NATIVE is "start" or "call".
 STARTING = """
 import importlib.util, multiprocessing, os, signal, sys, types
 from importlib.machinery import ExtensionFileLoader
@@ -74,7 +74,17 @@ class Loader(ExtensionFileLoader):
         except BaseException:
             os.abort()  # as nanobind does
 
-if multiprocessing.parent_process():
+def call():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except SystemExit as error:
+        raise ImportError("a module that native code imports") from error  # as pybind11 does
+
+if not multiprocessing.parent_process():
+    pass
+elif NATIVE == "call":
+    call()
+else:
     spec = importlib.util.spec_from_file_location("native", "native.so", loader=Loader("native", "native.so"))
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 folder = os.path.dirname(__file__)
@@ -822,10 +832,11 @@ def test_a_shard_on_which_workers_die_ends_the_run_and_is_named(
     assert process.communicate(timeout=60) and process.returncode == 0
 
 
-def test_a_worker_that_is_ended_while_native_code_starts_prints_nothing(
-    tiny: Path, tmp_path: Path, start: Start
+@pytest.mark.parametrize("native", ["start", "call"])
+def test_a_worker_that_is_ended_in_native_code_prints_nothing(
+    native: str, tiny: Path, tmp_path: Path, start: Start
 ) -> None:
-    (tmp_path / "packages" / "onnxruntime.py").write_text(STARTING)
+    (tmp_path / "packages" / "onnxruntime.py").write_text(f"NATIVE = {native!r}{STARTING}")
     write_corpus(tmp_path / "in", 1000)
     process = start("run", tiny, "in", "-o", "out/", *RUN, "--workers", 2)
     _, stderr = process.communicate(timeout=60)

@@ -142,10 +142,10 @@ def repeat_an_entry(folder: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def hold_strings(folder: Path) -> None:
+def set_type(folder: Path, data_type: int) -> None:
     path = folder / "onnx" / "model.onnx"
     model = onnx.load(path, load_external_data=False)
-    model.graph.initializer[0].data_type = TensorProto.STRING
+    model.graph.initializer[0].data_type = data_type
     path.write_bytes(model.SerializeToString())
 
 
@@ -191,7 +191,11 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "huge": (lambda folder: set_entries(folder, offset="9" * 5000), f"expected {SIZE} bytes"),
     "length": (lambda folder: set_entries(folder, length="8"), f"8 bytes at 0; expected {SIZE} bytes"),
     "repeated": (repeat_an_entry, "; expected the name of one file"),
-    "strings": (hold_strings, "of the type string [140, 8]; expected numbers"),
+    "strings": (
+        lambda folder: set_type(folder, TensorProto.STRING),
+        "of the type string [140, 8]; expected numbers",
+    ),
+    "unknown type": (lambda folder: set_type(folder, 99), "; expected numbers"),
     "subgraph": (hide_in_a_subgraph, "'../secret'; expected a file in the folder of the graph"),
 }
 
@@ -200,9 +204,10 @@ REFUSED: dict[str, tuple[Damage, str]] = {
 def test_external_data_that_is_not_a_file_of_the_model_is_refused(folder: Path, case: str) -> None:
     damage, words = REFUSED[case]
     damage(folder)
-    message = refusal(folder)
-    assert words in message
-    assert "onnx/model.onnx" in message
+    for precision in ("float32", "int8"):
+        message = refusal(folder, precision=precision)
+        assert words in message
+        assert "onnx/model.onnx" in message
 
 
 def test_a_snapshot_in_the_hubs_cache_is_taken(folder: Path) -> None:

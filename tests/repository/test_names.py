@@ -26,6 +26,10 @@ def bound(scope: ast.AST) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.arg):
             yield node.arg
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            yield node.name
+        elif isinstance(node, ast.alias) and node.asname:
+            yield node.asname
         yield from bound(node)
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from minilmx.files.scratch import remove_all_scratch
-from minilmx.signals import postpone
+from minilmx.signals import forget_postponed, postpone
 
 EXIT_ERROR = 3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -84,6 +84,7 @@ def watched(code: int) -> Iterator[Interruption]:
         yield interruption
     finally:
         interruption.end_limit()
+        forget_postponed()
         for number in handled:  # all is written: a signal only ends the process, without a traceback
             signal.signal(number, signal.SIG_DFL)
         sys.unraisablehook, sys.excepthook = hooks

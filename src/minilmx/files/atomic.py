@@ -68,9 +68,9 @@ def check_folder_writable(path: Path, *, replace: FolderKind | None) -> None:
     """
     check_writable(path, replace=replace is not None, folder=True)
     with _no_os_errors(path):
-        if replace is None or not path.exists() or not any(path.iterdir()):
+        if replace is None or all((path / name).is_file() for name in replace.marks):
             return
-        if not all((path / name).is_file() for name in replace.marks):
+        if path.exists() and any(path.iterdir()):
             raise OutputError(
                 f"{path}: not {replace.name}, so it is not replaced; "
                 f"expected {replace.name} or an empty folder",

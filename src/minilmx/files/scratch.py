@@ -6,6 +6,7 @@ file system without locks, nothing says that the process no longer lives, and th
 
 import errno
 import fcntl
+import io
 import os
 import shutil
 import tempfile
@@ -62,7 +63,7 @@ def remove_left(folder: Path, before: Callable[[Path], None] = _nothing) -> bool
         _remove(folder, lock, before)
         return True
     if lock is not None:
-        os.close(lock.handle)
+        lock.file.close()
     return False
 
 
@@ -90,9 +91,9 @@ def remove_private(parent: Path, prefix: str, before: Callable[[Path], None] = _
 
 @dataclass(frozen=True, slots=True)
 class _Lock:
-    """An open descriptor; `supported` is False on a file system without locks."""
+    """An open file; `supported` is False on a file system without locks."""
 
-    handle: int
+    file: io.FileIO  # closing it again does nothing
     supported: bool
 
 
@@ -105,20 +106,21 @@ def _lock(scratch: Path) -> _Lock | None:
     try:
         # For writing: NFS locks nothing else.
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        file = io.FileIO(handle, "r+")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None  # it was removed in the meantime, or is not one of ours
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), path.stat()):
-            return _Lock(handle, supported=True)
+            return _Lock(file, supported=True)
     except (BlockingIOError, FileNotFoundError):
         pass
     except OSError as error:
         if error.errno in UNSUPPORTED:
-            return _Lock(handle, supported=False)
-        os.close(handle)
+            return _Lock(file, supported=False)
+        file.close()
         raise
-    os.close(handle)
+    file.close()
     return None
 
 
@@ -126,6 +128,5 @@ def _remove(folder: Path, lock: _Lock, before: Callable[[Path], None]) -> None:
     try:
         before(folder)
     finally:
-        with suppress(OSError):  # closed already, before a signal interrupted the removal
-            os.close(lock.handle)  # NFS keeps a file, and so its folder, as long as it is open
+        lock.file.close()  # NFS keeps a file, and so its folder, as long as it is open
     shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from minilmx.signals import postpone
 
 # A fresh interpreter: a copy of this one would share what threads of libraries hold.
 _CONTEXT = multiprocessing.get_context("spawn")
+_ENDED = 128 + signal.SIGTERM  # the exit code of a worker that was asked to end
 _CLOSING_SECONDS = 8  # what a runner holds is closed: a killed process can lock a GroqCard
 
 
@@ -95,6 +96,10 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
                     _answer(pipe, embedder.embed(pipe.recv()))
         except MinilmxError as error:
             _answer(pipe, error)
+        except Exception:  # of any type: native code makes its own of SIGTERM's SystemExit
+            if signal.getsignal(signal.SIGTERM) is _end:  # there was no SIGTERM
+                raise
+            sys.exit(_ENDED)
         finally:
             _ignore_sigterm()  # the process ends in any case
 
@@ -110,7 +115,7 @@ def _answer(pipe: "Connection[Embedded | MinilmxError | None, Task]", answer: An
 def _end(number: int, frame: FrameType | None) -> None:
     if not postpone(number, frame):
         _ignore_sigterm()
-        sys.exit(128 + number)
+        sys.exit(_ENDED)
 
 
 def _ignore_sigterm() -> None:
