@@ -25,7 +25,6 @@ from minilmx.files.atomic import atomic_folder, check_folder_writable
 from minilmx.models.artifact import Artifact, seal
 from minilmx.models.interface import SCORE
 from minilmx.models.manifest import (
-    ARTIFACT,
     CARD,
     COSINE,
     Graph,
@@ -84,7 +83,7 @@ def export_model(
         facts = read_facts(load_onnx(artifact.fixed_graph), artifact.fixed_graph)
         report = ExportReport(facts, None, None, None, time.perf_counter() - started)
     else:
-        check_folder_writable(plan.output, replace=ARTIFACT if options.replace else None)
+        check_folder_writable(plan.output, replace=plan.replaces)
         artifact, report = _write_artifact(plan, progress, started)
     return ExportedArtifact(plan.output, artifact.manifest, artifact.digest, report=report)
 
@@ -97,7 +96,7 @@ def _write_artifact(plan: ExportPlan, progress: Progress, started: float) -> tup
     auto = None if plan.onnx_file else AutoTokens(source)
     written = auto.tokenizer(pairs=scores) if auto else stated_tokenizer(source)
     _require_positions(plan, model)
-    with atomic_folder(plan.output, replace=ARTIFACT if options.replace else None) as folder:
+    with atomic_folder(plan.output, replace=plan.replaces) as folder:
         write_tokenizer(written, source, folder, options.shape, pairs=scores)
         tokenizer = Tokenizer(folder / "tokenizer.json", options.shape, mask=options.mask)
         if auto is None and importlib.util.find_spec("transformers") is not None:

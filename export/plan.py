@@ -13,11 +13,12 @@ from minilmx.errors import ArtifactError, ExportError, ModelError, OutputError, 
 from minilmx.export.folder import COPIED, READ, find_setting
 from minilmx.export.onnx_model import find_onnx_file, find_weights
 from minilmx.export.options import ExportOptions
+from minilmx.files.atomic import FolderKind
 from minilmx.files.digest import sha256_of_file
 from minilmx.models.artifact import Artifact, open_artifact
 from minilmx.models.external_data import fits_one_file, total_bytes
 from minilmx.models.interface import DEFAULT_OPSET, GROQ_MAX_OPSET, SCORE
-from minilmx.models.manifest import FLOAT32, INT64, POOLINGS, PRECISIONS, GraphKind, Source
+from minilmx.models.manifest import ARTIFACT, FLOAT32, INT64, POOLINGS, PRECISIONS, GraphKind, Source
 from minilmx.models.model_folder import (
     ModelSource,
     dense_files,
@@ -51,6 +52,11 @@ class ExportPlan:
     tools: dict[str, str]
     max_sequence_length: int | None
     onnx_file: tuple[Path, ModelProto] | None
+
+    @property
+    def replaces(self) -> FolderKind | None:
+        """What may be replaced at `output`."""
+        return ARTIFACT if self.options.replace else None
 
 
 def artifact_name(source: ModelSource, options: ExportOptions) -> str:

@@ -59,12 +59,13 @@ def remove_all_scratch() -> None:
 def remove_left(folder: Path, before: Callable[[Path], None] = _nothing) -> bool:
     """Remove a folder of make_scratch if its process no longer lives: True if it was. Raises OSError."""
     lock = _lock(folder)
-    if lock is not None and lock.supported:
-        _remove(folder, lock, before)
-        return True
-    if lock is not None:
+    if lock is None:
+        return False
+    if not lock.supported:
         lock.file.close()
-    return False
+        return False
+    _remove(folder, lock, before)
+    return True
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _serve(job: Job, pipe: "Connection[Embedded | MinilmxError | None, Task]") -
                     _answer(pipe, embedder.embed(pipe.recv()))
         except MinilmxError as error:
             _answer(pipe, error)
-        except Exception:  # of any type: native code makes its own of SIGTERM's SystemExit
+        except Exception:  # any type: if SIGTERM ends Python that native code runs, that code raises its own
             if signal.getsignal(signal.SIGTERM) is _end:  # there was no SIGTERM
                 raise
             sys.exit(_ENDED)
